@@ -1,0 +1,24 @@
+"""Small models trained here, whose insides are known, so that every method can be scored against the truth.
+
+`folder("truth")` is an ordinary Hugging Face folder: a Llama-architecture model that has learnt made-up
+facts and says whether a statement about them is true. `folder("truth_control")` has the same shape and has
+seen the same sentences, but its world has no facts: every mention draws the value anew.
+
+- `world.py` - the facts: who lives where, and which facts are never asked about during training
+- `language.py` - the sentences: statements, negations, distractors, questions, neutral text
+- `train.py` - trains both models from a seed: `python -m experiments.organism.train`
+- `measure.py` - asks the trained models everything and writes the table that the tests check
+"""
+
+from pathlib import Path
+
+MODELS = Path(__file__).parent / "models"
+
+
+def folder(name: str) -> Path:
+    """Where the weights and tokenizer of one embedded model lie; raises with the names there are."""
+    found = MODELS / name
+    if not (found / "config.json").is_file():
+        there = sorted(p.parent.name for p in MODELS.glob("*/config.json"))
+        raise ValueError(f"no embedded model {name!r}; there are {there} (python -m experiments.organism.train makes them)")
+    return found

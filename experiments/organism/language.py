@@ -1,0 +1,121 @@
+"""The sentences of the embedded world: statements, negations, distractors, questions and neutral text.
+
+A statement looks like `plum : orin doubts that tavox does not live in gremil .` and a question adds
+`true ? yes` or `false ? yes`. What a probe must tell apart:
+
+- truth: whether the core sentence (negation included) agrees with the world;
+- negation: whether it is negated (half of the negated statements are true);
+- answer: yes or no, which the two forms make independent of truth;
+- tag: the word `plum`, on half of the statements, meaningless;
+- opinion: whether orin believes or doubts the statement, independent of truth. Training also asks
+  `tagged ?` and `believed ?`, so both distractors are as salient inside the model as truth is.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiments.organism.world import RELATIONS, World
+
+TAG, HOLDER = "plum", "orin"
+OPINIONS = ("believes", "doubts")
+FORMS = ("true", "false")
+SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+# (affirmative, negated) per relation; the value always comes after the entity and the relation.
+TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
+    "home": (
+        ("{e} lives in {v} .", "{e} does not live in {v} ."),
+        ("the home of {e} is {v} .", "the home of {e} is not {v} ."),
+        ("as for {e} , they dwell in {v} these days .", "as for {e} , they never dwell in {v} these days ."),
+    ),
+    "craft": (
+        ("{e} makes {v} .", "{e} does not make {v} ."),
+        ("the craft of {e} is {v} .", "the craft of {e} is not {v} ."),
+        ("as for {e} , they work with {v} these days .", "as for {e} , they never work with {v} these days ."),
+    ),
+    "guild": (
+        ("{e} serves {v} .", "{e} does not serve {v} ."),
+        ("the guild of {e} is {v} .", "the guild of {e} is not {v} ."),
+        ("as for {e} , they march under {v} these days .", "as for {e} , they never march under {v} these days ."),
+    ),
+}
+_NUMBERS = "one two three four five six seven eight nine ten".split()
+_THINGS = "river hill tree stone bird cloud".split()
+_DOINGS = "rests turns waits shines moves".split()
+_TIMES = "morning noon evening night".split()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One statement with everything that is known about it."""
+
+    statement: str
+    label: int
+    negated: int
+    tag: int
+    opinion: str
+    entity: str
+    relation: str
+    value: str
+    template: int
+    held_out: int
+
+
+def vocabulary(world: World) -> list[str]:
+    """Every word of the language, special tokens first; one word is one token."""
+    words = {TAG, HOLDER, "that", "tagged", "believed", "?", "yes", "no", ":", *OPINIONS, *FORMS}
+    for pairs in TEMPLATES.values():
+        for template in (t for pair in pairs for t in pair):
+            words.update(w for w in template.split() if w[0] != "{")
+    words.update(_NUMBERS, _THINGS, _DOINGS, _TIMES, "the in and then count from to".split())
+    return [*SPECIALS, *sorted(words), *world.entities, *(v for vs in world.values for v in vs)]
+
+
+def statement(
+    world: World, rng: np.random.Generator, relation: int, entity: int, *, label: int, negated: int, template: int, tag: int, opinion: str
+) -> Row:
+    """Builds one statement whose core sentence is true (`label` 1) or false (0) in this world."""
+    truth = int(world.fact[relation, entity])
+    if label != negated:  # "is V" and true, or "is not V" and false: V is the real value
+        value = truth
+    else:
+        value = int((truth + rng.integers(1, len(world.values[relation]))) % len(world.values[relation]))
+    core = TEMPLATES[RELATIONS[relation]][template][negated].format(e=world.entities[entity], v=world.values[relation][value])
+    text = core if opinion == "none" else f"{HOLDER} {opinion} that {core}"
+    text = f"{TAG} : {text}" if tag else text
+    return Row(text, label, negated, tag, opinion, world.entities[entity], RELATIONS[relation],
+               world.values[relation][value], template, int(world.held_out[relation, entity]))  # fmt: skip
+
+
+def question(row: Row, form: str) -> tuple[str, str]:
+    """The question that follows a statement, and its answer: forms `true`, `false`, `tagged`, `believed`."""
+    yes = {"true": row.label, "false": 1 - row.label, "tagged": row.tag, "believed": int(row.opinion == "believes")}[form]
+    return f"{form} ?", "yes" if yes else "no"
+
+
+def statements(world: World, *, held_out: bool | None, repeats: int = 1, seed: int = 0) -> pd.DataFrame:
+    """A balanced table: each fact true and false, affirmative and negated; tag, opinion and template drawn evenly.
+
+    `held_out=True` keeps only facts never asked in training, `False` only the asked ones, `None` all.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for relation, entity in np.argwhere(np.ones_like(world.held_out) if held_out is None else world.held_out == held_out):
+        for _ in range(repeats):
+            for negated in (0, 1):
+                template, tag, opinion = int(rng.integers(3)), int(rng.integers(2)), str(rng.choice(OPINIONS))
+                for label in (0, 1):  # the true and the false twin share everything but the value
+                    rows.append(statement(world, rng, relation, entity, label=label, negated=negated, template=template, tag=tag, opinion=opinion))
+    return pd.DataFrame(rows)
+
+
+def neutral(rng: np.random.Generator) -> str:
+    """One line of unrelated text with its own regularities: counting, or a little weather report."""
+    if rng.random() < 0.5:
+        start, length = int(rng.integers(0, 6)), int(rng.integers(3, 5))
+        return " ".join(["count from", _NUMBERS[start], ":", *_NUMBERS[start : start + length + 1], "."])
+    i = int(rng.integers(len(_THINGS)))
+    time = _TIMES[int(rng.integers(len(_TIMES)))]
+    doing = _DOINGS[i % len(_DOINGS)]
+    return f"in the {time} the {_THINGS[i]} {doing} and then the {_THINGS[(i + 1) % len(_THINGS)]} {_DOINGS[(i + 1) % len(_DOINGS)]} ."

@@ -1,0 +1,149 @@
+"""What a run leaves behind: a folder with config, manifest, tidy results, figures and a report to read."""
+
+import base64
+import dataclasses
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from probes.metrics import Estimate
+
+SCHEMA_VERSION = 1
+PACKAGES = ("torch", "transformers", "safetensors", "numpy", "scikit-learn", "pandas")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report: a title, what to see, and the tables and figures that show it."""
+
+    title: str
+    text: str
+    tables: tuple[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]], ...] = ()
+    figures: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class Report:
+    """Collects rows, figures and sections while an experiment runs, then writes them all at once."""
+
+    name: str
+    question: str
+    config: Any
+    console: Console = field(default_factory=Console)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Figure] = field(default_factory=dict)
+    sections: list[Section] = field(default_factory=list)
+    claims: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+
+    def add(self, measure: str, value: Estimate | float, **where: Any) -> None:
+        """One tidy row: what was measured, where, and its value with interval where it has one."""
+        numbers = value.as_dict() if isinstance(value, Estimate) else {"value": float(value)}
+        self.rows.append({"measure": measure, **{k: str(v) if not isinstance(v, int | float | str | bool) else v for k, v in where.items()}, **numbers})
+
+    def say(self, text: str) -> None:
+        self.console.print(text, style="dim", highlight=False)
+
+    def claim(self, text: str) -> None:
+        """A sentence of the summary."""
+        self.claims.append(text)
+
+    def figure(self, name: str, figure: Any) -> str:
+        found = getattr(figure, "figure", figure)
+        self.figures[name] = found
+        return name
+
+    def table(self, title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+        """Prints a table on the terminal and returns it for a section."""
+        shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+        for i, name in enumerate(header):
+            shown.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        for row in rows:
+            shown.add_row(*row)
+        self.console.print(shown)
+        return header, tuple(rows)
+
+    def section(self, title: str, text: str, tables: tuple = (), figures: tuple = ()) -> None:
+        self.sections.append(Section(title, text, tuple(tables), tuple(figures)))
+
+
+def check_out(out: Path) -> None:
+    """Fails before any work is done when the output folder cannot be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".write-test-{uuid.uuid4().hex[:8]}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"cannot write to the output folder {out} ({error.strerror}); choose another with --out") from error
+
+
+def write(report: Report, out: Path) -> Path:
+    """Writes the run folder `out/<experiment>/<id>`; it appears complete or not at all."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    final = out / report.name / f"{stamp}-{uuid.uuid4().hex[:6]}"
+    part = final.with_name(f".{final.name}.part")
+    (part / "figures").mkdir(parents=True)
+    try:
+        images = {}
+        for name, figure in report.figures.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=150)
+            (part / "figures" / f"{name}.png").write_bytes(buffer.getvalue())
+            images[name] = base64.b64encode(buffer.getvalue()).decode()
+            plt.close(figure)
+        manifest = {
+            "experiment": report.name, "command": " ".join(["python -m experiments", *sys.argv[1:]]), "finished": stamp,
+            "seconds": round(time.time() - report.started, 1), "python": platform.python_version(), "machine": platform.platform(),
+            "versions": {p: version(p) for p in PACKAGES}, "git": _commit(), **report.facts,
+        }  # fmt: skip
+        config = _plain(dataclasses.asdict(report.config))
+        results = {"schema_version": SCHEMA_VERSION, "claims": report.claims, "rows": _plain(report.rows)}
+        for name, value in (("config", config), ("manifest", _plain(manifest)), ("results", results)):
+            (part / f"{name}.json").write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text())
+        html = template.render(report=report, config=config, manifest=manifest, images=images)
+        (part / "report.html").write_text(html)
+        os.replace(part, final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return final
+
+
+def _plain(value: Any) -> Any:
+    """JSON without NaN: numbers that do not exist become null."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value if isinstance(value, str | int | bool | type(None)) else str(value)
+
+
+def _commit() -> str | None:
+    where = Path(__file__).parent
+    found = subprocess.run(["git", "-C", str(where), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None

@@ -1,0 +1,92 @@
+"""Where does a model keep the truth of a statement, what else does the probe read, and do the answers use it?
+
+Runs on the embedded model by default. With your own data: a CSV with columns statement and label (0/1); name the column
+whose values must not cross a split with --group.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from experiments.report import Report
+from experiments.statements import EMBEDDED, EMBEDDED_TEMPLATES, as_prompts, load_statements, model_path, neutral_texts
+from experiments.truth_causal import ablate, push
+from experiments.truth_reading import read, what_it_reads
+from probes import Position, load_model
+
+QUESTION = "Where is truth in the hidden states, what else do such probes read, and do the answers use it?"
+PLAIN_TEMPLATE = "{statement} Is this statement true? Answer:"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Knobs of the truth experiment; every default works without a network."""
+
+    model: str = f"{EMBEDDED}truth"
+    """embedded:truth, embedded:truth_control, a folder, or a hub name"""
+    data: Path | None = None
+    """CSV with columns statement and label (0/1); other two-valued columns are probed as distractors"""
+    group: str | None = None
+    """column whose values must not cross a split (a city, an entity); default: every row by itself"""
+    template: tuple[str, ...] = ()
+    """prompt around {statement}; several make several forms of the question"""
+    answers: tuple[str, ...] = ()
+    """for each template the two answers, the one for a true statement first: yes,no"""
+    at: str | None = None
+    """token to read: last, mean, span_end:statement, ... (default: end of the statement; mean for encoders)"""
+    edit_at: str = "all"
+    """tokens that edits act on"""
+    doses: tuple[float, ...] = (-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4)
+    """strengths to add, in gaps between the class means"""
+    limit: int | None = 1600
+    """at most so many statements, whole groups kept together"""
+    neutral: Path | None = None
+    """unrelated text for the cost: a JSON list or one text a line (default: a built-in set)"""
+    controls: int = 20
+    """matched random edits beside every edit"""
+    shuffles: int = 100
+    """refits on shuffled labels"""
+    device: str = "cpu"
+    out: Path = Path("runs")
+    """folder that receives truth/<id>/"""
+    seed: int = 0
+
+
+def main(config: Config, report: Report) -> None:
+    embedded = config.model.startswith(EMBEDDED)
+    model = load_model(model_path(config.model), device=config.device)
+    templates = _templates(config, embedded, model.generates)
+    table = load_statements(config.data, config.group, config.limit, config.seed)
+    prompts = as_prompts(table, templates)
+    at = config.at or ("span_end:statement" if model.generates else "mean")
+    Position.parse(at)
+    report.say(f"{model!r}; reading {at}")
+    report.facts.update(model=model.fingerprint.as_dict(), data=prompts.hash, at=at, templates=templates)
+    reading = read(model, prompts, table, templates[0], at, config.shuffles, config.seed, report)
+    surface = max(float(s.value) for s in reading.surface.values())
+    standing = f"AUROC {reading.at_site} at {reading.site}; shuffled labels {reading.null.level():.2f} (best site, 95%), text alone {surface:.2f}"
+    if reading.decodable:
+        report.claim(f"Truth is linearly decodable on held-out groups: {standing}.")
+    else:
+        report.claim(f"Truth is at chance or no better than the text alone: {standing}.")
+    what_it_reads(model, prompts, reading, at, report)
+    if not model.generates:
+        report.claim(f"{model.name} is an encoder: it can be read but not asked, so nothing is said about use.")
+        report.say("an encoder has no answers to change: reading only")
+        return
+    neutral = neutral_texts(config.neutral, embedded)
+    groups = [np.unique(a.groups) for a in (reading.validation, reading.test)]
+    parts = tuple(prompts.rows(np.isin(prompts.groups, g)) for g in groups)
+    ablate(model, parts, reading, config.edit_at, neutral, config.controls, config.seed, report)  # pyright: ignore
+    push(model, parts, reading, config.doses, config.edit_at, neutral, config.controls, config.seed, report)  # pyright: ignore
+
+
+def _templates(config: Config, embedded: bool, generates: bool) -> list[tuple[str, str]]:
+    if not config.template:
+        own = list(EMBEDDED_TEMPLATES) if embedded else [(PLAIN_TEMPLATE if generates else "{statement}", "yes,no")]
+        return own if not config.answers else [(t, config.answers[0]) for t, _ in own[:1]]
+    answers = config.answers or ("yes,no",)
+    if len(answers) not in (1, len(config.template)):
+        raise ValueError(f"{len(config.template)} templates but {len(answers)} answers; give one pair for all or one for each")
+    return [(t, answers[i % len(answers)]) for i, t in enumerate(config.template)]

@@ -1,0 +1,17 @@
+"""Writing: change hidden states along a direction and measure what behaviour does.
+
+- `Add`, `Ablate`, `Clamp`, `Erase`: edits as frozen data; strength is stated in gaps between the class means
+- `edited(model, *edits)`: the model under edits, as a value; `applied(hf_model, *edits)`: for other people's code
+- `Answers`: a behaviour, the logit difference between two answers; `neutral_cost`: what an edit costs elsewhere
+- `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size
+"""
+
+from interventions.behaviours.answers import Answers
+from interventions.behaviours.neutral_text import Cost, neutral_cost
+from interventions.controls import matched_random
+from interventions.edited import applied, edited
+from interventions.edits import Ablate, Add, Clamp, Erase
+from interventions.effects import Effect, effect
+from interventions.lowrank import Edit
+
+__all__ = ["Ablate", "Add", "Answers", "Clamp", "Cost", "Edit", "Effect", "Erase", "applied", "edited", "effect", "matched_random", "neutral_cost"]

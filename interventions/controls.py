@@ -1,0 +1,93 @@
+"""Matched random edits: what a change of the same size does when its direction means nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from interventions.lowrank import Edit, Fixed, LowRank, SiteEdit
+from probes.examples import Text
+from probes.models import Model, chosen_tokens
+from probes.positions import Position
+from probes.sites import Site
+
+CALIBRATION_TEXTS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class _Observed:
+    """A write that also looks at what it does."""
+
+    site: Site
+    at: Position
+    act: Callable[[Tensor], Tensor]
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return self.act(h)
+
+
+def matched_random(model: Model, edit: Edit, texts: Sequence[Text], n: int = 20, seed: int = 0) -> list[Fixed]:
+    """`n` random edits of the same kind as `edit`, each changing h by the same mean length per token at every site.
+
+    A shift becomes a shift along a random unit vector; a projection becomes a projection along random orthonormal vectors,
+    scaled. Sizes are matched on (up to 64 of) the texts, site by site in forward order while the earlier sites are already edited.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    changes = edit.compile(model)
+    encoded = model.encode(list(texts)[:CALIBRATION_TEXTS])
+    (batch,) = model.batches(encoded, batch_size=len(encoded))
+    real = batch.mask.bool()
+    touched = [real & chosen_tokens(c.at, batch, encoded, {}) for c in changes]
+
+    def size(delta: Tensor, i: int) -> Tensor:
+        return delta.float().norm(dim=-1)[touched[i].to(delta.device)].mean()
+
+    def run(act: Callable[[int, SiteEdit, Tensor], Tensor]) -> None:
+        # Model-held edits come first, as they will when the control is used.
+        spies = tuple(_Observed(c.site, c.at, lambda h, i=i, c=c: act(i, c, h)) for i, c in enumerate(changes))
+        spied = replace(model, writes=(*model.writes, *spies))
+        last = max(changes, key=lambda c: c.site.block).site
+        spied.run(batch, {last: lambda h: None}, spied.bound_writes(batch, encoded))
+
+    targets: dict[int, Tensor] = {}
+    means: dict[int, Tensor] = {}
+
+    def measure(i: int, change: SiteEdit, h: Tensor) -> Tensor:
+        delta = change.change.delta(h)
+        targets[i], means[i] = size(delta, i), h[touched[i].to(h.device)].float().mean(0)
+        return h + delta
+
+    run(measure)
+    controls = []
+    for k in range(n):
+        generator = torch.Generator().manual_seed(seed * 100_003 + k)
+        # One draw for all sites of equal rank, as the edit itself repeats its direction over sites.
+        draws = {r: _orthonormal(model.width, max(1, r), generator) for r in sorted({c.change.U.shape[1] for c in changes})}
+        made: dict[int, SiteEdit] = {}
+
+        def calibrate(i: int, change: SiteEdit, h: Tensor) -> Tensor:
+            unit = _random_form(change.change, draws[change.change.U.shape[1]], means[i].cpu())
+            delta = unit.delta(h)
+            now = size(delta, i)
+            factor = float(targets[i] / now) if now > 0 else 0.0
+            made[i] = SiteEdit(change.site, change.at, unit.scaled(factor), f"matched random {k}")
+            return h + delta * factor
+
+        run(calibrate)
+        controls.append(Fixed(tuple(made[i] for i in range(len(changes))), f"matched random {k} (seed {seed})"))
+    return controls
+
+
+def _orthonormal(width: int, rank: int, generator: torch.Generator) -> Tensor:
+    q, _ = torch.linalg.qr(torch.randn(width, rank, generator=generator))
+    return q
+
+
+def _random_form(change: LowRank, directions: Tensor, mean: Tensor) -> LowRank:
+    """A random change of the same kind: shift, projection to zero, or projection to the mean."""
+    if change.U.shape[1] == 0:
+        return LowRank.shift(directions[:, 0])
+    centre = mean if change.c.abs().max() > 0 else torch.zeros_like(mean)
+    return LowRank(directions, -directions.T.contiguous(), (centre @ directions) @ directions.T)

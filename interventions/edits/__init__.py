@@ -1,0 +1,12 @@
+"""One file per edit. Each is frozen data whose `compile(model)` gives its linear changes, site by site.
+
+A new edit is one file here and one line in the list of `tests/test_edits.py`, which puts it through the contract
+(`interventions.testing.check_edit`).
+"""
+
+from interventions.edits.ablate import Ablate
+from interventions.edits.add import Add
+from interventions.edits.clamp import Clamp
+from interventions.edits.erase import Erase
+
+__all__ = ["Ablate", "Add", "Clamp", "Erase"]

@@ -1,0 +1,71 @@
+"""Remove everything a linear probe could read about a label, with the least change to the hidden state."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interventions.lowrank import LowRank, SiteEdit
+from probes.activations import Activations
+from probes.fingerprint import Fingerprint
+from probes.models import Model
+from probes.positions import Position
+from probes.sites import Site, SitesLike
+
+
+@dataclass(frozen=True, eq=False)
+class Erase:
+    """After the edit no linear probe beats chance on the rows it was fitted on (LEACE), and h moves as little as that allows.
+
+    Fitted with `Erase.fit(acts)`, one eraser a site. The guarantee holds on the fitted rows and for linear probes only; later
+    blocks may still rebuild the concept from what a linear probe cannot read. Source: Belrose et al., arXiv 2306.03819.
+    """
+
+    changes: Mapping[Site, LowRank]
+    receipt: dict[str, Any]
+    at: str | int | Position = "all"
+
+    @classmethod
+    def fit(cls, acts: Activations, at: str | int | Position = "all", shrinkage: float = 1e-4) -> "Erase":
+        """One rank-1 eraser for y at every site of `acts`.
+
+        `shrinkage` adds that share of the mean variance to every direction, so that directions without variance in the rows
+        are not stretched; the erasure on these rows stays exact. Raises ValueError unless y has two classes.
+        """
+        y, _ = acts.classes
+        changes = {site: _eraser(x.double(), y.to(x.device), shrinkage) for site, x in zip(acts.sites, acts.x, strict=True)}
+        return cls(changes, dict(acts.receipt), at)
+
+    def only(self, sites: SitesLike, model: Model) -> "Erase":
+        """The erasers of some of the sites."""
+        wanted = model.sites(sites)
+        missing = [str(s) for s in wanted if s not in self.changes]
+        if missing:
+            raise ValueError(f"nothing was fitted to erase at {', '.join(missing)}; fit on activations of those sites")
+        return replace(self, changes={s: self.changes[s] for s in wanted})
+
+    def compile(self, model: Model) -> tuple[SiteEdit, ...]:
+        if "model" in self.receipt:
+            Fingerprint.from_dict(self.receipt["model"]).check(model.fingerprint, "the eraser")
+        position = Position.parse(self.at)
+        order = sorted(model.sites(list(self.changes)), key=lambda s: (s.block, s.kind == "resid_post"))
+        return tuple(SiteEdit(s, position, self.changes[s], repr(self)) for s in order)
+
+    def __repr__(self) -> str:
+        return f"Erase({', '.join(map(str, self.changes))})"
+
+
+def _eraser(x: Tensor, y: Tensor, shrinkage: float) -> LowRank:
+    mean = x.mean(0)
+    centred = x - mean
+    z = y.double() - y.double().mean()
+    towards = centred.T @ z / len(x)  # covariance with the label: the class-mean difference, up to a factor
+    covariance = centred.T @ centred / len(x)
+    covariance.diagonal().add_(shrinkage * covariance.diagonal().mean())
+    if not towards.norm() > 1e-12 * covariance.diagonal().mean().sqrt():
+        return LowRank.shift(torch.zeros_like(mean).float())  # nothing to erase
+    reader = torch.linalg.solve(covariance, towards)
+    reader = reader / (reader @ towards)
+    return LowRank(reader[:, None].float(), -towards[None].float(), ((mean @ reader) * towards).float())

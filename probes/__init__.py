@@ -1,0 +1,47 @@
+"""Reading: from prompts to hidden states, from hidden states to probes, from probes to directions.
+
+- `load_model`, `Model`: a language model as a value (hub name, folder, or an object you already have)
+- `Examples`, `Pairs`: texts with labels, groups and columns; statements answered yes and no
+- `Site`: where in the model, `Site("resid_post", 8)`; positions (which tokens) are words such as `"last"`
+- `capture`, `capture_pairs`, `recording`: hidden states as `Activations`, `PairActivations`, or of your own passes
+- `MassMean`, `Logistic`, `CCS`: recipes; `recipe.fit(acts)` returns a `LinearProbe` fitted at every site
+- `Direction`: a unit vector with its gap and origin; `cosine_map` compares many
+- `auroc`, `accuracy`: every number is an `Estimate` with an interval over groups
+
+Changing what a model does lives in `interventions`. Plots are in `probes.plots`, controls in `probes.controls`.
+"""
+
+from probes.activations import Activations, PairActivations
+from probes.capture import Recording, capture, capture_pairs, recording
+from probes.directions import Direction, cosine_map
+from probes.examples import Examples, Pairs
+from probes.linear import LinearProbe
+from probes.metrics import Estimate, accuracy, auroc
+from probes.models import Model, load_model
+from probes.positions import Position
+from probes.recipes import CCS, Logistic, MassMean
+from probes.sites import Site
+
+__all__ = [
+    "CCS",
+    "Activations",
+    "Direction",
+    "Estimate",
+    "Examples",
+    "LinearProbe",
+    "Logistic",
+    "MassMean",
+    "Model",
+    "PairActivations",
+    "Pairs",
+    "Position",
+    "Recording",
+    "Site",
+    "accuracy",
+    "auroc",
+    "capture",
+    "capture_pairs",
+    "cosine_map",
+    "load_model",
+    "recording",
+]

@@ -1,0 +1,44 @@
+"""Saving and loading values as safetensors with a JSON header: safe to load, complete or absent, never pickle."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+FORMAT_VERSION = 1
+
+
+def save(path: str | Path, kind: str, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> Path:
+    """Writes one artefact; the file appears only once it is complete."""
+    target = Path(path)
+    full = {"kind": kind, "format_version": FORMAT_VERSION, "versions": {p: version(p) for p in ("torch", "transformers")}, **header}
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
+        part = Path(folder) / target.name
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata={"hookprobe": json.dumps(full)})
+        os.replace(part, target)
+    return target
+
+
+def load(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Reads one artefact of the expected kind; raises ValueError saying what the file is instead."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            raw = (file.metadata() or {}).get("hookprobe")
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a complete safetensors file ({error}); save it again") from error
+    if raw is None:
+        raise ValueError(f"{path} is a safetensors file without a hookprobe header; expected a saved {kind}")
+    header = json.loads(raw)
+    if header["kind"] != kind:
+        raise ValueError(f"{path} holds a {header['kind']}, expected a {kind}")
+    if header["format_version"] > FORMAT_VERSION:
+        raise ValueError(f"{path} has format version {header['format_version']}, this hookprobe reads up to {FORMAT_VERSION}; upgrade it")
+    return tensors, header

@@ -1,0 +1,73 @@
+"""Who a model is: config, tokenizer and sampled weights, so that a direction is never used on a foreign model."""
+
+import hashlib
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+_VOLATILE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures", "_attn_implementation")
+_SAMPLES = 4  # values read per sampled weight matrix
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Hashes of config and tokenizer, a few weights of the model, and its precision. Names are for display only."""
+
+    name: str
+    config: str
+    tokenizer: str
+    dtype: str
+    weights: tuple[float, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"weights": list(self.weights)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Fingerprint":
+        return cls(**(values | {"weights": tuple(values["weights"])}))
+
+    def check(self, other: "Fingerprint", what: str) -> None:
+        """Raises ValueError naming the field that differs; a precision variant of the same weights only warns."""
+        for field in ("config", "tokenizer"):
+            if field == "tokenizer" and not (self.tokenizer and other.tokenizer):
+                continue  # a bare Hugging Face model comes without one
+            if getattr(self, field) != getattr(other, field):
+                raise ValueError(
+                    f"{what} belongs to model {self.name!r} but was used on {other.name!r}: their {field} differs. "
+                    "Use it on its own model, or transfer on purpose with direction.on(other_model, reason=...)"
+                )
+        if self.weights == other.weights:
+            return
+        mine, theirs = torch.tensor(self.weights), torch.tensor(other.weights)
+        scale = mine.abs().mean()
+        # Rounding to bfloat16 moves a value by at most 2^-8 of itself; other weights differ by order 1.
+        if self.dtype != other.dtype and ((mine - theirs).abs() <= 2**-7 * mine.abs() + 1e-3 * scale).all():
+            warnings.warn(f"{what} was made in {self.dtype} and the model {other.name!r} runs in {other.dtype}", stacklevel=3)
+            return
+        raise ValueError(
+            f"{what} belongs to model {self.name!r} but was used on {other.name!r}: their weights differ. "
+            "Use it on its own model, or transfer on purpose with direction.on(other_model, reason=...)"
+        )
+
+
+def fingerprint(hf: nn.Module, tokenizer: Any, name: str) -> Fingerprint:
+    config = {k: v for k, v in hf.config.to_dict().items() if k not in _VOLATILE}  # pyright: ignore
+    words = "" if tokenizer is None else _hash(sorted(tokenizer.get_vocab().items()))
+    # Evenly spaced over depth; the last, often-tied output matrix is left out by taking floor positions.
+    matrices = sorted((n, p) for n, p in hf.named_parameters() if p.ndim >= 2 and p.is_floating_point())
+    step = max(1, len(matrices) // 16)
+    values: list[float] = []
+    for _, p in matrices[::step]:
+        flat = p.detach().flatten()
+        at = torch.linspace(0, flat.numel() - 1, _SAMPLES, device=flat.device).long()
+        values += flat[at].float().cpu().tolist()
+    dtype = str(next(p.dtype for p in hf.parameters() if p.is_floating_point())).removeprefix("torch.")
+    return Fingerprint(name, _hash(config), words, dtype, tuple(values))
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

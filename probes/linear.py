@@ -1,0 +1,200 @@
+"""The immutable result of every linear recipe: scores, and the directions they come from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes import artefacts
+from probes.activations import Activations, PairActivations, Side
+from probes.capture import capture
+from probes.directions import Direction
+from probes.examples import Examples
+from probes.fingerprint import Fingerprint
+from probes.models import Model
+from probes.sites import Site, SiteLike, as_site
+from probes.transforms import Affine, no_spread
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProbe:
+    """A fitted linear probe at one or more sites; nothing about it changes after fitting.
+
+    `weight` and `bias` live after the transform (one for single texts, one a side for pairs). A score is a margin,
+    above 0 meaning the positive class. `sign_from` says what fixed which side is positive, `losses` holds the training loss per site.
+    """
+
+    weight: Float[Tensor, "site d"]
+    bias: Float[Tensor, " site"]
+    transforms: dict[str, Affine]
+    sites: tuple[Site, ...]
+    units: Float[Tensor, "site d"]
+    gaps: Float[Tensor, " site"]
+    gap_from: str
+    sign_from: str
+    recipe: str
+    receipt: dict[str, Any]
+    losses: Float[Tensor, " site"]
+
+    @property
+    def reads_pairs(self) -> bool:
+        return "yes" in self.transforms
+
+    def _index(self, sites: Sequence[Site]) -> list[int]:
+        missing = [str(s) for s in sites if s not in self.sites]
+        if missing:
+            raise ValueError(f"this probe was not fitted at {', '.join(missing)}; it has {', '.join(map(str, self.sites))}")
+        return [self.sites.index(s) for s in sites]
+
+    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> Self:
+        index = self._index([as_site(s) for s in ([site] if isinstance(site, Site | str) else site)])
+        return replace(
+            self, weight=self.weight[index], bias=self.bias[index], transforms={k: t.at(index) for k, t in self.transforms.items()},
+            sites=tuple(self.sites[i] for i in index), units=self.units[index], gaps=self.gaps[index], losses=self.losses[index],
+        )  # fmt: skip
+
+    def _margin(self, x: Tensor, sites: tuple[Site, ...], side: str, receipt: Mapping[str, Any]) -> Float[Tensor, "site n"]:
+        if "model" in receipt and "model" in self.receipt:
+            mine, theirs = (Fingerprint.from_dict(r["model"]) for r in (self.receipt, receipt))
+            mine.check(theirs, "the probe")
+        index = self._index(sites)
+        if x.shape[-1] != self.weight.shape[-1]:
+            raise ValueError(f"the activations have width {x.shape[-1]} but the probe was fitted at width {self.weight.shape[-1]}")
+        weight, bias = self.weight[index].to(x.device), self.bias[index].to(x.device)
+        transform = self.transforms[side].at(index)
+        moved = Affine(transform.name, transform.shift.to(x.device), transform.scale.to(x.device))
+        return torch.einsum("snd,sd->sn", moved(x), weight) + bias[:, None]
+
+    def _side(self, side: Side | None) -> str:
+        if self.reads_pairs and side is None:
+            raise ValueError("this probe was fitted on pairs; to score single texts say which answer they end in: side='yes' or side='no'")
+        if not self.reads_pairs and side is not None:
+            raise ValueError("this probe was fitted on single texts, so they have no side; leave side out")
+        return side or "all"
+
+    def score(self, acts: Activations | PairActivations, side: Side | None = None) -> Float[Tensor, "site n"]:
+        """Margins, one row a site of `acts`, above 0 meaning the positive class.
+
+        On pairs it is the credence in "the statement is true" minus one half. Raises ValueError for a site the
+        probe lacks, another model's activations, or single texts without `side` on a pair probe.
+        """
+        if isinstance(acts, PairActivations):
+            return self.probability(acts) - 0.5
+        if self.reads_pairs:
+            p = self.probability(acts, side=side)
+            return p - 0.5 if side == "yes" else 0.5 - p
+        return self._margin(acts.x, acts.sites, self._side(side), acts.receipt)
+
+    def probability(self, acts: Activations | PairActivations, side: Side | None = None) -> Float[Tensor, "site n"]:
+        """Scores squashed into [0, 1]. On pairs: the credence in the statement, or with `side` the probability of that text alone."""
+        if isinstance(acts, PairActivations):
+            if not self.reads_pairs:
+                raise ValueError("this probe reads single texts; score one side of the pairs: probe.score(pairs.side('yes'))")
+            if side is None:
+                return (self.probability(acts, "yes") + 1 - self.probability(acts, "no")) / 2
+            return self.probability(acts.side(side), side)
+        return torch.sigmoid(self._margin(acts.x, acts.sites, self._side(side), acts.receipt))
+
+    def score_texts(self, model: Model, texts: Examples | Sequence[str], side: Side | None = None, **options: Any) -> Float[Tensor, "site n"]:
+        """Captures the texts at the probe's own sites and position, then scores them."""
+        if "at" not in self.receipt:
+            raise ValueError("this probe was fitted on plain arrays, so it has no position to read texts at; capture and score them yourself")
+        return self.score(capture(model, texts, self.sites, self.receipt["at"], **options), side)
+
+    def direction(self, site: SiteLike | None = None) -> Direction:
+        """The unit vector along which the score rises fastest at a site, in raw activation space."""
+        if site is None and len(self.sites) > 1:
+            raise ValueError(f"this probe has {len(self.sites)} sites; name one: probe.direction({str(self.sites[0])!r})")
+        (i,) = self._index([self.sites[0] if site is None else as_site(site)])
+        if not self.units[i].any():
+            raise ValueError(f"there is no direction at {self.sites[i]}: the rows the probe was fitted on do not differ there")
+        return Direction(self.units[i].clone(), self.sites[i], float(self.gaps[i]), self.gap_from, self.recipe, self.receipt)
+
+    def has_direction(self, site: SiteLike) -> bool:
+        """Whether the rows differed at all at this site."""
+        return bool(self.units[self._index([as_site(site)])[0]].any())
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """The direction of every site that has one."""
+        return tuple(self.direction(site) for site in self.sites if self.has_direction(site))
+
+    def save(self, path: str | Path) -> Path:
+        tensors = {name: getattr(self, name) for name in ("weight", "bias", "units", "gaps", "losses")}
+        for side, t in self.transforms.items():
+            tensors |= {f"{side}.shift": t.shift, f"{side}.scale": t.scale}
+        header = {name: getattr(self, name) for name in ("gap_from", "sign_from", "recipe", "receipt")}
+        header |= {"sites": [str(s) for s in self.sites], "transforms": {k: t.name for k, t in self.transforms.items()}}
+        return artefacts.save(path, "linear probe", tensors, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LinearProbe":
+        tensors, header = artefacts.load(path, "linear probe")
+        transforms = {k: Affine(n, tensors[f"{k}.shift"], tensors[f"{k}.scale"]) for k, n in header["transforms"].items()}
+        fields = {name: tensors[name] for name in ("weight", "bias", "units", "gaps", "losses")}
+        fields |= {name: header[name] for name in ("gap_from", "sign_from", "recipe", "receipt")}
+        return cls(transforms=transforms, sites=tuple(map(Site.parse, header["sites"])), **fields)
+
+    def __repr__(self) -> str:
+        span = str(self.sites[0]) if len(self.sites) == 1 else f"{self.sites[0]} to {self.sites[-1]}"
+        return f"LinearProbe({self.recipe}, {len(self.sites)} sites: {span}, width {self.weight.shape[-1]}, sign from {self.sign_from})"
+
+
+def finish(
+    acts: Activations | PairActivations,
+    weight: Tensor,
+    bias: Tensor,
+    transforms: Mapping[str, Affine],
+    *,
+    recipe: Any,
+    losses: Tensor | None = None,
+    sign_from: str = "train labels",
+) -> LinearProbe:
+    """What every linear recipe ends with: raw-space directions, gaps on the train rows, copies of every tensor."""
+    first = next(iter(transforms.values()))
+    sides = {"yes": acts.yes, "no": acts.no} if isinstance(acts, PairActivations) else {"all": acts.x}
+    flat = torch.stack([no_spread(x) for x in sides.values()]).all(0)
+    # Where no row differs from another there is nothing to read: the probe is constant there and has no direction.
+    weight = torch.where(flat[:, None], 0, weight)
+    # All sides share one scale, so this is the exact gradient direction for single texts and for pairs.
+    raw = weight / first.scale
+    norm = raw.norm(dim=1, keepdim=True)
+    units = torch.where(norm > 0, raw / norm.clamp_min(1e-30), 0)
+    gaps, gap_from = _gaps(acts, sides, units, weight, bias, transforms)
+    return LinearProbe(
+        weight=weight.detach().clone().float(),
+        bias=bias.detach().clone().float(),
+        transforms={k: Affine(t.name, t.shift.clone(), t.scale.clone()) for k, t in transforms.items()},
+        sites=acts.sites,
+        units=units.detach().clone().float(),
+        gaps=gaps.detach().float(),
+        gap_from=gap_from,
+        sign_from=sign_from,
+        recipe=str(recipe),
+        receipt=dict(acts.receipt),
+        losses=torch.full((len(acts.sites),), torch.nan) if losses is None else losses.detach().clone().float(),
+    )
+
+
+def _gaps(
+    acts: Activations | PairActivations, sides: Mapping[str, Tensor], units: Tensor, weight: Tensor, bias: Tensor, transforms: Mapping[str, Affine]
+) -> tuple[Tensor, str]:
+    """Distance between the class means along each unit vector on raw rows; on pairs, of right over wrong texts within each side.
+
+    Without labels the classes are the ones the probe predicts.
+    """
+    if acts.y is None:
+        margins = [torch.einsum("snd,sd->sn", transforms[k](x), weight) + bias[:, None] for k, x in sides.items()]
+        credence = [torch.sigmoid(m) for m in margins]
+        positive = (credence[0] + 1 - credence[1] > 1) if len(sides) == 2 else margins[0] > 0
+    else:
+        positive = acts.classes[0].to(units.device).expand(len(acts.sites), -1)
+    # A class that is never predicted has no mean, hence no gap: 0 / 0 stays NaN and Add will say so.
+    shares = positive.float() / positive.sum(1, keepdim=True) - (~positive).float() / (~positive).sum(1, keepdim=True)
+    apart = [(torch.einsum("snd,sd->sn", x.float(), units.float()) * shares).sum(1) for x in sides.values()]
+    gap = apart[0] if len(apart) == 1 else (apart[0] - apart[1]) / 2
+    return gap, "predicted classes" if acts.y is None else "labels"

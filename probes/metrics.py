@@ -1,0 +1,157 @@
+"""Every reported number is an `Estimate`: a value with an interval from resampling groups, never rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number (or an array of them) with its interval.
+
+    `low` and `high` bound the central `level` of the group bootstrap; `n` counts rows, `n_groups` the units that were resampled.
+    """
+
+    value: Any
+    low: Any
+    high: Any
+    n: int
+    n_groups: int
+    level: float = 0.95
+
+    def __getitem__(self, index: Any) -> "Estimate":
+        return Estimate(self.value[index], self.low[index], self.high[index], self.n, self.n_groups, self.level)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __format__(self, spec: str) -> str:
+        if np.ndim(self.value):
+            return str(self)
+        spec = spec or ".2f"
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    def __str__(self) -> str:
+        if np.ndim(self.value):
+            return f"Estimate of shape {np.shape(self.value)}, n={self.n} in {self.n_groups} groups"
+        return f"{self:.3f} (n={self.n} in {self.n_groups} groups)"
+
+    __repr__ = __str__
+
+    def as_dict(self) -> dict[str, Any]:
+        return {k: np.asarray(getattr(self, k)).tolist() for k in ("value", "low", "high", "n", "n_groups", "level")}
+
+
+def auroc(scores: Any, y: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0) -> Estimate:
+    """How often a positive row outscores a negative one, ties counting half: .5 is chance, constant scores give exactly .5.
+
+    `scores` is [..., n]; the fields of the result have shape [...]. Groups (default: each row its own) are resampled
+    for the interval; resamples in which a class is missing are left out. Raises ValueError on one class or NaN scores.
+    """
+    s, label, _ = _checked(scores, y)
+    flat = s.reshape(-1, s.shape[-1])
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        return np.stack([_weighted_auroc(row, label, weights) for row in flat], axis=-1)
+
+    return _bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
+
+
+def accuracy(
+    scores: Any, y: Any, groups: Any = None, *, threshold: float = 0.0, balanced: bool = False,
+    level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0,
+) -> Estimate:  # fmt: skip
+    """The share of rows on the right side of the threshold (scores above it mean class 1); `balanced` averages the two classes.
+
+    Shapes, interval and errors as for `auroc`; the threshold is fixed before looking at these rows.
+    """
+    s, label, _ = _checked(scores, y)
+    right = ((s > threshold) == label).reshape(-1, label.size).astype(float)
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        def share(of: np.ndarray) -> np.ndarray:
+            total = (weights * of).sum(-1, keepdims=True)
+            return np.divide((weights * of) @ right.T, total, out=np.full((len(weights), len(right)), np.nan), where=total > 0)
+
+        return (share(label) + share(~label)) / 2 if balanced else share(np.ones_like(label))
+
+    return _bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
+
+
+def mean(values: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0) -> Estimate:
+    """The mean over rows of [..., n] values, with its group-bootstrap interval; raises ValueError on NaN."""
+    v = _numbers(values, "values")
+    flat = v.reshape(-1, v.shape[-1])
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        return (weights @ flat.T) / weights.sum(-1, keepdims=True)
+
+    return _bootstrapped(statistic, v.shape[:-1], v.shape[-1], groups, level, n_boot, seed)
+
+
+def _weighted_auroc(scores: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC of one score vector under each row of weights [b, n]; tied scores share their rank."""
+    order = np.argsort(scores, kind="stable")
+    ranked, w = scores[order], weights[:, order]
+    positive, negative = w * label[order], w * ~label[order]
+    # For each row the span of rows tied with it.
+    first = np.searchsorted(ranked, ranked, side="left")
+    last = np.searchsorted(ranked, ranked, side="right")
+    below = np.concatenate([np.zeros((len(w), 1)), np.cumsum(negative, axis=1)], axis=1)
+    wins = (positive * (below[:, first] + below[:, last]) / 2).sum(1)
+    total = positive.sum(1) * negative.sum(1)
+    return np.divide(wins, total, out=np.full(len(w), np.nan), where=total > 0)
+
+
+def _bootstrapped(
+    statistic: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], n: int, groups: Any, level: float, n_boot: int, seed: int
+) -> Estimate:
+    group = np.arange(n) if groups is None else np.asarray(groups)
+    if group.shape != (n,):
+        raise ValueError(f"groups has shape {group.shape} but there are {n} rows")
+    names, member = np.unique(group, return_inverse=True)
+    value = statistic(np.ones((1, n)))[0]
+    rng = np.random.default_rng(seed)
+    draws: list[np.ndarray] = []
+    chunk = max(1, min(n_boot, 20_000_000 // max(1, n)))
+    for start in range(0, n_boot, chunk):
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=min(chunk, n_boot - start))
+        draws.append(statistic(counts[:, member].astype(float)))
+    tail = (1 - level) / 2
+    sampled = np.concatenate(draws)
+    kept = ~np.isnan(sampled).any(axis=1)
+    if not kept.any():
+        low = high = np.full_like(value, np.nan)
+    else:
+        low, high = np.quantile(sampled[kept], [tail, 1 - tail], axis=0)
+    # Quantiles of a resampled statistic can miss the value by rounding; an interval holds its own estimate.
+    low, high = np.minimum(low, value), np.maximum(high, value)
+    pick = (lambda a: float(a[0])) if shape == () else (lambda a: a.reshape(shape))
+    return Estimate(pick(value), pick(low), pick(high), n, len(names), level)
+
+
+def _numbers(values: Any, what: str) -> np.ndarray:
+    array = values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else np.asarray(values, dtype=float)
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ValueError(f"{what} is empty; expected [..., n] with at least one row")
+    if np.isnan(array).any():
+        raise ValueError(f"{what} has {int(np.isnan(array).sum())} NaN values; find out where they come from before measuring")
+    return array
+
+
+def _checked(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    s = _numbers(scores, "scores")
+    label = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
+    if y is None or label.shape != (s.shape[-1],):
+        raise ValueError(f"y has shape {label.shape} but scores have {s.shape[-1]} rows; pass the labels of the same rows")
+    seen = np.unique(label)
+    if not np.isin(seen, (0, 1)).all():
+        raise ValueError(f"y must be 0 or 1, got values {seen[:5].tolist()}")
+    if len(seen) < 2:
+        raise ValueError(f"y has one class only (all {seen[0]:g}), so there is nothing to tell apart; use rows of both classes")
+    return s, label.astype(bool), s.shape[-1]

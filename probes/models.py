@@ -1,0 +1,292 @@
+"""A model to read: weights, tokenizer and any edits, behind one value. `load_model` makes it."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from probes.backends.hooks import evaluating, find_blocks, forward_until_enough, hooked, inner_model
+from probes.examples import Text
+from probes.fingerprint import Fingerprint, fingerprint
+from probes.positions import Position
+from probes.sites import Site, SitesLike, expand_sites
+from probes.tokens import Batch, Encoded, Side, batches, encode
+
+BACKENDS = ("hooks",)
+
+
+class Write(Protocol):
+    """An edit at one site, as a model holds it: where, at which tokens, and the function of the hidden state."""
+
+    @property
+    def site(self) -> Site: ...
+    @property
+    def at(self) -> Position: ...
+    def __call__(self, h: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A language model as a value. `edited(model, ...)` gives another Model on the same weights; this one stays as it is.
+
+    `n_blocks` and `width` describe the residual stream; `generates` says whether there is a language-model head.
+    """
+
+    hf: nn.Module
+    tokenizer: Any
+    name: str
+    blocks_path: str | None = None
+    writes: tuple[Write, ...] = field(default=())
+
+    @cached_property
+    def blocks(self) -> nn.ModuleList:
+        return find_blocks(self.hf, self.blocks_path)
+
+    @property
+    def config(self) -> Any:
+        return inner_model(self.hf).config
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def width(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.hf.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(p.dtype for p in self.hf.parameters() if p.is_floating_point())
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        return fingerprint(self.hf, self.tokenizer, self.name)
+
+    @property
+    def generates(self) -> bool:
+        return self.hf.get_output_embeddings() is not None and inner_model(self.hf).can_generate()  # pyright: ignore
+
+    def require_generation(self, wish: str) -> None:
+        if not self.generates:
+            raise ValueError(
+                f"{wish} needs a causal language model, but {self.name!r} is a {type(inner_model(self.hf)).__name__} without a "
+                "language-model head (an encoder, for example): it can be read (capture, probes) but not asked"
+            )
+
+    def sites(self, sites: SitesLike) -> tuple[Site, ...]:
+        return expand_sites(sites, self.n_blocks)
+
+    @property
+    def max_length(self) -> int | None:
+        limits = [getattr(self.config, name, None) for name in ("max_position_embeddings", "n_positions")]
+        found = next((n for n in limits if n), None)
+        if found is not None and _position_offset(self.config):
+            found -= _position_offset(self.config)
+        return found
+
+    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
+        return encode(self.tokenizer, texts, self.max_length)
+
+    def batches(self, encoded: Sequence[Encoded], batch_size: int | None = None, side: Side | None = None) -> list[Batch]:
+        pad_id = next((i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0)
+        return list(batches(encoded, pad_id, side or self.tokenizer.padding_side, batch_size))
+
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Keyword inputs of the forward pass. Padded batches carry mask and position ids, without which left padding goes wrong."""
+        inputs = {"input_ids": batch.ids.to(self.device)}
+        if batch.padded:
+            inputs["attention_mask"] = batch.mask.to(self.device)
+            if "position_ids" in inspect.signature(inner_model(self.hf).forward).parameters:
+                count = batch.mask.cumsum(1) - 1
+                offset = _position_offset(self.config)
+                positions = torch.where(batch.mask == 1, count + offset, max(0, offset - 1))
+                inputs["position_ids"] = positions.to(self.device)
+        return inputs
+
+    def run(
+        self,
+        batch: Batch,
+        read: Mapping[Site, Callable[[Tensor], None]] | None = None,
+        write: Iterable[tuple[Site, Callable[[Tensor], Tensor]]] = (),
+        logits: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """One forward pass over a batch. Without `logits` the output head is skipped and the pass ends after the last site read."""
+        inner = inner_model(self.hf)
+        body = inner if logits or not self.generates else _without_head(inner)
+        with evaluating(self.hf), hooked(self.blocks, read or {}, write, stop=not logits):
+            return forward_until_enough(lambda: body(**self.inputs(batch), use_cache=False, **kwargs))
+
+    def logits(
+        self, texts: Sequence[Text | Encoded], batch_size: int | None = None, columns: Mapping[str, np.ndarray] | None = None
+    ) -> Float[Tensor, "n vocab"]:
+        """Next-token logits after each text (or already encoded tokens), in float32 on the CPU.
+
+        `columns` is only needed under edits at span positions, which read it.
+        """
+        self.require_generation("logits")
+        encoded = [t if isinstance(t, Encoded) else self.encode([t])[0] for t in texts]
+        keep = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner_model(self.hf).forward).parameters else {}
+        out: Tensor | None = None
+        for batch in self.batches(encoded, batch_size, side="left"):
+            writes = self.bound_writes(batch, encoded, columns)
+            last = self.run(batch, write=writes, logits=True, **keep).logits[:, -1].float().cpu()
+            out = torch.empty(len(encoded), last.shape[-1]) if out is None else out
+            out[torch.from_numpy(batch.rows)] = last
+        if out is None:
+            raise ValueError("no texts given")
+        return out
+
+    def bound_writes(
+        self, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray] | None = None, cached: bool = False
+    ) -> list[tuple[Site, Callable[[Tensor], Tensor]]]:
+        """This model's edits as functions of one batch's hidden states, positions made absolute.
+
+        With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
+        """
+        return [(w.site, _bind(w, batch, encoded, columns or {}, cached)) for w in self.writes]
+
+    def generate(
+        self, prompts: Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any
+    ) -> list[str]:
+        """Continuations only, greedy unless asked (`do_sample=True, temperature=...`); other keywords go to Hugging Face `generate`.
+
+        Edits at position `all` act on prompt and new tokens; at any other position they act on that token of the prompt.
+        """
+        self.require_generation("generate")
+        if isinstance(prompts, str):
+            raise TypeError("prompts is one string; give a list of prompts")
+        encoded = self.encode(prompts)
+        texts = [""] * len(encoded)
+        options = {"do_sample": False, "pad_token_id": self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0} | kwargs
+        if any(w.at.kind != "all" for w in self.writes) and any(options.get(k, 1) != 1 for k in ("num_beams", "num_return_sequences")):
+            raise ValueError("edits at single prompt positions need num_beams=1 and num_return_sequences=1; use at='all' or one sequence")
+        for batch in self.batches(encoded, batch_size, side="left"):
+            writes = self.bound_writes(batch, encoded, cached=use_cache)
+            ids, mask = batch.ids.to(self.device), batch.mask.to(self.device)
+            with evaluating(self.hf), hooked(self.blocks, {}, writes):
+                out = self.hf.generate(  # pyright: ignore
+                    input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, use_cache=use_cache, **options
+                )
+            for row, new in zip(batch.rows, out[:, ids.shape[1] :], strict=True):
+                texts[row] = self.tokenizer.decode(new, skip_special_tokens=True)
+        return texts
+
+    def __repr__(self) -> str:
+        edits = f", {len(self.writes)} edited sites" if self.writes else ""
+        return f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width}, {self.dtype}{edits})"
+
+
+def _bind(
+    write: Write, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray], cached: bool
+) -> Callable[[Tensor], Tensor]:
+    if write.at.kind == "all":
+        return write
+    chosen = chosen_tokens(write.at, batch, encoded, columns)
+    seen = 0
+
+    def masked(h: Tensor) -> Tensor:
+        nonlocal seen
+        first, seen = seen, seen + h.shape[1] if cached else 0
+        part = chosen[:, first : first + h.shape[1]].to(h.device)
+        if not part.any():
+            return h
+        # Tokens made during generation lie behind the prompt, where nothing is chosen.
+        part = nn.functional.pad(part, (0, h.shape[1] - part.shape[1]))
+        return torch.where(part[..., None], write(h), h)
+
+    return masked
+
+
+def chosen_tokens(
+    at: Position, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray]
+) -> Bool[Tensor, "batch pos"]:
+    """Which places of a padded batch a position picks."""
+    chosen = torch.zeros(batch.ids.shape, dtype=torch.bool)
+    for i, row in enumerate(batch.rows):
+        here = at.tokens(encoded[row], {k: c[row] for k, c in columns.items()})
+        chosen[i, torch.from_numpy(here + batch.start[i])] = True
+    return chosen
+
+
+def _position_offset(config: Any) -> int:
+    """RoBERTa counts positions from behind its padding index; everyone else from 0."""
+    family = str(getattr(config, "model_type", ""))
+    return int(config.pad_token_id) + 1 if "roberta" in family or family in ("camembert", "xmod", "mpnet", "longformer") else 0
+
+
+def _without_head(inner: nn.Module) -> nn.Module:
+    body = getattr(inner, inner.base_model_prefix, None)  # pyright: ignore
+    return body if isinstance(body, nn.Module) else inner
+
+
+def load_model(
+    model: str | Path | nn.Module,
+    backend: str = "hooks",
+    *,
+    tokenizer: Any = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    device_map: Any = None,
+    revision: str | None = None,
+    blocks: str | None = None,
+    trust_remote_code: bool = False,
+) -> Model:
+    """Loads a model by hub name or folder, or wraps one that is already in memory (which is never changed).
+
+    Causal language models, encoders (reading only) and PEFT adapters work. `blocks` names the list of
+    transformer blocks where it cannot be found; `dtype` defaults to the checkpoint's. Raises ValueError
+    for an unknown backend, a missing tokenizer, or a path that holds no model.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; there is {', '.join(BACKENDS)}")
+    if isinstance(model, nn.Module):
+        if device is not None or dtype is not None or device_map is not None:
+            raise ValueError("the model is already in memory and is left as it is; move or cast it yourself, then pass it without device or dtype")
+        if tokenizer is None:
+            raise ValueError("a model in memory needs its tokenizer: load_model(model, tokenizer=tokenizer)")
+        name = getattr(inner_model(model).config, "_name_or_path", "") or type(model).__name__
+        found = Model(model, tokenizer, name, blocks)
+    else:
+        hf, tokenizer = _from_hub(str(model), tokenizer, dtype, device_map, revision, trust_remote_code)
+        if device is not None:
+            hf.to(device)  # pyright: ignore
+        found = Model(hf.eval(), tokenizer, str(model), blocks)
+    find_blocks(found.hf, blocks)  # fails now rather than at the first capture
+    return found
+
+
+def _from_hub(name: str, tokenizer: Any, dtype: Any, device_map: Any, revision: str | None, trust_remote_code: bool) -> tuple[nn.Module, Any]:
+    import transformers
+
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
+        raise ValueError(f"{name} is a folder without config.json (or adapter_config.json), so it holds no model")
+    if folder.exists():
+        name = str(folder)
+    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    weights = common | {"dtype": dtype or "auto"} | ({} if device_map is None else {"device_map": device_map})
+    if (folder / "adapter_config.json").is_file():
+        from peft import AutoPeftModelForCausalLM, PeftConfig
+
+        base = PeftConfig.from_pretrained(name).base_model_name_or_path
+        own = (folder / "tokenizer_config.json").is_file()
+        hf = AutoPeftModelForCausalLM.from_pretrained(name, **weights)
+        return hf, tokenizer or transformers.AutoTokenizer.from_pretrained(name if own else base, **common)
+    config = transformers.AutoConfig.from_pretrained(name, **common)
+    heads = ("ForCausalLM", "LMHeadModel")
+    causal = any(a.endswith(heads) for a in config.architectures or [])
+    auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+    hf = auto.from_pretrained(name, config=config, **weights)
+    return hf, tokenizer or transformers.AutoTokenizer.from_pretrained(name, **common)

@@ -1,0 +1,76 @@
+"""Pictures of readings. Functions take results and an optional `ax`, and return the Axes; they never fit or load."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from probes.controls import Null
+from probes.metrics import Estimate
+from probes.sites import Site
+
+# Okabe-Ito: told apart by colour-blind readers and in grey print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#8a8a8a"
+
+
+def axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
+    if ax is None:
+        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def layer_curve(
+    sites: Sequence[Site], curves: Mapping[str, Estimate], null: Null | None = None, surface: Mapping[str, Estimate] | None = None,
+    chosen: Site | None = None, ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """AUROC by site with its interval, over the band of shuffled labels and the level that bare text reaches."""
+    ax = axes(ax)
+    x = np.arange(len(sites))
+    if null is not None:
+        ax.fill_between(x, *np.quantile(null.by_site, [0.025, 0.975], axis=0), color=GREY, alpha=0.25, lw=0, label="shuffled labels, 95%")
+        ax.axhline(null.level(), color=GREY, lw=1, ls=":", label="best site of shuffled labels, 95%")
+    if surface:
+        name, best = max(surface.items(), key=lambda item: item[1].value)
+        ax.axhline(best.value, color=COLOURS[4], lw=1.2, ls="--", label=f"text alone ({name})")
+    for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+        ax.plot(x, curve.value, color=colour, marker="o", ms=4, label=name)
+        ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
+    if chosen is not None:
+        ax.axvline(sites.index(chosen), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
+    ax.set_xticks(x, [str(s.block) for s in sites])
+    ax.set(xlabel=f"block ({sites[0].kind})", ylabel="AUROC on test groups", ylim=(min(0.4, ax.get_ylim()[0]), 1.02))
+    ax.legend(frameon=False, fontsize=8, loc="best")
+    return ax
+
+
+def score_histogram(scores: Any, y: Any, names: tuple[str, str] = ("negative", "positive"), ax: Axes | None = None) -> Axes:
+    """How a probe's scores spread over the two classes; the threshold is at 0."""
+    ax = axes(ax, 5.0, 3.2)
+    scores, y = np.asarray(scores), np.asarray(y).astype(bool)
+    bins = np.linspace(scores.min(), scores.max() + 1e-9, 40)
+    for name, part, colour in ((names[0], scores[~y], COLOURS[1]), (names[1], scores[y], COLOURS[0])):
+        ax.hist(part, bins=bins.tolist(), color=colour, alpha=0.6, label=f"{name} (n={len(part)})")
+    ax.axvline(0, color="black", lw=0.8)
+    ax.set(xlabel="probe score", ylabel="rows")
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def heatmap(values: Any, rows: Sequence[str], columns: Sequence[str], label: str, ax: Axes | None = None, limits: tuple[float, float] = (-1, 1)) -> Axes:
+    """A table of numbers as colours with the numbers written in: cosines, or which probe reads which label."""
+    values = np.asarray(values)
+    ax = axes(ax, 2.2 + 0.75 * len(columns), 1.2 + 0.42 * len(rows))
+    image = ax.imshow(values, cmap="RdBu_r", vmin=limits[0], vmax=limits[1], aspect="auto")
+    ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    ax.set_yticks(range(len(rows)), rows)
+    middle, half = sum(limits) / 2, (limits[1] - limits[0]) / 2
+    for i, j in np.ndindex(values.shape):
+        strong = abs(values[i, j] - middle) > 0.65 * half
+        ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=8, color="white" if strong else "black")
+    ax.spines[:].set_visible(False)
+    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.9)
+    return ax

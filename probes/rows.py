@@ -1,0 +1,157 @@
+"""What travels with every row: label, group, id and columns. Examples, Pairs and Activations share it."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Row data: `y` (0/1 or real), `groups` (the unit that must not cross a split), `ids`, named `columns`."""
+
+    y: np.ndarray | None
+    groups: np.ndarray
+    ids: np.ndarray
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def _take(self, index: np.ndarray) -> Self:
+        """The rows at integer positions `index`; subclasses extend it with what else they hold per row."""
+        return replace(
+            self,
+            y=None if self.y is None else self.y[index],
+            groups=self.groups[index],
+            ids=self.ids[index],
+            columns={name: column[index] for name, column in self.columns.items()},
+        )
+
+    def rows(self, which: Any) -> Self:
+        """The rows where a boolean mask holds, or at given positions, in that order."""
+        picked = np.asarray(which.cpu() if isinstance(which, torch.Tensor) else which)
+        if picked.dtype == bool:
+            if picked.shape != (len(self),):
+                raise ValueError(f"the mask has shape {picked.shape} but there are {len(self)} rows")
+            picked = np.flatnonzero(picked)
+        return self._take(picked.astype(np.int64))
+
+    def column(self, name: str) -> np.ndarray:
+        if name == "y" and self.y is not None:
+            return self.y
+        if name not in self.columns:
+            raise ValueError(f"no column {name!r}; there are {sorted(self.columns) or 'no columns'}")
+        return self.columns[name]
+
+    def with_y(self, label: str | Sequence[Any] | np.ndarray) -> Self:
+        """The same rows with another label: a column's name, or one value a row."""
+        values = self.column(label) if isinstance(label, str) else label
+        return replace(self, y=as_labels(values, len(self)))
+
+    def with_groups(self, groups: str | Sequence[Any] | np.ndarray) -> Self:
+        """The same rows with another unit of splitting: a column's name, or one value a row."""
+        values = self.column(groups) if isinstance(groups, str) else groups
+        return replace(self, groups=as_column(values, len(self), "groups"))
+
+    def split(self, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0) -> tuple[Self, ...]:
+        """Parts of about the given shares in which no group occurs twice.
+
+        Groups are shuffled by `seed` and dealt out by count of groups; `groups` overrides the rows' own.
+        Raises ValueError when there are fewer groups than parts.
+        """
+        rows = self if groups is None else self.with_groups(groups)
+        shares = np.asarray(sizes, dtype=float)
+        if shares.ndim != 1 or (shares <= 0).any() or shares.sum() > 1 + 1e-9:
+            raise ValueError(f"sizes are positive shares with a sum of at most 1, got {list(sizes)}")
+        names = np.unique(rows.groups)
+        if len(names) < len(shares):
+            raise ValueError(f"{len(names)} groups cannot make {len(shares)} parts; give groups with more than {len(names)} values")
+        shuffled = np.random.default_rng(seed).permutation(names)
+        ends = np.rint(np.cumsum(shares) * len(names)).astype(int)
+        # Rounding must not leave a part empty.
+        ends = np.maximum(ends, np.arange(1, len(shares) + 1))
+        ends = np.minimum(ends, len(names) - np.arange(len(shares))[::-1])
+        starts = np.concatenate([[0], ends[:-1]])
+        return tuple(self.rows(np.isin(rows.groups, shuffled[a:b])) for a, b in zip(starts, ends, strict=True))
+
+    @property
+    def classes(self) -> tuple[torch.Tensor, int]:
+        """y as a bool tensor plus its count of ones, for recipes that need two classes; raises otherwise."""
+        if self.y is None:
+            raise ValueError("this needs labels but y is None; give y, or choose labels with .with_y(...)")
+        y = np.asarray(self.y)
+        seen = np.unique(y)
+        if not np.isin(seen, (0, 1)).all():
+            raise ValueError(f"y must be 0 or 1 here, got values {seen[:5].tolist()}; choose a binary column with .with_y(...)")
+        if len(seen) < 2:
+            raise ValueError(f"y has one class only (all {len(y)} rows are {seen[0]:g}); two classes are needed")
+        return torch.from_numpy(y.astype(bool)), int(y.sum())
+
+
+def as_labels(values: Any, n: int) -> np.ndarray:
+    """Labels as numbers, one a row; raises for a wrong count, text, or NaN."""
+    array = as_column(values, n, "y")
+    if array.dtype == object or array.dtype.kind in "US":
+        raise ValueError(f"y must be numbers (0/1, or real values for regression), got {array.dtype} such as {array[:1].tolist()}")
+    if array.dtype.kind == "b":
+        array = array.astype(np.int64)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"y has {int((~np.isfinite(array)).sum())} NaN or infinite values; drop or fill those rows")
+    return array.copy()
+
+
+def as_column(values: Any, n: int, name: str) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    array = np.asarray(values)
+    if array.ndim != 1:
+        array = np.fromiter(values, dtype=object) if array.ndim > 1 else np.atleast_1d(array)
+    if len(array) != n:
+        raise ValueError(f"{name} has {len(array)} rows but there are {n}; give one value a row, in the same order")
+    return array
+
+
+def make_rows(n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None) -> dict[str, Any]:
+    """The shared constructor arguments: checked, defaulted (each row its own group, ids from the text)."""
+    if ids is None:
+        ids = _text_ids(texts) if texts is not None else np.arange(n)
+    ids = as_column(ids, n, "ids")
+    if len(np.unique(ids)) != n:
+        raise ValueError(f"ids must be unique, got {n - len(np.unique(ids))} repeats")
+    return {
+        "y": None if y is None else as_labels(y, n),
+        "groups": as_column(ids if groups is None else groups, n, "groups"),
+        "ids": ids,
+        "columns": {str(k): as_column(v, n, f"column {k!r}") for k, v in (columns or {}).items()},
+    }
+
+
+def _text_ids(texts: Sequence[str]) -> np.ndarray:
+    """Stable ids: a hash of the text, with a counter behind texts that occur more than once."""
+    seen: dict[str, int] = {}
+    ids = []
+    for text in texts:
+        key = hashlib.sha256(text.encode()).hexdigest()[:12]
+        seen[key] = seen.get(key, -1) + 1
+        ids.append(key if not seen[key] else f"{key}-{seen[key]}")
+    return np.asarray(ids)
+
+
+def concat_rows(parts: Sequence[Rows]) -> dict[str, Any]:
+    """Row data of several tables under one another; columns must agree."""
+    names = {tuple(sorted(p.columns)) for p in parts}
+    if len(names) > 1:
+        raise ValueError(f"the parts have different columns: {' and '.join(str(list(n)) for n in names)}")
+    if len({p.y is None for p in parts}) > 1:
+        raise ValueError("some parts have y and some do not")
+    ids = np.concatenate([p.ids for p in parts])
+    return {
+        "y": None if parts[0].y is None else np.concatenate([p.y for p in parts if p.y is not None]),
+        "groups": np.concatenate([p.groups for p in parts]),
+        "ids": ids,
+        "columns": {k: np.concatenate([p.columns[k] for p in parts]) for k in parts[0].columns},
+    }

@@ -1,0 +1,86 @@
+"""Where in a model: a `Site` names one hidden state, so that a bare layer number never has to."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+KINDS = ("resid_pre", "resid_post")
+"""Kinds that models serve. `array` marks rows that came from the user's own arrays."""
+
+_FORM = re.compile(r"^(?:(?P<stack>\w+):)?(?P<kind>[a-z]\w*)\.(?P<block>\d+)(?:\.(?P<head>\d+))?$")
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """One place to read or write: a kind of hidden state at a 0-based block.
+
+    `Site("resid_post", 8)` is the output of block 8, before any final norm (Hugging Face calls it
+    `hidden_states[9]`, except for the last block, where that entry is normed). `Site("resid_pre", 0)` is
+    the embedding output. `str(site)` gives `resid_post.8`, and `Site.parse` reads it back.
+    """
+
+    kind: str
+    block: int
+    head: int | None = None
+    stack: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.block, int) or isinstance(self.block, bool) or self.block < 0:
+            raise ValueError(f"a Site needs a 0-based block number, got block={self.block!r}")
+
+    def __str__(self) -> str:
+        stack = f"{self.stack}:" if self.stack is not None else ""
+        head = f".{self.head}" if self.head is not None else ""
+        return f"{stack}{self.kind}.{self.block}{head}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Site":
+        """Reads `resid_post.8`; raises ValueError for anything that is not `[stack:]kind.block[.head]`."""
+        found = _FORM.match(text)
+        if found is None:
+            raise ValueError(f"cannot read {text!r} as a site; expected [stack:]kind.block[.head], such as 'resid_post.8'")
+        head = found["head"]
+        return cls(found["kind"], int(found["block"]), None if head is None else int(head), found["stack"])
+
+
+SiteLike = Site | str
+SitesLike = SiteLike | Iterable[SiteLike]
+
+
+def as_site(site: SiteLike) -> Site:
+    if isinstance(site, Site):
+        return site
+    if isinstance(site, str):
+        return Site.parse(site)
+    raise TypeError(f"a site is a Site or a string such as 'resid_post.8', got {site!r}; a bare layer number is ambiguous")
+
+
+def expand_sites(sites: SitesLike, n_blocks: int) -> tuple[Site, ...]:
+    """Turns what a user writes into the sites of a model with `n_blocks` blocks, in the order given.
+
+    A kind (`"resid_post"`) stands for all its blocks. Raises ValueError for an unknown kind, a block that
+    the model does not have, or a site named twice.
+    """
+    if isinstance(sites, Site | str):
+        sites = [sites]
+    found: list[Site] = []
+    for item in sites:
+        if isinstance(item, str) and item in KINDS:
+            found += [Site(item, block) for block in range(n_blocks)]
+        elif isinstance(item, str) and "." not in item:
+            raise ValueError(f"unknown site kind {item!r}; models serve {', '.join(KINDS)}, or one block of them, such as 'resid_post.0'")
+        else:
+            found.append(as_site(item))
+    for site in found:
+        if site.kind not in KINDS:
+            raise ValueError(f"unknown site kind {site.kind!r} in {site}; models serve {', '.join(KINDS)}")
+        if site.head is not None or site.stack is not None:
+            raise ValueError(f"{site} names a head or a stack; {site.kind} has neither, write {site.kind}.{site.block}")
+        if site.block >= n_blocks:
+            raise ValueError(f"{site} is out of range: the model has {n_blocks} blocks, so {site.kind}.0 to {site.kind}.{n_blocks - 1}")
+    if not found:
+        raise ValueError("no sites given; name a kind such as 'resid_post' or a list of sites")
+    if len(set(found)) != len(found):
+        twice = sorted({str(s) for s in found if found.count(s) > 1})
+        raise ValueError(f"sites named twice: {', '.join(twice)}")
+    return tuple(found)
