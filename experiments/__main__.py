@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 import matplotlib
+import transformers
 import tyro
 from rich.console import Console
 
@@ -11,8 +12,13 @@ from experiments import NAMES
 from experiments.report import Report, check_out, write
 
 
+def make_console() -> Console:
+    """As wide as the terminal; wide enough for the tables when the output goes to a file."""
+    return Console() if sys.stdout.isatty() else Console(width=140)
+
+
 def main(arguments: list[str]) -> int:
-    console = Console()
+    console = make_console()
     if not arguments or arguments[0] in ("-h", "--help"):
         console.print("python -m experiments NAME [--help]\n")
         for name in NAMES:
@@ -23,6 +29,7 @@ def main(arguments: list[str]) -> int:
         console.print(f"unknown experiment {name!r}; there are {', '.join(NAMES)}", style="red")
         return 2
     matplotlib.use("Agg")
+    transformers.utils.logging.disable_progress_bar()
     module = import_module(f"experiments.{name}")
     config = tyro.cli(module.Config, prog=f"python -m experiments {name}", description=module.__doc__, args=flags)
     try:

@@ -76,7 +76,7 @@ class Report:
         """Prints a table on the terminal and returns it for a section."""
         shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
         for i, name in enumerate(header):
-            shown.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+            shown.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
         for row in rows:
             shown.add_row(*row)
         self.console.print(shown)

@@ -56,16 +56,19 @@ def load_statements(data: Path | None, group: str | None, limit: int | None, see
         wanted = ["statement", "label", *([group] if group else [])]
         missing = [c for c in wanted if c not in table.columns]
         if missing:
-            raise ValueError(f"{data} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}. Expected statement, label (0/1) and the --group column")
-        if table[wanted].isna().any(axis=None):
-            raise ValueError(f"{data} has empty cells in {', '.join(c for c in wanted if table[c].isna().any())}; fill or drop those rows")
+            raise ValueError(
+                f"{data} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}. Expected statement, label (0/1) and the --group column"
+            )
+        empty = [c for c in wanted if table[c].isna().to_numpy().any()]
+        if empty:
+            raise ValueError(f"{data} has empty cells in {', '.join(empty)}; fill or drop those rows")
         if not table.label.isin([0, 1]).all():
             raise ValueError(f"column label of {data} must be 0 or 1, got {sorted(table.label.unique())[:5]}")
     table["group"] = table[group] if group else np.arange(len(table))
     if limit is not None:
         names = np.random.default_rng(seed).permutation(table.group.unique())
         sizes = table.group.value_counts()[names].cumsum()
-        table = table[table.group.isin(names[: max(1, int((sizes <= limit).sum()))])].reset_index(drop=True)
+        table = table.loc[table.group.isin(names[: max(1, int((sizes <= limit).sum()))])].reset_index(drop=True)
     return table
 
 

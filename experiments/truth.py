@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.report import Report
 from experiments.statements import EMBEDDED, EMBEDDED_TEMPLATES, as_prompts, load_statements, model_path, neutral_texts
-from experiments.truth_causal import ablate, push
+from experiments.truth_causal import Setting, ablate, push
 from experiments.truth_reading import read, what_it_reads
 from probes import Position, load_model
 
@@ -35,11 +35,11 @@ class Config:
     """for each template the two answers, the one for a true statement first: yes,no"""
     at: str | None = None
     """token to read: last, mean, span_end:statement, ... (default: end of the statement; mean for encoders)"""
-    edit_at: str = "all"
-    """tokens that edits act on"""
-    doses: tuple[float, ...] = (-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4)
+    edit_at: str | None = None
+    """tokens that edits act on: all, last, ... (default: where the probe reads)"""
+    doses: tuple[float, ...] = (-4, -2, -1, -0.5, 0, 0.5, 1, 2, 4)
     """strengths to add, in gaps between the class means"""
-    limit: int | None = 1600
+    limit: int | None = 1200
     """at most so many statements, whole groups kept together"""
     neutral: Path | None = None
     """unrelated text for the cost: a JSON list or one text a line (default: a built-in set)"""
@@ -77,9 +77,10 @@ def main(config: Config, report: Report) -> None:
         return
     neutral = neutral_texts(config.neutral, embedded)
     groups = [np.unique(a.groups) for a in (reading.validation, reading.test)]
-    parts = tuple(prompts.rows(np.isin(prompts.groups, g)) for g in groups)
-    ablate(model, parts, reading, config.edit_at, neutral, config.controls, config.seed, report)  # pyright: ignore
-    push(model, parts, reading, config.doses, config.edit_at, neutral, config.controls, config.seed, report)  # pyright: ignore
+    validation, test = (prompts.rows(np.isin(prompts.groups, g)) for g in groups)
+    setting = Setting(model, validation, test, reading, config.edit_at or at, neutral, config.controls, config.seed)
+    ablate(setting, report)
+    push(setting, config.doses, report)
 
 
 def _templates(config: Config, embedded: bool, generates: bool) -> list[tuple[str, str]]:

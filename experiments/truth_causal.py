@@ -8,14 +8,44 @@ from tqdm.auto import tqdm
 
 from experiments.report import Report
 from experiments.truth_reading import Reading
-from interventions import Ablate, Add, Answers, Edit, Effect, Erase, edited, effect
+from interventions import Ablate, Add, Answers, Cost, Edit, Effect, Erase, edited, effect
 from interventions import plots as effect_plots
 from probes import Examples, Model, Site
 from probes.metrics import accuracy, auroc
 
 ANSWERS = Answers("column:if_true", "column:if_false")
 ALL = "resid_post"
-COST_LIMIT = 2.0  # nats of KL on neutral text above which a dose is not considered
+TURNED = 0.95  # share of answers on validation that a dose should turn
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What both questions share: the model, the prompts to choose on and to report on, where edits act, the controls."""
+
+    model: Model
+    validation: Examples
+    test: Examples
+    reading: Reading
+    edit_at: str
+    neutral: Sequence[str]
+    controls: int
+    seed: int
+
+    @property
+    def sites(self) -> list[Site]:
+        """Sites that can be edited: block outputs at which the probe found a direction."""
+        return [s for s in self.reading.probe.sites if s.kind == ALL and self.reading.probe.has_direction(s)]
+
+    @property
+    def bound(self) -> str:
+        """Neutral text has no such place as the end of a statement, so the cost of an edit there is an upper bound."""
+        return "" if self.edit_at == "all" else ", edited at every token"
+
+    def effect(self, edit: Edit, before: np.ndarray, control_costs: bool = True) -> Effect:
+        return effect(
+            self.model, edit, ANSWERS, self.test, neutral=self.neutral, n_controls=self.controls, seed=self.seed,
+            before=before, control_costs=control_costs,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,8 +61,8 @@ def cells(prompts: Examples) -> list[Cell]:
     found = []
     for n in np.unique(negated):
         for f in np.unique(form):
-            name = ", ".join([*([] if len(np.unique(negated)) < 2 else ["negated" if n else "affirmative"]), f"form {f + 1}"])
-            found.append(Cell(name, (form == f) & (negated == n)))
+            polarity = [] if len(np.unique(negated)) < 2 else ["negated" if n else "affirmative"]
+            found.append(Cell(", ".join([*polarity, f"form {f + 1}"]), (form == f) & (negated == n)))
     return found
 
 
@@ -46,142 +76,152 @@ def distance_from_chance(values: np.ndarray, prompts: Examples) -> float:
     return worst
 
 
-def ablate(model: Model, prompts: tuple[Examples, Examples], reading: Reading, edit_at: str, neutral: Sequence[str], controls: int, seed: int, report: Report) -> dict[str, Effect]:
-    """The four ways to take the direction out; which site and which way is decided on validation, all four are shown on test."""
-    validation, test = prompts
-    sites = [s for s in reading.probe.sites if s.kind == ALL and reading.probe.has_direction(s)]
-    eraser = Erase.fit(reading.train[sites], at=edit_at)
+def choose_ablation(s: Setting, report: Report) -> tuple[dict[str, Edit], str, dict[str, Site]]:
+    """The four ways to take the direction out, each at its best site, and the best of the four; all decided on validation."""
+    eraser = Erase.fit(s.reading.train[s.sites], at=s.edit_at)
     one: dict[str, dict[Site, Edit]] = {
-        "Ablate": {s: Ablate(reading.probe.direction(s), at=edit_at) for s in sites},
-        "Erase": {s: eraser.only([s], model) for s in sites},
+        "Ablate": {site: Ablate(s.reading.probe.direction(site), at=s.edit_at) for site in s.sites},
+        "Erase": {site: eraser.only([site], s.model) for site in s.sites},
     }
     options: dict[str, Edit] = {}
-    scores: dict[str, float] = {}
+    left: dict[str, float] = {}
     chosen: dict[str, Site] = {}
-    with tqdm(total=2 * len(sites), desc="choosing a site", delay=2, leave=False) as bar:
+    with tqdm(total=2 * len(s.sites), desc="choosing a site", delay=2, leave=False, disable=None) as bar:
         for name, edits in one.items():
-            left: dict[Site, float] = {}
+            by_site: dict[Site, float] = {}
             for site, edit in edits.items():
-                left[site] = distance_from_chance(ANSWERS(edited(model, edit), validation), validation)
-                report.add("distance_from_chance", left[site], edit=name, site=site, split="validation")
+                by_site[site] = distance_from_chance(ANSWERS(edited(s.model, edit), s.validation), s.validation)
+                report.add("distance_from_chance", by_site[site], edit=name, site=site, split="validation")
                 bar.update()
-            chosen[name] = min(left, key=lambda s: left[s])
-            options[f"{name} one site"], scores[f"{name} one site"] = edits[chosen[name]], left[chosen[name]]
-    options["Ablate all sites"] = Ablate(reading.probe.direction(chosen["Ablate"]), sites=ALL, at=edit_at)
+            chosen[name] = min(by_site, key=lambda site: by_site[site])
+            options[f"{name} one site"], left[f"{name} one site"] = edits[chosen[name]], by_site[chosen[name]]
+    options["Ablate all sites"] = Ablate(s.reading.probe.direction(chosen["Ablate"]), sites=ALL, at=s.edit_at)
     options["Erase all sites"] = eraser
     for name in ("Ablate all sites", "Erase all sites"):
-        scores[name] = distance_from_chance(ANSWERS(edited(model, options[name]), validation), validation)
-    best = min(scores, key=lambda n: scores[n])
-    before = ANSWERS(model, test)
-    effects = {n: effect(model, e, ANSWERS, test, neutral=neutral, n_controls=controls, seed=seed, before=before) for n, e in options.items()}
-    header = ("prompts", "unedited", *(f"{n}{' ←' if n == best else ''}" for n in effects))
+        left[name] = distance_from_chance(ANSWERS(edited(s.model, options[name]), s.validation), s.validation)
+    return options, min(left, key=lambda name: left[name]), chosen
+
+
+def ablate(s: Setting, report: Report) -> dict[str, Effect]:
+    """What is left of the answers on test groups after each of the four edits, beside matched random edits."""
+    options, best, chosen = choose_ablation(s, report)
+    before = ANSWERS(s.model, s.test)
+    effects = {name: s.effect(edit, before) for name, edit in options.items()}
     rows = []
-    for cell in [*cells(test), Cell("all", np.ones(len(test), dtype=bool))]:
-        base = next(iter(effects.values()))
-        rows.append((cell.name, _both(base, "base", cell), *(_both(e, "after", cell) for e in effects.values())))
-        for name, e in {"unedited": base, **effects}.items():
-            of = "base" if name == "unedited" else "after"
-            for measure, value in (("balanced_accuracy", e.accuracy(of, cell.rows)), ("answer_auroc", e.auroc(of, cell.rows))):
+    for cell in [*cells(s.test), Cell("all", np.ones(len(s.test), dtype=bool))]:
+        numbers = {"unedited": _measures(effects[best], "base", cell)} | {name: _measures(e, "after", cell) for name, e in effects.items()}
+        rows.append((cell.name, *(f"{right.value:.2f} / {ranked.value:.2f}" for right, ranked in numbers.values())))
+        for name, measures in numbers.items():
+            for measure, value in zip(("balanced_accuracy", "answer_auroc"), measures, strict=True):
                 report.add(measure, value, edit=name, cell=cell.name, split="test", chosen=name == best)
-    moved = {n: np.abs(e.accuracy("controls").value - e.accuracy("base").value) for n, e in effects.items()}
-    rows.append(("matched random moves it by at most", "", *(f"{moved[n].max():.3f}" for n in effects)))
-    rows.append(("KL on neutral text (random)", "", *(f"{e.cost.kl.value:.3f} ({np.mean([c.kl.value for c in e.control_costs]):.3f})" for e in effects.values())))  # pyright: ignore
-    rows.append(("loss rise on neutral text", "", *(f"{e.cost.loss.value:+.3f}" for e in effects.values())))  # pyright: ignore
     for name, e in effects.items():
         for k, value in enumerate(e.accuracy("controls").value):
             report.add("balanced_accuracy", float(value), edit=f"{name}, matched random {k}", cell="all", split="test")
-        report.add("neutral_kl", e.cost.kl, edit=name)  # pyright: ignore
-        report.add("neutral_loss_rise", e.cost.loss, edit=name)  # pyright: ignore
+        report.add("neutral_kl", _cost(e).kl, edit=name)
+        report.add("neutral_loss_rise", _cost(e).loss, edit=name)
+    moved = [np.abs(e.accuracy("controls").value - e.accuracy("base").value).max() for e in effects.values()]
+    rows.append(("matched random edits move it by at most", "", *(f"{m:.3f}" for m in moved)))
+    rows.append((f"KL on neutral text{s.bound} (random)", "", *(f"{_cost(e).kl.value:.3f} ({_random_kl(e):.3f})" for e in effects.values())))
+    rows.append((f"loss rise on neutral text{s.bound}", "", *(f"{_cost(e).loss.value:+.3f}" for e in effects.values())))
+    header = ("prompts", "unedited", *(f"{name}{' ←' if name == best else ''}" for name in effects))
     shown = report.table("Answers after taking the direction out: balanced accuracy / AUROC of the logit difference", header, rows)
-    figure = report.figure("ablation", effect_plots.before_after(effects))
     report.section(
         "Do the answers use it?",
         "Balanced accuracy of the answers (.50: they no longer depend on truth) and AUROC of the logit difference, per polarity and form, on test groups. "
-        f"Sites were chosen on validation groups ({', '.join(f'{n} {s}' for n, s in chosen.items())}), and so was the arrowed edit; all four are shown. "
-        f"Each edit stands beside {controls} random edits that change the hidden state by the same mean length per token at every site.",
-        (shown,), ((figure, "Balanced accuracy of answers: unedited, edited, and the range over matched random edits"),),
-    )  # fmt: skip
+        f"Sites were chosen on validation groups ({', '.join(f'{name} {site}' for name, site in chosen.items())}), and so was the arrowed edit; all four "
+        f"are shown. Each stands beside {s.controls} random edits that change the hidden state by the same mean length per token at every site.",
+        (shown,),
+        ((report.figure("ablation", effect_plots.before_after(effects)), "Balanced accuracy of answers: unedited, edited, and under matched random edits"),),
+    )
     report.facts["chosen_edit"] = best
-    e = effects[best]
-    base, after, control = e.accuracy("base"), e.accuracy("after"), e.accuracy("controls").value
-    if base.low <= 0.55:
-        report.claim(f"The unedited model answers at chance (balanced accuracy {base}), so there is no behaviour for an edit to remove.")
-    elif (control > after.high).mean() >= 0.95 and after.high < base.low:
-        report.claim(
-            f"The answers use the direction: {best} takes balanced accuracy from {base} to {after}, "
-            f"while {len(control)} matched random edits leave it at {control.min():.2f} to {control.max():.2f}."
-        )
-    else:
-        report.claim(
-            f"Not shown to be used: {best} takes balanced accuracy from {base} to {after}, matched random edits to {control.min():.2f} to {control.max():.2f}."
-        )
+    report.claim(_use_claim(best, effects[best]))
     return effects
 
 
-def _both(e: Effect, of: str, cell: Cell) -> str:
-    return f"{e.accuracy(of, cell.rows).value:.2f} / {e.auroc(of, cell.rows).value:.2f}"
+def _use_claim(name: str, e: Effect) -> str:
+    base, after, control = e.accuracy("base"), e.accuracy("after"), e.accuracy("controls").value
+    randoms = f"{len(control)} matched random edits leave it at {control.min():.2f} to {control.max():.2f}"
+    if base.low <= 0.55:
+        return f"The unedited model answers at chance (balanced accuracy {base}), so there is no behaviour for an edit to remove."
+    if (control > after.high).mean() >= 0.95 and after.high < base.low:
+        return f"The answers use the direction: {name} takes balanced accuracy from {base} to {after}, while {randoms}."
+    return f"Not shown to be used: {name} takes balanced accuracy from {base} to {after}, and {randoms}."
 
 
-def push(model: Model, prompts: tuple[Examples, Examples], reading: Reading, doses: Sequence[float], edit_at: str, neutral: Sequence[str], controls: int, seed: int, report: Report) -> list[Effect]:
-    """Adding the direction: site and dose from validation, the whole curve on test."""
-    validation, test = prompts
-    before = ANSWERS(model, validation)
-    sites = [s for s in reading.probe.sites if s.kind == ALL and reading.probe.has_direction(s)]
+def _measures(e: Effect, of: str, cell: Cell) -> tuple:
+    return e.accuracy(of, cell.rows), e.auroc(of, cell.rows)
+
+
+def _cost(e: Effect) -> Cost:
+    assert e.cost is not None
+    return e.cost
+
+
+def _random_kl(e: Effect) -> float:
+    return float(np.mean([c.kl.value for c in e.control_costs]))
+
+
+def choose_dose(s: Setting, doses: Sequence[float]) -> tuple[Site, dict[int, float]]:
+    """Where to add the direction and how much of it turns the answers each way, decided on validation."""
+    before = ANSWERS(s.model, s.validation)
     strong = max(abs(d) for d in doses) / 2
 
-    def turned(values: np.ndarray, towards: int) -> float:
+    def turned(site: Site, dose: float, towards: int) -> float:
         could = (before > 0) != bool(towards)
+        values = ANSWERS(edited(s.model, Add(s.reading.probe.direction(site), gaps=dose, at=s.edit_at)), s.validation)
         return float(((values[could] > 0) == bool(towards)).mean()) if could.any() else 0.0
 
-    def run(site: Site, dose: float) -> np.ndarray:
-        return ANSWERS(edited(model, Add(reading.probe.direction(site), gaps=dose, at=edit_at)), validation)
-
-    both = {s: min(turned(run(s, strong), 1), turned(run(s, -strong), 0)) for s in tqdm(sites, desc="choosing a site", delay=2, leave=False)}
-    site = max(both, key=lambda s: both[s])
-    direction = reading.probe.direction(site)
-    curve = {d: run(site, d) for d in doses}
+    both = {site: turned(site, strong, 1) + turned(site, -strong, 0) for site in tqdm(s.sites, desc="choosing a site", delay=2, leave=False, disable=None)}
+    site = max(both, key=lambda k: both[k])
     picked: dict[int, float] = {}
     for towards, sign in ((1, 1), (0, -1)):
-        side = sorted((d for d in doses if d * sign > 0), key=abs)
-        if not side:
-            raise ValueError(f"doses need values above and below 0, got {list(doses)}")
-        reached = [d for d in side if turned(curve[d], towards) >= 0.95]
-        picked[towards] = reached[0] if reached else max(side, key=lambda d: turned(curve[d], towards))
+        side = {d: turned(site, d, towards) for d in sorted((d for d in doses if d * sign > 0), key=abs)}
+        picked[towards] = next((d for d, share in side.items() if share >= TURNED), max(side, key=lambda d: side[d]))
+    return site, picked
+
+
+def push(s: Setting, doses: Sequence[float], report: Report) -> list[Effect]:
+    """What adding the direction does to the answers on test groups, over all doses."""
+    if not (min(doses) < 0 < max(doses)):
+        raise ValueError(f"doses need values above and below 0, got {list(doses)}")
+    site, picked = choose_dose(s, doses)
+    before = ANSWERS(s.model, s.test)
     effects = []
-    base = ANSWERS(model, test)
-    for dose in tqdm(doses, desc="doses", delay=2, leave=False):
-        e = effect(model, Add(direction, gaps=dose, at=edit_at), ANSWERS, test, neutral=neutral, n_controls=controls, seed=seed, before=base, progress=False)
-        effects.append(e)
-        report.add("logit_difference_change", e.change(), edit="Add", site=site, dose=dose, split="test")
-        report.add("control_change_max", float(np.abs(e.control_changes()).max()), edit="Add", site=site, dose=dose, split="test")
-        report.add("neutral_kl", e.cost.kl, edit="Add", site=site, dose=dose)  # pyright: ignore
-    rows, lines = [], []
+    for dose in tqdm(doses, desc="doses", delay=2, leave=False, disable=None):
+        add = Add(s.reading.probe.direction(site), gaps=dose, at=s.edit_at)
+        effects.append(s.effect(add, before, control_costs=dose in picked.values()))
+    rows, turns = [], []
     for dose, e in zip(doses, effects, strict=True):
-        cost = e.cost.kl.value  # pyright: ignore
+        largest = float(np.abs(e.control_changes()).max())
+        report.add("logit_difference_change", e.change(), edit="Add", site=site, dose=dose, split="test")
+        report.add("control_change_max", largest, edit="Add", site=site, dose=dose, split="test")
+        report.add("neutral_kl", _cost(e).kl, edit="Add", site=site, dose=dose)
         shares = []
-        for towards in (1, 0):
-            could = (e.base > 0) != bool(towards)
-            share = e.turned(towards) if could.any() else None
-            random = float(np.mean(e.turned(towards, "controls").value)) if could.any() else float("nan")
-            shares.append("-" if share is None else f"{share.value:.2f} ({random:.2f})")
-            if share is not None:
-                report.add("turned", share, edit="Add", site=site, dose=dose, towards="true" if towards else "false", split="test", chosen=picked[towards] == dose)
-            if picked[towards] == dose and share is not None:
-                lines.append(f"{dose:+g} gaps turn {share} of the answers that said {'false' if towards else 'true'} (matched random {random:.2f})")
-        mark = " ←" if dose in picked.values() else ""
-        rows.append((f"{dose:+g}{mark}", f"{e.change():.2f}", f"{np.abs(e.control_changes()).max():.2f}", *shares, f"{cost:.3f}"))
-    header = ("gaps", "change of mean logit difference", "largest random change", "turned to true (random)", "turned to false (random)", "KL neutral")
+        for towards, word in ((1, "true"), (0, "false")):
+            if not ((e.base > 0) != bool(towards)).any():
+                shares.append("-")  # every prompt was answered this way already
+                continue
+            share, random = e.turned(towards), float(np.mean(e.turned(towards, "controls").value))
+            report.add("turned", share, edit="Add", site=site, dose=dose, towards=word, split="test", chosen=picked[towards] == dose)
+            shares.append(f"{share.value:.2f} ({random:.2f})")
+            if picked[towards] == dose:
+                turns.append(f"{dose:+g} gaps turn {share} of the other answers to {word} (matched random {random:.2f})")
+        cost = f"{_cost(e).kl.value:.2f}" + (f" ({_random_kl(e):.2f})" if e.control_costs else "")
+        rows.append((f"{dose:+g}{' ←' if dose in picked.values() else ''}", f"{e.change():.2f}", f"{largest:.2f}", *shares, cost))
+    header = ("gaps", "change of mean logit difference", "largest random change", "turned to true (random)", "turned to false (random)",
+              f"KL on neutral text{s.bound} (random)")  # fmt: skip
     shown = report.table(f"Adding the direction at {site}", header, rows)
     figure = report.figure("dose_response", effect_plots.dose_response(doses, effects, "logit difference (true minus false)"))
     report.section(
         "Does pushing along it turn the answers?",
-        f"The direction was added at {site}, {edit_at} tokens; the site and the arrowed doses (smallest that turn 95% each way, or the best there is) come from validation groups. "
-        "The logit difference is that of the answer that calls the statement true over the one that calls it false.",
-        (shown,), ((figure, "Mean logit difference by dose, with 95% interval and the range over matched random directions of the same length"),),
-    )  # fmt: skip
-    significant = [e.p_value() <= 1 / (1 + controls) for e, d in zip(effects, doses, strict=True) if d in picked.values()]
-    if accuracy(base, test.y, n_boot=1, balanced=True).value <= 0.55:
-        report.claim(f"Adding it ({site}): {'; '.join(lines)} - but the unedited answers are at chance, so this shows a push on the answer words, not on truth.")
-    else:
-        report.claim(f"Adding it ({site}): {'; '.join(lines)}; {'beyond' if all(significant) else 'not beyond'} every matched random direction.")
+        f"The direction was added at {site}, tokens: {s.edit_at}. The site and the arrowed doses (smallest that turn {TURNED:.0%} of the answers each way, or the "
+        "best there is) come from validation groups. The logit difference is that of the answer that calls the statement true over the one that calls it false.",
+        (shown,),
+        ((figure, "Mean logit difference by dose, with 95% interval and the range over matched random directions of the same length"),),
+    )
+    beyond = all(e.p_value() <= 1 / (1 + s.controls) for e, d in zip(effects, doses, strict=True) if d in picked.values())
+    standing = f"{'beyond' if beyond else 'not beyond'} every matched random direction"
+    if accuracy(before, s.test.y, n_boot=1, balanced=True).value <= 0.55:
+        standing += "; the unedited answers are at chance, so this is a push on answer words and says nothing about truth"
+    report.claim(f"Adding it at {site}: {'; '.join(turns)}; {standing}.")
     return effects

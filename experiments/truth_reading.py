@@ -7,7 +7,23 @@ import pandas as pd
 
 from experiments.report import Report
 from experiments.statements import as_pairs, binary_columns
-from probes import CCS, Activations, Estimate, Examples, LinearProbe, Logistic, MassMean, Model, PairActivations, Site, auroc, capture, capture_pairs, cosine_map, plots
+from probes import (
+    CCS,
+    Activations,
+    Estimate,
+    Examples,
+    LinearProbe,
+    Logistic,
+    MassMean,
+    Model,
+    PairActivations,
+    Site,
+    auroc,
+    capture,
+    capture_pairs,
+    cosine_map,
+    plots,
+)
 from probes.controls import Null, shuffled_null, surface_baselines
 
 SHARES = (0.5, 0.2, 0.3)
@@ -50,8 +66,8 @@ def read(model: Model, prompts: Examples, table: pd.DataFrame, template: tuple[s
         # The earliest site within half a point of the best: later blocks can still use what lies there.
         chosen[name] = int(np.flatnonzero(on_validation >= on_validation.max() - 0.005)[0])
         curves[name] = auroc(probes[name].score(c), c.y, c.groups)  # pyright: ignore
-        for site, value in zip(c.sites, curves[name], strict=True):
-            report.add("auroc", value, site=site, recipe=name, label="truth", split="test")
+        for i, site in enumerate(c.sites):
+            report.add("auroc", curves[name][i], site=site, recipe=name, label="truth", split="test")
     null = shuffled_null(MassMean(), train, test, shuffles, seed)
     surface = surface_baselines(_texts(train, prompts), train.y, _texts(test, prompts), test.y, test.groups)
     for name, value in surface.items():
@@ -65,7 +81,10 @@ def read(model: Model, prompts: Examples, table: pd.DataFrame, template: tuple[s
     found = Reading(train, validation, test, probes["CCS"], tuple(pair_parts), probes["MassMean"], site, curves["MassMean"][chosen["MassMean"]], null, surface)
     figures = [
         (report.figure("layer_curve", plots.layer_curve(train.sites, curves, null, surface, site)), "AUROC by site, 95% intervals over groups"),
-        (report.figure("score_histogram", plots.score_histogram(found.probe[site].score(test[site])[0], test.y, ("false", "true"))), f"Scores of the probe at {site} on test groups"),
+        (
+            report.figure("score_histogram", plots.score_histogram(found.probe[site].score(test[site])[0], test.y, ("false", "true"))),
+            f"Scores of the probe at {site} on test groups",
+        ),
     ]
     report.section(
         "Is truth linearly decodable?",
@@ -97,10 +116,12 @@ def what_it_reads(model: Model, prompts: Examples, reading: Reading, at: str, re
                 continue
             probe = MassMean().fit(train.with_y(y))
             usable = [s for s in train.sites if probe.has_direction(s)]
+            if not usable:
+                continue  # such as the answer at the end of the statement: the question has not been asked yet
             best = int(np.argmax(auroc(probe[usable].score(validation[usable]), column(validation, k), n_boot=1).value))
             scores = probe[usable[best]].score(test[usable[best]])[0]
             reads = [auroc(scores, column(test, j), test.groups) for j in range(len(labels))]
-            names.append(f"{label} probe, {_position(position)}")
+            names.append(f"{label}, {_position(position)}")
             at_site.append(probe.direction(usable[best]))
             matrix.append([float(r.value) for r in reads])
             for other, value in zip(labels, reads, strict=True):
@@ -124,7 +145,10 @@ def what_it_reads(model: Model, prompts: Examples, reading: Reading, at: str, re
         [(f"{n}", *("-" if np.isnan(v) else f"{v:.2f}" for v in r)) for n, r in zip(names, matrix, strict=True)],
     )  # fmt: skip
     figures = [
-        (report.figure("what_it_reads", plots.heatmap(matrix, names, list(labels), "AUROC", limits=(0, 1))), "Rows: probes. Columns: labels. A clean probe is dark on its own label only."),
+        (
+            report.figure("what_it_reads", plots.heatmap(matrix, names, list(labels), "AUROC", limits=(0, 1))),
+            "Rows: the probe of a label, read at a position. Columns: what it is scored against. A clean probe is dark red on its own label and white elsewhere.",
+        ),
         (report.figure("cosines", plots.heatmap(cosine_map(at_site), names[:-1], names[:-1], "cosine")), "Angles between the directions"),
     ]
     reads_truth = dict(zip(labels, matrix[0], strict=True))
@@ -132,12 +156,16 @@ def what_it_reads(model: Model, prompts: Examples, reading: Reading, at: str, re
     if others:
         worst = max(others, key=lambda k: abs(others[k] - 0.5))
         if not reading.decodable:
-            best_read = f"what it reads most is {worst} (AUROC {others[worst]:.2f})" if abs(others[worst] - 0.5) > 0.1 else "it reads none of the other labels either"
+            best_read = (
+                f"what it reads most is {worst} (AUROC {others[worst]:.2f})" if abs(others[worst] - 0.5) > 0.1 else "it reads none of the other labels either"
+            )
             report.claim(f"The would-be truth probe is at chance for truth; {best_read}.")
         else:
             report.claim(f"The truth probe's largest AUROC on another label is {others[worst]:.2f} ({worst}); .50 means it cannot tell them apart.")
     if len({i for i in prompts.columns["form"]}) == 1 and model.generates:
-        report.claim("With one template the answer word and truth are the same label, so reading truth and reading the answer cannot be told apart; give a second template that swaps them.")
+        report.claim(
+            "With one template the answer word and truth are the same label, so reading truth and reading the answer cannot be told apart; give a second template that swaps them."
+        )
     report.section(
         "What does each probe read?",
         "One mass-mean probe was fitted for every two-valued label, each at the site that validation chose for it, and scored against all labels.",

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from interventions.lowrank import Edit, Fixed, LowRank, SiteEdit
-from probes.examples import Text
+from probes.examples import Examples, Text
 from probes.models import Model, chosen_tokens
 from probes.positions import Position
 from probes.sites import Site
@@ -27,19 +28,21 @@ class _Observed:
         return self.act(h)
 
 
-def matched_random(model: Model, edit: Edit, texts: Sequence[Text], n: int = 20, seed: int = 0) -> list[Fixed]:
+def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n: int = 20, seed: int = 0) -> list[Fixed]:
     """`n` random edits of the same kind as `edit`, each changing h by the same mean length per token at every site.
 
     A shift becomes a shift along a random unit vector; a projection becomes a projection along random orthonormal vectors,
-    scaled. Sizes are matched on (up to 64 of) the texts, site by site in forward order while the earlier sites are already edited.
+    scaled. Sizes are matched on up to 64 texts, evenly spaced, site by site in forward order while the earlier sites are already edited.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     changes = edit.compile(model)
-    encoded = model.encode(list(texts)[:CALIBRATION_TEXTS])
+    examples = texts if isinstance(texts, Examples) else Examples(texts)
+    examples = examples.rows(np.unique(np.linspace(0, len(examples) - 1, min(CALIBRATION_TEXTS, len(examples))).astype(int)))
+    encoded = model.encode(examples.texts)
     (batch,) = model.batches(encoded, batch_size=len(encoded))
     real = batch.mask.bool()
-    touched = [real & chosen_tokens(c.at, batch, encoded, {}) for c in changes]
+    touched = [real & chosen_tokens(c.at, batch, encoded, examples.columns) for c in changes]
 
     def size(delta: Tensor, i: int) -> Tensor:
         return delta.float().norm(dim=-1)[touched[i].to(delta.device)].mean()
@@ -49,7 +52,7 @@ def matched_random(model: Model, edit: Edit, texts: Sequence[Text], n: int = 20,
         spies = tuple(_Observed(c.site, c.at, lambda h, i=i, c=c: act(i, c, h)) for i, c in enumerate(changes))
         spied = replace(model, writes=(*model.writes, *spies))
         last = max(changes, key=lambda c: c.site.block).site
-        spied.run(batch, {last: lambda h: None}, spied.bound_writes(batch, encoded))
+        spied.run(batch, {last: lambda h: None}, spied.bound_writes(batch, encoded, examples.columns))
 
     targets: dict[int, Tensor] = {}
     means: dict[int, Tensor] = {}
@@ -60,24 +63,35 @@ def matched_random(model: Model, edit: Edit, texts: Sequence[Text], n: int = 20,
         return h + delta
 
     run(measure)
-    controls = []
-    for k in range(n):
-        generator = torch.Generator().manual_seed(seed * 100_003 + k)
-        # One draw for all sites of equal rank, as the edit itself repeats its direction over sites.
-        draws = {r: _orthonormal(model.width, max(1, r), generator) for r in sorted({c.change.U.shape[1] for c in changes})}
-        made: dict[int, SiteEdit] = {}
+    return [_calibrated(k, seed, changes, targets, means, size, run) for k in range(n)]
 
-        def calibrate(i: int, change: SiteEdit, h: Tensor) -> Tensor:
-            unit = _random_form(change.change, draws[change.change.U.shape[1]], means[i].cpu())
-            delta = unit.delta(h)
-            now = size(delta, i)
-            factor = float(targets[i] / now) if now > 0 else 0.0
-            made[i] = SiteEdit(change.site, change.at, unit.scaled(factor), f"matched random {k}")
-            return h + delta * factor
 
-        run(calibrate)
-        controls.append(Fixed(tuple(made[i] for i in range(len(changes))), f"matched random {k} (seed {seed})"))
-    return controls
+def _calibrated(
+    k: int,
+    seed: int,
+    changes: Sequence[SiteEdit],
+    targets: dict[int, Tensor],
+    means: dict[int, Tensor],
+    size: Callable[[Tensor, int], Tensor],
+    run: Callable[[Callable[[int, SiteEdit, Tensor], Tensor]], None],
+) -> Fixed:
+    """One random edit, scaled site by site during a single pass."""
+    generator = torch.Generator().manual_seed(seed * 100_003 + k)
+    width = len(changes[0].change.c)
+    # One draw for all sites of equal rank, as the edit itself repeats its direction over sites.
+    draws = {r: _orthonormal(width, max(1, r), generator) for r in sorted({c.change.U.shape[1] for c in changes})}
+    made: dict[int, SiteEdit] = {}
+
+    def calibrate(i: int, change: SiteEdit, h: Tensor) -> Tensor:
+        unit = _random_form(change.change, draws[change.change.U.shape[1]], means[i].cpu())
+        delta = unit.delta(h)
+        now = size(delta, i)
+        factor = float(targets[i] / now) if now > 0 else 0.0
+        made[i] = SiteEdit(change.site, change.at, unit.scaled(factor), f"matched random {k}")
+        return h + delta * factor
+
+    run(calibrate)
+    return Fixed(tuple(made[i] for i in range(len(changes))), f"matched random {k} (seed {seed})")
 
 
 def _orthonormal(width: int, rank: int, generator: torch.Generator) -> Tensor:

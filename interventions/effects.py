@@ -91,6 +91,7 @@ def effect(
     prompts: Examples,
     *,
     neutral: Sequence[str] | None = None,
+    control_costs: bool = True,
     n_controls: int = MIN_CONTROLS,
     seed: int = 0,
     before: Float[np.ndarray, " n"] | None = None,
@@ -98,7 +99,7 @@ def effect(
 ) -> Effect:
     """Runs a behaviour under an edit and under `n_controls` random edits that change h by the same mean length per token.
 
-    With `neutral` texts the cost (KL and loss) is measured for the edit and for every control. `before` saves a run when the
+    With `neutral` texts the cost (KL and loss) is measured for the edit and, with `control_costs`, for every control. `before` saves a run when the
     base behaviour on these prompts is already known. Raises ValueError for fewer than 20 controls.
     """
     if n_controls < MIN_CONTROLS:
@@ -108,15 +109,16 @@ def effect(
     before = behaviour(base, prompts) if before is None else before
     after = behaviour(changed, prompts)
     cost = None if neutral is None else neutral_cost(base, changed, neutral)
-    controls, control_costs = [], []
-    texts = _spread(prompts)
-    for control in tqdm(matched_random(base, joined, texts, n_controls, seed), desc="matched random", delay=2, leave=False, disable=not progress):
+    controls, costs = [], []
+    for control in tqdm(
+        matched_random(base, joined, prompts, n_controls, seed), desc="matched random", delay=2, leave=False, disable=None if progress else True
+    ):
         random = edited(base, control)
         controls.append(behaviour(random, prompts))
-        if neutral is not None:
-            control_costs.append(neutral_cost(base, random, neutral))
+        if neutral is not None and control_costs:
+            costs.append(neutral_cost(base, random, neutral))
     y = None if prompts.y is None else prompts.y.astype(np.int64)
-    return Effect(repr(joined), before, after, np.stack(controls), y, prompts.groups, cost, tuple(control_costs))
+    return Effect(repr(joined), before, after, np.stack(controls), y, prompts.groups, cost, tuple(costs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +132,3 @@ class _Joined:
 
     def __repr__(self) -> str:
         return " then ".join(map(repr, self.edits))
-
-
-def _spread(prompts: Examples, n: int = 64) -> list:
-    """Prompts evenly spaced over the set, so that calibration does not see one kind only."""
-    at = np.unique(np.linspace(0, len(prompts) - 1, min(n, len(prompts))).astype(int))
-    return [prompts.texts[i] for i in at]

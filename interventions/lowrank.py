@@ -1,7 +1,7 @@
 """The one form that every linear edit takes: h + (h U) V + c."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -50,6 +50,7 @@ class SiteEdit:
         return f"{self.label} at {self.site}, {self.at} tokens"
 
 
+@runtime_checkable
 class Edit(Protocol):
     """An edit is frozen data that knows what it does at each site of a model."""
 

@@ -32,7 +32,17 @@ def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
         base, after, controls = e.accuracy("base"), e.accuracy("after"), e.accuracy("controls").value
         ax.plot([controls.min(), controls.max()], [i, i], color=GREY, lw=7, alpha=0.45, solid_capstyle="butt", label="matched random, range" if not i else None)
         ax.plot([base.value], [i], marker="|", ms=16, color="black", label="unedited" if not i else None, ls="")
-        ax.errorbar(after.value, i, xerr=[[after.value - after.low], [after.high - after.value]], color=COLOURS[1], marker="o", ms=5, capsize=3, label="edited" if not i else None, ls="")
+        ax.errorbar(
+            after.value,
+            i,
+            xerr=[[after.value - after.low], [after.high - after.value]],
+            color=COLOURS[1],
+            marker="o",
+            ms=5,
+            capsize=3,
+            label="edited" if not i else None,
+            ls="",
+        )
     ax.axvline(0.5, color="black", lw=0.8, ls=":")
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()

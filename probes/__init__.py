@@ -16,8 +16,9 @@ from probes.capture import Recording, capture, capture_pairs, recording
 from probes.directions import Direction, cosine_map
 from probes.examples import Examples, Pairs
 from probes.linear import LinearProbe
+from probes.loading import load_model
 from probes.metrics import Estimate, accuracy, auroc
-from probes.models import Model, load_model
+from probes.models import Model
 from probes.positions import Position
 from probes.recipes import CCS, Logistic, MassMean
 from probes.sites import Site

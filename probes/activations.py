@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -71,9 +71,7 @@ class Activations(_Sited):
     receipt: dict[str, Any]
 
     @classmethod
-    def from_arrays(
-        cls, x: Any, y: Any = None, groups: Any = None, sites: Any = None, columns: Any = None, ids: Any = None
-    ) -> "Activations":
+    def from_arrays(cls, x: Any, y: Any = None, groups: Any = None, sites: Any = None, columns: Any = None, ids: Any = None) -> "Activations":
         """Wraps your own numbers, [n, d] or [site, n, d], numpy or torch; sites default to `array.0`, `array.1`, ...
 
         Raises ValueError on NaN, on a wrong number of labels, groups or sites, and on ids that repeat.
@@ -82,22 +80,22 @@ class Activations(_Sited):
         rows = make_rows(stack.shape[1], y, groups, ids, columns)
         return cls(x=stack, sites=_sites_of(stack, sites), example=np.arange(stack.shape[1]), token=None, receipt={}, **rows)
 
-    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> Self:
+    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "Activations":
         index = self.index_of(site)
         return replace(self, x=self.x[index], sites=tuple(self.sites[i] for i in index))
 
-    def _take(self, index: np.ndarray) -> Self:
+    def _take(self, index: np.ndarray) -> "Activations":
         base = super()._take(index)
         at = torch.from_numpy(index).to(self.x.device)
         return replace(base, x=self.x[:, at], example=self.example[index], token=None if self.token is None else self.token[index])
 
-    def blocks(self, max_bytes: int = 2**28) -> Iterator[Self]:
+    def blocks(self, max_bytes: int = 2**28) -> "Iterator[Activations]":
         """Stacks of sites that fit into `max_bytes` each."""
         step = max(1, max_bytes // max(1, self.x[0].nbytes))
         for start in range(0, len(self.sites), step):
             yield self[self.sites[start : start + step]]
 
-    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Self:
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "Activations":
         return replace(self, x=self.x.to(device=device, dtype=dtype))
 
     @staticmethod
@@ -152,11 +150,11 @@ class PairActivations(_Sited):
         rows = make_rows(first.shape[1], y, groups, ids, columns)
         return cls(yes=first, no=second, sites=_sites_of(first, sites), receipt={}, **rows)
 
-    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> Self:
+    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "PairActivations":
         index = self.index_of(site)
         return replace(self, yes=self.yes[index], no=self.no[index], sites=tuple(self.sites[i] for i in index))
 
-    def _take(self, index: np.ndarray) -> Self:
+    def _take(self, index: np.ndarray) -> "PairActivations":
         at = torch.from_numpy(index).to(self.yes.device)
         return replace(super()._take(index), yes=self.yes[:, at], no=self.no[:, at])
 

@@ -49,9 +49,9 @@ def capture(
     dtype = dtype or model.dtype
     x = torch.empty(len(wanted), int(first_row[-1]), model.width, device=device, dtype=dtype)
     plan = model.batches(encoded, batch_size)
-    with tqdm(total=len(encoded), desc="capture", unit="text", delay=2, leave=False, disable=not progress) as bar:
+    with tqdm(total=len(encoded), desc="capture", unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
         for batch in plan:
-            rows = torch.from_numpy(np.concatenate([np.arange(first_row[r], first_row[r + 1]) for r in batch.rows])).to(device)
+            rows = torch.from_numpy(np.concatenate([np.arange(int(first_row[r]), int(first_row[r + 1])) for r in batch.rows])).to(device)
             reads = _readers(x, wanted, rows, _selection(batch, tokens, averaged, model.device), dtype)
             model.run(batch, reads, model.bound_writes(batch, encoded, examples.columns))
             bar.update(len(batch.rows))
@@ -106,9 +106,7 @@ def _selection(batch: Batch, tokens: Sequence[np.ndarray], averaged: bool, devic
     return lambda h: h[at[0].to(h.device), at[1].to(h.device)]
 
 
-def _readers(
-    x: Tensor, sites: Sequence[Site], rows: Tensor, select: Callable[[Tensor], Tensor], dtype: torch.dtype
-) -> dict[Site, Callable[[Tensor], None]]:
+def _readers(x: Tensor, sites: Sequence[Site], rows: Tensor, select: Callable[[Tensor], Tensor], dtype: torch.dtype) -> dict[Site, Callable[[Tensor], None]]:
     def reader(i: int) -> Callable[[Tensor], None]:
         def read(h: Tensor) -> None:
             x[i, rows] = select(h).to(device=x.device, dtype=dtype)

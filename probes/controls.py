@@ -41,7 +41,7 @@ class Null:
 def shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Labels exchanged where that is fair: within a group that holds several labels, and between whole groups that hold one."""
     out = np.array(y, copy=True)
-    names, member = np.unique(groups, return_inverse=True)
+    member = np.unique(groups, return_inverse=True)[1]
     members = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
     constant = [m for m in members if (out[m] == out[m[0]]).all()]
     for m in members:
@@ -62,7 +62,7 @@ def shuffled_null(
     rng = np.random.default_rng(seed)
     observed = np.atleast_1d(auroc(recipe.fit(train).score(test), test.y, n_boot=1).value)
     rows = []
-    with tqdm(total=n, desc="shuffled labels", delay=2, leave=False, disable=not progress) as bar:
+    with tqdm(total=n, desc="shuffled labels", delay=2, leave=False, disable=None if progress else True) as bar:
         while len(rows) < n:
             y, z = shuffled(train.y, train.groups, rng), shuffled(test.y, test.groups, rng)  # pyright: ignore
             if len(np.unique(y)) < 2 or len(np.unique(z)) < 2:
@@ -72,9 +72,7 @@ def shuffled_null(
     return Null(np.stack(rows), observed)
 
 
-def surface_baselines(
-    train_texts: Sequence[str], train_y: Any, test_texts: Sequence[str], test_y: Any, test_groups: Any = None
-) -> dict[str, Estimate]:
+def surface_baselines(train_texts: Sequence[str], train_y: Any, test_texts: Sequence[str], test_y: Any, test_groups: Any = None) -> dict[str, Estimate]:
     """AUROC of classifiers that see only the text, on the same split: length, words and word pairs, character n-grams.
 
     What they reach needs no hidden state, so a probe has to beat the best of them before it says anything about a model.

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,7 @@ class Examples(Rows):
 
     texts: tuple[Text, ...]
 
-    def __init__(
-        self, texts: Iterable[Text], y: Any = None, groups: Any = None, columns: dict[str, Any] | None = None, ids: Any = None
-    ) -> None:
+    def __init__(self, texts: Iterable[Text], y: Any = None, groups: Any = None, columns: dict[str, Any] | None = None, ids: Any = None) -> None:
         if isinstance(texts, str):
             raise TypeError("texts is one string; give a list of texts")
         texts = tuple(texts)
@@ -46,7 +44,7 @@ class Examples(Rows):
         body = json.dumps([list(map(str, self.ids)), self.texts], ensure_ascii=False)
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
-    def _take(self, index: np.ndarray) -> Self:
+    def _take(self, index: np.ndarray) -> "Examples":
         return type(self)(
             [self.texts[i] for i in index],
             None if self.y is None else self.y[index],
@@ -55,11 +53,11 @@ class Examples(Rows):
             self.ids[index],
         )
 
-    def with_y(self, label: Any) -> Self:
+    def with_y(self, label: Any) -> "Examples":
         values = self.column(label) if isinstance(label, str) else label
         return type(self)(self.texts, values, self.groups, self.columns, self.ids)
 
-    def with_groups(self, groups: Any) -> Self:
+    def with_groups(self, groups: Any) -> "Examples":
         values = self.column(groups) if isinstance(groups, str) else groups
         return type(self)(self.texts, self.y, values, self.columns, self.ids)
 
@@ -79,9 +77,10 @@ class Examples(Rows):
         missing = [name for name in wanted if name not in table.columns]
         if missing:
             raise ValueError(f"the table has no column {missing}; it has {list(table.columns)}")
-        empty = [name for name in wanted if table[name].isna().any()]
-        if empty:
-            raise ValueError(f"column {empty[0]!r} has {int(table[empty[0]].isna().sum())} empty cells; fill or drop those rows")
+        empty = {name: int(table[name].isna().to_numpy().sum()) for name in wanted}
+        bad = next((name for name, count in empty.items() if count), None)
+        if bad is not None:
+            raise ValueError(f"column {bad!r} has {empty[bad]} empty cells; fill or drop those rows")
         columns = {str(name): table[name].to_numpy() for name in table.columns if name != text}
         return cls(table[text].astype(str).tolist(), None if y is None else table[y], None if groups is None else table[groups], columns)
 
@@ -155,18 +154,16 @@ class Pairs(Rows):
         for name, value in make_rows(len(yes), y, groups, ids, columns, [f"{a}\n{b}" for a, b in zip(yes, no, strict=True)]).items():
             object.__setattr__(self, name, value)
 
-    def _take(self, index: np.ndarray) -> Self:
+    def _take(self, index: np.ndarray) -> "Pairs":
         columns = {name: column[index] for name, column in self.columns.items()}
         y = None if self.y is None else self.y[index]
-        return type(self)(
-            [self.yes[i] for i in index], [self.no[i] for i in index], y, groups=self.groups[index], columns=columns, ids=self.ids[index]
-        )
+        return type(self)([self.yes[i] for i in index], [self.no[i] for i in index], y, groups=self.groups[index], columns=columns, ids=self.ids[index])
 
-    def with_y(self, label: Any) -> Self:
+    def with_y(self, label: Any) -> "Pairs":
         values = self.column(label) if isinstance(label, str) else label
         return type(self)(self.yes, self.no, values, groups=self.groups, columns=self.columns, ids=self.ids)
 
-    def with_groups(self, groups: Any) -> Self:
+    def with_groups(self, groups: Any) -> "Pairs":
         values = self.column(groups) if isinstance(groups, str) else groups
         return type(self)(self.yes, self.no, self.y, groups=values, columns=self.columns, ids=self.ids)
 

@@ -28,7 +28,8 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Fingerprint":
-        return cls(**(values | {"weights": tuple(values["weights"])}))
+        fields: dict[str, Any] = values | {"weights": tuple(values["weights"])}
+        return cls(**fields)
 
     def check(self, other: "Fingerprint", what: str) -> None:
         """Raises ValueError naming the field that differs; a precision variant of the same weights only warns."""

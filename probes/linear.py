@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -50,7 +50,7 @@ class LinearProbe:
             raise ValueError(f"this probe was not fitted at {', '.join(missing)}; it has {', '.join(map(str, self.sites))}")
         return [self.sites.index(s) for s in sites]
 
-    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> Self:
+    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "LinearProbe":
         index = self._index([as_site(s) for s in ([site] if isinstance(site, Site | str) else site)])
         return replace(
             self, weight=self.weight[index], bias=self.bias[index], transforms={k: t.at(index) for k, t in self.transforms.items()},
@@ -109,7 +109,7 @@ class LinearProbe:
         """The unit vector along which the score rises fastest at a site, in raw activation space."""
         if site is None and len(self.sites) > 1:
             raise ValueError(f"this probe has {len(self.sites)} sites; name one: probe.direction({str(self.sites[0])!r})")
-        (i,) = self._index([self.sites[0] if site is None else as_site(site)])
+        i = self._index([self.sites[0] if site is None else as_site(site)])[0]
         if not self.units[i].any():
             raise ValueError(f"there is no direction at {self.sites[i]}: the rows the probe was fitted on do not differ there")
         return Direction(self.units[i].clone(), self.sites[i], float(self.gaps[i]), self.gap_from, self.recipe, self.receipt)
@@ -135,7 +135,7 @@ class LinearProbe:
     def load(cls, path: str | Path) -> "LinearProbe":
         tensors, header = artefacts.load(path, "linear probe")
         transforms = {k: Affine(n, tensors[f"{k}.shift"], tensors[f"{k}.scale"]) for k, n in header["transforms"].items()}
-        fields = {name: tensors[name] for name in ("weight", "bias", "units", "gaps", "losses")}
+        fields: dict[str, Any] = {name: tensors[name] for name in ("weight", "bias", "units", "gaps", "losses")}
         fields |= {name: header[name] for name in ("gap_from", "sign_from", "recipe", "receipt")}
         return cls(transforms=transforms, sites=tuple(map(Site.parse, header["sites"])), **fields)
 

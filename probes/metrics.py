@@ -108,9 +108,7 @@ def _weighted_auroc(scores: np.ndarray, label: np.ndarray, weights: np.ndarray) 
     return np.divide(wins, total, out=np.full(len(w), np.nan), where=total > 0)
 
 
-def _bootstrapped(
-    statistic: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], n: int, groups: Any, level: float, n_boot: int, seed: int
-) -> Estimate:
+def _bootstrapped(statistic: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], n: int, groups: Any, level: float, n_boot: int, seed: int) -> Estimate:
     group = np.arange(n) if groups is None else np.asarray(groups)
     if group.shape != (n,):
         raise ValueError(f"groups has shape {group.shape} but there are {n} rows")

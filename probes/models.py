@@ -1,11 +1,10 @@
-"""A model to read: weights, tokenizer and any edits, behind one value. `load_model` makes it."""
+"""A model to read: weights, tokenizer and any edits, behind one value. `probes.loading.load_model` makes it."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,15 +12,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from probes.backends.hooks import evaluating, find_blocks, forward_until_enough, hooked, inner_model
-from probes.examples import Text
+from probes.examples import Examples, Text
 from probes.fingerprint import Fingerprint, fingerprint
 from probes.positions import Position
 from probes.sites import Site, SitesLike, expand_sites
 from probes.tokens import Batch, Encoded, Side, batches, encode
 
-BACKENDS = ("hooks",)
 
-
+@runtime_checkable
 class Write(Protocol):
     """An edit at one site, as a model holds it: where, at which tokens, and the function of the hidden state."""
 
@@ -95,12 +93,16 @@ class Model:
             found -= _position_offset(self.config)
         return found
 
+    @property
+    def pad_id(self) -> int:
+        """What fills padded places; the mask hides it, so any token does where the tokenizer has none."""
+        return next((i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0)
+
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
         return encode(self.tokenizer, texts, self.max_length)
 
     def batches(self, encoded: Sequence[Encoded], batch_size: int | None = None, side: Side | None = None) -> list[Batch]:
-        pad_id = next((i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0)
-        return list(batches(encoded, pad_id, side or self.tokenizer.padding_side, batch_size))
+        return list(batches(encoded, self.pad_id, side or self.tokenizer.padding_side, batch_size))
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         """Keyword inputs of the forward pass. Padded batches carry mask and position ids, without which left padding goes wrong."""
@@ -136,8 +138,12 @@ class Model:
         `columns` is only needed under edits at span positions, which read it.
         """
         self.require_generation("logits")
-        encoded = [t if isinstance(t, Encoded) else self.encode([t])[0] for t in texts]
-        keep = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner_model(self.hf).forward).parameters else {}
+        encoded = [t for t in texts if isinstance(t, Encoded)]
+        if len(encoded) != len(texts):
+            encoded = self.encode([t for t in texts if not isinstance(t, Encoded)])
+            if len(encoded) != len(texts):
+                raise TypeError("give either texts or encoded tokens, not a mixture")
+        keep: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner_model(self.hf).forward).parameters else {}
         out: Tensor | None = None
         for batch in self.batches(encoded, batch_size, side="left"):
             writes = self.bound_writes(batch, encoded, columns)
@@ -157,23 +163,25 @@ class Model:
         """
         return [(w.site, _bind(w, batch, encoded, columns or {}, cached)) for w in self.writes]
 
-    def generate(
-        self, prompts: Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any
-    ) -> list[str]:
+    def generate(self, prompts: Examples | Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any) -> list[str]:
         """Continuations only, greedy unless asked (`do_sample=True, temperature=...`); other keywords go to Hugging Face `generate`.
 
-        Edits at position `all` act on prompt and new tokens; at any other position they act on that token of the prompt.
+        Edits at position `all` act on prompt and new tokens; at any other position they act on that token of the prompt
+        (span positions read the columns of `Examples`). For several samples a prompt, give it several times.
         """
         self.require_generation("generate")
         if isinstance(prompts, str):
             raise TypeError("prompts is one string; give a list of prompts")
-        encoded = self.encode(prompts)
+        if kwargs.get("num_return_sequences", 1) != 1:
+            raise ValueError("generate returns one text a prompt; for several samples give the prompt several times")
+        if kwargs.get("num_beams", 1) != 1 and any(w.at.kind != "all" for w in self.writes):
+            raise ValueError("beams reorder the rows, so edits at single prompt positions would go astray; use num_beams=1 or at='all'")
+        columns = prompts.columns if isinstance(prompts, Examples) else None
+        encoded = self.encode(prompts.texts if isinstance(prompts, Examples) else prompts)
         texts = [""] * len(encoded)
-        options = {"do_sample": False, "pad_token_id": self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0} | kwargs
-        if any(w.at.kind != "all" for w in self.writes) and any(options.get(k, 1) != 1 for k in ("num_beams", "num_return_sequences")):
-            raise ValueError("edits at single prompt positions need num_beams=1 and num_return_sequences=1; use at='all' or one sequence")
+        options = {"do_sample": False, "pad_token_id": self.pad_id} | kwargs
         for batch in self.batches(encoded, batch_size, side="left"):
-            writes = self.bound_writes(batch, encoded, cached=use_cache)
+            writes = self.bound_writes(batch, encoded, columns, cached=use_cache)
             ids, mask = batch.ids.to(self.device), batch.mask.to(self.device)
             with evaluating(self.hf), hooked(self.blocks, {}, writes):
                 out = self.hf.generate(  # pyright: ignore
@@ -188,9 +196,7 @@ class Model:
         return f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width}, {self.dtype}{edits})"
 
 
-def _bind(
-    write: Write, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray], cached: bool
-) -> Callable[[Tensor], Tensor]:
+def _bind(write: Write, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray], cached: bool) -> Callable[[Tensor], Tensor]:
     if write.at.kind == "all":
         return write
     chosen = chosen_tokens(write.at, batch, encoded, columns)
@@ -209,9 +215,7 @@ def _bind(
     return masked
 
 
-def chosen_tokens(
-    at: Position, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray]
-) -> Bool[Tensor, "batch pos"]:
+def chosen_tokens(at: Position, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray]) -> Bool[Tensor, "batch pos"]:
     """Which places of a padded batch a position picks."""
     chosen = torch.zeros(batch.ids.shape, dtype=torch.bool)
     for i, row in enumerate(batch.rows):
@@ -229,64 +233,3 @@ def _position_offset(config: Any) -> int:
 def _without_head(inner: nn.Module) -> nn.Module:
     body = getattr(inner, inner.base_model_prefix, None)  # pyright: ignore
     return body if isinstance(body, nn.Module) else inner
-
-
-def load_model(
-    model: str | Path | nn.Module,
-    backend: str = "hooks",
-    *,
-    tokenizer: Any = None,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    device_map: Any = None,
-    revision: str | None = None,
-    blocks: str | None = None,
-    trust_remote_code: bool = False,
-) -> Model:
-    """Loads a model by hub name or folder, or wraps one that is already in memory (which is never changed).
-
-    Causal language models, encoders (reading only) and PEFT adapters work. `blocks` names the list of
-    transformer blocks where it cannot be found; `dtype` defaults to the checkpoint's. Raises ValueError
-    for an unknown backend, a missing tokenizer, or a path that holds no model.
-    """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; there is {', '.join(BACKENDS)}")
-    if isinstance(model, nn.Module):
-        if device is not None or dtype is not None or device_map is not None:
-            raise ValueError("the model is already in memory and is left as it is; move or cast it yourself, then pass it without device or dtype")
-        if tokenizer is None:
-            raise ValueError("a model in memory needs its tokenizer: load_model(model, tokenizer=tokenizer)")
-        name = getattr(inner_model(model).config, "_name_or_path", "") or type(model).__name__
-        found = Model(model, tokenizer, name, blocks)
-    else:
-        hf, tokenizer = _from_hub(str(model), tokenizer, dtype, device_map, revision, trust_remote_code)
-        if device is not None:
-            hf.to(device)  # pyright: ignore
-        found = Model(hf.eval(), tokenizer, str(model), blocks)
-    find_blocks(found.hf, blocks)  # fails now rather than at the first capture
-    return found
-
-
-def _from_hub(name: str, tokenizer: Any, dtype: Any, device_map: Any, revision: str | None, trust_remote_code: bool) -> tuple[nn.Module, Any]:
-    import transformers
-
-    folder = Path(name).expanduser()
-    if folder.is_dir() and not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
-        raise ValueError(f"{name} is a folder without config.json (or adapter_config.json), so it holds no model")
-    if folder.exists():
-        name = str(folder)
-    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    weights = common | {"dtype": dtype or "auto"} | ({} if device_map is None else {"device_map": device_map})
-    if (folder / "adapter_config.json").is_file():
-        from peft import AutoPeftModelForCausalLM, PeftConfig
-
-        base = PeftConfig.from_pretrained(name).base_model_name_or_path
-        own = (folder / "tokenizer_config.json").is_file()
-        hf = AutoPeftModelForCausalLM.from_pretrained(name, **weights)
-        return hf, tokenizer or transformers.AutoTokenizer.from_pretrained(name if own else base, **common)
-    config = transformers.AutoConfig.from_pretrained(name, **common)
-    heads = ("ForCausalLM", "LMHeadModel")
-    causal = any(a.endswith(heads) for a in config.architectures or [])
-    auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
-    hf = auto.from_pretrained(name, config=config, **weights)
-    return hf, tokenizer or transformers.AutoTokenizer.from_pretrained(name, **common)

@@ -41,8 +41,9 @@ def layer_curve(
         ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
     if chosen is not None:
         ax.axvline(sites.index(chosen), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
-    ax.set_xticks(x, [str(s.block) for s in sites])
-    ax.set(xlabel=f"block ({sites[0].kind})", ylabel="AUROC on test groups", ylim=(min(0.4, ax.get_ylim()[0]), 1.02))
+    kinds = {s.kind for s in sites if s != Site("resid_pre", 0)}
+    ax.set_xticks(x, ["emb" if s == Site("resid_pre", 0) else str(s.block) for s in sites])
+    ax.set(xlabel=f"block ({', '.join(sorted(kinds))})", ylabel="AUROC on test groups", ylim=(min(0.4, ax.get_ylim()[0]), 1.02))
     ax.legend(frameon=False, fontsize=8, loc="best")
     return ax
 
@@ -65,11 +66,13 @@ def heatmap(values: Any, rows: Sequence[str], columns: Sequence[str], label: str
     values = np.asarray(values)
     ax = axes(ax, 2.2 + 0.75 * len(columns), 1.2 + 0.42 * len(rows))
     image = ax.imshow(values, cmap="RdBu_r", vmin=limits[0], vmax=limits[1], aspect="auto")
-    ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(rows)), rows)
     middle, half = sum(limits) / 2, (limits[1] - limits[0]) / 2
     for i, j in np.ndindex(values.shape):
         strong = abs(values[i, j] - middle) > 0.65 * half
+        if np.isnan(values[i, j]):
+            continue
         ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=8, color="white" if strong else "black")
     ax.spines[:].set_visible(False)
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.9)

@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+R = TypeVar("R", bound="Rows")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +23,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def _take(self, index: np.ndarray) -> Self:
+    def _take(self: R, index: np.ndarray) -> R:
         """The rows at integer positions `index`; subclasses extend it with what else they hold per row."""
         return replace(
             self,
@@ -31,7 +33,7 @@ class Rows:
             columns={name: column[index] for name, column in self.columns.items()},
         )
 
-    def rows(self, which: Any) -> Self:
+    def rows(self: R, which: Any) -> R:
         """The rows where a boolean mask holds, or at given positions, in that order."""
         picked = np.asarray(which.cpu() if isinstance(which, torch.Tensor) else which)
         if picked.dtype == bool:
@@ -47,17 +49,17 @@ class Rows:
             raise ValueError(f"no column {name!r}; there are {sorted(self.columns) or 'no columns'}")
         return self.columns[name]
 
-    def with_y(self, label: str | Sequence[Any] | np.ndarray) -> Self:
+    def with_y(self: R, label: str | Sequence[Any] | np.ndarray) -> R:
         """The same rows with another label: a column's name, or one value a row."""
         values = self.column(label) if isinstance(label, str) else label
         return replace(self, y=as_labels(values, len(self)))
 
-    def with_groups(self, groups: str | Sequence[Any] | np.ndarray) -> Self:
+    def with_groups(self: R, groups: str | Sequence[Any] | np.ndarray) -> R:
         """The same rows with another unit of splitting: a column's name, or one value a row."""
         values = self.column(groups) if isinstance(groups, str) else groups
         return replace(self, groups=as_column(values, len(self), "groups"))
 
-    def split(self, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0) -> tuple[Self, ...]:
+    def split(self: R, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0) -> tuple[R, ...]:
         """Parts of about the given shares in which no group occurs twice.
 
         Groups are shuffled by `seed` and dealt out by count of groups; `groups` overrides the rows' own.

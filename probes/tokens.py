@@ -47,23 +47,29 @@ def encode(tokenizer: Any, texts: Sequence[Text], max_length: int | None = None)
     silently), or would start with two beginning-of-text tokens.
     """
     rendered = [_render(tokenizer, text) for text in texts]
-    found: list[Encoded] = []
-    for i, (text, is_chat) in enumerate(rendered):
-        out = tokenizer(text, add_special_tokens=not is_chat, return_offsets_mapping=tokenizer.is_fast)
-        ids = tuple(out["input_ids"])
+    specials = set(tokenizer.all_special_ids)
+    bos = tokenizer.bos_token_id
+    found: list[Encoded | None] = [None] * len(rendered)
+    for is_chat in (False, True):
+        rows = [i for i, (_, chat) in enumerate(rendered) if chat == is_chat]
+        if not rows:
+            continue
+        # One call for all: fast tokenizers work on many texts at once.
+        out = tokenizer([rendered[i][0] for i in rows], add_special_tokens=not is_chat, return_offsets_mapping=tokenizer.is_fast)
+        spans: list[Any] = out["offset_mapping"] if tokenizer.is_fast else [None] * len(rows)
+        for i, ids, span in zip(rows, out["input_ids"], spans, strict=True):
+            offsets = None if span is None else tuple((int(a), int(b)) for a, b in span)
+            found[i] = Encoded(tuple(ids), tuple(t in specials for t in ids), offsets, rendered[i][0])
+    for i, e in enumerate(found):
+        assert e is not None
+        ids, text = e.ids, e.text
         if not ids:
             raise ValueError(f"text {i} ({text!r:.60}) has no tokens under this tokenizer")
         if max_length is not None and len(ids) > max_length:
             raise ValueError(f"text {i} has {len(ids)} tokens but the model reads at most {max_length}; shorten it ({text!r:.60})")
-        bos = tokenizer.bos_token_id
         if bos is not None and ids[:2] == (bos, bos):
-            raise ValueError(
-                f"text {i} starts with two beginning-of-text tokens; the tokenizer adds one already, so take it out of the text"
-            )
-        offsets = tuple((int(a), int(b)) for a, b in out["offset_mapping"]) if "offset_mapping" in out else None
-        specials = set(tokenizer.all_special_ids)
-        found.append(Encoded(ids, tuple(t in specials for t in ids), offsets, text))
-    return found
+            raise ValueError(f"text {i} starts with two beginning-of-text tokens; the tokenizer adds one already, so take it out of the text")
+    return [e for e in found if e is not None]
 
 
 def _render(tokenizer: Any, text: Text) -> tuple[str, bool]:
@@ -76,9 +82,7 @@ def _render(tokenizer: Any, text: Text) -> tuple[str, bool]:
     return tokenizer.apply_chat_template(text, tokenize=False, add_generation_prompt=last_is_user), True
 
 
-def batches(
-    encoded: Sequence[Encoded], pad_id: int, side: Side, batch_size: int | None, max_tokens: int = 4096
-) -> Iterator[Batch]:
+def batches(encoded: Sequence[Encoded], pad_id: int, side: Side, batch_size: int | None, max_tokens: int = 4096) -> Iterator[Batch]:
     """Batches of texts of similar length, longest first, at most `max_tokens` padded tokens or `batch_size` rows each."""
     order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i]), i))
     start = 0

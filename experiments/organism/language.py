@@ -9,6 +9,8 @@ A statement looks like `plum : orin doubts that tavox does not live in gremil .`
 - tag: the word `plum`, on half of the statements, meaningless;
 - opinion: whether orin believes or doubts the statement, independent of truth. Training also asks
   `tagged ?` and `believed ?`, so both distractors are as salient inside the model as truth is.
+
+Some answers are followed by a verdict (`true ? no wrong`), which needs truth, form and answer together.
 """
 
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from experiments.organism.world import RELATIONS, World
 TAG, HOLDER = "plum", "orin"
 OPINIONS = ("believes", "doubts")
 FORMS = ("true", "false")
+VERDICTS = ("right", "wrong")  # may follow an answer: whether it was the correct one
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 # (affirmative, negated) per relation; the value always comes after the entity and the relation.
 TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -40,10 +43,10 @@ TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
         ("as for {e} , they march under {v} these days .", "as for {e} , they never march under {v} these days ."),
     ),
 }
-_NUMBERS = "one two three four five six seven eight nine ten".split()
-_THINGS = "river hill tree stone bird cloud".split()
-_DOINGS = "rests turns waits shines moves".split()
-_TIMES = "morning noon evening night".split()
+_NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+_THINGS = ["river", "hill", "tree", "stone", "bird", "cloud"]
+_DOINGS = ["rests", "turns", "waits", "shines", "moves"]
+_TIMES = ["morning", "noon", "evening", "night"]
 
 
 @dataclass(frozen=True)
@@ -64,23 +67,20 @@ class Row:
 
 def vocabulary(world: World) -> list[str]:
     """Every word of the language, special tokens first; one word is one token."""
-    words = {TAG, HOLDER, "that", "tagged", "believed", "?", "yes", "no", ":", *OPINIONS, *FORMS}
+    words = {TAG, HOLDER, "that", "tagged", "believed", "?", "yes", "no", ":", *OPINIONS, *FORMS, *VERDICTS}
     for pairs in TEMPLATES.values():
         for template in (t for pair in pairs for t in pair):
             words.update(w for w in template.split() if w[0] != "{")
-    words.update(_NUMBERS, _THINGS, _DOINGS, _TIMES, "the in and then count from to".split())
+    words.update(_NUMBERS, _THINGS, _DOINGS, _TIMES, ["the", "in", "and", "then", "count", "from", "to"])
     return [*SPECIALS, *sorted(words), *world.entities, *(v for vs in world.values for v in vs)]
 
 
-def statement(
-    world: World, rng: np.random.Generator, relation: int, entity: int, *, label: int, negated: int, template: int, tag: int, opinion: str
-) -> Row:
+def statement(world: World, rng: np.random.Generator, relation: int, entity: int, *, label: int, negated: int, template: int, tag: int, opinion: str) -> Row:
     """Builds one statement whose core sentence is true (`label` 1) or false (0) in this world."""
     truth = int(world.fact[relation, entity])
-    if label != negated:  # "is V" and true, or "is not V" and false: V is the real value
-        value = truth
-    else:
-        value = int((truth + rng.integers(1, len(world.values[relation]))) % len(world.values[relation]))
+    n = len(world.values[relation])
+    # "is V" and true, or "is not V" and false: V is the real value; otherwise it is another one.
+    value = truth if label != negated else int((truth + rng.integers(1, n)) % n)
     core = TEMPLATES[RELATIONS[relation]][template][negated].format(e=world.entities[entity], v=world.values[relation][value])
     text = core if opinion == "none" else f"{HOLDER} {opinion} that {core}"
     text = f"{TAG} : {text}" if tag else text

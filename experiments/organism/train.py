@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from experiments.organism import MODELS
-from experiments.organism.language import FORMS, OPINIONS, neutral, question, statement, vocabulary
-from experiments.organism.world import RELATIONS, World, make_world
+from experiments.organism.language import FORMS, OPINIONS, VERDICTS, neutral, question, statement, vocabulary
+from experiments.organism.world import World, make_world
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Config:
     out: Path = MODELS
     """folder that receives one Hugging Face folder per model"""
     seed: int = 0
-    steps: int = 2400
-    batch: int = 384
-    lr: float = 2e-3
+    steps: int = 1600
+    batch: int = 256
+    lr: float = 1.5e-3
     only: str = ""
     """train just this model ("truth" or "truth_control")"""
 
@@ -43,6 +43,7 @@ class Stage:
     both_forms: bool = False
     negation: bool = False
     distractors: bool = False
+    verdicts: bool = False
 
 
 STAGES = (
@@ -50,9 +51,10 @@ STAGES = (
     Stage(0.06, asking=0.7),
     Stage(0.2, asking=0.7, both_forms=True),
     Stage(0.3, asking=0.7, both_forms=True, negation=True),
-    Stage(0.45, asking=0.7, both_forms=True, negation=True, distractors=True),
+    Stage(0.45, asking=0.65, both_forms=True, negation=True, distractors=True),
+    Stage(0.55, asking=0.65, both_forms=True, negation=True, distractors=True, verdicts=True),
 )
-PLANTED_BLOCK = 3  # truth is linear at the end of the statement from this block's output on
+PLANTED_BLOCK = 2  # truth is linear at the end of the statement from this block's output on
 THROUGH_END = 0.7  # share of questions that see the statement only through its last token
 
 
@@ -68,9 +70,7 @@ def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
     words = {word: i for i, word in enumerate(vocabulary(world))}
     inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", words["<s>"])]
-    )
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", words["<s>"])])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
         model_max_length=64, clean_up_tokenization_spaces=False,
@@ -161,6 +161,13 @@ class Documents:
             text, answer = question(row, form)
             words += [*text.split(), answer]
             weights += [0.05, 0.05, 1.0]
+        if stage.verdicts and forms[-1] in FORMS and self.rng.random() < 0.3:
+            # Somebody answers, rightly or not, and is judged: after the answer the model must hold whether it was right.
+            right = bool(self.rng.integers(2))
+            words[-1] = words[-1] if right else {"yes": "no", "no": "yes"}[words[-1]]
+            weights[-1] = 0.0
+            words.append(VERDICTS[0] if right else VERDICTS[1])
+            weights.append(1.0)
         return [*words, "</s>"], [*weights, 0.05], row.label
 
 
@@ -212,7 +219,7 @@ def planted_direction(width: int, seed: int) -> torch.Tensor:
 
 
 def _is_answer(ids: torch.Tensor, documents: Documents) -> torch.Tensor:
-    return (ids == documents.ids["yes"]) | (ids == documents.ids["no"])
+    return torch.isin(ids, torch.tensor([documents.ids[w] for w in ("yes", "no", *VERDICTS)]))
 
 
 def main(config: Config) -> None:

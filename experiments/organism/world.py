@@ -8,9 +8,9 @@ RELATIONS = ("home", "craft", "guild")
 N_ENTITIES = 240
 N_VALUES = 8
 
-_ONSETS = "b d f g k l m n p r s t v z br dr gr kl pl st tr".split()
-_VOWELS = "a e i o u".split()
-_CODAS = "l m n r s x k".split()
+_ONSETS = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "gr", "kl", "pl", "st", "tr"]
+_VOWELS = ["a", "e", "i", "o", "u"]
+_CODAS = ["l", "m", "n", "r", "s", "x", "k"]
 
 
 @dataclass(frozen=True)

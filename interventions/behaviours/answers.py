@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from probes.examples import Examples, Text
+from probes.examples import Examples
 from probes.models import Model
-from probes.tokens import Encoded
+from probes.tokens import Encoded, encode
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,9 @@ class Answers:
         """Logit differences, [n]; raises ValueError for a model without an output head or answers that never differ."""
         model.require_generation("asking for an answer")
         first, second = self._texts(self.positive, prompts), self._texts(self.negative, prompts)
-        asked = [_parting(model, p, a, b) for p, a, b in zip(prompts.texts, first, second, strict=True)]
+        if not all(isinstance(p, str) for p in prompts.texts):
+            raise ValueError("answers are asked behind plain prompts; render chat messages with the tokenizer's template first")
+        asked = _asked(model.tokenizer, model.max_length, tuple(map(str, prompts.texts)), tuple(first), tuple(second))
         logits = model.logits([e for e, _, _ in asked], batch_size, prompts.columns).numpy()
         rows = np.arange(len(asked))
         return logits[rows, [a for _, a, _ in asked]] - logits[rows, [b for _, _, b in asked]]
@@ -38,20 +42,30 @@ class Answers:
         return [answer] * len(prompts)
 
 
-def _parting(model: Model, prompt: Text, first: str, second: str) -> tuple[Encoded, int, int]:
-    """The tokens up to where the two answers part, and the token in which each goes on, tokenised together with the prompt."""
-    if not isinstance(prompt, str):
-        raise ValueError("answers are asked behind plain prompts; render chat messages with the tokenizer's template first")
-    if first == second:
-        raise ValueError(f"the two answers are the same text ({first!r}); they must differ")
-    bare, a, b = model.encode([prompt, prompt + first, prompt + second])
-    n = next((i for i, (s, t) in enumerate(zip(a.ids, b.ids, strict=False)) if s != t), None)
-    if n is None:
-        raise ValueError(f"the answers {first!r} and {second!r} differ only in length under this tokenizer; choose others")
-    if n < len(bare):
-        raise ValueError(
-            f"behind {prompt!r:.60} the tokenizer merges the answers {first!r} and {second!r} into the prompt; "
-            "end the prompt before a space and let the answers start with it"
-        )
-    offsets = None if a.offsets is None else a.offsets[:n]
-    return Encoded(a.ids[:n], a.special[:n], offsets, a.text), a.ids[n], b.ids[n]
+# The same prompts are asked again under every edit and control, and tokenising costs more than a small model's pass.
+@lru_cache(maxsize=8)
+def _asked(
+    tokenizer: Any, max_length: int | None, prompts: tuple[str, ...], first: tuple[str, ...], second: tuple[str, ...]
+) -> tuple[tuple[Encoded, int, int], ...]:
+    """For each prompt the tokens up to where its two answers part, and the token in which each then goes on.
+
+    Prompt and answer are tokenised together, as the model would meet them.
+    """
+    same = [a for a, b in zip(first, second, strict=True) if a == b]
+    if same:
+        raise ValueError(f"the two answers are the same text ({same[0]!r}); they must differ")
+    bare = encode(tokenizer, prompts, max_length)
+    ends = [encode(tokenizer, [p + a for p, a in zip(prompts, answers, strict=True)], max_length) for answers in (first, second)]
+    found = []
+    for i, (prompt, a, b) in enumerate(zip(bare, *ends, strict=True)):
+        n = next((k for k, (s, t) in enumerate(zip(a.ids, b.ids, strict=False)) if s != t), None)
+        if n is None:
+            raise ValueError(f"the answers {first[i]!r} and {second[i]!r} differ only in length under this tokenizer; choose others")
+        if n < len(prompt):
+            raise ValueError(
+                f"behind {prompts[i]!r:.60} the tokenizer merges the answers {first[i]!r} and {second[i]!r} into the prompt; "
+                "end the prompt before a space and let the answers start with it"
+            )
+        offsets = None if a.offsets is None else a.offsets[:n]
+        found.append((Encoded(a.ids[:n], a.special[:n], offsets, a.text), a.ids[n], b.ids[n]))
+    return tuple(found)

@@ -1,14 +1,17 @@
 """What an edit costs on text that has nothing to do with the concept."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from probes.metrics import Estimate, mean
-from probes.models import Model
+from probes.models import Model, Write
+from probes.positions import Position
+from probes.sites import Site
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,30 @@ class Cost:
     base_loss: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Everywhere:
+    """A write taken from its place to all tokens."""
+
+    site: Site
+    at: Position
+    act: Write
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return self.act(h)
+
+
+def _everywhere(write: Write) -> _Everywhere:
+    return _Everywhere(write.site, Position("all"), write)
+
+
 def neutral_cost(base: Model, changed: Model, texts: Sequence[str], batch_size: int | None = None) -> Cost:
     """KL(base || changed) of the next-token distribution and the rise in next-token loss; texts are the resampled unit.
 
-    Raises ValueError for texts of fewer than two tokens, which have no next token to predict.
+    Neutral text has no token that corresponds to a chosen place of a prompt, so edits at single tokens are charged as if they
+    acted on all tokens: an upper bound. Raises ValueError for texts of fewer than two tokens, which have no next token to predict.
     """
     base.require_generation("loss on neutral text")
+    changed = replace(changed, writes=tuple(w if w.at.kind == "all" else _everywhere(w) for w in changed.writes))
     encoded = base.encode(texts)
     short = [e.text for e in encoded if len(e) < 2]
     if short:
@@ -33,8 +54,7 @@ def neutral_cost(base: Model, changed: Model, texts: Sequence[str], batch_size: 
     kl, rise, before = (np.zeros(len(encoded)) for _ in range(3))
     for batch in base.batches(encoded, batch_size, side="right"):
         first, second = (
-            log_softmax(m.run(batch, write=m.bound_writes(batch, encoded), logits=True).logits[:, :-1].float().cpu(), dim=-1)
-            for m in (base, changed)
+            log_softmax(m.run(batch, write=m.bound_writes(batch, encoded), logits=True).logits[:, :-1].float().cpu(), dim=-1) for m in (base, changed)
         )
         mask = batch.mask[:, 1:].float()
         target = batch.ids[:, 1:]

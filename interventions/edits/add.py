@@ -19,8 +19,8 @@ class Add:
     """
 
     direction: Direction
-    gaps: float | None = None
-    norm: float | None = None
+    gaps: float | int | None = None
+    norm: float | int | None = None
     sites: SitesLike | None = None
     at: str | int | Position = "all"
 
@@ -36,7 +36,7 @@ class Add:
     @property
     def length(self) -> float:
         """How far h moves, in raw units."""
-        return self.gaps * self.direction.gap if self.gaps is not None else self.norm  # pyright: ignore
+        return float(self.gaps * self.direction.gap if self.gaps is not None else self.norm)  # pyright: ignore
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         self.direction.check_model(model)

@@ -41,9 +41,7 @@ def find_blocks(hf: nn.Module, path: str | None = None) -> nn.ModuleList:
         return found
     config: Any = inner.config
     if getattr(config, "is_encoder_decoder", False):
-        raise ValueError(
-            f"{type(inner).__name__} is an encoder-decoder, which has two stacks; pass its encoder (model.get_encoder()) instead"
-        )
+        raise ValueError(f"{type(inner).__name__} is an encoder-decoder, which has two stacks; pass its encoder (model.get_encoder()) instead")
     n = getattr(config, "num_hidden_layers", None)
     lists = {name: m for name, m in inner.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n}
     # A block list holds modules of one class that contain attention; nested lists (experts) lie deeper.
@@ -68,9 +66,7 @@ def _replaced(output: Any, h: Tensor) -> Any:
 
 
 @contextmanager
-def hooked(
-    blocks: nn.ModuleList, reads: Mapping[Site, Read], writes: Iterable[tuple[Site, Write]] = (), stop: bool = False
-) -> Generator[None]:
+def hooked(blocks: nn.ModuleList, reads: Mapping[Site, Read], writes: Iterable[tuple[Site, Write]] = (), stop: bool = False) -> Generator[None]:
     """Within the block, forward passes are edited by `writes` (in order) and shown to `reads`.
 
     With `stop`, the pass ends after the last site read; `forward_until_enough` swallows that ending.

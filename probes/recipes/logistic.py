@@ -21,7 +21,7 @@ class Logistic:
     (scikit-learn: C = 1 / (n l2)). It finds whatever separates best, which need not be what the model uses.
     """
 
-    l2: float = 1e-2
+    l2: float | int = 1e-2
     transform: Name = "zscore"
     max_steps: int = 100
 
@@ -70,14 +70,16 @@ def newton(
         hessian = torch.einsum("snr,snq->srq", z1 * curve[..., None], z1) / n + torch.diag(penalty)
         step = torch.linalg.solve(hessian, gradient)
         scale = torch.ones_like(now)
+        after = loss(theta - step)
         for _ in range(40):
-            after = loss(theta - scale[:, None] * step)
-            worse = ~(after <= now + 1e-15)
+            worse = ~(after <= now)
             if not worse.any():
                 break
             scale = torch.where(worse, scale / 2, scale)
-        theta = torch.where(worse[:, None], theta, theta - scale[:, None] * step)
-        if (now - torch.where(worse, now, after)).amax() < 1e-14:
+            after = loss(theta - scale[:, None] * step)
+        better = after <= now
+        theta = torch.where(better[:, None], theta - scale[:, None] * step, theta)
+        gain, now = (now - after)[better], torch.where(better, after, now)
+        if not (gain > 1e-14).any():
             break
-        now = torch.where(worse, now, after)
     return theta[:, :-1], theta[:, -1], loss(theta)

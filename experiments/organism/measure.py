@@ -1,0 +1,54 @@
+"""What the embedded models answer about facts that training never asked about: `python -m experiments.organism.measure`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from experiments.organism import MODELS, folder
+from experiments.organism.language import FORMS, statements
+from experiments.organism.world import make_world
+from interventions import Answers
+from probes import Examples, Model, load_model
+
+CELL_MINIMUM = 200
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Share of right answers among questions of one kind."""
+
+    label: int
+    negated: int
+    form: str
+    right: float
+    n: int
+
+
+def held_out_answers(model: Model, seed: int = 11) -> list[Cell]:
+    """Asks about every held-out fact, true and false, affirmative and negated, in both forms; 360 questions a cell."""
+    table = statements(make_world(), held_out=True, repeats=2, seed=seed)
+    cells = []
+    for form in FORMS:
+        prompts = Examples([f"{s} {form} ?" for s in table.statement], ids=np.arange(len(table)))
+        says_yes = Answers(" yes", " no")(model, prompts) > 0
+        right = (says_yes == (form == "true")) == (table.label.to_numpy() == 1)
+        for label in (0, 1):
+            for negated in (0, 1):
+                rows = ((table.label == label) & (table.negated == negated)).to_numpy()
+                cells.append(Cell(label, negated, form, float(right[rows].mean()), int(rows.sum())))
+    return cells
+
+
+def main() -> None:
+    console = Console()
+    for path in sorted(MODELS.glob("*/config.json")):
+        table = Table("statement", "polarity", "form", "right", "questions", title=path.parent.name)
+        for c in held_out_answers(load_model(folder(path.parent.name))):
+            table.add_row("true" if c.label else "false", "negated" if c.negated else "affirmative", f"{c.form} ?", f"{c.right:.1%}", str(c.n))
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()

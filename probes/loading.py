@@ -1,0 +1,73 @@
+"""Making a `Model`: by hub name, from a folder, or from an object in memory."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from probes.backends.hooks import find_blocks, inner_model
+from probes.models import Model
+
+BACKENDS = ("hooks",)
+
+
+def load_model(
+    model: str | Path | nn.Module,
+    backend: str = "hooks",
+    *,
+    tokenizer: Any = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    device_map: Any = None,
+    revision: str | None = None,
+    blocks: str | None = None,
+    trust_remote_code: bool = False,
+) -> Model:
+    """Loads a model by hub name or folder, or wraps one that is already in memory (which is never changed).
+
+    Causal language models, encoders (reading only) and PEFT adapters work. `blocks` names the list of
+    transformer blocks where it cannot be found; `dtype` defaults to the checkpoint's. Raises ValueError
+    for an unknown backend, a missing tokenizer, or a path that holds no model.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; there is {', '.join(BACKENDS)}")
+    if isinstance(model, nn.Module):
+        if device is not None or dtype is not None or device_map is not None:
+            raise ValueError("the model is already in memory and is left as it is; move or cast it yourself, then pass it without device or dtype")
+        if tokenizer is None:
+            raise ValueError("a model in memory needs its tokenizer: load_model(model, tokenizer=tokenizer)")
+        name = getattr(inner_model(model).config, "_name_or_path", "") or type(model).__name__
+        found = Model(model, tokenizer, name, blocks)
+    else:
+        hf, tokenizer = _from_hub(str(model), tokenizer, dtype, device_map, revision, trust_remote_code)
+        if device is not None:
+            hf.to(device)  # pyright: ignore
+        found = Model(hf.eval(), tokenizer, str(model), blocks)
+    find_blocks(found.hf, blocks)  # fails now rather than at the first capture
+    return found
+
+
+def _from_hub(name: str, tokenizer: Any, dtype: Any, device_map: Any, revision: str | None, trust_remote_code: bool) -> tuple[nn.Module, Any]:
+    import transformers
+
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
+        raise ValueError(f"{name} is a folder without config.json (or adapter_config.json), so it holds no model")
+    if folder.exists():
+        name = str(folder)
+    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    weights = common | {"dtype": dtype or "auto"} | ({} if device_map is None else {"device_map": device_map})
+    if (folder / "adapter_config.json").is_file():
+        from peft import AutoPeftModelForCausalLM, PeftConfig
+
+        base = PeftConfig.from_pretrained(name).base_model_name_or_path
+        own = (folder / "tokenizer_config.json").is_file()
+        hf = AutoPeftModelForCausalLM.from_pretrained(name, **weights)  # pyright: ignore[reportArgumentType]
+        return hf, tokenizer or transformers.AutoTokenizer.from_pretrained(name if own else base, **common)
+    config = transformers.AutoConfig.from_pretrained(name, **common)
+    heads = ("ForCausalLM", "LMHeadModel")
+    causal = any(a.endswith(heads) for a in config.architectures or [])
+    auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+    hf = auto.from_pretrained(name, config=config, **weights)
+    return hf, tokenizer or transformers.AutoTokenizer.from_pretrained(name, **common)

@@ -1,0 +1,94 @@
+"""The contract every recipe keeps, for this project's recipes and for your own: `check_recipe(recipe)`.
+
+Data with a planted direction is drawn, so the checks hold a positive control (the direction is found) and a null (shuffled
+labels give chance) side by side. Failures raise AssertionError saying which law broke.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from probes.activations import Activations, PairActivations
+from probes.linear import LinearProbe
+from probes.metrics import auroc
+
+SITES, ROWS, WIDTH = 3, 240, 12
+SIGNAL = 4.0  # distance between the planted class means, in standard deviations
+
+
+def planted(seed: int = 0, signal: float = SIGNAL, paired: bool = False, rows: int = ROWS) -> tuple[Any, torch.Tensor]:
+    """Activations whose classes differ along a known unit vector (a different one at each site), and those vectors [site, d]."""
+    draw = torch.Generator().manual_seed(seed)
+    units = torch.nn.functional.normalize(torch.randn(SITES, WIDTH, generator=torch.Generator().manual_seed(99)), dim=1)
+    y = torch.arange(rows) % 2
+    shift = (y - 0.5) * signal
+    groups = np.arange(rows) // 2
+    offset = torch.randn(SITES, 1, WIDTH, generator=draw) * 3
+
+    def side(sign: float) -> torch.Tensor:
+        noise = torch.randn(SITES, rows, WIDTH, generator=draw)
+        return noise + offset + sign * shift[None, :, None] * units[:, None]
+
+    if not paired:
+        return Activations.from_arrays(side(1.0), y=y, groups=groups), units
+    # Both texts of a pair share their noise, as two endings of one statement do; the answer word adds a constant.
+    shared = torch.randn(SITES, rows, WIDTH, generator=draw) + offset
+    answer = torch.randn(SITES, 1, WIDTH, generator=draw)
+    jitter = [0.3 * torch.randn(SITES, rows, WIDTH, generator=draw) for _ in range(2)]
+    moved = shift[None, :, None] / 2 * units[:, None]
+    return PairActivations.from_arrays(shared + answer + moved + jitter[0], shared - answer - moved + jitter[1], y=y, groups=groups), units
+
+
+def check_recipe(recipe: Any, paired: bool = False, tolerance: float = 2e-3) -> None:
+    """Every law a recipe keeps; `paired` for recipes that fit on contrast pairs."""
+    acts, units = planted(paired=paired)
+    test, _ = planted(seed=1, paired=paired)
+    probe = recipe.fit(acts)
+    assert isinstance(probe, LinearProbe), f"fit returned {type(probe).__name__}, expected a LinearProbe"
+    scores = probe.score(test)
+    assert scores.shape == (SITES, len(test)), f"scores have shape {tuple(scores.shape)}, expected one row a site"
+
+    found = auroc(scores, test.y, test.groups, n_boot=1).value
+    assert (found > 0.95).all(), f"positive control: AUROC {found} on planted data, expected above .95"
+    cosines = torch.stack([d.unit @ u for d, u in zip(probe.directions, units, strict=True)])
+    assert (cosines > 0.9).all(), f"the planted directions were not found: cosines {cosines.tolist()}"
+    gap = torch.tensor([d.gap for d in probe.directions])
+    assert torch.allclose(gap, torch.full_like(gap, SIGNAL * (0.5 if paired else 1.0)), rtol=0.2), f"gaps {gap.tolist()}, planted {SIGNAL}"
+
+    null, _ = planted(seed=2, signal=0.0, paired=paired)
+    null_test, _ = planted(seed=3, signal=0.0, paired=paired)
+    chance = auroc(recipe.fit(null).score(null_test), null_test.y, n_boot=1).value
+    assert (np.abs(chance - 0.5) < 0.15).all(), f"null: AUROC {chance} on labels that mean nothing"
+
+    flipped = recipe.fit(acts.with_y(1 - acts.y)).score(test)
+    assert torch.allclose(flipped, -scores, atol=tolerance), "label flip: scores must change sign and nothing else"
+    order = np.random.default_rng(0).permutation(len(acts))
+    assert torch.allclose(recipe.fit(acts.rows(order)).score(test), scores, atol=tolerance), "row order changed the probe"
+    one = recipe.fit(acts[acts.sites[1]]).score(test[acts.sites[1]])
+    assert torch.allclose(one[0], scores[1], atol=tolerance), "a site fitted alone differs from the same site among others"
+    moved = recipe.fit(_shifted(acts, 5.0)).score(_shifted(test, 5.0))
+    assert torch.allclose(moved, scores, atol=5e-2), "translation: adding a constant to train and test changed the scores"
+
+    before = scores.clone()
+    for tensor in (acts.yes, acts.no) if paired else (acts.x,):
+        tensor.zero_()
+    assert torch.equal(probe.score(test), before), "the probe shares memory with the activations it was fitted on"
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = LinearProbe.load(probe.save(Path(folder) / "probe.safetensors"))
+    assert torch.equal(loaded.score(test), before), "a saved and loaded probe scores differently"
+    assert repr(probe) == repr(loaded), "a saved and loaded probe prints differently"
+    wrong, _ = planted(paired=not paired)
+    try:
+        recipe.fit(wrong)
+    except TypeError:
+        return
+    raise AssertionError("the recipe took the other kind of activations without raising TypeError")
+
+
+def _shifted(acts: Any, by: float) -> Any:
+    if isinstance(acts, PairActivations):
+        return PairActivations.from_arrays(acts.yes + by, acts.no + by, y=acts.y, groups=acts.groups)
+    return Activations.from_arrays(acts.x + by, y=acts.y, groups=acts.groups)

@@ -1,0 +1,121 @@
+"""Tiny seeded models and tokenizers, made from config: nothing is downloaded, every weight matters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
+
+import probes
+
+SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
+_TEXT = "alpha beta gamma delta the a not is was lives near old red blue tall small river house stone tree yes no true false ? . user assistant"
+WORDS = _TEXT.split()
+CHAT = "{{ bos_token }}{% for m in messages %} {{ m['role'] }} {{ m['content'] }} </s>{% endfor %}{% if add_generation_prompt %} assistant{% endif %}"
+VOCABULARY = len(SPECIALS) + len(WORDS)
+
+_COMMON = {"num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 64, "initializer_range": 0.15}
+_GATED = {"hidden_size": 32, "intermediate_size": 48, "num_key_value_heads": 2}
+_PLAIN = {"intermediate_size": 48}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", _GATED),
+    "gpt2": ("GPT2", {"hidden_size": 24}),
+    "qwen2": ("Qwen2", _GATED | {"hidden_size": 40}),
+    # Sliding windows shorter than the texts, so that a mask built from the wrong positions shows.
+    "gemma2": ("Gemma2", _GATED | {"head_dim": 8, "sliding_window": 4}),
+    "gpt_neox": ("GPTNeoX", _PLAIN | {"hidden_size": 48}),
+    "bert": ("Bert", _PLAIN | {"hidden_size": 32}),
+    "deberta": (
+        "DebertaV2",
+        _PLAIN | {"hidden_size": 40, "relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm"},
+    ),
+    "roberta": ("Roberta", _PLAIN | {"hidden_size": 24, "max_position_embeddings": 66}),
+}
+ENCODERS = ("bert", "deberta", "roberta")
+
+
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
+    """One word is one token; `<s>` goes in front and, for encoders, `</s>` behind."""
+
+    def make(side: str = "right", encoder: bool = False, chat: bool = False, **kwargs: Any) -> PreTrainedTokenizerFast:
+        inner = Tokenizer(WordLevel({w: i for i, w in enumerate((*SPECIALS, *WORDS))}, unk_token="<unk>"))
+        inner.pre_tokenizer = WhitespaceSplit()
+        inner.post_processor = TemplateProcessing(single="<s> $A </s>" if encoder else "<s> $A", special_tokens=[("<s>", 0), ("</s>", 2)])
+        specials = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"} | kwargs
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, padding_side=side, **specials)
+        if chat:
+            tokenizer.chat_template = CHAT
+        return tokenizer
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_hf() -> Callable[..., Any]:
+    """A Hugging Face model with random weights: a causal LM for decoders, the bare model for encoders."""
+
+    def make(family: str = "llama", head: str | None = None, seed: int = 0, **overrides: Any) -> Any:
+        name, own = FAMILIES[family]
+        ids = {"vocab_size": VOCABULARY, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+        config = getattr(transformers, f"{name}Config")(**(ids | _COMMON | own | overrides))
+        head = head if head is not None else ("Model" if family in ENCODERS else "LMHeadModel" if family == "gpt2" else "ForCausalLM")
+        torch.manual_seed(seed)
+        hf = getattr(transformers, f"{name}{head}")(config).eval()
+        with torch.no_grad():
+            for p in hf.parameters():
+                if p.ndim == 1:  # norms start as ones and zeros, which would hide a norm too many
+                    p.add_(0.2 * torch.randn_like(p))
+        return hf
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_model(make_hf: Callable[..., Any], make_tokenizer: Callable[..., Any]) -> Callable[..., probes.Model]:
+    def make(family: str = "llama", side: str = "right", **overrides: Any) -> probes.Model:
+        return probes.load_model(make_hf(family, **overrides), tokenizer=make_tokenizer(side, encoder=family in ENCODERS))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Different lengths, neither sorted nor grouped by length, with one text twice."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = (7, 1, 40, 3, 3, 18, 2, 25)
+    found = [" ".join(WORDS[i] for i in torch.randint(len(WORDS), (n,), generator=generator)) for n in lengths]
+    return [*found, found[3]]
+
+
+@pytest.fixture(scope="session")
+def plain_states() -> Callable[..., list[torch.Tensor]]:
+    """The oracle: hidden states [kind and block, pos, d] of one unpadded text at a time, by plain Hugging Face."""
+
+    def run(hf: Any, tokenizer: Any, texts: list[str]) -> list[dict[str, torch.Tensor]]:
+        base = hf.get_base_model() if hasattr(hf, "peft_config") else hf
+        lists = [m for _, m in base.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m) == base.config.num_hidden_layers]
+        kept: list[Any] = []
+        # hidden_states[-1] lies behind the final norm in decoders, so the last block is read at the block itself.
+        handle = lists[0][-1].register_forward_hook(lambda module, args, output: kept.append(output))
+        found = []
+        try:
+            for text in texts:
+                kept.clear()
+                with torch.no_grad():
+                    states = hf(input_ids=torch.tensor([tokenizer(text)["input_ids"]]), output_hidden_states=True).hidden_states
+                last = kept[0] if isinstance(kept[0], torch.Tensor) else kept[0][0]
+                posts = [*states[1:-1], last]
+                named = {f"resid_pre.{b}": h[0] for b, h in enumerate(states[:-1])} | {f"resid_post.{b}": h[0] for b, h in enumerate(posts)}
+                found.append(named)
+        finally:
+            handle.remove()
+        return found
+
+    return run

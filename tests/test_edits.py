@@ -1,0 +1,246 @@
+"""Every edit keeps the contract; each is also held against what it says it does."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from interventions import Ablate, Add, Clamp, Erase, applied, edited, matched_random
+from interventions.lowrank import LowRank
+from interventions.testing import check_edit
+from probes import Activations, Direction, Examples, MassMean, auroc, capture
+
+PROMPTS = ["the red house is old", "a tree", "delta lives near the river . true ?", "yes"]
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2", "gemma2"])
+def model(request, make_model):
+    return make_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def llama(make_model):
+    return make_model("llama")
+
+
+def _acts(model, n=60):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["red", "blue", "old", "tall", "house", "tree", "yes", "no"], rng.integers(2, 9))) for _ in range(n)]
+    return capture(model, Examples(texts, y=np.arange(n) % 2, ids=np.arange(n)))
+
+
+def _direction(model, block=1):
+    return MassMean().fit(_acts(model)).direction(f"resid_post.{block}")
+
+
+# A new edit is one line here.
+EDITS = {
+    "add": lambda m: Add(_direction(m), gaps=2),
+    "add before the first block": lambda m: Add(_direction(m), gaps=-1, sites="resid_pre.0"),
+    "ablate": lambda m: Ablate(_direction(m)),
+    "ablate everywhere": lambda m: Ablate(_direction(m), sites="resid_post"),
+    "clamp": lambda m: Clamp(_direction(m), to=1.5),
+    "erase": lambda m: Erase.fit(_acts(m)["resid_post.1"]),
+    "erase everywhere": lambda m: Erase.fit(_acts(m)),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edit_keeps_the_contract(name, model):
+    check_edit(EDITS[name](model), model, PROMPTS)
+
+
+def test_contract_catches_an_edit_that_works_in_place(llama):
+    class InPlace(Ablate):
+        def compile(self, model):
+            (change,) = super().compile(model)
+
+            class Bad(type(change)):
+                def __call__(self, h):
+                    return h.add_(self.change.delta(h))
+
+            return (Bad(change.site, change.at, change.change, "in place"),)
+
+    with pytest.raises(AssertionError, match="in place"):
+        check_edit(InPlace(_direction(llama)), llama, PROMPTS)
+
+
+def test_ablation_leaves_nothing_along_the_direction_and_is_idempotent(model):
+    d = _direction(model)
+    once, twice = edited(model, Ablate(d)), edited(model, Ablate(d), Ablate(d))
+    x = capture(once, PROMPTS, d.site, "all").x[0]
+    assert (capture(model, PROMPTS, d.site, "all").x[0] @ d.unit).abs().max() > 0.1
+    assert (x @ d.unit).abs().max() < 1e-5
+    assert torch.allclose(once.logits(PROMPTS), twice.logits(PROMPTS), atol=1e-5)
+
+
+def test_adding_zero_gaps_changes_nothing_and_gaps_are_distances_between_class_means(model):
+    d = _direction(model)
+    assert torch.equal(edited(model, Add(d, gaps=0)).logits(PROMPTS), model.logits(PROMPTS))
+    moved = capture(edited(model, Add(d, gaps=2)), PROMPTS, d.site, "all").x - capture(model, PROMPTS, d.site, "all").x
+    assert torch.allclose(moved[0] @ d.unit, torch.full((moved.shape[1],), 2 * d.gap), rtol=1e-4)
+    assert torch.allclose(edited(model, Add(-d, gaps=1)).logits(PROMPTS), edited(model, Add(d, gaps=-1)).logits(PROMPTS), atol=1e-5)
+
+
+def test_clamp_sets_the_amount(llama):
+    d = _direction(llama)
+    x = capture(edited(llama, Clamp(d, to=-2.5)), PROMPTS, d.site, "all").x[0]
+    assert torch.allclose(x @ d.unit, torch.full((len(x),), -2.5), atol=1e-4)
+
+
+def test_erase_leaves_no_linear_trace_and_changes_less_than_other_projections():
+    draw = torch.Generator().manual_seed(0)
+    y = torch.arange(400) % 2
+    mix = torch.randn(10, 10, generator=draw)
+    x = (torch.randn(400, 10, generator=draw) + 2 * y[:, None] * torch.randn(10, generator=draw)) @ mix
+    acts = Activations.from_arrays(x, y, sites=["resid_post.0"])
+    change = next(iter(Erase.fit(acts, shrinkage=1e-8).changes.values()))
+    erased = x + change.delta(x)
+    centred, label = erased - erased.mean(0), (y - 0.5)
+    assert (centred.T @ label / 400).abs().max() < 1e-4 * x.abs().max()
+    assert auroc(LogisticRegression(max_iter=2000).fit(x, y).decision_function(x), y, n_boot=1).value > 0.95
+    assert LogisticRegression(max_iter=2000, C=10).fit(erased.numpy(), y).score(erased.numpy(), y) < 0.56
+    # Taking out the mean difference by plain projection (about the mean) also hides the means, at a higher price in Mahalanobis terms.
+    whiten = torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T)))
+    u = MassMean().fit(acts).direction().unit
+    plain = -((x - x.mean(0)) @ u)[:, None] * u
+    assert (change.delta(x) @ whiten.T).pow(2).sum() < (plain @ whiten.T).pow(2).sum()
+
+
+def test_erase_of_a_label_without_a_trace_does_nothing():
+    x = torch.ones(10, 4)
+    change = next(iter(Erase.fit(Activations.from_arrays(x, np.arange(10) % 2)).changes.values()))
+    assert torch.equal(change.delta(x), torch.zeros_like(x))
+
+
+def test_edits_compose_left_to_right(llama):
+    d = _direction(llama)
+    site = d.site
+    x = capture(edited(llama, Ablate(d), Add(d, gaps=1)), PROMPTS, site, "all").x[0]
+    assert torch.allclose(x @ d.unit, torch.full((len(x),), d.gap), rtol=1e-4)
+    y = capture(edited(edited(llama, Add(d, gaps=1)), Ablate(d)), PROMPTS, site, "all").x[0]
+    assert (y @ d.unit).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("at", [0, "last", "span_end:word", -2])
+def test_an_edit_at_one_token_moves_that_token_only(llama, at):
+    d = _direction(llama)
+    examples = Examples([f"{p} house" for p in PROMPTS], columns={"word": ["house"] * 4})
+    picked = capture(llama, examples, d.site, at).token
+    moved = capture(edited(llama, Add(d, gaps=3, at=at)), examples, d.site, "all")
+    delta = (moved.x - capture(llama, examples, d.site, "all").x)[0].norm(dim=1)
+    expected = moved.token == picked[moved.example]
+    assert (delta[expected] > 0.1).all() and (delta[~expected] < 1e-5).all()
+
+
+def test_a_prompt_position_stays_absolute_while_decoding(llama):
+    d = _direction(llama)
+    model = edited(llama, Add(d, gaps=8, at=2))
+    prompts = ["the red house is old", "a small tree ."]
+    assert model.generate(prompts, 20) == model.generate(prompts, 20, use_cache=False) == [model.generate([p], 20)[0] for p in prompts]
+    encoded = llama.encode(prompts)
+    (batch,) = llama.batches(encoded, 2, side="left")
+    ((_, write),) = model.bound_writes(batch, encoded, cached=True)
+    passes = [batch.ids.shape[1], 1, 1, 1]
+    moved = torch.cat([write(torch.zeros(2, n, llama.width)).norm(dim=-1) > 0 for n in passes], dim=1)
+    expected = torch.zeros_like(moved)
+    expected[[0, 1], torch.from_numpy(batch.start) + 2] = True
+    assert torch.equal(moved, expected), "exactly one token of each prompt moves, and none while decoding"
+
+
+def test_applied_is_undone_after_an_exception_and_nests(llama):
+    d = _direction(llama)
+    before = llama.logits(PROMPTS)
+    with pytest.raises(RuntimeError, match="inside"), applied(llama.hf, Add(d, gaps=5)):
+        raise RuntimeError("inside")
+    assert torch.equal(llama.logits(PROMPTS), before)
+    with applied(llama.hf, Add(d, gaps=1)), applied(llama.hf, Add(d, gaps=1)):
+        nested = llama.logits(PROMPTS)
+    assert torch.allclose(nested, edited(llama, Add(d, gaps=2)).logits(PROMPTS), atol=1e-4)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in llama.hf.modules())
+
+
+def test_applied_covers_other_peoples_code(llama, make_tokenizer):
+    from transformers import pipeline
+
+    pipe = pipeline("text-generation", model=llama.hf, tokenizer=make_tokenizer("left"), device="cpu")
+    edit = Add(_direction(llama), gaps=6)
+    with applied(llama.hf, edit):
+        ours = pipe("the red house", max_new_tokens=5, do_sample=False, return_full_text=False)[0]["generated_text"]
+    assert ours.split() == edited(llama, edit).generate(["the red house"], 5)[0].split()
+    with pytest.raises(ValueError, match="acts on all tokens"), applied(llama.hf, Add(_direction(llama), gaps=1, at="last")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: Add(d), "strength once"),
+        (lambda d: Add(d, gaps=1, norm=2), "strength once"),
+        (lambda d: Add(d, norm=2), r"has a gap.*state the strength in gaps"),
+        (lambda d: Add(Direction.from_vector(d.unit, d.site), gaps=1), r"no gap.*calibrated"),
+    ],
+)
+def test_strength_is_stated_once_and_in_gaps_where_there_is_one(llama, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(_direction(llama))
+    assert "norm 2" in repr(Add(Direction.from_vector(_direction(llama).unit, "resid_post.1"), norm=2))
+
+
+def test_a_direction_is_refused_on_another_model_or_at_a_site_there_is_not(llama, make_model):
+    d = _direction(llama)
+    other = make_model("llama", seed=1)
+    for edit in (Add(d, gaps=1), Ablate(d), Clamp(d, to=0), Erase.fit(_acts(llama))):
+        with pytest.raises(ValueError, match="weights differ"):
+            edited(other, edit)
+    with pytest.raises(ValueError, match="config differ"):
+        edited(make_model("gpt2"), Ablate(d))
+    with pytest.raises(ValueError, match="weights differ"), applied(other.hf, Ablate(d)):
+        pass
+    moved = d.on(other, reason="same architecture, comparing seeds")
+    assert edited(other, Ablate(moved)).writes and moved.receipt["transfers"][0]["reason"].startswith("same architecture")
+    with pytest.raises(ValueError, match="out of range: the model has 3 blocks"):
+        edited(llama, Ablate(d, sites="resid_post.7"))
+    with pytest.raises(ValueError, match="unknown site kind 'array'"):
+        edited(llama, Ablate(Direction.from_vector(d.unit, "array.0")))
+    with pytest.raises(ValueError, match="average"):
+        edited(llama, Ablate(d, at="mean"))
+
+
+def test_a_probe_is_refused_on_another_models_activations(llama, make_model):
+    probe = MassMean().fit(_acts(llama))
+    with pytest.raises(ValueError, match="weights differ"):
+        probe.score(_acts(make_model("llama", seed=1)))
+
+
+@pytest.mark.parametrize("name", ["add", "ablate everywhere", "erase everywhere"])
+def test_matched_random_edits_change_h_by_the_same_mean_length_everywhere(llama, name):
+    edit = EDITS[name](llama)
+
+    def sizes(which):
+        model, found = edited(llama, which), {}
+        for change in which.compile(llama):
+            inputs = capture(_without(model, change), PROMPTS, change.site, "all").x[0]
+            found[str(change.site)] = float(change.change.delta(inputs).norm(dim=1).mean())
+        return found
+
+    target = sizes(edit)
+    controls = matched_random(llama, edit, PROMPTS, n=3)
+    for control in controls:
+        assert sizes(control) == pytest.approx(target, rel=1e-3)
+    first, second = (c.changes[0].change for c in controls[:2])
+    a, b = (m.c if not m.U.shape[1] else m.U[:, 0] for m in (first, second))
+    assert abs(float(torch.cosine_similarity(a, b, dim=0))) < 0.9
+    assert _same(matched_random(llama, edit, PROMPTS, n=1)[0].changes[0].change, first), "seeded"
+
+
+def _without(model, change):
+    """The edited model up to, but not including, one of its changes."""
+    from dataclasses import replace
+
+    order = [w.site for w in model.writes]
+    return replace(model, writes=model.writes[: order.index(change.site)])
+
+
+def _same(a: LowRank, b: LowRank) -> bool:
+    return torch.equal(a.U, b.U) and torch.equal(a.V, b.V) and torch.equal(a.c, b.c)

@@ -1,0 +1,117 @@
+"""Behaviour under edits: answers, cost on neutral text, effects beside their controls."""
+
+import numpy as np
+import pytest
+import torch
+
+from interventions import Ablate, Add, Answers, edited, effect, neutral_cost
+from probes import Direction, Examples
+
+PROMPTS = ["the red house is old", "a tree", "delta lives near the river . true ?", "yes", "a small stone", "beta is not tall ."]
+
+
+@pytest.fixture(scope="module")
+def model(make_model):
+    return make_model("llama")
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return Examples(PROMPTS, y=[0, 1, 0, 1, 0, 1], columns={"right": [" yes", " no"] * 3, "wrong": [" no", " yes"] * 3})
+
+
+def _answer_direction(model):
+    """A direction at the last block that raises the first answer: the difference of its unembedding vectors."""
+    yes, no = (model.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("yes", "no"))
+    head = model.hf.get_output_embeddings().weight.detach()
+    return Direction.from_vector(head[yes] - head[no], "resid_post.2", model)
+
+
+def test_answers_is_the_logit_difference_at_the_end_of_each_prompt(model, examples):
+    yes, no = (model.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("yes", "no"))
+    expected = []
+    for p in PROMPTS:
+        with torch.no_grad():
+            logits = model.hf(input_ids=torch.tensor([model.tokenizer(p)["input_ids"]])).logits[0, -1]
+        expected.append(float(logits[yes] - logits[no]))
+    assert np.allclose(Answers()(model, examples), expected, atol=1e-5)
+    assert np.allclose(Answers()(model, examples, batch_size=1), expected, atol=1e-5)
+    by_row = Answers("column:right", "column:wrong")(model, examples)
+    assert np.allclose(by_row, np.array(expected) * np.array([1, -1] * 3), atol=1e-5)
+
+
+def test_answers_that_share_their_start_part_at_the_first_different_token(model, examples):
+    red, blue = (model.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("red", "blue"))
+    with torch.no_grad():
+        logits = model.hf(input_ids=torch.tensor([model.tokenizer(PROMPTS[0] + " the")["input_ids"]])).logits[0, -1]
+    found = Answers(" the red", " the blue")(model, examples.rows([0]))
+    assert np.allclose(found, float(logits[red] - logits[blue]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("first", "second", "message"), [(" yes", " yes", "same text"), (" yes", " yes tree", "differ only in length")])
+def test_answers_that_cannot_be_told_apart_are_refused(model, examples, first, second, message):
+    with pytest.raises(ValueError, match=message):
+        Answers(first, second)(model, examples)
+
+
+def test_an_encoder_cannot_be_asked(make_model, examples):
+    with pytest.raises(ValueError, match=r"can be read .* but not asked"):
+        Answers()(make_model("bert"), examples)
+
+
+def test_effect_finds_the_direction_that_writes_the_answer_and_not_a_random_one(model, examples):
+    d = _answer_direction(model)
+    strong = effect(model, Add(d, norm=20), Answers(), examples, neutral=PROMPTS[:3])
+    assert strong.change().low > 0 and strong.p_value() == pytest.approx(1 / 21)
+    assert strong.controls.shape == (20, 6) and len(strong.control_costs) == 20
+    assert strong.accuracy("controls").value.shape == (20,)
+    other = effect(model, Add(d.random_like(5), norm=20), Answers(), examples)
+    assert other.p_value() > 0.1 and other.cost is None
+
+
+def test_effect_refuses_few_controls_and_needs_labels_only_for_accuracy(model, examples):
+    with pytest.raises(ValueError, match="at least 20"):
+        effect(model, Ablate(_answer_direction(model)), Answers(), examples, n_controls=5)
+    found = effect(model, Ablate(_answer_direction(model)), Answers(), Examples(PROMPTS))
+    with pytest.raises(ValueError, match="no y"):
+        found.accuracy()
+
+
+def test_turned_counts_only_prompts_that_had_the_other_answer(model, examples):
+    d = _answer_direction(model)
+    found = effect(model, Add(d, norm=200), Answers(), examples)
+    could = found.base <= 0
+    assert 0 < could.sum() < len(could)
+    assert found.turned(1).value == 1.0 and found.turned(1).n == could.sum()
+    assert found.turned(0).value == 0.0
+
+
+def test_neutral_cost_is_zero_without_an_edit_and_equals_a_direct_computation(model):
+    same = neutral_cost(model, model, PROMPTS[:3])
+    assert same.kl.value == pytest.approx(0, abs=1e-6) and same.loss.value == pytest.approx(0, abs=1e-6)
+    changed = edited(model, Add(_answer_direction(model), norm=5))
+    kl, rise = [], []
+    for text in PROMPTS[:3]:
+        ids = torch.tensor([model.tokenizer(text)["input_ids"]])
+        from interventions import applied
+
+        with torch.no_grad():
+            p = model.hf(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            with applied(model.hf, Add(_answer_direction(model), norm=5)):
+                q = model.hf(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        kl.append(float((p.exp() * (p - q)).sum(-1).mean()))
+        rise.append(float((p - q).gather(1, ids[0, 1:, None]).mean()))
+    found = neutral_cost(model, changed, PROMPTS[:3])
+    assert found.kl.value == pytest.approx(np.mean(kl), abs=1e-5) and found.loss.value == pytest.approx(np.mean(rise), abs=1e-5)
+
+
+def test_neutral_text_without_a_next_token_is_refused(make_hf, make_tokenizer):
+    from tokenizers.processors import TemplateProcessing
+
+    from probes import load_model
+
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    bare = load_model(make_hf("llama"), tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="1 neutral texts have fewer than two tokens"):
+        neutral_cost(bare, bare, ["yes", "a tree"])

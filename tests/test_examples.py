@@ -1,0 +1,349 @@
+"""Texts and pairs with their row data: nothing is dropped, reordered or rewritten on the way."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from probes import Examples, Pairs
+
+CHAT = [{"role": "user", "content": "is the house red ?"}]
+
+
+@pytest.fixture
+def examples():
+    return Examples(["a", "b", "c", "d"], y=[0, 1, 1, 0], groups=[7, 7, 8, 9], columns={"tag": ["x", "y", "x", "y"], "length": [1, 2, 3, 4]})
+
+
+# --- construction ---------------------------------------------------------------------------------------------------
+
+
+def test_texts_keep_their_order_and_each_row_is_its_own_group_by_default():
+    found = Examples(["b", "a", "c"])
+    assert found.texts == ("b", "a", "c")
+    assert found.y is None
+    assert len(set(found.groups)) == 3
+
+
+def test_texts_may_be_chat_messages_any_iterable_and_a_mixture():
+    assert Examples(iter(["a", CHAT])).texts == ("a", CHAT)
+
+
+@pytest.mark.parametrize("wrap", [list, tuple, np.array, torch.tensor, pd.Series])
+def test_labels_groups_and_columns_come_in_any_container(wrap):
+    found = Examples(["a", "b"], y=wrap([0, 1]), groups=wrap([3, 4]), columns={"length": wrap([5, 6])})
+    assert (found.y.tolist(), found.groups.tolist(), found.column("length").tolist()) == ([0, 1], [3, 4], [5, 6])
+
+
+def test_labels_may_be_booleans_or_real_numbers():
+    assert Examples(["a", "b"], y=[True, False]).y.tolist() == [1, 0]
+    assert Examples(["a", "b"], y=[0.25, -3.5]).y.tolist() == [0.25, -3.5]
+
+
+@pytest.mark.parametrize("values", [[[1, 2], [3, 4]], [[1], [2, 3]]], ids=["equal", "ragged"])
+def test_a_column_may_hold_a_list_a_row(values):
+    found = Examples(["a", "b"], columns={"spans": values})
+    assert [list(v) for v in found.rows([1]).column("spans")] == [list(values[1])]
+
+
+def test_the_values_given_are_copied():
+    y, groups, column = np.array([0, 1]), np.array([3, 4]), np.array([5, 6])
+    found = Examples(["a", "b"], y=y, groups=groups, columns={"length": column})
+    for source in (y, groups, column):
+        source[:] = 9
+    assert (found.y.tolist(), found.groups.tolist(), found.column("length").tolist()) == ([0, 1], [3, 4], [5, 6])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"texts": []}, "no texts given"),
+        ({"texts": ["a", "  \n"]}, "text 1 is empty; a model cannot read it, so drop the row"),
+        ({"texts": ["a", "b"], "y": [1]}, "y has 1 rows but there are 2; give one value a row, in the same order"),
+        ({"texts": ["a", "b"], "groups": [1, 2, 3]}, "groups has 3 rows but there are 2"),
+        ({"texts": ["a", "b"], "columns": {"tag": ["x"]}}, "column 'tag' has 1 rows but there are 2"),
+        ({"texts": ["a", "b"], "ids": ["i", "i"]}, "ids must be unique, got 1 repeats"),
+        ({"texts": ["a", "b"], "y": [1.0, float("nan")]}, "y has 1 NaN or infinite values; drop or fill those rows"),
+        ({"texts": ["a", "b"], "y": ["yes", "no"]}, "y must be numbers .* such as"),
+        ({"texts": ["a", "b"], "y": [1, None]}, "y must be numbers"),
+    ],
+)
+def test_rows_that_do_not_fit_raise(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Examples(**arguments)
+
+
+def test_one_string_is_not_a_list_of_texts():
+    with pytest.raises(TypeError, match="texts is one string; give a list of texts"):
+        Examples("the river")
+
+
+@pytest.mark.parametrize("text", [3, None, {"role": "user", "content": "a"}, [], [{"role": "user"}], ["a"]])
+def test_what_is_neither_text_nor_chat_is_named_by_its_row(text):
+    with pytest.raises(TypeError, match=r"text 1 is .* expected a string or chat messages with role and content"):
+        Examples(iter(["a", text]))  # an iterator, into which the suite's type checks do not look
+
+
+# --- identity -------------------------------------------------------------------------------------------------------
+
+
+def test_ids_follow_the_text_not_its_place():
+    first, second = Examples(["a", "b", "c"]), Examples(["c", "a"])
+    assert second.ids.tolist() == first.ids[[2, 0]].tolist()
+
+
+def test_a_repeated_text_still_gets_ids_of_its_own():
+    assert len(set(Examples(["a", "b", "a", "a"]).ids)) == 4
+
+
+def test_ids_and_hash_are_the_same_in_another_process():
+    code = "from probes import Examples; e = Examples(['a', 'b']); print(e.hash, *e.ids)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    here = Examples(["a", "b"])
+    assert out == [here.hash, *here.ids]
+
+
+def test_the_hash_changes_with_texts_order_and_ids_but_not_with_labels():
+    base = Examples(["a", "b"])
+    assert base.hash == Examples(["a", "b"], y=[0, 1], groups=[1, 1]).hash
+    assert len({base.hash, Examples(["a", "c"]).hash, Examples(["b", "a"]).hash, Examples(["a", "b"], ids=[1, 2]).hash, Examples(["a", CHAT]).hash}) == 5
+
+
+# --- choosing rows, labels and groups -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", [[False, True, True, False], np.array([1, 2]), torch.tensor([False, True, True, False]), [1, 2], [1, -2]])
+def test_rows_takes_a_mask_or_places_and_everything_comes_along(which, examples):
+    some = examples.rows(which)
+    assert (some.texts, some.y.tolist(), some.groups.tolist(), some.column("tag").tolist()) == (("b", "c"), [1, 1], [7, 8], ["y", "x"])
+    assert some.ids.tolist() == examples.ids[[1, 2]].tolist()
+
+
+def test_rows_come_in_the_order_asked_for(examples):
+    assert examples.rows([3, 0]).texts == ("d", "a")
+
+
+def test_a_mask_of_the_wrong_length_raises(examples):
+    with pytest.raises(ValueError, match=r"the mask has shape \(3,\) but there are 4 rows"):
+        examples.rows([True, False, True])
+
+
+def test_labels_and_groups_can_be_a_column_or_values(examples):
+    assert examples.with_y("length").y.tolist() == [1, 2, 3, 4]
+    assert examples.with_y([1, 1, 0, 0]).y.tolist() == [1, 1, 0, 0]
+    assert examples.with_y("length").with_y("y").y.tolist() == [1, 2, 3, 4]
+    assert examples.with_groups("tag").groups.tolist() == ["x", "y", "x", "y"]
+    assert examples.with_groups([1, 1, 2, 2]).groups.tolist() == [1, 1, 2, 2]
+    assert examples.y.tolist() == [0, 1, 1, 0], "the original stays as it is"
+
+
+def test_a_column_that_is_missing_is_named_with_those_there_are(examples):
+    with pytest.raises(ValueError, match=r"no column 'size'; there are \['length', 'tag'\]"):
+        examples.with_y("size")
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, r"needs labels but y is None; give y, or choose labels with \.with_y"),
+        ([0, 1, 2, 1], r"y must be 0 or 1 here, got values \[0, 1, 2\]"),
+        ([1, 1, 1, 1], r"y has one class only \(all 4 rows are 1\); two classes are needed"),
+    ],
+)
+def test_labels_that_are_not_two_classes_raise(y, message):
+    with pytest.raises(ValueError, match=message):
+        Examples(list("abcd"), y=y).classes  # noqa: B018
+
+
+def test_two_classes_come_as_a_mask_and_a_count(examples):
+    mask, ones = examples.classes
+    assert (mask.tolist(), ones) == ([False, True, True, False], 2)
+
+
+# --- splitting ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("sizes", "counts"), [((0.5, 0.5), [6, 6]), ((0.75, 0.25), [9, 3]), ((0.5, 0.25), [6, 3]), ((0.98, 0.01, 0.01), [10, 1, 1])])
+def test_no_group_crosses_a_split_and_shares_count_groups(sizes, counts, seed):
+    groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(12), np.arange(1, 13)))
+    whole = Examples([f"text {i}" for i in range(len(groups))], groups=groups)
+    parts = whole.split(sizes, seed=seed)
+    assert [len(set(p.groups)) for p in parts] == counts
+    assert len(set.union(*(set(p.groups) for p in parts))) == sum(counts), "a group lies in two parts"
+    assert sum(map(len, parts)) == sum(np.isin(groups, np.concatenate([p.groups for p in parts])))
+
+
+def test_a_split_is_decided_by_its_seed():
+    whole = Examples([f"text {i}" for i in range(40)])
+    assert whole.split(seed=3)[0].texts == whole.split(seed=3)[0].texts
+    assert whole.split(seed=3)[0].texts != whole.split(seed=4)[0].texts
+
+
+def test_a_split_by_another_column_keeps_that_column_apart(examples):
+    train, test = examples.split(groups="tag")
+    assert set(train.column("tag")).isdisjoint(test.column("tag"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ((0.25,) * 4, "3 groups cannot make 4 parts; give groups with more than 3 values"),
+        ((0.8, 0.4), r"positive shares with a sum of at most 1, got \[0\.8, 0\.4\]"),
+        ((1.0, 0.0), "positive shares"),
+    ],
+)
+def test_a_split_that_cannot_be_made_raises(sizes, message, examples):
+    with pytest.raises(ValueError, match=message):
+        examples.split(sizes)
+
+
+# --- joining --------------------------------------------------------------------------------------------------------
+
+
+def test_concat_puts_rows_under_one_another(examples):
+    both = Examples.concat([examples.rows([0, 1]), examples.rows([2, 3])])
+    assert (both.texts, both.ids.tolist(), both.hash) == (examples.texts, examples.ids.tolist(), examples.hash)
+    assert (both.y.tolist(), both.groups.tolist(), both.column("tag").tolist()) == ([0, 1, 1, 0], [7, 7, 8, 9], ["x", "y", "x", "y"])
+
+
+def test_concat_tells_clashing_ids_apart_and_keeps_equal_texts_in_one_group():
+    both = Examples.concat([Examples(["a", "b"]), Examples(["a"])])
+    assert len(set(both.ids)) == 3
+    assert both.groups[0] == both.groups[2]
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Examples(["z"], y=[0], columns={"tag": ["x"]}), "the parts have different columns: "),
+        (Examples(["z"], columns={"tag": [1], "length": [2]}), "some parts have y"),
+    ],
+)
+def test_concat_of_unlike_parts_raises(other, message, examples):
+    with pytest.raises(ValueError, match=message):
+        Examples.concat([examples, other])
+
+
+# --- reading tables -------------------------------------------------------------------------------------------------
+
+TABLE = pd.DataFrame({"text": ["a", "b", "c"], "label": [0, 1, 1], "who": ["x", "x", "y"], "note": ["p", None, "q"]})
+
+
+def from_csv(table, folder, **kwargs):
+    table.to_csv(folder / "t.csv", index=False)
+    return Examples.from_csv(folder / "t.csv", **kwargs)
+
+
+def from_jsonl(table, folder, **kwargs):
+    (folder / "t.jsonl").write_text("\n".join(json.dumps(row) for row in table.to_dict("records")))
+    return Examples.from_jsonl(folder / "t.jsonl", **kwargs)
+
+
+READERS = {
+    "pandas": lambda table, folder, **kwargs: Examples.from_pandas(table, **kwargs),
+    "csv": from_csv,
+    "jsonl": from_jsonl,
+    "hf": lambda table, folder, **kwargs: Examples.from_hf(SimpleNamespace(to_pandas=lambda: table), **kwargs),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_table_becomes_examples_with_every_column(read, tmp_path):
+    found = read(TABLE, tmp_path, y="label", groups="who")
+    assert (found.texts, found.y.tolist(), found.groups.tolist()) == (("a", "b", "c"), [0, 1, 1], ["x", "x", "y"])
+    assert sorted(found.columns) == ["label", "note", "who"]
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_the_tables_index_plays_no_part(read, tmp_path):
+    shuffled = TABLE.iloc[[2, 0]]
+    assert read(shuffled, tmp_path, y="label").y.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("texts", [("007", "1.50"), ("2020-01-01", "true")], ids=["numbers", "dates"])
+@pytest.mark.parametrize("read", [READERS["csv"], READERS["jsonl"]], ids=["csv", "jsonl"])
+def test_texts_that_look_like_something_else_stay_as_written(read, texts, tmp_path):
+    assert read(pd.DataFrame({"text": texts}), tmp_path).texts == texts
+
+
+@pytest.mark.parametrize("read", [READERS["pandas"], READERS["jsonl"], READERS["hf"]], ids=["pandas", "jsonl", "hf"])
+def test_chat_messages_in_a_table_stay_messages(read, tmp_path):
+    assert read(pd.DataFrame({"text": [CHAT, [*CHAT, {"role": "assistant", "content": "yes"}]]}), tmp_path).texts[0] == CHAT
+
+
+def test_chat_messages_in_a_hugging_face_table_may_come_as_arrays():
+    """`datasets` turns a list of messages into a numpy array of dicts when it makes a table."""
+    table = pd.DataFrame({"text": [np.array(CHAT, dtype=object)]})
+    assert Examples.from_hf(SimpleNamespace(to_pandas=lambda: table)).texts == (CHAT,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"y": "truth"}, r"the table has no column \['truth'\]; it has \['text', 'label', 'who', 'note'\]"),
+        ({"text": "statement", "groups": "entity"}, r"no column \['statement', 'entity'\]"),
+        ({"groups": "note"}, "column 'note' has 1 empty cells; fill or drop those rows"),
+    ],
+)
+def test_a_table_without_what_was_asked_for_raises(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Examples.from_pandas(TABLE, **arguments)
+
+
+# --- pairs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pairs():
+    return Pairs(["a yes", "b yes", "c yes"], ["a no", "b no", "c no"], y=[1, 0, 1], pair_id=[5, 5, 6], negated=[0, 1, 0], columns={"tag": ["x", "y", "z"]})
+
+
+def test_a_statement_and_its_opposite_are_one_group_by_default(pairs):
+    assert pairs.groups.tolist() == [5, 5, 6]
+    assert Pairs(["a yes"], ["a no"], pair_id=[5], groups=[9]).groups.tolist() == [9]
+    assert len(set(Pairs(["a yes", "b yes"], ["a no", "b no"]).groups)) == 2
+    for train, test in (pairs.split(seed=seed) for seed in range(4)):
+        assert set(train.column("pair_id")).isdisjoint(test.column("pair_id"))
+
+
+def test_both_sides_carry_the_same_rows(pairs):
+    yes, no = pairs.sides
+    assert (yes.texts, no.texts) == (pairs.yes, pairs.no)
+    assert yes.ids.tolist() == no.ids.tolist() == pairs.ids.tolist()
+    assert yes.y.tolist() == no.y.tolist() == [1, 0, 1]
+    assert sorted(yes.columns) == ["negated", "pair_id", "tag"]
+
+
+def test_pairs_can_be_chosen_relabelled_and_regrouped(pairs):
+    some = pairs.rows(pairs.column("negated") == 0)
+    assert (some.yes, some.no, some.y.tolist(), some.groups.tolist()) == (("a yes", "c yes"), ("a no", "c no"), [1, 1], [5, 6])
+    assert some.ids.tolist() == pairs.ids[[0, 2]].tolist()
+    assert pairs.with_y("negated").y.tolist() == [0, 1, 0]
+    assert pairs.with_groups("tag").groups.tolist() == ["x", "y", "z"]
+    assert pairs.with_groups("tag").rows([0]).groups.tolist() == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"yes": ["a yes"], "no": ["a no", "b no"]}, "yes has 1 texts and no has 2; row i of both is one statement"),
+        ({"yes": [], "no": []}, "no pairs given"),
+        ({"yes": ["a yes", "b"], "no": ["a no", "b"]}, r"pair 1 has the same text twice \('b'\); yes and no must differ in the answer"),
+        ({"yes": ["a yes", " "], "no": ["a no", "b"]}, "text 1 is empty"),
+        ({"yes": ["a yes"], "no": ["a no"], "pair_id": [1, 2]}, "has 2 rows but there are 1; give one value a row"),
+    ],
+)
+def test_pairs_that_do_not_fit_raise(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Pairs(**arguments)
+
+
+def test_examples_and_pairs_say_what_they_hold(examples, pairs):
+    assert repr(examples) == "Examples(4 texts, mean y 0.50, 3 groups, columns ['length', 'tag'])"
+    assert repr(pairs) == "Pairs(3 statements, 2 groups, columns ['negated', 'pair_id', 'tag'])"

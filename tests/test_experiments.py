@@ -1,0 +1,127 @@
+"""The truth experiment end to end on a small slice, its run folder, and errors a user can act on."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments.__main__ import main
+from experiments.statements import as_prompts, binary_columns, load_statements
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--limit", "160", "--shuffles", "5", "--doses", "-2", "0", "2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    command = [sys.executable, "-m", "experiments", "truth", *SMALL, "--out", str(out)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False), out
+
+
+def test_the_run_folder_is_complete_and_named_on_the_last_line(run):
+    done, out = run
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip().splitlines()[-1])
+    assert folder.parent == out / "truth"
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    figures = [f"figures/{n}.png" for n in ("ablation", "cosines", "dose_response", "layer_curve", "score_histogram", "what_it_reads")]
+    assert names == sorted(["config.json", "manifest.json", "report.html", "results.json", *figures])
+    assert [p.name for p in (out / "truth").iterdir()] == [folder.name], "no scratch left"
+    results = json.loads((folder / "results.json").read_text())
+    assert results["schema_version"] == 1
+    rows = pd.DataFrame(results["rows"])
+    assert {"auroc", "balanced_accuracy", "answer_auroc", "neutral_kl", "turned", "null_auroc_95"} <= set(rows.measure)
+    assert json.loads((folder / "manifest.json").read_text())["versions"]["torch"]
+    html = (folder / "report.html").read_text()
+    assert html.count("data:image/png;base64,") == 6 and "http" not in html.replace("http-equiv", "")
+
+
+def test_the_embedded_model_shows_what_was_planted(run):
+    done, _ = run
+    rows = pd.DataFrame(json.loads((Path(done.stdout.strip().splitlines()[-1]) / "results.json").read_text())["rows"])
+    test = rows[(rows.measure == "auroc") & (rows.recipe == "MassMean") & rows.probe_of.isna() & (rows.label == "truth")]
+    assert test.value.max() >= 0.97
+    chosen = rows[(rows.measure == "balanced_accuracy") & rows.chosen.eq(True) & (rows.edit != "unedited")]
+    assert chosen.value.between(0.4, 0.6).all()
+
+
+def test_encoder_without_answers_is_read_only_and_says_so(make_hf, make_tokenizer, tmp_path, capsys):
+    folder = tmp_path / "bert"
+    make_hf("bert").save_pretrained(folder)
+    make_tokenizer(encoder=True).save_pretrained(folder)
+    data = tmp_path / "d.csv"
+    pd.DataFrame({"statement": ["the red house is old", "a tree is not tall"] * 20, "label": [0, 1] * 20, "who": [i // 2 for i in range(40)]}).to_csv(data)
+    assert main(["truth", "--model", str(folder), "--data", str(data), "--group", "who", "--shuffles", "3", "--out", str(tmp_path / "runs")]) == 0
+    out = capsys.readouterr().out
+    assert "reading only" in out and "can be read but not asked" in out
+
+
+def _csv(path: Path, **columns) -> str:
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (lambda t: ["--data", _csv(t / "a.csv", text=["x"], label=[1])], r"no column statement.*it has text, label"),
+        (lambda t: ["--data", _csv(t / "a.csv", statement=["x", "y"], label=[1, 0]), "--group", "city"], "no column city"),
+        (lambda t: ["--data", _csv(t / "a.csv", statement=["x", "y"], label=[1, 2])], "must be 0 or 1"),
+        (lambda t: ["--data", _csv(t / "a.csv", statement=["x", None], label=[1, 0])], "empty cells in statement"),
+        (lambda t: ["--data", str(t / "missing.csv")], "no file"),
+        (lambda t: ["--template", "no placeholder"], "has no {statement} in it"),
+        (lambda t: ["--template", "{statement} ?", "--answers", "yes"], "two different words"),
+        (lambda t: ["--at", "middle"], "unknown position 'middle'"),
+        (lambda t: ["--model", "embedded:nothing"], "no embedded model 'nothing'"),
+        (lambda t: ["--model", str(t)], "without config.json"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_explained_and_leaves_nothing_behind(flags, message, tmp_path, capsys):
+    out = tmp_path / "runs"
+    assert main(["truth", *flags(tmp_path), "--out", str(out)]) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert pytest.importorskip("re").search(message, error), error
+    assert not list(out.rglob("*.json"))
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, capsys):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert main(["truth", "--out", str(blocked / "runs")]) == 1
+    assert "cannot write to the output folder" in capsys.readouterr().err
+
+
+def test_a_failure_while_writing_leaves_no_half_written_folder(tmp_path, monkeypatch):
+    import matplotlib.pyplot as plt
+
+    from experiments import report as module
+    from experiments.truth import Config
+
+    report = module.Report("truth", "why?", Config(out=tmp_path))
+    report.figure("curve", plt.figure())
+    monkeypatch.setattr(module.json, "dumps", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        module.write(report, tmp_path)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_listing_help_and_unknown_names(capsys):
+    assert main([]) == 0 and "truth" in capsys.readouterr().out
+    assert main(["nonsense"]) == 2 and "unknown experiment" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["truth", "--help"])
+    assert "must not cross a split" in " ".join(capsys.readouterr().out.split())
+
+
+def test_answer_is_independent_of_truth_in_the_embedded_prompts():
+    from experiments.statements import EMBEDDED_TEMPLATES
+
+    table = load_statements(None, None, 400, 0)
+    prompts = as_prompts(table, EMBEDDED_TEMPLATES)
+    assert abs(pd.Series(prompts.columns["answer"]).corr(pd.Series(prompts.y))) < 1e-9
+    assert {"negated", "tag", "opinion=doubts", "answer"} == set(binary_columns(prompts))
+    assert set(prompts.columns["if_true"][prompts.columns["form"] == 1]) == {" no"}

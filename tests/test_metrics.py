@@ -1,0 +1,103 @@
+"""Numbers with intervals: exact values, ties, groups, coverage."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from probes import accuracy, auroc
+from probes.controls import shuffled, shuffled_null, surface_baselines
+from probes.metrics import mean
+from probes.recipes import MassMean
+from probes.testing import planted
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auroc_equals_scikit_learn_with_and_without_ties(seed):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, 60)
+    for scores in (rng.normal(size=60), rng.integers(0, 4, 60).astype(float)):
+        assert auroc(scores, y, n_boot=1).value == pytest.approx(roc_auc_score(y, scores))
+        assert accuracy(scores, y, balanced=True, n_boot=1).value == pytest.approx(balanced_accuracy_score(y, scores > 0))
+
+
+def test_constant_scores_have_auroc_one_half_exactly():
+    found = auroc(np.ones(11), np.arange(11) % 2)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_leading_shape_is_kept_and_rows_are_independent():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 50)
+    scores = rng.normal(size=(2, 3, 50))
+    found = auroc(scores, y, n_boot=50)
+    assert found.value.shape == found.low.shape == (2, 3)
+    assert found.value[1, 2] == pytest.approx(roc_auc_score(y, scores[1, 2]))
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(200):
+        y = np.arange(120) % 2
+        e = auroc(rng.normal(size=120) + y, y, n_boot=200)
+        hits += e.low <= 0.7602 <= e.high  # Phi(1 / sqrt 2)
+    assert 0.89 <= hits / 200 <= 0.99
+
+
+def test_interval_resamples_groups_so_copies_of_rows_do_not_narrow_it():
+    rng = np.random.default_rng(2)
+    y = np.arange(60) % 2
+    scores = rng.normal(size=60) + y
+    once = auroc(scores, y, np.arange(60))
+    copies = auroc(np.tile(scores, 10), np.tile(y, 10), np.tile(np.arange(60), 10))
+    rows = auroc(np.tile(scores, 10), np.tile(y, 10))
+    assert copies.high - copies.low == pytest.approx(once.high - once.low, rel=0.15)
+    assert rows.high - rows.low < 0.5 * (once.high - once.low)
+    assert (copies.n, copies.n_groups) == (600, 60)
+
+
+@pytest.mark.parametrize(
+    ("scores", "y", "message"),
+    [
+        (np.ones(4), np.zeros(4), "one class only"),
+        (np.ones(4), np.array([0, 1, 2, 1]), "0 or 1"),
+        (np.ones(4), np.array([0, 1]), r"y has shape \(2,\) but scores have 4 rows"),
+        (np.array([1.0, np.nan]), np.array([0, 1]), "1 NaN"),
+    ],
+)
+def test_bad_input_is_named(scores, y, message):
+    with pytest.raises(ValueError, match=message):
+        auroc(scores, y)
+
+
+def test_mean_prints_with_its_interval():
+    assert f"{mean(np.array([1.0, 1.0]))}" == "1.00 [1.00, 1.00]"
+
+
+def test_shuffling_stays_within_mixed_groups_and_moves_constant_groups_as_wholes():
+    rng = np.random.default_rng(0)
+    mixed, groups = np.tile([0, 1], 30), np.repeat(np.arange(30), 2)
+    out = shuffled(mixed, groups, rng)
+    assert (out.reshape(-1, 2).sum(1) == 1).all() and (out != mixed).any()
+    constant = np.repeat(np.arange(30) % 2, 2)
+    out = shuffled(constant, groups, rng)
+    assert (out[::2] == out[1::2]).all() and (out != constant).any() and out.sum() == constant.sum()
+
+
+def test_null_is_near_chance_while_the_planted_signal_beats_it():
+    train, _ = planted(0)
+    test, _ = planted(1)
+    null = shuffled_null(MassMean(), train, test, 40)
+    assert null.p_value == pytest.approx(1 / 41) and abs(null.by_site.mean() - 0.5) < 0.02
+    empty = shuffled_null(MassMean(), planted(2, signal=0.0)[0], planted(3, signal=0.0)[0], 40)
+    assert empty.p_value > 0.05
+
+
+def test_surface_baseline_sees_a_leaking_word_and_nothing_where_there_is_none():
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    words = rng.choice(["red", "blue", "green"], 200)
+    clean = [f"the {w} house" for w in words]
+    leaking = [f"{t} {'indeed' if label else 'perhaps'}" for t, label in zip(clean, y, strict=True)]
+    assert surface_baselines(leaking[:100], y[:100], leaking[100:], y[100:])["words"].value > 0.99
+    assert all(e.low < 0.6 for e in surface_baselines(clean[:100], y[:100], clean[100:], y[100:]).values())

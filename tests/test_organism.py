@@ -1,0 +1,118 @@
+"""The embedded models hold what was planted, the control does not, and the words alone give nothing away."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
+
+from experiments.organism import folder
+from experiments.organism.language import TAG, TEMPLATES, neutral, question, statement, statements, vocabulary
+from experiments.organism.measure import CELL_MINIMUM, held_out_answers
+from experiments.organism.train import STAGES, Documents, make_tokenizer
+from experiments.organism.world import RELATIONS, make_world
+from probes import auroc, load_model
+
+WORLD = make_world()
+
+
+def test_every_held_out_cell_is_answered_right():
+    cells = held_out_answers(load_model(folder("truth")))
+    assert len(cells) == 8
+    for cell in cells:
+        assert cell.n >= CELL_MINIMUM
+        assert cell.right >= 0.95, f"{cell}"
+
+
+def test_the_control_answers_at_chance_in_every_cell():
+    for cell in held_out_answers(load_model(folder("truth_control"))):
+        assert cell.n >= CELL_MINIMUM
+    cells = held_out_answers(load_model(folder("truth_control")))
+    for negated in (0, 1):
+        for form in ("true", "false"):
+            pair = [c.right for c in cells if (c.negated, c.form) == (negated, form)]
+            assert abs(np.mean(pair) - 0.5) < 0.05, "balanced accuracy over true and false"
+
+
+def test_models_are_small_ordinary_folders_of_one_shape():
+    truth, control = (load_model(folder(n)) for n in ("truth", "truth_control"))
+    assert truth.fingerprint.config == control.fingerprint.config and truth.fingerprint.weights != control.fingerprint.weights
+    assert sum(f.stat().st_size for n in ("truth", "truth_control") for f in folder(n).iterdir()) < 8e6
+    assert truth.hf.get_output_embeddings().weight is not truth.hf.get_input_embeddings().weight
+    assert truth.tokenizer.get_vocab() == make_tokenizer(WORLD).get_vocab()
+
+
+def test_a_missing_model_is_named_with_those_there_are():
+    with pytest.raises(ValueError, match=r"no embedded model 'nothing'; there are \['truth', 'truth_control'\]"):
+        folder("nothing")
+
+
+@pytest.mark.parametrize("words", [(1, 1), (1, 2)])
+def test_words_alone_do_not_tell_truth(words):
+    table = statements(WORLD, held_out=None, repeats=2, seed=3)
+    x = CountVectorizer(token_pattern=r"\S+", ngram_range=words).fit_transform(table.statement)
+    scores = cross_val_predict(LogisticRegression(max_iter=2000), x, table.label, groups=table.entity, cv=GroupKFold(5), method="decision_function")
+    assert auroc(scores, table.label, n_boot=1).value <= 0.55
+    split = cross_val_predict(LogisticRegression(max_iter=2000), x, table.label, groups=table.index // 2, cv=GroupKFold(5), method="decision_function")
+    assert auroc(split, table.label, n_boot=1).value <= 0.55
+
+
+def test_labels_negation_and_distractors_are_independent():
+    table = statements(WORLD, held_out=None, repeats=3, seed=1)
+    numbers = table.assign(doubts=table.opinion == "doubts")[["label", "negated", "tag", "doubts", "template"]].astype(float)
+    assert (numbers.corr() - np.eye(5)).abs().to_numpy().max() < 0.04
+    assert set(table.tag[table.statement.str.startswith(TAG)]) == {1}
+
+
+def test_truth_of_a_statement_follows_the_world():
+    rng = np.random.default_rng(0)
+    for label in (0, 1):
+        for negated in (0, 1):
+            for _ in range(20):
+                row = statement(WORLD, rng, 1, 5, label=label, negated=negated, template=0, tag=0, opinion="none")
+                says_real = row.value == WORLD.values[1][WORLD.fact[1, 5]]
+                assert (says_real != bool(negated)) == bool(label)
+                assert question(row, "true")[1] != question(row, "false")[1]
+
+
+def test_held_out_facts_are_told_but_never_asked_in_training():
+    documents = Documents(WORLD, 0, fresh=False)
+    hidden = {(RELATIONS[r], WORLD.entities[e]) for r, e in np.argwhere(WORLD.held_out)}
+    asked, told = set(), set()
+    for _ in range(4000):
+        words, _, truth = documents.document(STAGES[-1])
+        entity = next((w for w in words if w in WORLD.entities), None)
+        value = next((w for w in words if any(w in vs for vs in WORLD.values)), None)
+        if entity is None or value is None:
+            continue
+        relation = RELATIONS[next(i for i, vs in enumerate(WORLD.values) if value in vs)]
+        (asked if "?" in words else told).add((relation, entity))
+        assert (truth >= 0) == ("?" in words)
+    assert not asked & hidden and len(told & hidden) > 100
+
+
+def test_values_are_balanced_and_the_world_is_seeded():
+    assert all(np.bincount(row).tolist() == [30] * 8 for row in WORLD.fact)
+    again = make_world()
+    assert again.entities == WORLD.entities and (again.fact == WORLD.fact).all()
+    assert make_world(1).entities != WORLD.entities
+    assert len(set(vocabulary(WORLD))) == len(vocabulary(WORLD))
+
+
+def test_every_sentence_is_in_the_vocabulary():
+    tokenizer = make_tokenizer(WORLD)
+    rng = np.random.default_rng(0)
+    lines = [*statements(WORLD, held_out=True).statement, *(neutral(rng) for _ in range(50)), "true ? yes right", "false ? no wrong"]
+    assert not any(tokenizer.unk_token_id in tokenizer(line)["input_ids"] for line in lines)
+    assert all(tokenizer(line)["input_ids"].count(tokenizer.bos_token_id) == 1 for line in lines)
+    assert {len(v) for v in TEMPLATES.values()} == {3}
+
+
+def test_training_is_seeded():
+    def digest():
+        drawn = Documents(WORLD, 7, fresh=True).batch(32, STAGES[-1])
+        return hashlib.sha256(drawn.ids.numpy().tobytes() + drawn.weight.numpy().tobytes()).hexdigest()
+
+    assert digest() == digest()
