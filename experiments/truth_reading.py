@@ -149,7 +149,10 @@ def what_it_reads(model: Model, prompts: Examples, reading: Reading, at: str, re
             report.figure("what_it_reads", plots.heatmap(matrix, names, list(labels), "AUROC", limits=(0, 1))),
             "Rows: the probe of a label, read at a position. Columns: what it is scored against. A clean probe is dark red on its own label and white elsewhere.",
         ),
-        (report.figure("cosines", plots.heatmap(cosine_map(at_site), names[:-1], names[:-1], "cosine")), "Angles between the directions"),
+        (
+            report.figure("cosines", plots.heatmap(cosine_map(at_site), names[:-1], names[:-1], "cosine")),
+            "Cosines between the directions, each at the site chosen for it",
+        ),
     ]
     reads_truth = dict(zip(labels, matrix[0], strict=True))
     others = {k: v for k, v in reads_truth.items() if k != "truth"}

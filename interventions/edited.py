@@ -25,7 +25,8 @@ def edited(model: Model, *edits: Edit) -> Model:
 def applied(hf: nn.Module, *edits: Edit, blocks: str | None = None) -> Generator[nn.Module]:
     """Within the `with`, every forward pass of a Hugging Face model runs under the edits, whoever calls it.
 
-    For pipelines, evaluation harnesses and your own loops. Edits here act on all tokens: prompt positions are unknown in
+    For pipelines, evaluation harnesses and your own loops. Of nested blocks the innermost acts first; give edits to one block to
+    fix their order. Edits here act on all tokens: prompt positions are unknown in
     other people's batches, so `at` must be "all". The model is as before afterwards, also when an exception leaves the block.
     """
     if not edits:

@@ -47,7 +47,8 @@ def capture(
     counts = [1 if averaged else len(t) for t in tokens]
     first_row = np.concatenate([[0], np.cumsum(counts)])
     dtype = dtype or model.dtype
-    x = torch.empty(len(wanted), int(first_row[-1]), model.width, device=device, dtype=dtype)
+    # NaN, so that a site the pass never reaches is noticed below.
+    x = torch.full((len(wanted), int(first_row[-1]), model.width), torch.nan, device=device, dtype=dtype)
     plan = model.batches(encoded, batch_size)
     with tqdm(total=len(encoded), desc="capture", unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
         for batch in plan:
@@ -98,8 +99,13 @@ def _selection(batch: Batch, tokens: Sequence[np.ndarray], averaged: bool, devic
     """Picks (or averages) this batch's tokens from [batch, pos, d] on the model's device."""
     if averaged:
         mask = batch.mask.to(device)[..., None]
-        # where, not multiplication: whatever stands at a padded place must not reach the mean.
-        return lambda h: torch.where(mask == 1, h.float(), 0).sum(1) / mask.sum(1)
+
+        def average(h: Tensor) -> Tensor:
+            here = mask.to(h.device)  # blocks may lie on several devices
+            # where, not multiplication: whatever stands at a padded place must not reach the mean.
+            return torch.where(here == 1, h.float(), 0).sum(1) / here.sum(1)
+
+        return average
     row = np.repeat(np.arange(len(batch.rows)), [len(tokens[r]) for r in batch.rows])
     column = np.concatenate([tokens[r] + batch.start[i] for i, r in enumerate(batch.rows)])
     at = torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)

@@ -82,17 +82,17 @@ class Examples(Rows):
         if bad is not None:
             raise ValueError(f"column {bad!r} has {empty[bad]} empty cells; fill or drop those rows")
         columns = {str(name): table[name].to_numpy() for name in table.columns if name != text}
-        return cls(table[text].astype(str).tolist(), None if y is None else table[y], None if groups is None else table[groups], columns)
+        return cls([_cell(value) for value in table[text]], None if y is None else table[y], None if groups is None else table[groups], columns)
 
     @classmethod
     def from_csv(cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
         """Reads a CSV file; see `from_pandas`."""
-        return cls.from_pandas(pd.read_csv(path), text, y, groups)
+        return cls.from_pandas(pd.read_csv(path, dtype={text: str}), text, y, groups)
 
     @classmethod
     def from_jsonl(cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
         """Reads one JSON object a line; see `from_pandas`."""
-        return cls.from_pandas(pd.read_json(path, lines=True), text, y, groups)
+        return cls.from_pandas(pd.read_json(path, lines=True, dtype=False), text, y, groups)
 
     @classmethod
     def from_hf(cls, dataset: Any, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
@@ -104,7 +104,12 @@ class Examples(Rows):
         return f"Examples({len(self)} texts, {labels}, {len(np.unique(self.groups))} groups, columns {sorted(self.columns)})"
 
 
-def _plain(text: Text, i: int) -> str:
+def _cell(value: Any) -> Any:
+    """A table's cell as a text: chat messages stay messages (`datasets` gives them as an array), numbers become text."""
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else str(value)
+
+
+def _plain(text: Any, i: int) -> str:
     if isinstance(text, str):
         if not text.strip():
             raise ValueError(f"text {i} is empty; a model cannot read it, so drop the row (its label and group too)")

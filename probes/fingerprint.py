@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 _VOLATILE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures", "_attn_implementation")
+_MATRICES = 512  # more than this and only some are sampled
 _SAMPLES = 4  # values read per sampled weight matrix
 
 
@@ -46,7 +47,7 @@ class Fingerprint:
         mine, theirs = torch.tensor(self.weights), torch.tensor(other.weights)
         scale = mine.abs().mean()
         # Rounding to bfloat16 moves a value by at most 2^-8 of itself; other weights differ by order 1.
-        if self.dtype != other.dtype and ((mine - theirs).abs() <= 2**-7 * mine.abs() + 1e-3 * scale).all():
+        if self.dtype != other.dtype and len(mine) == len(theirs) and ((mine - theirs).abs() <= 2**-7 * mine.abs() + 1e-3 * scale).all():
             warnings.warn(f"{what} was made in {self.dtype} and the model {other.name!r} runs in {other.dtype}", stacklevel=3)
             return
         raise ValueError(
@@ -58,11 +59,12 @@ class Fingerprint:
 def fingerprint(hf: nn.Module, tokenizer: Any, name: str) -> Fingerprint:
     config = {k: v for k, v in hf.config.to_dict().items() if k not in _VOLATILE}  # pyright: ignore
     words = "" if tokenizer is None else _hash(sorted(tokenizer.get_vocab().items()))
-    # Evenly spaced over depth; the last, often-tied output matrix is left out by taking floor positions.
+    # Every matrix: an even stride over sorted names can fall on one kind only, and edits often touch one kind only.
     matrices = sorted((n, p) for n, p in hf.named_parameters() if p.ndim >= 2 and p.is_floating_point())
-    step = max(1, len(matrices) // 16)
+    if len(matrices) > _MATRICES:  # mixtures of experts have thousands; a hash of the name picks without favouring a kind
+        matrices = sorted(matrices, key=lambda item: _hash(item[0]))[:_MATRICES]
     values: list[float] = []
-    for _, p in matrices[::step]:
+    for _, p in matrices:
         flat = p.detach().flatten()
         at = torch.linspace(0, flat.numel() - 1, _SAMPLES, device=flat.device).long()
         values += flat[at].float().cpu().tolist()

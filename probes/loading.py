@@ -64,10 +64,24 @@ def _from_hub(name: str, tokenizer: Any, dtype: Any, device_map: Any, revision: 
         base = PeftConfig.from_pretrained(name).base_model_name_or_path
         own = (folder / "tokenizer_config.json").is_file()
         hf = AutoPeftModelForCausalLM.from_pretrained(name, **weights)  # pyright: ignore[reportArgumentType]
-        return hf, tokenizer or transformers.AutoTokenizer.from_pretrained(name if own else base, **common)
+        return hf, tokenizer or _tokenizer(name if own else str(base), common)
     config = transformers.AutoConfig.from_pretrained(name, **common)
     heads = ("ForCausalLM", "LMHeadModel")
     causal = any(a.endswith(heads) for a in config.architectures or [])
     auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
     hf = auto.from_pretrained(name, config=config, **weights)
-    return hf, tokenizer or transformers.AutoTokenizer.from_pretrained(name, **common)
+    return hf, tokenizer or _tokenizer(name, common)
+
+
+def _tokenizer(name: str, common: dict[str, Any]) -> Any:
+    import transformers
+
+    message = f"{name} holds no tokenizer; give one with load_model(..., tokenizer=...)"
+    try:
+        found = transformers.AutoTokenizer.from_pretrained(name, **common)
+    except (OSError, ValueError) as error:
+        raise ValueError(message) from error
+    # transformers 5 makes an empty tokenizer of the model's class when the folder has none.
+    if not set(found.get_vocab().values()) - set(found.all_special_ids):
+        raise ValueError(message)
+    return found

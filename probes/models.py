@@ -163,7 +163,9 @@ class Model:
         """
         return [(w.site, _bind(w, batch, encoded, columns or {}, cached)) for w in self.writes]
 
-    def generate(self, prompts: Examples | Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any) -> list[str]:
+    def generate(
+        self, prompts: Examples | Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any
+    ) -> list[str]:
         """Continuations only, greedy unless asked (`do_sample=True, temperature=...`); other keywords go to Hugging Face `generate`.
 
         Edits at position `all` act on prompt and new tokens; at any other position they act on that token of the prompt

@@ -61,7 +61,9 @@ def score_histogram(scores: Any, y: Any, names: tuple[str, str] = ("negative", "
     return ax
 
 
-def heatmap(values: Any, rows: Sequence[str], columns: Sequence[str], label: str, ax: Axes | None = None, limits: tuple[float, float] = (-1, 1)) -> Axes:
+def heatmap(
+    values: Any, rows: Sequence[str], columns: Sequence[str], label: str, ax: Axes | None = None, limits: tuple[float | int, float | int] = (-1, 1)
+) -> Axes:
     """A table of numbers as colours with the numbers written in: cosines, or which probe reads which label."""
     values = np.asarray(values)
     ax = axes(ax, 2.2 + 0.75 * len(columns), 1.2 + 0.42 * len(rows))

@@ -5,6 +5,7 @@
 end); `span:NAME` is every token of the substring that column NAME holds for the row, and `span_end:NAME` its last.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ class Position:
         if isinstance(at, str):
             if at in WORDS:
                 return cls(at)
-            if at.lstrip("-").isdigit():
+            if re.fullmatch(r"-?[0-9]+", at):
                 return cls("index", index=int(at))
             kind, _, column = at.partition(":")
             if kind in SPANS and column:

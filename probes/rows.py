@@ -109,7 +109,10 @@ def as_labels(values: Any, n: int) -> np.ndarray:
 def as_column(values: Any, n: int, name: str) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
-    array = np.asarray(values)
+    try:
+        array = np.array(values)  # a copy: later changes of the source stay outside
+    except ValueError:  # lists of different lengths, one a row
+        array = np.fromiter(values, dtype=object)
     if array.ndim != 1:
         array = np.fromiter(values, dtype=object) if array.ndim > 1 else np.atleast_1d(array)
     if len(array) != n:

@@ -61,8 +61,8 @@ def expand_sites(sites: SitesLike, n_blocks: int) -> tuple[Site, ...]:
     A kind (`"resid_post"`) stands for all its blocks. Raises ValueError for an unknown kind, a block that
     the model does not have, or a site named twice.
     """
-    if isinstance(sites, Site | str):
-        sites = [sites]
+    if isinstance(sites, Site | str | int):
+        sites = [sites]  # a bare number is refused below
     found: list[Site] = []
     for item in sites:
         if isinstance(item, str) and item in KINDS:

@@ -47,7 +47,9 @@ def encode(tokenizer: Any, texts: Sequence[Text], max_length: int | None = None)
     silently), or would start with two beginning-of-text tokens.
     """
     rendered = [_render(tokenizer, text) for text in texts]
-    specials = set(tokenizer.all_special_ids)
+    # An unknown word is content, unless its token has another office too (GPT-2 has one token for all of them).
+    offices = {getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "cls", "sep")}
+    specials = set(tokenizer.all_special_ids) - ({tokenizer.unk_token_id} - offices)
     bos = tokenizer.bos_token_id
     found: list[Encoded | None] = [None] * len(rendered)
     for is_chat in (False, True):
@@ -84,6 +86,8 @@ def _render(tokenizer: Any, text: Text) -> tuple[str, bool]:
 
 def batches(encoded: Sequence[Encoded], pad_id: int, side: Side, batch_size: int | None, max_tokens: int = 4096) -> Iterator[Batch]:
     """Batches of texts of similar length, longest first, at most `max_tokens` padded tokens or `batch_size` rows each."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}; None lets the token budget decide")
     order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i]), i))
     start = 0
     while start < len(order):

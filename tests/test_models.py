@@ -338,10 +338,15 @@ def test_an_edit_acts_on_its_tokens_of_the_prompt_in_every_step_of_generation(fa
     assert want != model.generate(PROMPTS, max_new_tokens=8), "the edit must matter"
 
 
-def test_an_edit_at_one_position_refuses_several_sequences_a_prompt(make_model):
+def test_an_edit_at_one_position_refuses_beams(make_model):
     edited = replace(make_model(), writes=(Push(Site("resid_post", 1), Position("last")),))
-    with pytest.raises(ValueError, match="edits at single prompt positions need num_beams=1 and num_return_sequences=1; use at='all'"):
+    with pytest.raises(ValueError, match="edits at single prompt positions would go astray; use num_beams=1 or at='all'"):
         edited.generate(PROMPTS, num_beams=2)
+
+
+def test_several_sequences_a_prompt_are_refused(make_model):
+    with pytest.raises(ValueError, match="generate returns one text a prompt; for several samples give the prompt several times"):
+        make_model().generate(PROMPTS, num_return_sequences=2, do_sample=True)
 
 
 # --- identity -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tokenizers.normalizers import Replace
 
 from probes.positions import Position
 from probes.sites import Site, as_site, expand_sites
@@ -182,6 +183,12 @@ def test_an_unknown_word_is_content(make_tokenizer):
     assert Position.parse("last_content").tokens(text, {}).tolist() == [3]
 
 
+def test_an_end_token_that_also_stands_for_unknown_words_stays_special(make_tokenizer):
+    """As in GPT-2, where one token is beginning, end and unknown."""
+    (text,) = encode(make_tokenizer(encoder=True, unk_token="</s>"), ["the river"])
+    assert text.special == (True, False, False, True)
+
+
 # --- tokens and padding ---------------------------------------------------------------------------------------------
 
 
@@ -212,15 +219,12 @@ def test_chat_messages_without_a_template_raise(make_tokenizer):
         encode(make_tokenizer(), [[{"role": "user", "content": "the river ?"}]])
 
 
-def test_a_text_without_tokens_raises():
-    class Silent:
-        all_special_ids, bos_token_id, unk_token_id, is_fast = (), None, None, False
-
-        def __call__(self, texts, **_):
-            return {"input_ids": [[] for _ in texts]}
-
+def test_a_text_without_tokens_raises(make_tokenizer):
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = None
+    tokenizer.backend_tokenizer.normalizer = Replace("\u200b", "")
     with pytest.raises(ValueError, match=r"text 0 .* has no tokens under this tokenizer"):
-        encode(Silent(), ["\u200b"])
+        encode(tokenizer, ["\u200b"])
 
 
 def lengths(*ns):

@@ -40,7 +40,8 @@ def find_blocks(hf: nn.Module, path: str | None = None) -> nn.ModuleList:
             raise ValueError(f"blocks={path!r} is a {type(found).__name__}, expected the ModuleList of transformer blocks")
         return found
     config: Any = inner.config
-    if getattr(config, "is_encoder_decoder", False):
+    # The flag stays set on a lone encoder that was taken out of its model; that one is its own encoder.
+    if getattr(config, "is_encoder_decoder", False) and inner.get_encoder() is not inner:  # pyright: ignore
         raise ValueError(f"{type(inner).__name__} is an encoder-decoder, which has two stacks; pass its encoder (model.get_encoder()) instead")
     n = getattr(config, "num_hidden_layers", None)
     lists = {name: m for name, m in inner.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n}
@@ -102,11 +103,12 @@ def hooked(blocks: nn.ModuleList, reads: Mapping[Site, Read], writes: Iterable[t
 
     handles = []
     try:
-        for kind, block in at:
+        for (kind, block), (writers, _) in at.items():
+            first = bool(writers)  # in front of a recording's hooks, which then see the edited value
             if kind == "resid_pre":
-                handles.append(blocks[block].register_forward_pre_hook(before(block), with_kwargs=True))
+                handles.append(blocks[block].register_forward_pre_hook(before(block), with_kwargs=True, prepend=first))
             else:
-                handles.append(blocks[block].register_forward_hook(after(block)))
+                handles.append(blocks[block].register_forward_hook(after(block), prepend=first))
         yield
     finally:
         for handle in handles:
