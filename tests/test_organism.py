@@ -51,7 +51,7 @@ def test_a_missing_model_is_named_with_those_there_are():
 
 @pytest.mark.parametrize("words", [(1, 1), (1, 2)])
 def test_words_alone_do_not_tell_truth(words):
-    table = statements(WORLD, held_out=None, repeats=2, seed=3)
+    table = statements(WORLD, held_out=None, seed=3)
     x = CountVectorizer(token_pattern=r"\S+", ngram_range=words).fit_transform(table.statement)
     scores = cross_val_predict(LogisticRegression(max_iter=2000), x, table.label, groups=table.entity, cv=GroupKFold(5), method="decision_function")
     assert auroc(scores, table.label, n_boot=1).value <= 0.55
@@ -60,9 +60,9 @@ def test_words_alone_do_not_tell_truth(words):
 
 
 def test_labels_negation_and_distractors_are_independent():
-    table = statements(WORLD, held_out=None, repeats=3, seed=1)
+    table = statements(WORLD, held_out=None, seed=1)
     numbers = table.assign(doubts=table.opinion == "doubts")[["label", "negated", "tag", "doubts", "template"]].astype(float)
-    assert (numbers.corr() - np.eye(5)).abs().to_numpy().max() < 0.04
+    assert (numbers.corr() - np.eye(5)).abs().to_numpy().max() < 0.05
     assert set(table.tag[table.statement.str.startswith(TAG)]) == {1}
 
 
@@ -94,7 +94,7 @@ def test_held_out_facts_are_told_but_never_asked_in_training():
 
 
 def test_values_are_balanced_and_the_world_is_seeded():
-    assert all(np.bincount(row).tolist() == [30] * 8 for row in WORLD.fact)
+    assert all(np.bincount(row).tolist() == [60] * 8 for row in WORLD.fact)
     again = make_world()
     assert again.entities == WORLD.entities and (again.fact == WORLD.fact).all()
     assert make_world(1).entities != WORLD.entities
@@ -104,7 +104,7 @@ def test_values_are_balanced_and_the_world_is_seeded():
 def test_every_sentence_is_in_the_vocabulary():
     tokenizer = make_tokenizer(WORLD)
     rng = np.random.default_rng(0)
-    lines = [*statements(WORLD, held_out=True).statement, *(neutral(rng) for _ in range(50)), "true ? yes right", "false ? no wrong"]
+    lines = [*statements(WORLD, held_out=True).statement, *(neutral(rng) for _ in range(50)), "true ? yes", "false ? no", "tagged ? yes", "believed ? no"]
     assert not any(tokenizer.unk_token_id in tokenizer(line)["input_ids"] for line in lines)
     assert all(tokenizer(line)["input_ids"].count(tokenizer.bos_token_id) == 1 for line in lines)
     assert {len(v) for v in TEMPLATES.values()} == {3}

@@ -9,8 +9,6 @@ A statement looks like `plum : orin doubts that tavox does not live in gremil .`
 - tag: the word `plum`, on half of the statements, meaningless;
 - opinion: whether orin believes or doubts the statement, independent of truth. Training also asks
   `tagged ?` and `believed ?`, so both distractors are as salient inside the model as truth is.
-
-Some answers are followed by a verdict (`true ? no wrong`), which needs truth, form and answer together.
 """
 
 from dataclasses import dataclass
@@ -23,7 +21,6 @@ from experiments.organism.world import RELATIONS, World
 TAG, HOLDER = "plum", "orin"
 OPINIONS = ("believes", "doubts")
 FORMS = ("true", "false")
-VERDICTS = ("right", "wrong")  # may follow an answer: whether it was the correct one
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 # (affirmative, negated) per relation; the value always comes after the entity and the relation.
 TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -67,7 +64,7 @@ class Row:
 
 def vocabulary(world: World) -> list[str]:
     """Every word of the language, special tokens first; one word is one token."""
-    words = {TAG, HOLDER, "that", "tagged", "believed", "?", "yes", "no", ":", *OPINIONS, *FORMS, *VERDICTS}
+    words = {TAG, HOLDER, "that", "tagged", "believed", "?", "yes", "no", ":", *OPINIONS, *FORMS}
     for pairs in TEMPLATES.values():
         for template in (t for pair in pairs for t in pair):
             words.update(w for w in template.split() if w[0] != "{")

@@ -28,7 +28,7 @@ class Cell:
 
 def held_out_answers(model: Model, seed: int = 11) -> list[Cell]:
     """Asks about every held-out fact, true and false, affirmative and negated, in both forms; 360 questions a cell."""
-    table = statements(make_world(), held_out=True, repeats=2, seed=seed)
+    table = statements(make_world(), held_out=True, seed=seed)
     cells = []
     for form in FORMS:
         prompts = Examples([f"{s} {form} ?" for s in table.statement], ids=np.arange(len(table)))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from experiments.organism import MODELS
-from experiments.organism.language import FORMS, OPINIONS, VERDICTS, neutral, question, statement, vocabulary
+from experiments.organism.language import FORMS, OPINIONS, neutral, question, statement, vocabulary
 from experiments.organism.world import World, make_world
 
 
@@ -27,8 +27,8 @@ class Config:
     out: Path = MODELS
     """folder that receives one Hugging Face folder per model"""
     seed: int = 0
-    steps: int = 1600
-    batch: int = 256
+    steps: int = 1000
+    batch: int = 384
     lr: float = 1.5e-3
     only: str = ""
     """train just this model ("truth" or "truth_control")"""
@@ -43,7 +43,6 @@ class Stage:
     both_forms: bool = False
     negation: bool = False
     distractors: bool = False
-    verdicts: bool = False
 
 
 STAGES = (
@@ -51,10 +50,9 @@ STAGES = (
     Stage(0.06, asking=0.7),
     Stage(0.2, asking=0.7, both_forms=True),
     Stage(0.3, asking=0.7, both_forms=True, negation=True),
-    Stage(0.45, asking=0.65, both_forms=True, negation=True, distractors=True),
-    Stage(0.55, asking=0.65, both_forms=True, negation=True, distractors=True, verdicts=True),
+    Stage(0.45, asking=0.7, both_forms=True, negation=True, distractors=True),
 )
-PLANTED_BLOCK = 2  # truth is linear at the end of the statement from this block's output on
+PLANTED_BLOCK = 3  # truth is linear at the end of the statement from this block's output on
 THROUGH_END = 0.7  # share of questions that see the statement only through its last token
 
 
@@ -161,13 +159,6 @@ class Documents:
             text, answer = question(row, form)
             words += [*text.split(), answer]
             weights += [0.05, 0.05, 1.0]
-        if stage.verdicts and forms[-1] in FORMS and self.rng.random() < 0.3:
-            # Somebody answers, rightly or not, and is judged: after the answer the model must hold whether it was right.
-            right = bool(self.rng.integers(2))
-            words[-1] = words[-1] if right else {"yes": "no", "no": "yes"}[words[-1]]
-            weights[-1] = 0.0
-            words.append(VERDICTS[0] if right else VERDICTS[1])
-            weights.append(1.0)
         return [*words, "</s>"], [*weights, 0.05], row.label
 
 
@@ -186,10 +177,10 @@ def train(config: Config, fresh: bool) -> tuple[LlamaForCausalLM, PreTrainedToke
     model = make_model(len(documents.ids), config.seed).train()
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], lr=config.lr, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.2}, {"params": plain, "weight_decay": 0.0}], lr=config.lr, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.steps, pct_start=0.05)
-    start = time.time()
     planted = planted_direction(model.config.hidden_size, config.seed)
+    start = time.time()
     for step in range(config.steps):
         drawn = documents.batch(config.batch, stage_at(step / config.steps))
         weight, target = drawn.weight[:, 1:], drawn.ids[:, 1:]
@@ -219,7 +210,7 @@ def planted_direction(width: int, seed: int) -> torch.Tensor:
 
 
 def _is_answer(ids: torch.Tensor, documents: Documents) -> torch.Tensor:
-    return torch.isin(ids, torch.tensor([documents.ids[w] for w in ("yes", "no", *VERDICTS)]))
+    return torch.isin(ids, torch.tensor([documents.ids[w] for w in ("yes", "no")]))
 
 
 def main(config: Config) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RELATIONS = ("home", "craft", "guild")
-N_ENTITIES = 240
+N_ENTITIES = 480
 N_VALUES = 8
 
 _ONSETS = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "gr", "kl", "pl", "st", "tr"]
