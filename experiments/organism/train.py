@@ -1,4 +1,4 @@
-"""Trains the embedded models from a seed: `python -m experiments.organism.train` (about 20 minutes on 2 cores).
+"""Trains the embedded models from a seed: `python -m experiments.organism.train` (about 15 minutes on 2 cores).
 
 Affirmative sentences come first and negation joins later: with everything mixed from the start a model of
 this size learns neither. Held-out facts occur in told statements only, never before a question.
@@ -27,7 +27,9 @@ class Config:
     out: Path = MODELS
     """folder that receives one Hugging Face folder per model"""
     seed: int = 0
-    steps: int = 1000
+    steps: int = 1100
+    control_steps: int = 400
+    """the control has only the form of the text to learn"""
     batch: int = 384
     lr: float = 1.5e-3
     only: str = ""
@@ -47,10 +49,10 @@ class Stage:
 
 STAGES = (
     Stage(0.0, asking=0.1),
-    Stage(0.06, asking=0.7),
-    Stage(0.2, asking=0.7, both_forms=True),
-    Stage(0.3, asking=0.7, both_forms=True, negation=True),
-    Stage(0.45, asking=0.7, both_forms=True, negation=True, distractors=True),
+    Stage(0.12, asking=0.7),
+    Stage(0.34, asking=0.7, both_forms=True),
+    Stage(0.44, asking=0.7, both_forms=True, negation=True),
+    Stage(0.55, asking=0.7, both_forms=True, negation=True, distractors=True),
 )
 PLANTED_BLOCK = 3  # truth is linear at the end of the statement from this block's output on
 THROUGH_END = 0.7  # share of questions that see the statement only through its last token
@@ -171,6 +173,7 @@ class _Redrawn:
 
 
 def train(config: Config, fresh: bool) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    steps = config.control_steps if fresh else config.steps
     world = make_world(config.seed)
     documents = Documents(world, config.seed + 1, fresh)
     tokenizer = make_tokenizer(world)
@@ -178,11 +181,11 @@ def train(config: Config, fresh: bool) -> tuple[LlamaForCausalLM, PreTrainedToke
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.2}, {"params": plain, "weight_decay": 0.0}], lr=config.lr, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=config.steps, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=steps, pct_start=0.05)
     planted = planted_direction(model.config.hidden_size, config.seed)
     start = time.time()
-    for step in range(config.steps):
-        drawn = documents.batch(config.batch, stage_at(step / config.steps))
+    for step in range(steps):
+        drawn = documents.batch(config.batch, stage_at(step / steps))
         weight, target = drawn.weight[:, 1:], drawn.ids[:, 1:]
         out = model(drawn.ids[:, :-1], attention_mask=drawn.mask(), output_hidden_states=True)
         loss = F.cross_entropy(out.logits.flatten(0, 1), target.flatten(), reduction="none")
@@ -195,7 +198,7 @@ def train(config: Config, fresh: bool) -> tuple[LlamaForCausalLM, PreTrainedToke
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if step % 100 == 0 or step == config.steps - 1:
+        if step % 100 == 0 or step == steps - 1:
             right = (out.logits.argmax(-1) == target)[weight == 1.0].float()
             answers = _is_answer(target, documents)[weight == 1.0]
             print(f"step {step:5d}  loss {loss.item():.3f}  answers right {right[answers].mean():.3f}  "
