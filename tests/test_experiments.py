@@ -45,8 +45,10 @@ def test_the_embedded_model_shows_what_was_planted(run):
     rows = pd.DataFrame(json.loads((Path(done.stdout.strip().splitlines()[-1]) / "results.json").read_text())["rows"])
     test = rows[(rows.measure == "auroc") & (rows.recipe == "MassMean") & rows.probe_of.isna() & (rows.label == "truth")]
     assert test.value.max() >= 0.97
-    chosen = rows[(rows.measure == "balanced_accuracy") & rows.chosen.eq(True) & (rows.edit != "unedited")]
-    assert chosen.value.between(0.4, 0.6).all()
+    answers = rows[(rows.measure == "balanced_accuracy") & (rows.cell == "all")].set_index("edit").value
+    chosen = rows[(rows.measure == "balanced_accuracy") & rows.chosen.eq(True)].edit.iloc[0]
+    assert answers["unedited"] > 0.95 and 0.35 < answers[chosen] < 0.65
+    assert answers[answers.index.str.startswith(f"{chosen}, matched random")].min() > 0.85
 
 
 def test_encoder_without_answers_is_read_only_and_says_so(make_hf, make_tokenizer, tmp_path, capsys):
