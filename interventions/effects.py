@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from interventions.behaviours.neutral_text import Cost, neutral_cost
 from interventions.controls import matched_random

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from probes.activations import Activations, PairActivations
 from probes.backends.hooks import find_blocks, hooked

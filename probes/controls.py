@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from probes.activations import Activations, PairActivations
 from probes.metrics import Estimate, auroc

@@ -16,7 +16,7 @@ def test_notebook_runs_and_shows_something(path):
     NotebookClient(notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": path.parents[1]}}).execute()
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 3
-    assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr" and "Warning" in o.text]
+    assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr" and "Warning" in o.text and "IProgress" not in o.text]
 
 
 def test_there_is_a_notebook():

@@ -70,7 +70,7 @@ def test_the_readme_lines_run(tmp_path, make_hf, make_tokenizer, monkeypatch):
     make_hf("llama", num_hidden_layers=9).save_pretrained(tmp_path / "model")
     make_tokenizer().save_pretrained(tmp_path / "model")
     rows = [("the red house is old", 1, i // 2) if i % 2 else ("a tree is not tall ?", 0, i // 2) for i in range(40)]
-    pd.DataFrame(rows, columns=["prompt", "y", "city"]).to_csv(tmp_path / "statements.csv")
+    pd.DataFrame(rows, columns=["prompt", "label", "city"]).to_csv(tmp_path / "statements.csv")
     monkeypatch.chdir(tmp_path)
     exec(_fences(ROOT / "README.md")[0].replace("path-or-hub-name", "model"), {})
 
