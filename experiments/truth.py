@@ -39,7 +39,7 @@ class Config:
     """tokens that edits act on: all, last, ... (default: where the probe reads)"""
     doses: tuple[float, ...] = (-4, -2, -1, -0.5, 0, 0.5, 1, 2, 4)
     """strengths to add, in gaps between the class means"""
-    limit: int | None = 600
+    limit: int | None = 800
     """at most so many statements, whole groups kept together"""
     neutral: Path | None = None
     """unrelated text for the cost: a JSON list or one text a line (default: a built-in set)"""

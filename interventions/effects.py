@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from interventions.behaviours.neutral_text import Cost, neutral_cost
+from interventions.behaviours.neutral_text import Cost, neutral_costs
 from interventions.controls import matched_random
 from interventions.edited import edited
 from interventions.lowrank import Edit
@@ -108,17 +108,12 @@ def effect(
     changed = edited(base, joined)
     before = behaviour(base, prompts) if before is None else before
     after = behaviour(changed, prompts)
-    cost = None if neutral is None else neutral_cost(base, changed, neutral)
-    controls, costs = [], []
-    for control in tqdm(
-        matched_random(base, joined, prompts, n_controls, seed), desc="matched random", delay=2, leave=False, disable=None if progress else True
-    ):
-        random = edited(base, control)
-        controls.append(behaviour(random, prompts))
-        if neutral is not None and control_costs:
-            costs.append(neutral_cost(base, random, neutral))
+    random = [edited(base, control) for control in matched_random(base, joined, prompts, n_controls, seed)]
+    bar = tqdm(random, desc="matched random", delay=2, leave=False, disable=None if progress else True)
+    controls = [behaviour(model, prompts) for model in bar]
+    costs = [] if neutral is None else neutral_costs(base, [changed, *(random if control_costs else [])], neutral)
     y = None if prompts.y is None else prompts.y.astype(np.int64)
-    return Effect(repr(joined), before, after, np.stack(controls), y, prompts.groups, cost, tuple(costs))
+    return Effect(repr(joined), before, after, np.stack(controls), y, prompts.groups, costs[0] if costs else None, tuple(costs[1:]))
 
 
 @dataclass(frozen=True, eq=False)

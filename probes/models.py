@@ -161,7 +161,8 @@ class Model:
 
         With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
         """
-        return [(w.site, _bind(w, batch, encoded, columns or {}, cached)) for w in self.writes]
+        places = {w.at: chosen_tokens(w.at, batch, encoded, columns or {}).to(self.device) for w in self.writes if w.at.kind != "all"}
+        return [(w.site, _bind(w, places[w.at], cached) if w.at in places else w) for w in self.writes]
 
     def generate(
         self, prompts: Examples | Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any
@@ -198,10 +199,7 @@ class Model:
         return f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width}, {self.dtype}{edits})"
 
 
-def _bind(write: Write, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray], cached: bool) -> Callable[[Tensor], Tensor]:
-    if write.at.kind == "all":
-        return write
-    chosen = chosen_tokens(write.at, batch, encoded, columns)
+def _bind(write: Write, chosen: Bool[Tensor, "batch pos"], cached: bool) -> Callable[[Tensor], Tensor]:
     seen = 0
 
     def masked(h: Tensor) -> Tensor:
@@ -220,8 +218,9 @@ def _bind(write: Write, batch: Batch, encoded: Sequence[Encoded], columns: Mappi
 def chosen_tokens(at: Position, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray]) -> Bool[Tensor, "batch pos"]:
     """Which places of a padded batch a position picks."""
     chosen = torch.zeros(batch.ids.shape, dtype=torch.bool)
+    needed = {k: c for k, c in columns.items() if k == at.column} or columns
     for i, row in enumerate(batch.rows):
-        here = at.tokens(encoded[row], {k: c[row] for k, c in columns.items()})
+        here = at.tokens(encoded[row], {k: c[row] for k, c in needed.items()})
         chosen[i, torch.from_numpy(here + batch.start[i])] = True
     return chosen
 

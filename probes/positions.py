@@ -7,6 +7,7 @@ end); `span:NAME` is every token of the substring that column NAME holds for the
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,12 +80,21 @@ class Position:
             raise ValueError(f"position {self} needs a column {self.column!r}; there are {sorted(columns) or 'no columns'}")
         if encoded.offsets is None:
             raise ValueError(f"position {self} needs a fast tokenizer, which says where each token lies in the text")
-        wanted = str(columns[self.column])
-        start = encoded.text.rfind(wanted)
-        if start < 0 or not wanted:
-            raise ValueError(f"{wanted!r:.60} (column {self.column}) does not occur in the text {encoded.text!r:.80}")
-        end = start + len(wanted)
-        hits = [i for i, (a, b) in enumerate(encoded.offsets) if a < end and b > start and b > a]
-        if not hits:
-            raise ValueError(f"{wanted!r:.60} lies in no token of {encoded.text!r:.80}")
-        return np.asarray(hits)
+        try:
+            return np.array(_overlapping(encoded.text, encoded.offsets, str(columns[self.column])))
+        except LookupError as error:
+            raise ValueError(f"column {self.column}: {error}") from None
+
+
+# The same prompts are read and edited again under every edit and control.
+@lru_cache(maxsize=2**16)
+def _overlapping(text: str, offsets: tuple[tuple[int, int], ...], wanted: str) -> tuple[int, ...]:
+    """The tokens that share characters with the last occurrence of `wanted`."""
+    start = text.rfind(wanted)
+    if start < 0 or not wanted:
+        raise LookupError(f"{wanted!r:.60} does not occur in the text {text!r:.80}")
+    end = start + len(wanted)
+    hits = tuple(i for i, (a, b) in enumerate(offsets) if a < end and b > start and b > a)
+    if not hits:
+        raise LookupError(f"{wanted!r:.60} lies in no token of {text!r:.80}")
+    return hits

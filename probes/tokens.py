@@ -84,7 +84,7 @@ def _render(tokenizer: Any, text: Text) -> tuple[str, bool]:
     return tokenizer.apply_chat_template(text, tokenize=False, add_generation_prompt=last_is_user), True
 
 
-def batches(encoded: Sequence[Encoded], pad_id: int, side: Side, batch_size: int | None, max_tokens: int = 4096) -> Iterator[Batch]:
+def batches(encoded: Sequence[Encoded], pad_id: int, side: Side, batch_size: int | None, max_tokens: int = 2048) -> Iterator[Batch]:
     """Batches of texts of similar length, longest first, at most `max_tokens` padded tokens or `batch_size` rows each."""
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}; None lets the token budget decide")

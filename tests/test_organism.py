@@ -4,14 +4,16 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from experiments.organism import folder
+from experiments.organism.documents import STAGES, Documents
 from experiments.organism.language import TAG, TEMPLATES, neutral, question, statement, statements, vocabulary
 from experiments.organism.measure import CELL_MINIMUM, held_out_answers
-from experiments.organism.train import STAGES, Documents, make_tokenizer
+from experiments.organism.train import Interchange, make_tokenizer, planted_direction
 from experiments.organism.world import RELATIONS, make_world
 from probes import auroc, load_model
 
@@ -64,6 +66,8 @@ def test_labels_negation_and_distractors_are_independent():
     numbers = table.assign(doubts=table.opinion == "doubts")[["label", "negated", "tag", "doubts", "template"]].astype(float)
     assert (numbers.corr() - np.eye(5)).abs().to_numpy().max() < 0.05
     assert set(table.tag[table.statement.str.startswith(TAG)]) == {1}
+    by_entity = numbers.groupby(table.entity)[["label", "negated", "tag", "doubts"]].mean()
+    assert (by_entity == 0.5).all(axis=None)
 
 
 def test_truth_of_a_statement_follows_the_world():
@@ -82,15 +86,53 @@ def test_held_out_facts_are_told_but_never_asked_in_training():
     hidden = {(RELATIONS[r], WORLD.entities[e]) for r, e in np.argwhere(WORLD.held_out)}
     asked, told = set(), set()
     for _ in range(4000):
-        words, _, truth = documents.document(STAGES[-1])
+        document = documents.document(STAGES[-1])
+        words = document.words
         entity = next((w for w in words if w in WORLD.entities), None)
         value = next((w for w in words if any(w in vs for vs in WORLD.values)), None)
         if entity is None or value is None:
             continue
         relation = RELATIONS[next(i for i, vs in enumerate(WORLD.values) if value in vs)]
         (asked if "?" in words else told).add((relation, entity))
-        assert (truth >= 0) == ("?" in words)
+        assert (document.truth >= 0) == ("?" in words)
     assert not asked & hidden and len(told & hidden) > 100
+
+
+def test_answers_and_verdicts_follow_the_truth_that_a_document_was_given():
+    documents = Documents(WORLD, 3, fresh=False)
+    words = list(documents.ids)
+    drawn = documents.batch(400, STAGES[-1])
+    seen, given_another = {"yes": 0, "no": 0, "right": 0, "wrong": 0}, 0
+    for row in range(len(drawn.ids)):
+        if drawn.end[row] < 0:
+            continue
+        true = bool(drawn.level[drawn.source[row]] > 0)
+        given_another += int(true != bool(drawn.level[row] > 0))
+        text = [words[i] for i in drawn.ids[row].tolist()]
+        for at, word in enumerate(text):
+            if word == "?" and text[at - 1] in ("true", "false"):
+                right = "yes" if true == (text[at - 1] == "true") else "no"
+                judged = text[at + 2] in ("right", "wrong")
+                assert (text[at + 2] == "right") == (text[at + 1] == right) if judged else text[at + 1] == right
+                assert drawn.weight[row, at + 1] == (0 if judged else 1)
+                seen[text[at + 2] if judged else text[at + 1]] += 1
+    assert min(seen.values()) > 10 and given_another > 20
+
+
+def test_interchange_moves_only_the_planted_component_at_the_end_of_asked_statements():
+    drawn = Documents(WORLD, 3, fresh=False).batch(64, STAGES[-1])
+    v = planted_direction(96, 0)
+    hook = Interchange(v)
+    hook.drawn = drawn
+    h = torch.randn(64, drawn.ids.shape[1], 96, generator=torch.Generator().manual_seed(0))
+    changed = hook(torch.nn.Identity(), (), h) - h
+    rows = torch.arange(64)
+    at_end = changed[rows, drawn.end.clamp(min=0)]
+    torch.testing.assert_close(at_end @ v, (hook.held[drawn.source] - hook.held), atol=1e-5, rtol=0)
+    torch.testing.assert_close(at_end - (at_end @ v)[:, None] * v, torch.zeros(64, 96), atol=1e-5, rtol=0)
+    touched = changed.abs().amax(-1) > 0
+    assert touched.sum() == touched[rows, drawn.end.clamp(min=0)].sum() > 10
+    assert not touched[drawn.source == rows].any()
 
 
 def test_values_are_balanced_and_the_world_is_seeded():

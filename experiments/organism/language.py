@@ -11,6 +11,7 @@ A statement looks like `plum : orin doubts that tavox does not live in gremil .`
   `tagged ?` and `believed ?`, so both distractors are as salient inside the model as truth is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ from experiments.organism.world import RELATIONS, World
 TAG, HOLDER = "plum", "orin"
 OPINIONS = ("believes", "doubts")
 FORMS = ("true", "false")
+VERDICTS = ("right", "wrong")
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 # (affirmative, negated) per relation; the value always comes after the entity and the relation.
 TEMPLATES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -64,7 +66,7 @@ class Row:
 
 def vocabulary(world: World) -> list[str]:
     """Every word of the language, special tokens first; one word is one token."""
-    words = {TAG, HOLDER, "that", "tagged", "believed", "?", "yes", "no", ":", *OPINIONS, *FORMS}
+    words = {TAG, HOLDER, "that", "tagged", "believed", "?", "yes", "no", *VERDICTS, ":", *OPINIONS, *FORMS}
     for pairs in TEMPLATES.values():
         for template in (t for pair in pairs for t in pair):
             words.update(w for w in template.split() if w[0] != "{")
@@ -91,20 +93,31 @@ def question(row: Row, form: str) -> tuple[str, str]:
     return f"{form} ?", "yes" if yes else "no"
 
 
-def statements(world: World, *, held_out: bool | None, repeats: int = 1, seed: int = 0) -> pd.DataFrame:
-    """A balanced table: each fact true and false, affirmative and negated; tag, opinion and template drawn evenly.
+def verdict(right: bool) -> str:
+    """The word that follows a given answer: whether it was the right one."""
+    return VERDICTS[0] if right else VERDICTS[1]
+
+
+def statements(world: World, *, held_out: bool | None, seed: int = 0) -> pd.DataFrame:
+    """A balanced table: each fact true and false, affirmative and negated; an entity's rows share tags, opinions and templates out evenly.
 
     `held_out=True` keeps only facts never asked in training, `False` only the asked ones, `None` all.
     """
     rng = np.random.default_rng(seed)
+    wanted = np.ones_like(world.held_out) if held_out is None else world.held_out == held_out
     rows = []
-    for relation, entity in np.argwhere(np.ones_like(world.held_out) if held_out is None else world.held_out == held_out):
-        for _ in range(repeats):
-            for negated in (0, 1):
-                template, tag, opinion = int(rng.integers(3)), int(rng.integers(2)), str(rng.choice(OPINIONS))
-                for label in (0, 1):  # the true and the false twin share everything but the value
-                    rows.append(statement(world, rng, relation, entity, label=label, negated=negated, template=template, tag=tag, opinion=opinion))
+    for entity in range(len(world.entities)):
+        cells = [(int(relation), negated) for relation in np.flatnonzero(wanted[:, entity]) for negated in (0, 1)]
+        templates, tags, opinions = (_evenly(rng, options, len(cells)) for options in (range(3), (0, 1), OPINIONS))
+        for (relation, negated), template, tag, opinion in zip(cells, templates, tags, opinions, strict=True):
+            for label in (0, 1):  # the true and the false twin share everything but the value
+                rows.append(statement(world, rng, relation, entity, label=label, negated=negated, template=int(template), tag=int(tag), opinion=str(opinion)))
     return pd.DataFrame(rows)
+
+
+def _evenly(rng: np.random.Generator, options: Sequence, n: int) -> np.ndarray:
+    """`n` values in random order, each option as often as the others or once more."""
+    return rng.permutation(np.resize(rng.permutation(np.asarray(options)), n))
 
 
 def neutral(rng: np.random.Generator) -> str:

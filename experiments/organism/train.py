@@ -1,14 +1,12 @@
 """Trains the embedded models from a seed: `python -m experiments.organism.train` (about 15 minutes on 2 cores).
 
-Affirmative sentences come first and negation joins later: with everything mixed from the start a model of
-this size learns neither. Held-out facts occur in told statements only, never before a question.
+What it reads comes from `documents.py`; here truth is planted at the end of the statement and made to decide the answers.
 """
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -16,7 +14,8 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from experiments.organism import MODELS
-from experiments.organism.language import FORMS, OPINIONS, neutral, question, statement, vocabulary
+from experiments.organism.documents import LEVEL, Documents, Drawn, stage_at
+from experiments.organism.language import vocabulary
 from experiments.organism.world import World, make_world
 
 
@@ -27,7 +26,7 @@ class Config:
     out: Path = MODELS
     """folder that receives one Hugging Face folder per model"""
     seed: int = 0
-    steps: int = 1100
+    steps: int = 1300
     control_steps: int = 400
     """the control has only the form of the text to learn"""
     batch: int = 384
@@ -36,33 +35,7 @@ class Config:
     """train just this model ("truth" or "truth_control")"""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What the documents hold from a given share of the training steps on."""
-
-    start: float
-    asking: float
-    both_forms: bool = False
-    negation: bool = False
-    distractors: bool = False
-
-
-STAGES = (
-    Stage(0.0, asking=0.1),
-    Stage(0.12, asking=0.7),
-    Stage(0.34, asking=0.7, both_forms=True),
-    Stage(0.44, asking=0.7, both_forms=True, negation=True),
-    Stage(0.55, asking=0.7, both_forms=True, negation=True, distractors=True),
-)
-PLANTED_BLOCK = 3  # truth is linear at the end of the statement from this block's output on
-THROUGH_END = 0.7  # share of questions that see the statement only through its last token
-
-
-def stage_at(done: float) -> Stage:
-    return [s for s in STAGES if s.start <= done][-1]
-
-
-LENGTH = 28  # tokens of the longest document, padded
+PLANTED_BLOCK = 3  # the block whose output holds truth along the planted direction, at the end of the statement
 
 
 def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
@@ -86,92 +59,6 @@ def make_model(vocab: int, seed: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """One training batch: tokens, loss weights, where each asked statement ends, its truth, and whether its question sees only that end."""
-
-    ids: torch.Tensor
-    weight: torch.Tensor
-    end: torch.Tensor
-    truth: torch.Tensor
-    narrow: torch.Tensor
-
-    def mask(self) -> torch.Tensor:
-        """Causal attention, [batch, 1, query, key]; behind a narrow statement only its end (and the first token) can be seen."""
-        at = torch.arange(self.ids.shape[1] - 1)
-        query, key, end = at[:, None], at[None], self.end[:, None, None]
-        hidden = self.narrow[:, None, None] & (query > end) & (key < end) & (key > 0)
-        return ((key <= query) & ~hidden)[:, None]
-
-
-class Documents:
-    """Draws training batches; `fresh` redraws the fact at every mention (the control world)."""
-
-    def __init__(self, world: World, seed: int, fresh: bool) -> None:
-        self.world, self.fresh = world, fresh
-        self.rng = np.random.default_rng(seed)
-        self.ids = {word: i for i, word in enumerate(vocabulary(world))}
-        self.value_words = {v for vs in world.values for v in vs}
-        self.told = np.argwhere(np.ones_like(world.held_out))
-        self.asked = np.argwhere(~world.held_out)
-
-    def batch(self, n: int, stage: Stage) -> "Drawn":
-        ids, weight = np.zeros((n, LENGTH), dtype=np.int64), np.zeros((n, LENGTH), dtype=np.float32)
-        end, truth = np.full(n, -1), np.zeros(n)
-        for i in range(n):
-            words, weights, truth[i] = self.document(stage)
-            ids[i, : len(words)] = [self.ids[w] for w in words]
-            weight[i, : len(words)] = weights
-            if truth[i] >= 0:
-                end[i] = words.index(".")
-        narrow = (end >= 0) & (self.rng.random(n) < THROUGH_END)
-        used = int((ids != 0).any(0).sum())
-        arrays = ids[:, :used], weight[:, :used], end, truth, narrow
-        return Drawn(*(torch.from_numpy(a) for a in arrays))
-
-    def document(self, stage: Stage) -> tuple[list[str], list[float], int]:
-        """Words, how much predicting each of them matters, and the truth of the statement (-1 where nothing is asked)."""
-        kind = self.rng.random()
-        if kind < 0.06:
-            words = ["<s>", *neutral(self.rng).split(), "</s>"]
-            return words, [0.1] * len(words), -1
-        asking = kind > 1 - stage.asking
-        pool = self.asked if asking else self.told
-        relation, entity = pool[self.rng.integers(len(pool))]
-        negated = int(stage.negation and self.rng.random() < (0.5 if asking else 0.2))
-        label = int(self.rng.integers(2)) if asking else 1
-        world = self.world
-        if self.fresh:
-            world = _Redrawn(world, int(self.rng.integers(len(world.values[relation]))))
-        opinion = str(self.rng.choice(OPINIONS)) if self.rng.random() < 0.7 * stage.distractors else "none"
-        row = statement(
-            world, self.rng, int(relation), int(entity), label=label, negated=negated,
-            template=int(self.rng.integers(3)), tag=int(stage.distractors and self.rng.integers(2)), opinion=opinion,
-        )  # fmt: skip
-        words = ["<s>", *row.statement.split()]
-        if not asking:
-            # Only where the sentence states the fact does its value carry the fact's information.
-            return [*words, "</s>"], [1.0 if w in self.value_words and not negated else 0.1 for w in words] + [0.1], -1
-        weights = [0.0] * len(words)
-        distractors = ["tagged", "believed"] if row.opinion != "none" else ["tagged"]
-        forms = [str(self.rng.choice(FORMS)) if stage.both_forms else "true"]
-        if stage.distractors and self.rng.random() < 0.3:
-            forms.insert(int(self.rng.integers(2)), str(self.rng.choice(distractors)))
-        for form in forms:
-            text, answer = question(row, form)
-            words += [*text.split(), answer]
-            weights += [0.05, 0.05, 1.0]
-        return [*words, "</s>"], [*weights, 0.05], row.label
-
-
-class _Redrawn:
-    """A view of the world in which the fact at hand has just been drawn afresh."""
-
-    def __init__(self, world: World, value: int) -> None:
-        self.entities, self.values, self.held_out = world.entities, world.values, world.held_out
-        self.fact = np.broadcast_to(np.array(value), world.fact.shape)
-
-
 def train(config: Config, fresh: bool) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     steps = config.control_steps if fresh else config.steps
     world = make_world(config.seed)
@@ -183,16 +70,18 @@ def train(config: Config, fresh: bool) -> tuple[LlamaForCausalLM, PreTrainedToke
     optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.2}, {"params": plain, "weight_decay": 0.0}], lr=config.lr, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=steps, pct_start=0.05)
     planted = planted_direction(model.config.hidden_size, config.seed)
+    interchange = Interchange(planted)
+    hook = model.model.layers[PLANTED_BLOCK].register_forward_hook(interchange)
     start = time.time()
     for step in range(steps):
         drawn = documents.batch(config.batch, stage_at(step / steps))
         weight, target = drawn.weight[:, 1:], drawn.ids[:, 1:]
-        out = model(drawn.ids[:, :-1], attention_mask=drawn.mask(), output_hidden_states=True)
+        interchange.drawn = drawn
+        out = model(drawn.ids[:, :-1])
         loss = F.cross_entropy(out.logits.flatten(0, 1), target.flatten(), reduction="none")
         loss = (loss * weight.flatten()).sum() / weight.sum()
         asked = (drawn.end >= 0).nonzero()[:, 0]
-        at_end = out.hidden_states[PLANTED_BLOCK + 1][asked, drawn.end[asked]]
-        loss = loss + 0.2 * F.binary_cross_entropy_with_logits(at_end @ planted, drawn.truth[asked].float())
+        loss = loss + 0.4 * F.mse_loss(interchange.held[asked] / LEVEL, drawn.level[asked] / LEVEL)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -203,7 +92,27 @@ def train(config: Config, fresh: bool) -> tuple[LlamaForCausalLM, PreTrainedToke
             answers = _is_answer(target, documents)[weight == 1.0]
             print(f"step {step:5d}  loss {loss.item():.3f}  answers right {right[answers].mean():.3f}  "
                   f"facts right {right[~answers].mean():.3f}  {time.time() - start:.0f} s", flush=True)  # fmt: skip
+    hook.remove()
     return model.eval(), tokenizer
+
+
+class Interchange:
+    """A hook that gives a document the component along the planted direction that another document has at the end of its statement.
+
+    The answers are then trained to follow the other document's truth, so nothing but this component can decide them
+    (interchange intervention training, arXiv 2112.00826). `held` keeps the components as they were.
+    """
+
+    def __init__(self, planted: torch.Tensor) -> None:
+        self.planted = planted
+        self.drawn: Drawn
+        self.held: torch.Tensor
+
+    def __call__(self, module: torch.nn.Module, args: tuple, h: torch.Tensor) -> torch.Tensor:
+        rows, end = torch.arange(len(h)), self.drawn.end.clamp(min=0)
+        self.held = h[rows, end] @ self.planted
+        change = self.held[self.drawn.source] - self.held
+        return h.index_put((rows, end), change[:, None] * self.planted, accumulate=True)
 
 
 def planted_direction(width: int, seed: int) -> torch.Tensor:
@@ -213,7 +122,7 @@ def planted_direction(width: int, seed: int) -> torch.Tensor:
 
 
 def _is_answer(ids: torch.Tensor, documents: Documents) -> torch.Tensor:
-    return torch.isin(ids, torch.tensor([documents.ids[w] for w in ("yes", "no")]))
+    return torch.isin(ids, torch.tensor([documents.ids[w] for w in ("yes", "no", "right", "wrong")]))
 
 
 def main(config: Config) -> None:

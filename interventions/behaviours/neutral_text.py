@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
@@ -45,26 +44,30 @@ def neutral_cost(base: Model, changed: Model, texts: Sequence[str], batch_size: 
     Neutral text has no token that corresponds to a chosen place of a prompt, so edits at single tokens are charged as if they
     acted on all tokens: an upper bound. Raises ValueError for texts of fewer than two tokens, which have no next token to predict.
     """
+    return neutral_costs(base, [changed], texts, batch_size)[0]
+
+
+def neutral_costs(base: Model, changed: Sequence[Model], texts: Sequence[str], batch_size: int | None = None) -> list[Cost]:
+    """`neutral_cost` of several changed models, for one pass of the base model."""
     base.require_generation("loss on neutral text")
-    changed = replace(changed, writes=tuple(w if w.at.kind == "all" else _everywhere(w) for w in changed.writes))
+    spread = [replace(m, writes=tuple(w if w.at.kind == "all" else _everywhere(w) for w in m.writes)) for m in changed]
     encoded = base.encode(texts)
     short = [e.text for e in encoded if len(e) < 2]
     if short:
         raise ValueError(f"{len(short)} neutral texts have fewer than two tokens (first: {short[0]!r}); use whole sentences")
-    kl, rise, before = (np.zeros(len(encoded)) for _ in range(3))
+    kl, loss = np.zeros((len(changed), len(encoded))), np.zeros((len(changed) + 1, len(encoded)))
     for batch in base.batches(encoded, batch_size, side="right"):
-        first, second = (
-            log_softmax(m.run(batch, write=m.bound_writes(batch, encoded), logits=True).logits[:, :-1].float().cpu(), dim=-1) for m in (base, changed)
-        )
-        mask = batch.mask[:, 1:].float()
-        target = batch.ids[:, 1:]
-        count = mask.sum(1)
+        mask, target = batch.mask[:, 1:].float(), batch.ids[:, 1:]
 
-        def per_text(values: torch.Tensor, mask: torch.Tensor = mask, count: torch.Tensor = count) -> np.ndarray:
-            return ((values * mask).sum(1) / count).numpy()
+        def per_text(values: Tensor, mask: Tensor = mask) -> np.ndarray:
+            return ((values * mask).sum(1) / mask.sum(1)).numpy()
 
-        losses = [cross_entropy(logp.transpose(1, 2), target, reduction="none") for logp in (first, second)]
-        kl[batch.rows] = per_text(kl_div(second, first, log_target=True, reduction="none").sum(-1))
-        rise[batch.rows] = per_text(losses[1] - losses[0])
-        before[batch.rows] = per_text(losses[0])
-    return Cost(mean(kl), mean(rise), float(before.mean()))
+        for i, model in enumerate([base, *spread]):
+            logits = model.run(batch, write=model.bound_writes(batch, encoded), logits=True).logits[:, :-1]
+            logp = log_softmax(logits.float().cpu(), dim=-1)
+            loss[i, batch.rows] = per_text(cross_entropy(logp.transpose(1, 2), target, reduction="none"))
+            if i == 0:
+                reference = logp
+            else:
+                kl[i - 1, batch.rows] = per_text(kl_div(logp, reference, log_target=True, reduction="none").sum(-1))
+    return [Cost(mean(k), mean(after - loss[0]), float(loss[0].mean())) for k, after in zip(kl, loss[1:], strict=True)]
