@@ -1,4 +1,4 @@
-"""Trains the embedded models from a seed: `python -m experiments.organism.train` (about 15 minutes on 2 cores).
+"""Trains the embedded models from a seed: `python -m experiments.organism.train` (about 20 minutes on 2 cores).
 
 What it reads comes from `documents.py`; here truth is planted at the end of the statement and made to decide the answers.
 """
