@@ -92,7 +92,8 @@ class Examples(Rows):
     @classmethod
     def from_jsonl(cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
         """Reads one JSON object a line; see `from_pandas`."""
-        return cls.from_pandas(pd.read_json(path, lines=True, dtype=False), text, y, groups)
+        table = pd.read_json(path, lines=True, dtype=False)  # pyright: ignore[reportArgumentType]
+        return cls.from_pandas(table, text, y, groups)
 
     @classmethod
     def from_hf(cls, dataset: Any, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":

@@ -109,7 +109,7 @@ class LinearProbe:
         """The unit vector along which the score rises fastest at a site, in raw activation space."""
         if site is None and len(self.sites) > 1:
             raise ValueError(f"this probe has {len(self.sites)} sites; name one: probe.direction({str(self.sites[0])!r})")
-        i = self._index([self.sites[0] if site is None else as_site(site)])[0]
+        i = self._index([next(iter(self.sites)) if site is None else as_site(site)])[0]
         if not self.units[i].any():
             raise ValueError(f"there is no direction at {self.sites[i]}: the rows the probe was fitted on do not differ there")
         return Direction(self.units[i].clone(), self.sites[i], float(self.gaps[i]), self.gap_from, self.recipe, self.receipt)

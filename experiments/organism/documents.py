@@ -113,7 +113,8 @@ class Documents:
         label = int(self.rng.integers(2)) if asking else 1
         world = self.world
         if self.fresh:
-            world = _Redrawn(world, int(self.rng.integers(len(world.values[relation]))))
+            drawn = int(self.rng.integers(len(world.values[relation])))
+            world = replace(world, fact=np.broadcast_to(np.array(drawn), world.fact.shape))
         opinion = str(self.rng.choice(OPINIONS)) if self.rng.random() < 0.7 * stage.distractors else "none"
         row = statement(
             world, self.rng, int(relation), int(entity), label=label, negated=negated,
@@ -144,11 +145,3 @@ class Documents:
                 flipped += [*text.split(), other]
                 weights += [0.05, 0.05, 1.0]
         return Document([*words, "</s>"], [*flipped, "</s>"], [*weights, 0.05], row.label, int(entity))
-
-
-class _Redrawn:
-    """A view of the world in which the fact at hand has just been drawn afresh."""
-
-    def __init__(self, world: World, value: int) -> None:
-        self.entities, self.values, self.held_out = world.entities, world.values, world.held_out
-        self.fact = np.broadcast_to(np.array(value), world.fact.shape)

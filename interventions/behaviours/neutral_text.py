@@ -11,6 +11,7 @@ from probes.metrics import Estimate, mean
 from probes.models import Model, Write
 from probes.positions import Position
 from probes.sites import Site
+from probes.tokens import Batch
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,14 @@ def neutral_costs(base: Model, changed: Sequence[Model], texts: Sequence[str], b
         def per_text(values: Tensor, mask: Tensor = mask) -> np.ndarray:
             return ((values * mask).sum(1) / mask.sum(1)).numpy()
 
-        for i, model in enumerate([base, *spread]):
+        def run(model: Model, batch: Batch = batch) -> Tensor:
             logits = model.run(batch, write=model.bound_writes(batch, encoded), logits=True).logits[:, :-1]
-            logp = log_softmax(logits.float().cpu(), dim=-1)
-            loss[i, batch.rows] = per_text(cross_entropy(logp.transpose(1, 2), target, reduction="none"))
-            if i == 0:
-                reference = logp
-            else:
-                kl[i - 1, batch.rows] = per_text(kl_div(logp, reference, log_target=True, reduction="none").sum(-1))
+            return log_softmax(logits.float().cpu(), dim=-1)
+
+        reference = run(base)
+        loss[0, batch.rows] = per_text(cross_entropy(reference.transpose(1, 2), target, reduction="none"))
+        for i, model in enumerate(spread):
+            logp = run(model)
+            loss[i + 1, batch.rows] = per_text(cross_entropy(logp.transpose(1, 2), target, reduction="none"))
+            kl[i, batch.rows] = per_text(kl_div(logp, reference, log_target=True, reduction="none").sum(-1))
     return [Cost(mean(k), mean(after - loss[0]), float(loss[0].mean())) for k, after in zip(kl, loss[1:], strict=True)]
