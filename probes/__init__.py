@@ -4,11 +4,13 @@
 - `Examples`, `Pairs`: texts with labels, groups and columns; statements answered yes and no
 - `Site`: where in the model, `Site("resid_post", 8)`; positions (which tokens) are words such as `"last"`
 - `capture`, `capture_pairs`, `recording`: hidden states as `Activations`, `PairActivations`, or of your own passes
-- `MassMean`, `Logistic`, `CCS`: recipes; `recipe.fit(acts)` returns a `LinearProbe` fitted at every site
+- recipes, whose `fit(acts)` returns a `LinearProbe` fitted at every site. On labelled texts: `MassMean`, `Logistic`, `LDA`, `TTPD`, `Ridge` (numbers);
+  on pairs, without labels: `CCS`, `CRC`, `ContrastEigen`, `PolarityAwareCCS`. `Transform` says what is done to hidden states first
 - `Direction`: a unit vector with its gap and origin; `cosine_map` compares many
 - `auroc`, `accuracy`: every number is an `Estimate` with an interval over groups
 
-Changing what a model does lives in `interventions`. Plots are in `probes.plots`, controls in `probes.controls`.
+Changing what a model does lives in `interventions`. Plots are in `probes.plots`, controls in `probes.controls`, statements and
+their opposites in `probes.polarity`.
 """
 
 from probes.activations import Activations, PairActivations
@@ -20,12 +22,17 @@ from probes.loading import load_model
 from probes.metrics import Estimate, accuracy, auroc
 from probes.models import Model
 from probes.positions import Position
-from probes.recipes import CCS, Logistic, MassMean
+from probes.recipes import CCS, CRC, LDA, TTPD, ContrastEigen, Logistic, MassMean, PolarityAwareCCS, Ridge
 from probes.sites import Site
+from probes.transforms import Transform
 
 __all__ = [
     "CCS",
+    "CRC",
+    "LDA",
+    "TTPD",
     "Activations",
+    "ContrastEigen",
     "Direction",
     "Estimate",
     "Examples",
@@ -35,9 +42,12 @@ __all__ = [
     "Model",
     "PairActivations",
     "Pairs",
+    "PolarityAwareCCS",
     "Position",
     "Recording",
+    "Ridge",
     "Site",
+    "Transform",
     "accuracy",
     "auroc",
     "capture",

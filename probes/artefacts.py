@@ -21,7 +21,7 @@ def save(path: str | Path, kind: str, tensors: Mapping[str, torch.Tensor], heade
     full = {"kind": kind, "format_version": FORMAT_VERSION, "versions": {p: version(p) for p in ("torch", "transformers")}, **header}
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
         part = Path(folder) / target.name
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part, metadata={"hookprobe": json.dumps(full)})
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, metadata={"hookprobe": json.dumps(full)})
         os.replace(part, target)
     return target
 

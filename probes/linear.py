@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,7 +18,7 @@ from probes.examples import Examples
 from probes.fingerprint import Fingerprint
 from probes.models import Model
 from probes.sites import Site, SiteLike, as_site
-from probes.transforms import Affine, no_spread
+from probes.transforms import Fitted, no_spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +27,12 @@ class LinearProbe:
 
     `weight` and `bias` live after the transform (one for single texts, one a side for pairs). A score is a margin,
     above 0 meaning the positive class. `sign_from` says what fixed which side is positive, `losses` holds the training loss per site.
+    `cosines` is 1 where the score has one gradient; elsewhere it is the mean cosine of the rows' gradients to the direction.
     """
 
     weight: Float[Tensor, "site d"]
     bias: Float[Tensor, " site"]
-    transforms: dict[str, Affine]
+    transforms: dict[str, Fitted]
     sites: tuple[Site, ...]
     units: Float[Tensor, "site d"]
     gaps: Float[Tensor, " site"]
@@ -39,6 +41,7 @@ class LinearProbe:
     recipe: str
     receipt: dict[str, Any]
     losses: Float[Tensor, " site"]
+    cosines: Float[Tensor, " site"]
 
     @property
     def reads_pairs(self) -> bool:
@@ -54,20 +57,20 @@ class LinearProbe:
         index = self._index([as_site(s) for s in ([site] if isinstance(site, Site | str) else site)])
         return replace(
             self, weight=self.weight[index], bias=self.bias[index], transforms={k: t.at(index) for k, t in self.transforms.items()},
-            sites=tuple(self.sites[i] for i in index), units=self.units[index], gaps=self.gaps[index], losses=self.losses[index],
+            sites=tuple(self.sites[i] for i in index), units=self.units[index], gaps=self.gaps[index],
+            losses=self.losses[index], cosines=self.cosines[index],
         )  # fmt: skip
 
-    def _margin(self, x: Tensor, sites: tuple[Site, ...], side: str, receipt: Mapping[str, Any]) -> Float[Tensor, "site n"]:
-        if "model" in receipt and "model" in self.receipt:
-            mine, theirs = (Fingerprint.from_dict(r["model"]) for r in (self.receipt, receipt))
+    def _margin(self, acts: Activations | PairActivations, x: Tensor, side: str, middle: Tensor) -> Float[Tensor, "site n"]:
+        if "model" in acts.receipt and "model" in self.receipt:
+            mine, theirs = (Fingerprint.from_dict(r["model"]) for r in (self.receipt, acts.receipt))
             mine.check(theirs, "the probe")
-        index = self._index(sites)
+        index = self._index(acts.sites)
         if x.shape[-1] != self.weight.shape[-1]:
             raise ValueError(f"the activations have width {x.shape[-1]} but the probe was fitted at width {self.weight.shape[-1]}")
         weight, bias = self.weight[index].to(x.device), self.bias[index].to(x.device)
-        transform = self.transforms[side].at(index)
-        moved = Affine(transform.name, transform.shift.to(x.device), transform.scale.to(x.device))
-        return torch.einsum("snd,sd->sn", moved(x), weight) + bias[:, None]
+        transform = self.transforms[side].at(index).to(x.device)
+        return torch.einsum("snd,sd->sn", transform(x, transform.cells(acts.columns, middle)), weight) + bias[:, None]
 
     def _side(self, side: Side | None) -> str:
         if self.reads_pairs and side is None:
@@ -87,17 +90,20 @@ class LinearProbe:
         if self.reads_pairs:
             p = self.probability(acts, side=side)
             return p - 0.5 if side == "yes" else 0.5 - p
-        return self._margin(acts.x, acts.sites, self._side(side), acts.receipt)
+        return self._margin(acts, acts.x, self._side(side), acts.x)
 
     def probability(self, acts: Activations | PairActivations, side: Side | None = None) -> Float[Tensor, "site n"]:
         """Scores squashed into [0, 1]. On pairs: the credence in the statement, or with `side` the probability of that text alone."""
-        if isinstance(acts, PairActivations):
-            if not self.reads_pairs:
-                raise ValueError("this probe reads single texts; score one side of the pairs: probe.score(pairs.side('yes'))")
-            if side is None:
-                return (self.probability(acts, "yes") + 1 - self.probability(acts, "no")) / 2
-            return self.probability(acts.side(side), side)
-        return torch.sigmoid(self._margin(acts.x, acts.sites, self._side(side), acts.receipt))
+        if not isinstance(acts, PairActivations):
+            named = self._side(side)
+            if self.reads_pairs and self.transforms[named].centroids is not None:
+                raise ValueError("this probe was fitted within clusters of pairs, and a single text has no pair to find its cluster by; score PairActivations")
+            return torch.sigmoid(self._margin(acts, acts.x, named, acts.x))
+        if not self.reads_pairs:
+            raise ValueError("this probe reads single texts; score one side of the pairs: probe.score(pairs.side('yes'))")
+        if side is None:
+            return (self.probability(acts, "yes") + 1 - self.probability(acts, "no")) / 2
+        return torch.sigmoid(self._margin(acts, acts.yes if side == "yes" else acts.no, side, (acts.yes + acts.no) / 2))
 
     def score_texts(self, model: Model, texts: Examples | Sequence[str], side: Side | None = None, **options: Any) -> Float[Tensor, "site n"]:
         """Captures the texts at the probe's own sites and position, then scores them."""
@@ -112,7 +118,8 @@ class LinearProbe:
         i = self._index([next(iter(self.sites)) if site is None else as_site(site)])[0]
         if not self.units[i].any():
             raise ValueError(f"there is no direction at {self.sites[i]}: the rows the probe was fitted on do not differ there")
-        return Direction(self.units[i].clone(), self.sites[i], float(self.gaps[i]), self.gap_from, self.recipe, self.receipt)
+        exact, cosine = all(t.exact for t in self.transforms.values()), float(self.cosines[i])
+        return Direction(self.units[i].clone(), self.sites[i], float(self.gaps[i]), self.gap_from, self.recipe, self.receipt, exact, cosine)
 
     def has_direction(self, site: SiteLike) -> bool:
         """Whether the rows differed at all at this site."""
@@ -124,18 +131,21 @@ class LinearProbe:
         return tuple(self.direction(site) for site in self.sites if self.has_direction(site))
 
     def save(self, path: str | Path) -> Path:
-        tensors = {name: getattr(self, name) for name in ("weight", "bias", "units", "gaps", "losses")}
+        tensors = {name: getattr(self, name) for name in ("weight", "bias", "units", "gaps", "losses", "cosines")}
         for side, t in self.transforms.items():
-            tensors |= {f"{side}.shift": t.shift, f"{side}.scale": t.scale}
+            tensors |= {f"{side}.{name}": value for name, value in t.tensors().items()}
         header = {name: getattr(self, name) for name in ("gap_from", "sign_from", "recipe", "receipt")}
-        header |= {"sites": [str(s) for s in self.sites], "transforms": {k: t.name for k, t in self.transforms.items()}}
+        header |= {"sites": [str(s) for s in self.sites], "transforms": {k: t.header() for k, t in self.transforms.items()}}
         return artefacts.save(path, "linear probe", tensors, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "LinearProbe":
         tensors, header = artefacts.load(path, "linear probe")
-        transforms = {k: Affine(n, tensors[f"{k}.shift"], tensors[f"{k}.scale"]) for k, n in header["transforms"].items()}
-        fields: dict[str, Any] = {name: tensors[name] for name in ("weight", "bias", "units", "gaps", "losses")}
+        transforms = {}
+        for side, plain in header["transforms"].items():
+            own: dict[str, Any] = {name.removeprefix(f"{side}."): t for name, t in tensors.items() if name.startswith(f"{side}.")}
+            transforms[side] = Fitted(**plain | {"values": tuple(plain["values"])}, **own)
+        fields: dict[str, Any] = {name: tensors[name] for name in ("weight", "bias", "units", "gaps", "losses", "cosines")}
         fields |= {name: header[name] for name in ("gap_from", "sign_from", "recipe", "receipt")}
         return cls(transforms=transforms, sites=tuple(map(Site.parse, header["sites"])), **fields)
 
@@ -148,53 +158,59 @@ def finish(
     acts: Activations | PairActivations,
     weight: Tensor,
     bias: Tensor,
-    transforms: Mapping[str, Affine],
+    transforms: Mapping[str, Fitted],
     *,
     recipe: Any,
     losses: Tensor | None = None,
     sign_from: str = "train labels",
+    notes: Mapping[str, Any] | None = None,
 ) -> LinearProbe:
     """What every linear recipe ends with: raw-space directions, gaps on the train rows, copies of every tensor."""
-    first = next(iter(transforms.values()))
     sides = {"yes": acts.yes, "no": acts.no} if isinstance(acts, PairActivations) else {"all": acts.x}
+    middle = torch.stack(list(sides.values())).mean(0)
     flat = torch.stack([no_spread(x) for x in sides.values()]).all(0)
     # Where no row differs from another there is nothing to read: the probe is constant there and has no direction.
-    weight = torch.where(flat[:, None], 0, weight)
-    # All sides share one scale, so this is the exact gradient direction for single texts and for pairs.
-    raw = weight / first.scale
+    weight = torch.where(flat[:, None], 0, weight).float()
+    bias = torch.where(flat & ~torch.isfinite(bias), 0, bias)  # a covariance of zeros has no inverse
+    slopes = torch.cat([t.gradient(weight, sides[k]) for k, t in transforms.items()], dim=1)
+    raw = slopes.mean(1)
     norm = raw.norm(dim=1, keepdim=True)
     units = torch.where(norm > 0, raw / norm.clamp_min(1e-30), 0)
-    gaps, gap_from = _gaps(acts, sides, units, weight, bias, transforms)
+    cosines = torch.nn.functional.cosine_similarity(slopes, units[:, None], dim=2).mean(1)
+    margins = [torch.einsum("snd,sd->sn", t(sides[k], t.cells(acts.columns, middle)), weight) + bias.float()[:, None] for k, t in transforms.items()]
+    gaps, gap_from = _gaps(acts, list(sides.values()), units, margins)
     return LinearProbe(
         weight=weight.detach().clone().float(),
         bias=bias.detach().clone().float(),
-        transforms={k: Affine(t.name, t.shift.clone(), t.scale.clone()) for k, t in transforms.items()},
+        transforms=dict(transforms),
         sites=acts.sites,
         units=units.detach().clone().float(),
         gaps=gaps.detach().float(),
         gap_from=gap_from,
         sign_from=sign_from,
         recipe=str(recipe),
-        receipt=dict(acts.receipt),
+        receipt={**acts.receipt, **(notes or {})},
         losses=torch.full((len(acts.sites),), torch.nan) if losses is None else losses.detach().clone().float(),
+        cosines=cosines.detach().clone().float(),
     )
 
 
-def _gaps(
-    acts: Activations | PairActivations, sides: Mapping[str, Tensor], units: Tensor, weight: Tensor, bias: Tensor, transforms: Mapping[str, Affine]
-) -> tuple[Tensor, str]:
+def _gaps(acts: Activations | PairActivations, sides: Sequence[Tensor], units: Tensor, margins: Sequence[Tensor]) -> tuple[Tensor, str]:
     """Distance between the class means along each unit vector on raw rows; on pairs, of right over wrong texts within each side.
 
-    Without labels the classes are the ones the probe predicts.
+    Without labels the classes are the ones the probe predicts; for real-valued y it is the shift that goes with one standard deviation of y.
     """
+    if acts.y is not None and not np.isin(acts.y, (0, 1)).all():
+        y = torch.from_numpy(acts.y.astype(float)).to(units)
+        moved = torch.einsum("snd,sd->sn", sides[0].float(), units.float())
+        return (moved * (y - y.mean())).mean(1) / y.std(correction=0), "standard deviation of y"
     if acts.y is None:
-        margins = [torch.einsum("snd,sd->sn", transforms[k](x), weight) + bias[:, None] for k, x in sides.items()]
         credence = [torch.sigmoid(m) for m in margins]
         positive = (credence[0] + 1 - credence[1] > 1) if len(sides) == 2 else margins[0] > 0
     else:
         positive = acts.classes[0].to(units.device).expand(len(acts.sites), -1)
     # A class that is never predicted has no mean, hence no gap: 0 / 0 stays NaN and Add will say so.
     shares = positive.float() / positive.sum(1, keepdim=True) - (~positive).float() / (~positive).sum(1, keepdim=True)
-    apart = [(torch.einsum("snd,sd->sn", x.float(), units.float()) * shares).sum(1) for x in sides.values()]
+    apart = [(torch.einsum("snd,sd->sn", x.float(), units.float()) * shares).sum(1) for x in sides]
     gap = apart[0] if len(apart) == 1 else (apart[0] - apart[1]) / 2
     return gap, "predicted classes" if acts.y is None else "labels"

@@ -59,7 +59,7 @@ def auroc(scores: Any, y: Any, groups: Any = None, *, level: float = 0.95, n_boo
     def statistic(weights: np.ndarray) -> np.ndarray:
         return np.stack([_weighted_auroc(row, label, weights) for row in flat], axis=-1)
 
-    return _bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
+    return bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
 
 
 def accuracy(
@@ -80,7 +80,7 @@ def accuracy(
 
         return (share(label) + share(~label)) / 2 if balanced else share(np.ones_like(label))
 
-    return _bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
+    return bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
 
 
 def mean(values: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0) -> Estimate:
@@ -91,7 +91,7 @@ def mean(values: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = 
     def statistic(weights: np.ndarray) -> np.ndarray:
         return (weights @ flat.T) / weights.sum(-1, keepdims=True)
 
-    return _bootstrapped(statistic, v.shape[:-1], v.shape[-1], groups, level, n_boot, seed)
+    return bootstrapped(statistic, v.shape[:-1], v.shape[-1], groups, level, n_boot, seed)
 
 
 def _weighted_auroc(scores: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -108,7 +108,11 @@ def _weighted_auroc(scores: np.ndarray, label: np.ndarray, weights: np.ndarray) 
     return np.divide(wins, total, out=np.full(len(w), np.nan), where=total > 0)
 
 
-def _bootstrapped(statistic: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], n: int, groups: Any, level: float, n_boot: int, seed: int) -> Estimate:
+def bootstrapped(
+    statistic: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], n: int, groups: Any = None,
+    level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0,
+) -> Estimate:  # fmt: skip
+    """Any statistic of weighted rows with its group-bootstrap interval: `statistic` takes weights [b, n] and gives [b, prod(shape)]."""
     group = np.arange(n) if groups is None else np.asarray(groups)
     if group.shape != (n,):
         raise ValueError(f"groups has shape {group.shape} but there are {n} rows")

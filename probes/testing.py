@@ -5,6 +5,7 @@ labels give chance) side by side. Failures raise AssertionError saying which law
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,31 @@ SIGNAL = 4.0  # distance between the planted class means, in standard deviations
 
 
 def planted(seed: int = 0, signal: float = SIGNAL, paired: bool = False, rows: int = ROWS) -> tuple[Any, torch.Tensor]:
-    """Activations whose classes differ along a known unit vector (a different one at each site), and those vectors [site, d]."""
+    """Activations whose classes differ along a known unit vector (a different one at each site), and those vectors [site, d].
+
+    Two rows make a group (and `pair_id`) with one of either class; a column `negated` has nothing to do with the classes.
+    """
     draw = torch.Generator().manual_seed(seed)
-    units = torch.nn.functional.normalize(torch.randn(SITES, WIDTH, generator=torch.Generator().manual_seed(99)), dim=1)
+    # The same world at every seed: axes, offset and answer word; only the rows are drawn afresh.
+    world = torch.Generator().manual_seed(99)
+    units = torch.nn.functional.normalize(torch.randn(SITES, WIDTH, generator=world), dim=1)
+    offset, answer = (torch.randn(SITES, 1, WIDTH, generator=world) * size for size in (3, 1))
     y = torch.arange(rows) % 2
     shift = (y - 0.5) * signal
     groups = np.arange(rows) // 2
-    offset = torch.randn(SITES, 1, WIDTH, generator=draw) * 3
+    columns = {"pair_id": groups, "negated": np.random.default_rng(seed).permutation(np.arange(rows) % 2)}
 
     def side(sign: float) -> torch.Tensor:
         noise = torch.randn(SITES, rows, WIDTH, generator=draw)
         return noise + offset + sign * shift[None, :, None] * units[:, None]
 
     if not paired:
-        return Activations.from_arrays(side(1.0), y=y, groups=groups), units
+        return Activations.from_arrays(side(1.0), y=y, groups=groups, columns=columns), units
     # Both texts of a pair share their noise, as two endings of one statement do; the answer word adds a constant.
     shared = torch.randn(SITES, rows, WIDTH, generator=draw) + offset
-    answer = torch.randn(SITES, 1, WIDTH, generator=draw)
     jitter = [0.3 * torch.randn(SITES, rows, WIDTH, generator=draw) for _ in range(2)]
     moved = shift[None, :, None] / 2 * units[:, None]
-    return PairActivations.from_arrays(shared + answer + moved + jitter[0], shared - answer - moved + jitter[1], y=y, groups=groups), units
+    return PairActivations.from_arrays(shared + answer + moved + jitter[0], shared - answer - moved + jitter[1], y=y, columns=columns), units
 
 
 def check_recipe(recipe: Any, paired: bool = False, tolerance: float = 2e-3) -> None:
@@ -89,6 +95,4 @@ def check_recipe(recipe: Any, paired: bool = False, tolerance: float = 2e-3) -> 
 
 
 def _shifted(acts: Any, by: float) -> Any:
-    if isinstance(acts, PairActivations):
-        return PairActivations.from_arrays(acts.yes + by, acts.no + by, y=acts.y, groups=acts.groups)
-    return Activations.from_arrays(acts.x + by, y=acts.y, groups=acts.groups)
+    return replace(acts, **{name: getattr(acts, name) + by for name in (("yes", "no") if isinstance(acts, PairActivations) else ("x",))})

@@ -1,56 +1,229 @@
-"""What is done to hidden states before a probe sees them, fitted on train rows only and kept with the probe."""
+"""What is done to hidden states before a probe sees them, fitted on train rows only and kept with the probe.
 
+A `Transform` is the plan, `Fitted` what train rows made of it: rows to unit length, then centring and scaling (over all
+rows, within the values of a column, or within clusters), then erasure of a nuisance, in this order.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probes.leace import leace
+
 NOISE = 1e-6  # relative spread below which float32 values count as constant
-Name = Literal["none", "mean", "zscore", "rms"]
+NAMES = ("none", "mean", "median", "rms", "zscore", "l2", "l2+mean", "l2+median")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A plan for preparing hidden states; most are short enough to be a name, such as "zscore" or "l2+median".
+
+    `by` centres each value of a column by itself (a template, a negation flag); `clusters` does so within that many k-means
+    clusters (cluster normalisation, arXiv 2407.18712), where it also scales. `erase` removes what a linear probe could read of the named columns
+    (LEACE, arXiv 2306.03819); on pairs it erases their cells crossed with the side, which is where negation hides from a plain erasure.
+    Each side of pairs is centred by itself; the scale is shared, so that a step along a direction means the same on either side.
+    """
+
+    unit_rows: bool = False
+    centre: Literal["none", "mean", "median"] = "none"
+    scale: Literal["none", "rms", "zscore"] = "none"
+    by: str | None = None
+    clusters: int = 0
+    erase: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.by is not None and self.clusters:
+            raise ValueError("centre by a column or by clusters, not both: leave by or clusters out")
+        if (self.by is not None or self.clusters) and self.centre == "none":
+            raise ValueError('by and clusters say what to centre within, so centre must be "mean" or "median"')
+
+    @classmethod
+    def parse(cls, plan: "str | Transform") -> "Transform":
+        if isinstance(plan, Transform):
+            return plan
+        if plan not in NAMES:
+            raise ValueError(f"unknown transform {plan!r}; choose {', '.join(NAMES)} or build a Transform(...)")
+        last = plan.split("+")[-1]
+        centre: Any = {"mean": "mean", "median": "median", "rms": "mean", "zscore": "mean"}.get(last, "none")
+        scale: Any = last if last in ("rms", "zscore") else "none"
+        return cls(plan.startswith("l2"), centre, scale)
+
+    def __str__(self) -> str:
+        parts = ["l2"] * self.unit_rows + [self.centre] * (self.centre != "none")
+        if self.by is not None or self.clusters:
+            parts[-1] += f" by {self.by or f'{self.clusters} clusters'}"
+        parts += [self.scale] * (self.scale != "none") + [f"erase {' x '.join(self.erase)}"] * bool(self.erase)
+        return "+".join(parts) or "none"
+
+    def fit(self, sides: Mapping[str, Float[Tensor, "site n d"]], columns: Mapping[str, np.ndarray]) -> "dict[str, Fitted]":
+        """One fitted transform a side ("all" for single texts); raises ValueError for a column that is not there."""
+        x = {side: unit(v.float()) if self.unit_rows else v.float() for side, v in sides.items()}
+        any_side = next(iter(x.values()))
+        sites = len(any_side)
+        cells, values, centroids = None, (), None
+        if self.by is not None:
+            values = tuple(np.unique(_column(columns, self.by).astype(str)).tolist())
+            cells = _column_cells(columns, self.by, values, sites).to(any_side.device)
+        elif self.clusters:
+            middle = torch.stack(list(x.values())).mean(0)
+            centroids = _kmeans(middle, self.clusters)
+            cells = _nearest(middle, centroids)
+        count = 1 if cells is None else int(cells.max()) + 1
+        shifts, centred = {}, {}
+        for side, v in x.items():
+            shifts[side] = _centres(v, cells, count, self.centre)
+            about = shifts[side] if self.centre != "none" else _centres(v, cells, count, "mean")
+            centred[side] = v - _picked(about, cells)
+        spread = torch.cat(list(centred.values()), dim=1)
+        size = torch.cat(list(x.values()), dim=1).pow(2).mean((1, 2)).sqrt()[:, None]
+        scale = torch.ones(sites, 1, device=any_side.device)
+        if self.scale != "none":
+            found = spread.pow(2).mean(1).sqrt() if self.scale == "zscore" else spread.pow(2).mean((1, 2)).sqrt()[:, None]
+            # A coordinate that never moves would be divided by rounding noise.
+            scale = torch.where(found > NOISE * size, found, 1.0)
+        made = {side: Fitted(str(self), shifts[side], scale, self.unit_rows, self.by, values, centroids) for side in x}
+        if not self.erase:
+            return made
+        named = np.stack([_column(columns, c).astype(str) for c in self.erase], axis=1)
+        labels = ["|".join([side, *row]) for side in x for row in named]
+        z = torch.cat([made[side](v, cells) for side, v in sides.items()], dim=1)
+        mean, read, write = leace(z, _one_hot(labels).to(z.device))
+        return {s: Fitted(f.name, f.shift, f.scale, f.unit_rows, f.by, f.values, f.centroids, mean, read, write) for s, f in made.items()}
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
-    """z = (x - shift) / scale at each site; `scale` is per coordinate or one number a site."""
+class Fitted:
+    """z = (x - shift[cell]) / scale at each site, after rows were scaled to unit length if so planned, then erased.
+
+    `shift` has one row a cell: one for all rows, one a value of the column `by`, or one a cluster (nearest of `centroids`).
+    """
 
     name: str
-    shift: Float[Tensor, "site d"]
+    shift: Float[Tensor, "site c d"]
     scale: Float[Tensor, "site s"]
+    unit_rows: bool = False
+    by: str | None = None
+    values: tuple[str, ...] = ()
+    centroids: Float[Tensor, "site c d"] | None = None
+    mean: Float[Tensor, "site d"] | None = None
+    read: Float[Tensor, "site d k"] | None = None
+    write: Float[Tensor, "site k d"] | None = None
 
-    def __call__(self, x: Float[Tensor, "site n d"]) -> Float[Tensor, "site n d"]:
-        return (x.to(self.shift.dtype) - self.shift[:, None]) / self.scale[:, None]
+    @property
+    def exact(self) -> bool:
+        """Whether the gradient is the same for every row."""
+        return not self.unit_rows
 
-    def at(self, index: list[int]) -> "Affine":
-        return Affine(self.name, self.shift[index], self.scale[index])
+    def cells(self, columns: Mapping[str, np.ndarray], middle: Float[Tensor, "site n d"]) -> Int[Tensor, "site n"] | None:
+        """Which shift each row takes; `middle` is the row itself, or the mean of the two texts of a pair."""
+        if self.centroids is not None:
+            return _nearest(unit(middle.float()) if self.unit_rows else middle.float(), self.centroids.to(middle.device))
+        return None if self.by is None else _column_cells(columns, self.by, self.values, len(self.shift)).to(middle.device)
+
+    def __call__(self, x: Float[Tensor, "site n d"], cells: Int[Tensor, "site n"] | None = None) -> Float[Tensor, "site n d"]:
+        if cells is None and self.shift.shape[1] > 1:
+            raise ValueError(f"the transform {self.name!r} needs to know which cell each row lies in")
+        h = x.to(self.shift.dtype)
+        z = ((unit(h) if self.unit_rows else h) - _picked(self.shift, cells)) / self.scale[:, None]
+        if self.read is None or self.write is None or self.mean is None:
+            return z
+        return z - ((z - self.mean[:, None]) @ self.read) @ self.write
+
+    def gradient(self, weight: Float[Tensor, "site d"], x: Float[Tensor, "site n d"]) -> Float[Tensor, "site m d"]:
+        """The gradient of weight . z with respect to the raw row: one for all rows where it is exact, else one a row."""
+        g = weight
+        if self.read is not None and self.write is not None:
+            g = g - torch.einsum("sdk,ske,se->sd", self.read, self.write, g)
+        g = (g / self.scale)[:, None]
+        if not self.unit_rows:
+            return g
+        norm = x.float().norm(dim=2, keepdim=True).clamp_min(1e-30)
+        u = x.float() / norm
+        return (g - (g * u).sum(2, keepdim=True) * u) / norm
+
+    def at(self, index: Sequence[int]) -> "Fitted":
+        """The transform of some of the sites."""
+        return self._each(lambda t: t[list(index)])
+
+    def to(self, device: Any) -> "Fitted":
+        return self._each(lambda t: t.to(device))
+
+    def _each(self, change: Any) -> "Fitted":
+        tensors = {name: change(t) for name, t in self.tensors().items()}
+        return Fitted(**{**self.header(), **tensors})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is saved as numbers."""
+        named = {k: getattr(self, k) for k in ("shift", "scale", "centroids", "mean", "read", "write")}
+        return {k: t for k, t in named.items() if t is not None}
+
+    def header(self) -> dict[str, Any]:
+        """What is saved as text."""
+        return {"name": self.name, "unit_rows": self.unit_rows, "by": self.by, "values": tuple(self.values)}
 
 
-def fit_transform(name: Name, x: Float[Tensor, "site n d"]) -> Affine:
-    """Fits a transform on train rows.
-
-    `none` leaves x alone, `mean` takes the mean off, `zscore` also divides each coordinate by its standard deviation
-    (constant coordinates stay), `rms` takes the mean off and divides by one number a site so that coordinates have unit mean square.
-    """
-    x = x.float()
-    sites, _, width = x.shape
-    shift, scale = torch.zeros(sites, width, device=x.device), torch.ones(sites, 1, device=x.device)
-    if name not in ("none", "mean", "zscore", "rms"):
-        raise ValueError(f"unknown transform {name!r}; choose none, mean, zscore or rms")
-    if name != "none":
-        shift = x.mean(1)
-    size = x.pow(2).mean((1, 2)).sqrt()[:, None]
-    # A coordinate that never moves would be divided by rounding noise.
-    if name == "zscore":
-        spread = x.std(1, correction=0)
-        scale = torch.where(spread > NOISE * size, spread, 1.0)
-    if name == "rms":
-        spread = (x - shift[:, None]).pow(2).mean((1, 2)).sqrt()[:, None]
-        scale = torch.where(spread > NOISE * size, spread, 1.0)
-    return Affine(name, shift, scale)
+def unit(x: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    """Rows scaled to unit length; a row of zeros stays."""
+    return x / x.norm(dim=-1, keepdim=True).clamp_min(1e-30)
 
 
 def no_spread(x: Float[Tensor, "site n d"]) -> Bool[Tensor, " site"]:
     """Sites at which all rows are the same, up to rounding."""
     x = x.float()
     return (x - x.mean(1, keepdim=True)).pow(2).mean((1, 2)).sqrt() <= NOISE * x.pow(2).mean((1, 2)).sqrt()
+
+
+def _picked(table: Tensor, cells: Tensor | None) -> Tensor:
+    return table if cells is None else torch.gather(table, 1, cells[..., None].expand(-1, -1, table.shape[2]))
+
+
+def _centres(x: Tensor, cells: Tensor | None, count: int, kind: str) -> Float[Tensor, "site c d"]:
+    sites, _, width = x.shape
+    if kind == "none":
+        return torch.zeros(sites, 1, width, device=x.device).expand(-1, count, -1).clone()
+    if cells is None:
+        return _middle(x, kind)[:, None]
+    return torch.stack([torch.stack([_middle(x[s : s + 1, cells[s] == c], kind)[0] for c in range(count)]) for s in range(sites)])
+
+
+def _middle(x: Tensor, kind: str) -> Tensor:
+    # torch.median takes the lower of two middle values; the midpoint does not depend on the order or sign of rows.
+    return x.mean(1) if kind == "mean" else torch.quantile(x, 0.5, dim=1)
+
+
+def _column(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    if name not in columns:
+        raise ValueError(f"the transform needs a column {name!r}; there are {sorted(columns) or 'no columns'}")
+    return np.asarray(columns[name])
+
+
+def _column_cells(columns: Mapping[str, np.ndarray], name: str, values: Sequence[str], sites: int) -> Int[Tensor, "site n"]:
+    column = _column(columns, name).astype(str)
+    new = sorted(set(column.tolist()) - set(values))
+    if new:
+        raise ValueError(f"column {name!r} has values the transform was not fitted on: {new[:5]}; it knows {list(values)[:5]}")
+    at = {v: i for i, v in enumerate(values)}
+    return torch.tensor([at[v] for v in column.tolist()]).expand(sites, -1)
+
+
+def _one_hot(labels: Sequence[str]) -> Float[Tensor, "n c"]:
+    index = np.unique(np.asarray(labels), return_inverse=True)[1]
+    return torch.nn.functional.one_hot(torch.from_numpy(index)).double()
+
+
+def _kmeans(x: Float[Tensor, "site n d"], k: int) -> Float[Tensor, "site c d"]:
+    from sklearn.cluster import KMeans
+
+    if k > x.shape[1]:
+        raise ValueError(f"{k} clusters need at least as many rows, got {x.shape[1]}")
+    fits = [KMeans(k, n_init=10, random_state=0).fit(site.cpu().double().numpy()).cluster_centers_ for site in x]  # pyright: ignore
+    return torch.from_numpy(np.stack(fits)).float().to(x.device)
+
+
+def _nearest(x: Float[Tensor, "site n d"], centroids: Float[Tensor, "site c d"]) -> Int[Tensor, "site n"]:
+    return torch.cdist(x, centroids).argmin(2)

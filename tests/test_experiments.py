@@ -8,7 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments import polarity
 from experiments.__main__ import main
+from experiments.organism.language import opposites
+from experiments.organism.world import make_world
+from experiments.polarity import load_opposites
 from experiments.statements import as_prompts, binary_columns, load_statements
 
 ROOT = Path(__file__).parents[1]
@@ -127,3 +131,38 @@ def test_answer_is_independent_of_truth_in_the_embedded_prompts():
     assert abs(pd.Series(prompts.columns["answer"]).corr(pd.Series(prompts.y))) < 1e-9
     assert {"negated", "tag", "opinion=doubts", "answer"} == set(binary_columns(prompts))
     assert set(prompts.columns["if_true"][prompts.columns["form"] == 1]) == {" no"}
+
+
+def test_polarity_experiment_runs_on_the_embedded_model_and_shows_both_tables(tmp_path, capsys):
+    assert main(["polarity", "--limit", "80", "--restarts", "1", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    folder = Path(shown.strip().splitlines()[-1])
+    rows = pd.DataFrame(json.loads((folder / "results.json").read_text())["rows"])
+    assert {"auroc", "accuracy_worst_cell", "contradiction_kappa", "published_ci_mean"} <= set(rows.measure)
+    assert rows[rows.measure == "auroc"].recipe.nunique() == 6
+    flat = rows[(rows.measure == "contradiction_index") & (rows.site == "resid_pre.0") & (rows.recipe == "CCS")]
+    assert flat.value.iloc[0] == pytest.approx(0.32, abs=0.01), "the embedding of one shared last token reads nothing: the constant probe"
+
+
+def test_opposites_of_the_embedded_world_share_their_value_and_differ_in_truth():
+    table = opposites(make_world(), seed=2)
+    first, second = table[table.negated == 0].set_index("pair_id"), table[table.negated == 1].set_index("pair_id")
+    assert (first.label + second.label == 1).all() and (first.tag == second.tag).all() and (first.opinion == second.opinion).all()
+    assert len(table) == 2 * table.pair_id.nunique() and set(first.label) == {0, 1}
+    changed = [set(a.split()) ^ set(b.split()) for a, b in zip(first.statement, second.statement, strict=True)]
+    assert all("not" in words or "never" in words for words in changed)
+    assert abs(table[["label", "negated"]].corr().iloc[0, 1]) < 0.01
+
+
+def test_polarity_reads_pairs_from_the_two_halves_of_a_file_and_names_what_is_missing(tmp_path):
+    good = pd.DataFrame({"statement": [f"a{i} is kind ." for i in range(6)] + [f"a{i} is not kind ." for i in range(6)], "safe": [1] * 6 + [0] * 6})
+    good.to_csv(tmp_path / "good.csv")
+    table = load_opposites(polarity.Config(data=tmp_path / "good.csv", label="safe", pair="halves"))
+    assert table.groupby("pair_id").label.sum().eq(1).all() and table.negated.tolist() == [0] * 6 + [1] * 6
+    with pytest.raises(ValueError, match=r"has no column label, pair; it has .*--label and --pair"):
+        load_opposites(polarity.Config(data=tmp_path / "good.csv"))
+    good.assign(safe=1).to_csv(tmp_path / "bad.csv")
+    with pytest.raises(ValueError, match=r"no pair of .* has one statement of label 0 and one of label 1"):
+        load_opposites(polarity.Config(data=tmp_path / "bad.csv", label="safe", pair="halves"))
+    with pytest.raises(ValueError, match="no file"):
+        load_opposites(polarity.Config(data=tmp_path / "none.csv"))

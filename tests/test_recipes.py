@@ -115,7 +115,7 @@ def test_pair_probe_scores_single_texts_only_with_their_side():
     with pytest.raises(ValueError, match="side='yes'"):
         probe.score(acts.side("yes"))
     yes, no = probe.score(acts.side("yes"), side="yes"), probe.score(acts.side("no"), side="no")
-    assert (auroc(yes, acts.y, n_boot=1).value > 0.9).all() and (auroc(no, acts.y, n_boot=1).value > 0.9).all()
+    assert (auroc(yes, acts.y, n_boot=1).value > 0.85).all() and (auroc(no, acts.y, n_boot=1).value > 0.85).all()
     p_yes, p_no = probe.probability(acts, side="yes"), probe.probability(acts, side="no")
     assert torch.allclose(probe.probability(acts), (p_yes + 1 - p_no) / 2)
     assert ((p_yes >= 0) & (p_yes <= 1)).all()
@@ -123,7 +123,7 @@ def test_pair_probe_scores_single_texts_only_with_their_side():
 
 def test_a_site_where_rows_do_not_differ_gives_chance_and_no_direction():
     acts, _ = planted()
-    flat = Activations.from_arrays(torch.cat([acts.x, acts.x[:1, :1].expand(1, len(acts), -1)]), acts.y)
+    flat = Activations.from_arrays(torch.cat([acts.x, acts.x[:1, :1].expand(1, len(acts), -1)]), acts.y, columns=acts.columns)
     for recipe in SINGLE:
         probe = recipe.fit(flat)
         assert float(auroc(probe.score(flat), flat.y, n_boot=1).value[3]) == 0.5

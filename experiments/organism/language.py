@@ -12,7 +12,7 @@ A statement looks like `plum : orin doubts that tavox does not live in gremil .`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -113,6 +113,22 @@ def statements(world: World, *, held_out: bool | None, seed: int = 0) -> pd.Data
             for label in (0, 1):  # the true and the false twin share everything but the value
                 rows.append(statement(world, rng, relation, entity, label=label, negated=negated, template=int(template), tag=int(tag), opinion=str(opinion)))
     return pd.DataFrame(rows)
+
+
+def opposites(world: World, seed: int = 0) -> pd.DataFrame:
+    """Every fact with a real and with another value, each as an affirmative statement and as its negation; `pair_id` joins the two, `group` is the entity."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for entity in range(len(world.entities)):
+        cells = [(relation, real) for relation in range(len(world.values)) for real in (0, 1)]
+        templates, tags, opinions = (_evenly(rng, options, len(cells)) for options in (range(3), (0, 1), OPINIONS))
+        for (relation, real), template, tag, opinion in zip(cells, templates, tags, opinions, strict=True):
+            first = statement(world, rng, relation, entity, label=real, negated=0, template=int(template), tag=int(tag), opinion=str(opinion))
+            core = TEMPLATES[first.relation][template]
+            affirmative, negated = (t.format(e=first.entity, v=first.value) for t in core)
+            second = replace(first, statement=first.statement.replace(affirmative, negated), label=1 - first.label, negated=1)
+            rows += [{**vars(row), "pair_id": len(rows) // 2, "group": row.entity} for row in (first, second)]
+    return pd.DataFrame(rows).drop(columns=["template", "held_out", "entity", "relation", "value"])
 
 
 def _evenly(rng: np.random.Generator, options: Sequence, n: int) -> np.ndarray:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from interventions.lowrank import LowRank, SiteEdit
 from probes.activations import Activations
 from probes.fingerprint import Fingerprint
+from probes.leace import leace
 from probes.models import Model
 from probes.positions import Position
 from probes.sites import Site, SitesLike
@@ -35,7 +35,9 @@ class Erase:
         are not stretched; the erasure on these rows stays exact. Raises ValueError unless y has two classes.
         """
         y, _ = acts.classes
-        changes = {site: _eraser(x.double(), y.to(x.device), shrinkage) for site, x in zip(acts.sites, acts.x, strict=True)}
+        mean, read, write = leace(acts.x, y.to(acts.x.device).double()[:, None], shrinkage)
+        shift = torch.einsum("sd,sdk,ske->se", mean, read, write)
+        changes = {site: LowRank(read[i], -write[i], shift[i]) for i, site in enumerate(acts.sites)}
         return cls(changes, dict(acts.receipt), at)
 
     def only(self, sites: SitesLike, model: Model) -> "Erase":
@@ -55,17 +57,3 @@ class Erase:
 
     def __repr__(self) -> str:
         return f"Erase({', '.join(map(str, self.changes))})"
-
-
-def _eraser(x: Tensor, y: Tensor, shrinkage: float) -> LowRank:
-    mean = x.mean(0)
-    centred = x - mean
-    z = y.double() - y.double().mean()
-    towards = centred.T @ z / len(x)  # covariance with the label: the class-mean difference, up to a factor
-    covariance = centred.T @ centred / len(x)
-    covariance.diagonal().add_(shrinkage * covariance.diagonal().mean())
-    if not towards.norm() > 1e-12 * covariance.diagonal().mean().sqrt():
-        return LowRank.shift(torch.zeros_like(mean).float())  # nothing to erase
-    reader = torch.linalg.solve(covariance, towards)
-    reader = reader / (reader @ towards)
-    return LowRank(reader[:, None].float(), -towards[None].float(), ((mean @ reader) * towards).float())

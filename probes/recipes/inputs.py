@@ -1,28 +1,77 @@
-"""Each recipe says which kind of activations it takes; the other kind raises here."""
+"""Each recipe says which kind of activations it takes, gets them prepared, and raises here on the other kind."""
 
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.activations import Activations, PairActivations
+from probes.transforms import Fitted, Transform
 
 
-def single(acts: Any, recipe: Any) -> tuple[Float[Tensor, "site n d"], Bool[Tensor, " n"]]:
-    """The rows of single texts and their two classes."""
+@dataclass(frozen=True, eq=False)
+class Single:
+    """Rows of single texts after the transform, their two classes, and the transform to keep with the probe."""
+
+    z: Float[Tensor, "site n d"]
+    y: Bool[Tensor, " n"]
+    transforms: dict[str, Fitted]
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Both texts of every pair after the transform, the statements' classes where given, and the transforms to keep."""
+
+    yes: Float[Tensor, "site n d"]
+    no: Float[Tensor, "site n d"]
+    y: Bool[Tensor, " n"] | None
+    transforms: dict[str, Fitted]
+
+
+def singles(acts: Any, recipe: Any) -> Activations:
+    """The activations, if they are of single texts; raises TypeError otherwise."""
     if isinstance(acts, PairActivations):
         raise TypeError(f"{type(recipe).__name__} reads single texts, got contrast pairs; fit it on one side, pairs.side('yes')")
     if not isinstance(acts, Activations):
         raise TypeError(f"{type(recipe).__name__} fits on Activations, got {type(acts).__name__}; wrap arrays with Activations.from_arrays(x, y)")
+    return acts
+
+
+def single(acts: Any, recipe: Any) -> Single:
+    """Single texts of two classes, prepared by the recipe's transform."""
+    acts = singles(acts, recipe)
     y, _ = acts.classes
-    return acts.x, y.to(acts.x.device)
+    fitted = Transform.parse(recipe.transform).fit({"all": acts.x}, acts.columns)
+    return Single(fitted["all"](acts.x, fitted["all"].cells(acts.columns, acts.x)), y.to(acts.x.device), fitted)
 
 
-def paired(acts: Any, recipe: Any) -> tuple[Float[Tensor, "site n d"], Float[Tensor, "site n d"], Bool[Tensor, " n"] | None]:
-    """The yes rows, the no rows and, where labels were given, whether each statement is true."""
+def paired(acts: Any, recipe: Any) -> Paired:
+    """Contrast pairs, each side prepared by the recipe's transform."""
     if not isinstance(acts, PairActivations):
         raise TypeError(
             f"{type(recipe).__name__} fits on contrast pairs, got {type(acts).__name__}; make them with capture_pairs(model, Pairs(...)) "
             "or PairActivations.from_arrays(yes, no)"
         )
-    return acts.yes, acts.no, None if acts.y is None else acts.classes[0].to(acts.yes.device)
+    fitted = Transform.parse(recipe.transform).fit({"yes": acts.yes, "no": acts.no}, acts.columns)
+    cells = fitted["yes"].cells(acts.columns, (acts.yes + acts.no) / 2)
+    y = None if acts.y is None else acts.classes[0].to(acts.yes.device)
+    return Paired(fitted["yes"](acts.yes, cells), fitted["no"](acts.no, cells), y, fitted)
+
+
+def oriented(pairs: Paired, weight: Float[Tensor, "site d"], bias: Float[Tensor, " site"]) -> tuple[Tensor, Tensor, str]:
+    """The sign that makes true statements score higher on the train rows, and what decided it. Labels are used for nothing else here."""
+    if pairs.y is None:
+        return weight, bias, "arbitrary (no labels)"
+    p_yes, p_no = (torch.sigmoid(torch.einsum("snd,sd->sn", z, weight.to(z)) + bias.to(z)[:, None]) for z in (pairs.yes, pairs.no))
+    credence = (p_yes + 1 - p_no) / 2
+    agreement = torch.where(pairs.y, credence, 1 - credence).mean(1) - 0.5
+    flip = torch.where(agreement < 0, -1.0, 1.0).to(weight)
+    return weight * flip[:, None], bias * flip, "train labels"
+
+
+def scaled_to_pairs(pairs: Paired, weight: Float[Tensor, "site d"]) -> Float[Tensor, "site d"]:
+    """A direction found without a scale, as weights: the margins of all texts have a mean square of 4, confident but not saturated."""
+    size = torch.stack([torch.einsum("snd,sd->sn", z, weight.to(z)).pow(2).mean(1) for z in (pairs.yes, pairs.no)]).mean(0).sqrt()
+    return (2 * weight / size.to(weight).clamp_min(1e-30)[:, None]).float()

@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import single
-from probes.transforms import Name, fit_transform
+from probes.transforms import Transform
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Logistic:
     """
 
     l2: float | int = 1e-2
-    transform: Name = "zscore"
+    transform: str | Transform = "zscore"
     max_steps: int = 100
 
     def __post_init__(self) -> None:
@@ -31,9 +31,8 @@ class Logistic:
 
     def fit(self, acts: Activations) -> LinearProbe:
         """Fits all sites at once; raises ValueError unless y has both classes."""
-        x, y = single(acts, self)
-        transform = fit_transform(self.transform, x)
-        z = transform(x)
+        rows = single(acts, self)
+        z, y = rows.z, rows.y
         basis = None
         if z.shape[2] > z.shape[1]:
             # The optimum lies in the span of the rows, so wide problems are solved in n coordinates instead of d.
@@ -42,7 +41,7 @@ class Logistic:
         weight, bias, losses = newton(z.double(), y, self.l2, self.max_steps)
         if basis is not None:
             weight = torch.einsum("sr,srd->sd", weight, basis)
-        return finish(acts, weight.float(), bias.float(), {"all": transform}, recipe=self, losses=losses)
+        return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
 
 
 def newton(

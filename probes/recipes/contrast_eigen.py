@@ -1,0 +1,61 @@
+"""Contrastive eigenproblems: the directions along which the two texts of a pair go opposite ways, in closed form."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.activations import PairActivations
+from probes.linear import LinearProbe, finish
+from probes.recipes.inputs import oriented, paired, scaled_to_pairs
+from probes.transforms import Transform
+
+
+@dataclass(frozen=True)
+class ContrastEigen:
+    """Finds the direction whose values at "answered yes" and "answered no" are most anti-correlated over pairs.
+
+    Deterministic, no restarts, and its eigenvalues tell whether one feature stands out. `ratio` measures anti-correlation (-1 is a perfect flip),
+    so sites can be compared; `covariance` prefers large features. Like every probe without labels it takes whatever flips with the answer.
+    The inside of the column space is solved in double precision. Source: Schouten and Bloem, arXiv 2511.02089.
+    """
+
+    form: Literal["ratio", "covariance"] = "ratio"
+    transform: str | Transform = "rms"
+    shrinkage: float = 1e-2
+
+    def fit(self, acts: PairActivations) -> LinearProbe:
+        """Fits all sites at once; train labels decide the sign only. `losses` holds the eigenvalue (ratio: -1 best, 0 nothing)."""
+        rows = paired(acts, self)
+        values, vectors = contrast_eigenvectors(rows.yes.double(), rows.no.double(), self.form, self.shrinkage)
+        weight = scaled_to_pairs(rows, vectors[..., 0])
+        weight, bias, sign_from = oriented(rows, weight, torch.zeros(len(weight)).to(weight))
+        return finish(acts, weight, bias, rows.transforms, recipe=self, losses=values[:, 0], sign_from=sign_from)
+
+
+def contrast_eigenvectors(
+    yes: Float[Tensor, "site n d"], no: Float[Tensor, "site n d"], form: str, shrinkage: float
+) -> tuple[Float[Tensor, "site k"], Float[Tensor, "site d k"]]:
+    """Eigenvalues from the most opposed upwards and their directions as columns, unit length, signs fixed by the largest entry."""
+    n = yes.shape[1]
+    both = torch.cat([yes, no], dim=1)
+    # Everything happens within the span of the rows, at most 2n directions.
+    basis = torch.linalg.svd(both, full_matrices=False)[2].transpose(1, 2) if both.shape[2] > both.shape[1] else None
+    a, b = (yes, no) if basis is None else (yes @ basis, no @ basis)
+    opposed = a.transpose(1, 2) @ b / n
+    opposed = (opposed + opposed.transpose(1, 2)) / 2
+    if form == "ratio":
+        spread = (a.transpose(1, 2) @ a + b.transpose(1, 2) @ b) / (2 * n)
+        spread.diagonal(dim1=1, dim2=2).add_((shrinkage * spread.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(1e-300)[:, None])
+        root = torch.linalg.cholesky(spread)
+        half = torch.linalg.solve_triangular(root, opposed, upper=False)
+        values, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(root, half.transpose(1, 2), upper=False))
+        vectors = torch.linalg.solve_triangular(root.transpose(1, 2), vectors, upper=True)
+    else:
+        values, vectors = torch.linalg.eigh(opposed)
+    vectors = vectors if basis is None else basis @ vectors
+    vectors = torch.nn.functional.normalize(vectors, dim=1)
+    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
+    return values, vectors * torch.where(largest < 0, -1.0, 1.0)

@@ -1,0 +1,70 @@
+"""Truth and polarity directions: a truth probe for affirmative and negated statements alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.activations import Activations
+from probes.linear import LinearProbe, finish
+from probes.recipes.inputs import single
+from probes.recipes.logistic import newton
+from probes.transforms import Transform
+
+
+@dataclass(frozen=True)
+class TTPD:
+    """Reads truth along the part that affirmative and negated statements share, and lets polarity correct it.
+
+    Regresses the rows on truth and truth x polarity, which gives a general truth direction t_G and a polarity-sensitive one t_P; finds
+    the direction of polarity; and classifies by t_G and polarity together. `negated` names the column with 0/1 polarity. Centre by topic with
+    `Transform(centre="mean", by="topic")`. Source: Buerger et al., arXiv 2407.12831.
+    """
+
+    negated: str = "negated"
+    l2: float | int = 1e-2
+    transform: str | Transform = "mean"
+
+    def fit(self, acts: Activations) -> LinearProbe:
+        """Fits all sites at once; raises ValueError without the column, or unless both polarities and both classes are there."""
+        rows = single(acts, self)
+        z, y = rows.z.double(), rows.y
+        polarity = polarities(acts, self.negated).to(z)
+        general, _ = truth_directions(z, y, polarity)
+        sites = z.shape[0]
+        towards, _, _ = newton(_reduced(z)[0], polarity < 0, float(self.l2), 100)
+        negation = torch.einsum("sr,srd->sd", towards, _reduced(z)[1])
+        axes = torch.stack([torch.nn.functional.normalize(v, dim=1) for v in (general, negation)], dim=1)
+        features = torch.einsum("snd,skd->snk", z, axes)
+        spread = features.std(1, correction=0).clamp_min(1e-30)
+        coefficients, bias, losses = newton(features / spread[:, None], y, float(self.l2), 100)
+        weight = torch.einsum("sk,skd->sd", coefficients / spread, axes)
+        assert weight.shape == (sites, z.shape[2])
+        return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
+
+
+def polarities(acts: Activations, column: str) -> Float[Tensor, " n"]:
+    """+1 for affirmative rows and -1 for negated ones."""
+    values = np.asarray(acts.column(column))
+    seen = np.unique(values.astype(str))
+    if not set(seen) <= {"0", "1", "0.0", "1.0", "False", "True"} or len(seen) < 2:
+        raise ValueError(f"column {column!r} must hold both 0 (affirmative) and 1 (negated), got {seen[:5].tolist()}")
+    return torch.from_numpy(1.0 - 2.0 * values.astype(float))
+
+
+def truth_directions(z: Float[Tensor, "site n d"], y: Tensor, polarity: Float[Tensor, " n"]) -> tuple[Float[Tensor, "site d"], Float[Tensor, "site d"]]:
+    """t_G and t_P: least-squares coefficients of truth and of truth x polarity (+1, -1 each) in the centred rows."""
+    truth = torch.where(y, 1.0, -1.0).to(z)
+    design = torch.stack([truth, truth * polarity, torch.ones_like(truth), polarity], dim=1)
+    found = torch.linalg.lstsq(design.expand(len(z), -1, -1), z).solution
+    return found[:, 0], found[:, 1]
+
+
+def _reduced(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates of the rows within their own span, and the basis: wide problems are solved in n instead of d."""
+    if z.shape[2] <= z.shape[1]:
+        return z, torch.eye(z.shape[2], dtype=z.dtype, device=z.device).expand(len(z), -1, -1)
+    left, sizes, basis = torch.linalg.svd(z, full_matrices=False)
+    return left * sizes[:, None], basis
