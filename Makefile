@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: help env demo test slow check format notebooks organism clean
+.PHONY: help env demo test slow check format organism bench clean
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ format: $(VENV)/.lint ## format the code
 organism: env ## train the embedded models again (about 20 minutes on 2 cores)
 	$(RUN) -m experiments.organism.train
 	$(RUN) -m experiments.organism.measure
+
+bench: env ## time the batched recipes against the usual loops
+	$(RUN) -m benchmarks.probes
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -20,7 +20,10 @@ from probes.polarity import PolarityReport, polarity_report, published_metrics
 QUESTION = "Do unsupervised probes treat a statement and its opposite as opposites, or do they read the negation?"
 SHARES = (0.5, 0.2, 0.3)
 NEGATION = r"\b(?:not|never|no|cannot)\b|n't\b"
-SHOWN = ("auroc", "accuracy", "auroc_negated", "accuracy_worst_cell", "contradiction", "contradiction_kappa", "correct_flip", "bias", "ccs_loss")
+SHOWN = {
+    "auroc": "AUROC", "accuracy": "right", "auroc_negated": "AUROC neg.", "accuracy_worst_cell": "worst cell", "contradiction": "contrad.",
+    "contradiction_kappa": "kappa", "correct_flip": "flips", "bias": "bias", "ccs_loss": "CCS loss",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,11 @@ def main(config: Config, report: Report) -> None:
     ccs = CCS(seed=config.seed, restarts=config.restarts)
     recipes = {
         "CCS": ccs,
-        "CCS, centred per flag": CCS(seed=config.seed, restarts=config.restarts, transform=per_flag),
+        "CCS, per flag": CCS(seed=config.seed, restarts=config.restarts, transform=per_flag),
         "CCS, cells erased": CCS(seed=config.seed, restarts=config.restarts, transform=erased),
         "PolarityAwareCCS": PolarityAwareCCS(seed=config.seed, restarts=config.restarts),
-        "CRC, centred per flag": CRC(transform=per_flag),
-        "ContrastEigen, centred per flag": ContrastEigen(transform=per_flag),
+        "CRC, per flag": CRC(transform=per_flag),
+        "ContrastEigen, per flag": ContrastEigen(transform=per_flag),
     }
     probes = {name: recipe.fit(train) for name, recipe in recipes.items()}
     reports = {name: polarity_report(probe, test) for name, probe in probes.items()}
@@ -113,9 +116,8 @@ def compare(reports: dict[str, PolarityReport], chosen: dict[str, int], test: Pa
     negated = np.asarray(test.columns["negated"])
     shown = [m for m in SHOWN if all(m in r.measures for r in reports.values())]
     detector = float(max((negated == test.y).mean(), (negated != test.y).mean()))
-    rows: list[tuple[str, ...]] = [
-        ("negation word alone", "-", f"{float(auroc(negated, test.y, n_boot=1).value):.2f}", f"{detector:.2f}", "1.00", *["-"] * (len(shown) - 3))
-    ]
+    word = {"auroc": f"{float(auroc(negated, test.y, n_boot=1).value):.2f}", "accuracy": f"{detector:.2f}", "auroc_negated": "1.00"}
+    rows: list[tuple[str, ...]] = [("negation word alone", "-", *(word.get(m, "-") for m in shown))]
     for name, r in reports.items():
         k = chosen[name]
         rows.append((name, str(r.sites[k]) + (" degenerate" if r.degenerate[k] else ""), *(f"{r[m].value[k]:.2f}" for m in shown)))
@@ -124,11 +126,12 @@ def compare(reports: dict[str, PolarityReport], chosen: dict[str, int], test: Pa
                 report.add(measure, value[i], recipe=name, site=site, split="test", chosen=i == k)
         truth, flag = r["auroc"][k], r["auroc_negated"][k] if "auroc_negated" in r.measures else None
         report.claim(f"{name} at {r.sites[k]}: {_verdict(truth, flag, bool(r.degenerate[k]))}.")
-    header = ("probe", "site (validation)", *(m.replace("_", " ") for m in shown))
+    header = ("probe", "site", *(SHOWN[m] for m in shown))
     table = report.table("Statements and their opposites, on test pairs (train centring)", header, rows)
     report.section(
         "Truth or negation?",
-        "Labels set the sign of each probe on train pairs and nothing else; the site was chosen on validation pairs. A probe of truth has high AUROC, AUROC near .50 against the negation flag, a "
+        "Labels set the sign of each probe on train pairs and nothing else; the site was chosen on validation pairs. Columns: AUROC and share "
+        "right on truth, AUROC on the negation flag, accuracy in the worst cell of truth x negation, how often both statements of a pair get one verdict (contradiction) and its kappa, correct flips, bias towards true, and the CCS loss. A probe of truth has high AUROC, AUROC near .50 against the negation flag, a "
         "high worst cell (truth x negation), contradiction near 0 and kappa near 1. A constant probe has contradiction .50 or so, kappa 0 and a CCS loss of .20.",
         (table,),
     )

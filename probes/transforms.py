@@ -74,18 +74,8 @@ class Transform:
             centroids = _kmeans(middle, self.clusters)
             cells = _nearest(middle, centroids)
         count = 1 if cells is None else int(cells.max()) + 1
-        shifts, centred = {}, {}
-        for side, v in x.items():
-            shifts[side] = _centres(v, cells, count, self.centre)
-            about = shifts[side] if self.centre != "none" else _centres(v, cells, count, "mean")
-            centred[side] = v - _picked(about, cells)
-        spread = torch.cat(list(centred.values()), dim=1)
-        size = torch.cat(list(x.values()), dim=1).pow(2).mean((1, 2)).sqrt()[:, None]
-        scale = torch.ones(sites, 1, device=any_side.device)
-        if self.scale != "none":
-            found = spread.pow(2).mean(1).sqrt() if self.scale == "zscore" else spread.pow(2).mean((1, 2)).sqrt()[:, None]
-            # A coordinate that never moves would be divided by rounding noise.
-            scale = torch.where(found > NOISE * size, found, 1.0)
+        shifts = {side: _centres(v, cells, count, self.centre) for side, v in x.items()}
+        scale = torch.ones(sites, 1, device=any_side.device) if self.scale == "none" else self._spread(x, shifts, cells, count)
         made = {side: Fitted(str(self), shifts[side], scale, self.unit_rows, self.by, values, centroids) for side in x}
         if not self.erase:
             return made
@@ -94,6 +84,15 @@ class Transform:
         z = torch.cat([made[side](v, cells) for side, v in sides.items()], dim=1)
         mean, read, write = leace(z, _one_hot(labels).to(z.device))
         return {s: Fitted(f.name, f.shift, f.scale, f.unit_rows, f.by, f.values, f.centroids, mean, read, write) for s, f in made.items()}
+
+    def _spread(self, x: Mapping[str, Tensor], shifts: Mapping[str, Tensor], cells: Tensor | None, count: int) -> Float[Tensor, "site s"]:
+        """One scale for all sides, about the centres: a number a site (rms) or a coordinate (zscore)."""
+        about = shifts if self.centre != "none" else {side: _centres(v, cells, count, "mean") for side, v in x.items()}
+        rest = torch.cat([v - _picked(about[side], cells) for side, v in x.items()], dim=1)
+        size = torch.stack([v.pow(2).mean((1, 2)) for v in x.values()]).mean(0).sqrt()[:, None]
+        found = rest.pow(2).mean(1).sqrt() if self.scale == "zscore" else rest.pow(2).mean((1, 2)).sqrt()[:, None]
+        # A coordinate that never moves would be divided by rounding noise.
+        return torch.where(found > NOISE * size, found, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
