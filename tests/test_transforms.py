@@ -30,8 +30,9 @@ def test_a_probe_under_any_transform_finds_the_planted_direction_and_survives_sa
     test, _ = planted(seed=1, paired=isinstance(recipe, CRC))
     probe = dataclasses.replace(recipe, transform=plan).fit(acts)
     assert (auroc(probe.score(test), test.y, n_boot=1).value > 0.9).all()
-    # Unit length bends the space, so there the mean gradient need not be the planted axis.
-    assert Transform.parse(plan).unit_rows or all(d.unit @ u > 0.7 for d, u in zip(probe.directions, units, strict=True))
+    # Unit length bends the space, and an erasure takes along what the nuisance shares with the axis by the chance of 240 rows.
+    least = 0.6 if Transform.parse(plan).erase else 0.8
+    assert Transform.parse(plan).unit_rows or all(d.unit @ u > least for d, u in zip(probe.directions, units, strict=True))
     loaded = LinearProbe.load(probe.save(tmp_path / "probe.safetensors"))
     assert torch.equal(loaded.score(test), probe.score(test))
     first = loaded[acts.sites[1]]
