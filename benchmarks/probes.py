@@ -56,7 +56,7 @@ def loop(yes: torch.Tensor, no: torch.Tensor, epochs: int, seed: int) -> tuple[t
         loss = burns_loss(torch.sigmoid(probe(yes))[None], torch.sigmoid(probe(no))[None]).sum()
         loss.backward()
         optimiser.step()
-    return probe, float(loss)
+    return probe, float(loss.detach())
 
 
 def compare_ccs(config: Config) -> tuple[str, ...]:
