@@ -15,6 +15,7 @@ from experiments.organism.world import make_world
 from experiments.report import Report
 from experiments.statements import EMBEDDED, as_pairs, model_path
 from probes import CCS, CRC, ContrastEigen, Estimate, PairActivations, PolarityAwareCCS, Transform, auroc, capture_pairs, load_model, plots
+from probes.controls import surface_baselines
 from probes.polarity import PolarityReport, polarity_report, published_metrics
 
 QUESTION = "Do unsupervised probes treat a statement and its opposite as opposites, or do they read the negation?"
@@ -59,7 +60,7 @@ def main(config: Config, report: Report) -> None:
     model = load_model(model_path(config.model), device=config.device)
     table = load_opposites(config)
     template = config.template or ("{statement} true ?" if embedded else "{statement}")
-    pairs = as_pairs(table, (template, config.answers or ("yes,no" if embedded else "Yes.,No.")))
+    pairs = as_pairs(table.assign(text=table.statement), (template, config.answers or ("yes,no" if embedded else "Yes.,No.")))
     report.say(f"{model!r}; {len(table)} statements in {table.pair_id.nunique()} pairs, {table.negated.mean():.0%} negated; reading {config.at}")
     acts = capture_pairs(model, pairs, ["resid_pre.0", *(f"resid_post.{i}" for i in range(model.n_blocks))], config.at)
     train, validation, test = acts.split(SHARES, seed=config.seed)
@@ -77,7 +78,8 @@ def main(config: Config, report: Report) -> None:
     probes = {name: recipe.fit(train) for name, recipe in recipes.items()}
     reports = {name: polarity_report(probe, test) for name, probe in probes.items()}
     chosen = {name: int(np.argmax(auroc(probe.score(validation), validation.y, n_boot=1).value)) for name, probe in probes.items()}
-    compare(reports, chosen, test, report)
+    surface = surface_baselines(train.columns["text"].tolist(), train.y, test.columns["text"].tolist(), test.y, test.groups)
+    compare(reports, chosen, test, max(surface.items(), key=lambda kv: float(kv[1].value)), report)
     published(config, train, test, report)
     curves(reports, test, report)
 
@@ -111,13 +113,15 @@ def load_opposites(config: Config) -> pd.DataFrame:
     return table.assign(group=table.get("group", table.pair_id))
 
 
-def compare(reports: dict[str, PolarityReport], chosen: dict[str, int], test: PairActivations, report: Report) -> None:
-    """Every probe at its site beside the detector that only looks for a negation word."""
+def compare(reports: dict[str, PolarityReport], chosen: dict[str, int], test: PairActivations, text: tuple[str, Estimate], report: Report) -> None:
+    """Every probe at its site beside the detector that only looks for a negation word and the best classifier of the bare text."""
     negated = np.asarray(test.columns["negated"])
     shown = [m for m in SHOWN if all(m in r.measures for r in reports.values())]
     detector = float(max((negated == test.y).mean(), (negated != test.y).mean()))
     word = {"auroc": f"{float(auroc(negated, test.y, n_boot=1).value):.2f}", "accuracy": f"{detector:.2f}", "auroc_negated": "1.00"}
     rows: list[tuple[str, ...]] = [("negation word alone", "-", *(word.get(m, "-") for m in shown))]
+    rows.append((f"text alone ({text[0]}, with labels)", "-", *(f"{text[1].value:.2f}" if m == "auroc" else "-" for m in shown)))
+    report.add("auroc", text[1], recipe=f"text alone: {text[0]}", split="test")
     for name, r in reports.items():
         k = chosen[name]
         rows.append((name, str(r.sites[k]) + (" degenerate" if r.degenerate[k] else ""), *(f"{r[m].value[k]:.2f}" for m in shown)))
@@ -125,7 +129,7 @@ def compare(reports: dict[str, PolarityReport], chosen: dict[str, int], test: Pa
             for i, site in enumerate(r.sites):
                 report.add(measure, value[i], recipe=name, site=site, split="test", chosen=i == k)
         truth, flag = r["auroc"][k], r["auroc_negated"][k] if "auroc_negated" in r.measures else None
-        report.claim(f"{name} at {r.sites[k]}: {_verdict(truth, flag, bool(r.degenerate[k]))}.")
+        report.claim(f"{name} at {r.sites[k]}: {_verdict(truth, flag, float(text[1].value), bool(r.degenerate[k]))}.")
     header = ("probe", "site", *(SHOWN[m] for m in shown))
     table = report.table("Statements and their opposites, on test pairs (train centring)", header, rows)
     report.section(
@@ -137,7 +141,7 @@ def compare(reports: dict[str, PolarityReport], chosen: dict[str, int], test: Pa
     )
 
 
-def _verdict(truth: Estimate, flag: Estimate | None, degenerate: bool) -> str:
+def _verdict(truth: Estimate, flag: Estimate | None, text: float, degenerate: bool) -> str:
     if degenerate:
         return "degenerate: its credence hardly moves from statement to statement, so its polarity numbers mean nothing"
     reads = f"AUROC {truth} on truth" + ("" if flag is None else f", {flag} on negation")
@@ -147,7 +151,9 @@ def _verdict(truth: Estimate, flag: Estimate | None, degenerate: bool) -> str:
         return f"at chance for truth ({reads})"
     if flag is not None and abs(flag.value - 0.5) >= abs(truth.value - 0.5):
         return f"it reads negation at least as much as truth ({reads})"
-    return f"it reads truth ({reads})"
+    if truth.low <= text:
+        return f"it tells true from false, but not better than a classifier of the bare text ({text:.2f}), so nothing follows for the model ({reads})"
+    return f"it tells true from false beyond negation and beyond the bare text ({text:.2f}) ({reads})"
 
 
 def published(config: Config, train: PairActivations, test: PairActivations, report: Report) -> None:

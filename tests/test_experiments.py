@@ -139,7 +139,7 @@ def test_polarity_experiment_runs_on_the_embedded_model_and_shows_both_tables(tm
     folder = Path(shown.strip().splitlines()[-1])
     rows = pd.DataFrame(json.loads((folder / "results.json").read_text())["rows"])
     assert {"auroc", "accuracy_worst_cell", "contradiction_kappa", "published_ci_mean"} <= set(rows.measure)
-    assert rows[rows.measure == "auroc"].recipe.nunique() == 6
+    assert rows[rows.measure == "auroc"].recipe.nunique() == 7
     flat = rows[(rows.measure == "contradiction_index") & (rows.site == "resid_pre.0") & (rows.recipe == "CCS")]
     assert flat.value.iloc[0] == pytest.approx(0.32, abs=0.01), "the embedding of one shared last token reads nothing: the constant probe"
 
