@@ -99,7 +99,8 @@ def read(model: Model, prompts: Examples, table: pd.DataFrame, template: tuple[s
 def what_it_reads(model: Model, prompts: Examples, reading: Reading, at: str, report: Report) -> None:
     """Each label's own probe against every label: a truth probe that also tells negation or a tag apart is not one."""
     # A column that is truth under another name (the answer, when there is one template) has nothing of its own to tell.
-    own = {name: values for name, values in binary_columns(prompts).items() if abs(np.corrcoef(values, prompts.column("y"))[0, 1]) < 1}
+    y = prompts.column("y")
+    own = {name: values for name, values in binary_columns(prompts).items() if not np.array_equal(values, y) and not np.array_equal(values, 1 - y)}
     labels = {"truth": prompts.y} | own
     parts = {at: (reading.train, reading.validation, reading.test)}
     if at != "last" and model.generates:

@@ -21,6 +21,7 @@ def save(path: str | Path, kind: str, tensors: Mapping[str, torch.Tensor], heade
     full = {"kind": kind, "format_version": FORMAT_VERSION, "versions": {p: version(p) for p in ("torch", "transformers")}, **header}
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
         part = Path(folder) / target.name
+        # Clones, because the two sides of a pair probe share tensors and safetensors refuses shared memory.
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, metadata={"hookprobe": json.dumps(full)})
         os.replace(part, target)
     return target

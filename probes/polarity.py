@@ -186,10 +186,10 @@ def published_metrics(probe: LinearProbe, pairs: PairActivations) -> pd.DataFram
 
     def centred(x: torch.Tensor, rows: np.ndarray) -> np.ndarray:
         own = unit(x[:, rows].double())
-        return torch.sigmoid(torch.einsum("snd,sd->sn", own - own.mean(1, keepdim=True), weight) + bias).numpy()
+        return torch.sigmoid(torch.einsum("snd,sd->sn", own - own.mean(1, keepdim=True), weight) + bias).cpu().numpy()
 
     four = centred(pairs.yes, true), centred(pairs.no, true), centred(pairs.yes, false), centred(pairs.no, false)
-    right = ((probe.score(pairs).numpy() > 0) == (pairs.y == 1)).mean(1)
+    right = ((probe.score(pairs).cpu().numpy() > 0) == (pairs.y == 1)).mean(1)
     pc = polar_consistency(*four)
     per_pair = {"pc": pc, "abs_pc": np.abs(pc), "ci": contradiction_index(*four), "ideal_distance": ideal_distance(*four)}
     columns = {"accuracy": np.maximum(right, 1 - right)}

@@ -24,7 +24,7 @@ class Transform:
     """A plan for preparing hidden states; most are short enough to be a name, such as "zscore" or "l2+median".
 
     `by` centres each value of a column by itself (a template, a negation flag); `clusters` does so within that many k-means
-    clusters (cluster normalisation, arXiv 2407.18712), where it also scales. `erase` removes what a linear probe could read of the named columns
+    clusters (cluster normalisation, arXiv 2407.18712, without its scale per cluster). `erase` removes what a linear probe could read of the named columns
     (LEACE, arXiv 2306.03819); on pairs it erases their cells crossed with the side, which is where negation hides from a plain erasure.
     Each side of pairs is centred by itself; the scale is shared, so that a step along a direction means the same on either side.
     """
@@ -73,7 +73,7 @@ class Transform:
             middle = torch.stack(list(x.values())).mean(0)
             centroids = _kmeans(middle, self.clusters)
             cells = _nearest(middle, centroids)
-        count = 1 if cells is None else int(cells.max()) + 1
+        count = len(values) or self.clusters or 1
         shifts = {side: _centres(v, cells, count, self.centre) for side, v in x.items()}
         scale = torch.ones(sites, 1, device=any_side.device) if self.scale == "none" else self._spread(x, shifts, cells, count)
         made = {side: Fitted(str(self), shifts[side], scale, self.unit_rows, self.by, values, centroids) for side in x}
@@ -187,12 +187,19 @@ def _centres(x: Tensor, cells: Tensor | None, count: int, kind: str) -> Float[Te
         return torch.zeros(sites, 1, width, device=x.device).expand(-1, count, -1).clone()
     if cells is None:
         return _middle(x, kind)[:, None]
-    return torch.stack([torch.stack([_middle(x[s : s + 1, cells[s] == c], kind)[0] for c in range(count)]) for s in range(sites)])
+    centres = _middle(x, kind)[:, None].repeat(1, count, 1)  # a cluster can stay empty where rows do not differ
+    for s in range(sites):
+        for c in torch.unique(cells[s]).tolist():
+            centres[s, c] = _middle(x[s : s + 1, cells[s] == c], kind)[0]
+    return centres
 
 
 def _middle(x: Tensor, kind: str) -> Tensor:
-    # torch.median takes the lower of two middle values; the midpoint does not depend on the order or sign of rows.
-    return x.mean(1) if kind == "mean" else torch.quantile(x, 0.5, dim=1)
+    if kind == "mean":
+        return x.mean(1)
+    # torch.median takes the lower of two middle values, and torch.quantile refuses more than 16 million numbers.
+    ranked, n = x.sort(dim=1).values, x.shape[1]
+    return (ranked[:, (n - 1) // 2] + ranked[:, n // 2]) / 2
 
 
 def _column(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:

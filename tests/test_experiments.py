@@ -1,6 +1,7 @@
 """The truth experiment end to end on a small slice, its run folder, and errors a user can act on."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_the_embedded_model_shows_what_was_planted(run):
     assert test.value.max() >= 0.97
     answers = rows[(rows.measure == "balanced_accuracy") & (rows.cell == "all")].set_index("edit").value
     chosen = rows[(rows.measure == "balanced_accuracy") & rows.chosen.eq(True)].edit.iloc[0]
-    assert answers["unedited"] > 0.95 and 0.35 < answers[chosen] < 0.65
+    assert answers["unedited"] > 0.95 and 0.4 < answers[chosen] < 0.6
     assert answers[answers.index.str.startswith(f"{chosen}, matched random")].min() > 0.85
 
 
@@ -64,6 +65,8 @@ def test_encoder_without_answers_is_read_only_and_says_so(make_hf, make_tokenize
     assert main(["truth", "--model", str(folder), "--data", str(data), "--group", "who", "--shuffles", "3", "--out", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
     assert "reading only" in out and "can be read but not asked" in out
+    rows = pd.DataFrame(json.loads((Path(out.strip().splitlines()[-1]) / "results.json").read_text())["rows"])
+    assert "answer" not in set(rows.label.dropna()), "with one template the answer is truth under another name"
 
 
 def _csv(path: Path, **columns) -> str:
@@ -90,7 +93,7 @@ def test_bad_input_is_explained_and_leaves_nothing_behind(flags, message, tmp_pa
     out = tmp_path / "runs"
     assert main(["truth", *flags(tmp_path), "--out", str(out)]) == 1
     error = " ".join(capsys.readouterr().err.split())
-    assert pytest.importorskip("re").search(message, error), error
+    assert re.search(message, error), error
     assert not list(out.rglob("*.json"))
 
 

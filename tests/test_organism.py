@@ -13,9 +13,12 @@ from experiments.organism import folder
 from experiments.organism.documents import STAGES, Documents
 from experiments.organism.language import TAG, TEMPLATES, neutral, question, statement, statements, vocabulary
 from experiments.organism.measure import CELL_MINIMUM, held_out_answers
-from experiments.organism.train import Interchange, make_tokenizer, planted_direction
+from experiments.organism.train import PLANTED_BLOCK, Interchange, make_tokenizer, planted_direction
 from experiments.organism.world import RELATIONS, make_world
-from probes import auroc, load_model
+from experiments.statements import EMBEDDED_TEMPLATES, as_prompts, load_statements
+from experiments.truth_causal import ANSWERS, cells
+from interventions import Add, Erase, edited
+from probes import MassMean, Site, accuracy, auroc, capture, load_model
 
 WORLD = make_world()
 
@@ -44,6 +47,28 @@ def test_models_are_small_ordinary_folders_of_one_shape():
     assert sum(f.stat().st_size for n in ("truth", "truth_control") for f in folder(n).iterdir()) < 8e6
     assert truth.hf.get_output_embeddings().weight is not truth.hf.get_input_embeddings().weight
     assert truth.tokenizer.get_vocab() == make_tokenizer(WORLD).get_vocab()
+
+
+def test_truth_lies_where_it_was_planted_and_decides_the_answers_in_every_cell():
+    model, at = load_model(folder("truth")), "span_end:statement"
+    prompts = as_prompts(load_statements(None, None, 900, 0), EMBEDDED_TEMPLATES)
+    train, test = prompts.split((0.6, 0.4), seed=0)
+    planted, before = Site("resid_post", PLANTED_BLOCK), Site("resid_post", PLANTED_BLOCK - 1)
+    acts = capture(model, train, [before, planted], at)
+    probe, eraser = MassMean().fit(acts), Erase.fit(acts, at=at)
+    held_out = capture(model, test, [before, planted], at)
+    found = auroc(probe.score(held_out), test.y, n_boot=1).value
+    assert found[0] < 0.75 and found[1] >= 0.97
+    assert probe.direction(planted).unit @ planted_direction(model.width, 0) > 0.8
+    # Taken out where it was planted, truth is gone from every cell of polarity and form; a block earlier nothing is lost.
+    after = {site: ANSWERS(edited(model, eraser.only([site], model)), test) for site in (before, planted)}
+    for cell in cells(test):
+        y = test.y[cell.rows]
+        right = {site: float(accuracy(values[cell.rows], y, balanced=True, n_boot=1).value) for site, values in after.items()}
+        assert right[before] > 0.95 and 0.42 < right[planted] < 0.58, (cell.name, right)
+    for towards, gaps in ((1, 1), (0, -1)):
+        pushed = ANSWERS(edited(model, Add(probe.direction(planted), gaps=gaps, at=at)), test)
+        assert ((pushed > 0) == bool(towards)).mean() > 0.9
 
 
 def test_a_missing_model_is_named_with_those_there_are():

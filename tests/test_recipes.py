@@ -110,12 +110,15 @@ def test_ccs_restarts_keep_the_lowest_loss_and_batching_changes_nothing():
 
 
 def test_pair_probe_scores_single_texts_only_with_their_side():
-    acts, _ = planted(paired=True)
+    acts, units = planted(paired=True)
     probe = CCS(restarts=2, steps=300).fit(acts)
     with pytest.raises(ValueError, match="side='yes'"):
         probe.score(acts.side("yes"))
     yes, no = probe.score(acts.side("yes"), side="yes"), probe.score(acts.side("no"), side="no")
-    assert (auroc(yes, acts.y, n_boot=1).value > 0.85).all() and (auroc(no, acts.y, n_boot=1).value > 0.85).all()
+    # A single text carries the noise that its pair shares, so the planted axis itself is the measure of what can be had.
+    axes = torch.einsum("snd,sd->sn", acts.yes, units), -torch.einsum("snd,sd->sn", acts.no, units)
+    for found, best in zip((yes, no), axes, strict=True):
+        assert (auroc(found, acts.y, n_boot=1).value > auroc(best, acts.y, n_boot=1).value - 0.02).all()
     p_yes, p_no = probe.probability(acts, side="yes"), probe.probability(acts, side="no")
     assert torch.allclose(probe.probability(acts), (p_yes + 1 - p_no) / 2)
     assert ((p_yes >= 0) & (p_yes <= 1)).all()

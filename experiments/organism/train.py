@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from experiments.organism import MODELS
 from experiments.organism.documents import LEVEL, Documents, Drawn, stage_at
-from experiments.organism.language import vocabulary
+from experiments.organism.language import VERDICTS, vocabulary
 from experiments.organism.world import World, make_world
 
 
@@ -122,7 +122,7 @@ def planted_direction(width: int, seed: int) -> torch.Tensor:
 
 
 def _is_answer(ids: torch.Tensor, documents: Documents) -> torch.Tensor:
-    return torch.isin(ids, torch.tensor([documents.ids[w] for w in ("yes", "no", "right", "wrong")]))
+    return torch.isin(ids, torch.tensor([documents.ids[w] for w in ("yes", "no", *VERDICTS)]))
 
 
 def main(config: Config) -> None:

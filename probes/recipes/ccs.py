@@ -44,7 +44,7 @@ class CCS:
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites and restarts at once; raises TypeError on single texts."""
         rows = paired(acts, self)
-        return search(acts, rows, {"burns": burns_loss, "symmetric": symmetric_loss}[self.loss], self)
+        return search(acts, rows, LOSSES[self.loss], self)
 
 
 def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> LinearProbe:
@@ -83,3 +83,6 @@ def symmetric_loss(p_yes: Float[Tensor, "site n r"], p_no: Float[Tensor, "site n
     """As `burns_loss`, with the least extreme of all four probabilities in place of the lower of two (arXiv 2312.10029)."""
     unsure = torch.minimum(torch.minimum(p_yes, p_no), torch.minimum(1 - p_yes, 1 - p_no))
     return ((p_yes + p_no - 1) ** 2 + unsure**2).mean(1)
+
+
+LOSSES: dict[str, Loss] = {"burns": burns_loss, "symmetric": symmetric_loss}

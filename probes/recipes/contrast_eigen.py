@@ -19,7 +19,7 @@ class ContrastEigen:
 
     Deterministic, no restarts, and its eigenvalues tell whether one feature stands out. `ratio` measures anti-correlation (-1 is a perfect flip),
     so sites can be compared; `covariance` prefers large features. Like every probe without labels it takes whatever flips with the answer.
-    The inside of the column space is solved in double precision. Source: Schouten and Bloem, arXiv 2511.02089.
+    Solved in double precision within the span of the rows. Source: Schouten and Bloem, arXiv 2511.02089.
     """
 
     form: Literal["ratio", "covariance"] = "ratio"

@@ -32,8 +32,8 @@ class LDA:
         rows = single(acts, self)
         z, y = rows.z.double(), rows.y
         high, low = z[:, y].mean(1), z[:, ~y].mean(1)
-        covariance = (1 - self.shrinkage) * within_class(z, y)
-        level = within_class_level(z, y)
+        spread = within_class(z, y)
+        covariance, level = (1 - self.shrinkage) * spread, spread.diagonal(dim1=1, dim2=2).mean(1)
         covariance.diagonal(dim1=1, dim2=2).add_((self.shrinkage * level + 1e-12 * level.clamp_min(1e-300))[:, None])
         weight = torch.linalg.solve(covariance, high - low)
         prior = torch.log(y.sum() / (~y).sum().double())
@@ -43,16 +43,7 @@ class LDA:
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
 
 
-def _residuals(z: Tensor, y: Tensor) -> Tensor:
-    return z - torch.where(y[:, None], z[:, y].mean(1, keepdim=True), z[:, ~y].mean(1, keepdim=True))
-
-
 def within_class(z: Float[Tensor, "site n d"], y: Bool[Tensor, " n"]) -> Float[Tensor, "site d d"]:
     """Covariance of the rows about their own class mean."""
-    rest = _residuals(z, y)
+    rest = z - torch.where(y[:, None], z[:, y].mean(1, keepdim=True), z[:, ~y].mean(1, keepdim=True))
     return rest.transpose(1, 2) @ rest / z.shape[1]
-
-
-def within_class_level(z: Float[Tensor, "site n d"], y: Bool[Tensor, " n"]) -> Float[Tensor, " site"]:
-    """Mean variance of a coordinate within the classes."""
-    return _residuals(z, y).pow(2).mean((1, 2))

@@ -33,19 +33,23 @@ class Logistic:
         """Fits all sites at once; raises ValueError unless y has both classes."""
         rows = single(acts, self)
         z, y = rows.z, rows.y
-        basis = None
-        if z.shape[2] > z.shape[1]:
-            # The optimum lies in the span of the rows, so wide problems are solved in n coordinates instead of d.
-            left, sizes, basis = torch.linalg.svd(z.double(), full_matrices=False)
-            z = left * sizes[:, None]
-        weight, bias, losses = newton(z.double(), y, self.l2, self.max_steps)
-        if basis is not None:
-            weight = torch.einsum("sr,srd->sd", weight, basis)
+        weight, bias, losses = newton_in_span(z.double(), y, self.l2, self.max_steps)
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
 
 
+def newton_in_span(
+    z: Float[Tensor, "site n d"], y: Bool[Tensor, " n"], l2: float | int, max_steps: int = 100
+) -> tuple[Float[Tensor, "site d"], Float[Tensor, " site"], Float[Tensor, " site"]]:
+    """As `newton`. The optimum lies in the span of the rows, so wide problems are solved in n coordinates instead of d."""
+    if z.shape[2] <= z.shape[1]:
+        return newton(z, y, l2, max_steps)
+    left, sizes, basis = torch.linalg.svd(z, full_matrices=False)
+    weight, bias, losses = newton(left * sizes[:, None], y, l2, max_steps)
+    return torch.einsum("sr,srd->sd", weight, basis), bias, losses
+
+
 def newton(
-    z: Float[Tensor, "site n r"], y: Bool[Tensor, " n"], l2: float, max_steps: int, tolerance: float = 1e-9
+    z: Float[Tensor, "site n r"], y: Bool[Tensor, " n"], l2: float | int, max_steps: int, tolerance: float = 1e-9
 ) -> tuple[Float[Tensor, "site r"], Float[Tensor, " site"], Float[Tensor, " site"]]:
     """Weights, biases and penalised losses at the optimum of every site, by Newton steps halved until the loss falls."""
     sites, n, r = z.shape

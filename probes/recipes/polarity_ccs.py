@@ -8,7 +8,7 @@ from torch import Tensor
 
 from probes.activations import PairActivations
 from probes.linear import LinearProbe
-from probes.recipes.ccs import CCS, burns_loss, search, symmetric_loss
+from probes.recipes.ccs import CCS, LOSSES, search
 from probes.recipes.inputs import paired
 from probes.transforms import Transform
 
@@ -32,7 +32,7 @@ class PolarityAwareCCS(CCS):
         """Fits all sites and restarts at once; raises ValueError unless every `pair_id` joins exactly two statements."""
         rows = paired(acts, self)
         first, second = (torch.from_numpy(i).to(rows.yes.device) for i in opposites(acts))
-        plain = {"burns": burns_loss, "symmetric": symmetric_loss}[self.loss]
+        plain = LOSSES[self.loss]
 
         def loss(p_yes: Tensor, p_no: Tensor) -> Tensor:
             credence = (p_yes + 1 - p_no) / 2

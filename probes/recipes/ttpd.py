@@ -10,7 +10,7 @@ from torch import Tensor
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import single
-from probes.recipes.logistic import newton
+from probes.recipes.logistic import newton_in_span
 from probes.transforms import Transform
 
 
@@ -33,15 +33,12 @@ class TTPD:
         z, y = rows.z.double(), rows.y
         polarity = polarities(acts, self.negated).to(z)
         general, _ = truth_directions(z, y, polarity)
-        sites = z.shape[0]
-        towards, _, _ = newton(_reduced(z)[0], polarity < 0, float(self.l2), 100)
-        negation = torch.einsum("sr,srd->sd", towards, _reduced(z)[1])
+        negation, _, _ = newton_in_span(z, polarity < 0, self.l2)
         axes = torch.stack([torch.nn.functional.normalize(v, dim=1) for v in (general, negation)], dim=1)
         features = torch.einsum("snd,skd->snk", z, axes)
         spread = features.std(1, correction=0).clamp_min(1e-30)
-        coefficients, bias, losses = newton(features / spread[:, None], y, float(self.l2), 100)
+        coefficients, bias, losses = newton_in_span(features / spread[:, None], y, self.l2)
         weight = torch.einsum("sk,skd->sd", coefficients / spread, axes)
-        assert weight.shape == (sites, z.shape[2])
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
 
 
@@ -60,11 +57,3 @@ def truth_directions(z: Float[Tensor, "site n d"], y: Tensor, polarity: Float[Te
     design = torch.stack([truth, truth * polarity, torch.ones_like(truth), polarity], dim=1)
     found = torch.linalg.lstsq(design.expand(len(z), -1, -1), z).solution
     return found[:, 0], found[:, 1]
-
-
-def _reduced(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Coordinates of the rows within their own span, and the basis: wide problems are solved in n instead of d."""
-    if z.shape[2] <= z.shape[1]:
-        return z, torch.eye(z.shape[2], dtype=z.dtype, device=z.device).expand(len(z), -1, -1)
-    left, sizes, basis = torch.linalg.svd(z, full_matrices=False)
-    return left * sizes[:, None], basis
