@@ -7,25 +7,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 Objective = Callable[[Float[Tensor, "p k"]], Float[Tensor, " p"]]
+WithSlope = Callable[[Float[Tensor, "p k"]], tuple[Float[Tensor, " p"], Float[Tensor, "p k"]]]
 
 
 def minimise(
-    objective: Objective, start: Float[Tensor, "p k"], steps: int = 200, memory: int = 10, tolerance: float = 1e-5, settled: float = 1e-7
+    objective: WithSlope, start: Float[Tensor, "p k"], steps: int = 200, memory: int = 10, tolerance: float = 1e-5, settled: float = 1e-7
 ) -> tuple[Float[Tensor, "p k"], Float[Tensor, " p"]]:
     """Parameters and values where each of the p problems settled; row i of the objective may depend on row i of its input only.
 
     A problem stops when its gradient is below `tolerance` or its value falls by less than `settled` of itself; the rest go on.
     """
     theta = start.clone()
-    value, slope = _value_and_slope(objective, theta)
+    value, slope = objective(theta)
     history: list[tuple[Tensor, Tensor, Tensor]] = []
-    going = torch.ones_like(value, dtype=torch.bool)
+    going, scale = torch.ones_like(value, dtype=torch.bool), torch.ones_like(value)
     for _ in range(steps):
         going &= slope.abs().amax(1) > tolerance
         if not going.any():
             break
-        towards = -_curved(slope, history)
-        downhill = (towards * slope).sum(1)
+        towards = -_curved(slope, history, scale)
+        downhill = torch.linalg.vecdot(towards, slope)
         uphill = downhill >= 0
         towards = torch.where(uphill[:, None], -slope, towards)
         downhill = torch.where(uphill, -slope.pow(2).sum(1), downhill)
@@ -36,7 +37,7 @@ def minimise(
         moved, new_value, new_slope = theta, value, slope
         for _ in range(20):
             moved = theta + length[:, None] * towards
-            new_value, new_slope = _value_and_slope(objective, moved)
+            new_value, new_slope = objective(moved)
             short = new_value > value + 1e-4 * length * downhill
             if not (short & going).any():
                 break
@@ -44,8 +45,9 @@ def minimise(
         better = (new_value < value) & going
         keep = better[:, None]
         step, turn = torch.where(keep, moved - theta, 0), torch.where(keep, new_slope - slope, 0)
-        curvature = (step * turn).sum(1)
-        usable = curvature > 1e-10 * turn.pow(2).sum(1).clamp_min(1e-30)
+        curvature, size = torch.linalg.vecdot(step, turn), torch.linalg.vecdot(turn, turn).clamp_min(1e-30)
+        usable = curvature > 1e-10 * size
+        scale = torch.where(usable, curvature / size, scale)
         history = [*history[1 - memory :], (step * usable[:, None], turn * usable[:, None], torch.where(usable, 1 / curvature.clamp_min(1e-30), 0))]
         gained = value - torch.where(better, new_value, value)
         theta, value, slope = torch.where(keep, moved, theta), torch.where(better, new_value, value), torch.where(keep, new_slope, slope)
@@ -53,27 +55,28 @@ def minimise(
     return theta, value
 
 
-def _value_and_slope(objective: Objective, theta: Tensor) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        leaf = theta.detach().requires_grad_()
-        value = objective(leaf)
-        # Every row depends on its own parameters only, so the sum has all the gradients.
-        (slope,) = torch.autograd.grad(value.sum(), leaf)
-    return value.detach(), slope
+def differentiated(objective: Objective) -> WithSlope:
+    """The objective together with its gradient, by autograd."""
+
+    def both(theta: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = theta.detach().requires_grad_()
+            value = objective(leaf)
+            # Every row depends on its own parameters only, so the sum has all the gradients.
+            (slope,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), slope
+
+    return both
 
 
-def _curved(slope: Tensor, history: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+def _curved(slope: Tensor, history: list[tuple[Tensor, Tensor, Tensor]], scale: Tensor) -> Tensor:
     """The inverse Hessian, as the last steps saw it, times the gradient (two-loop recursion)."""
-    q, weights = slope.clone(), []
+    q, weights = slope, []
     for step, turn, rho in reversed(history):
-        alpha = rho * (step * q).sum(1)
+        alpha = (rho * torch.linalg.vecdot(step, q))[:, None]
         weights.append(alpha)
-        q = q - alpha[:, None] * turn
-    scale = torch.ones_like(slope[:, 0])
-    for step, turn, rho in history:
-        known = rho > 0
-        scale = torch.where(known, (step * turn).sum(1) / turn.pow(2).sum(1).clamp_min(1e-30), scale)
+        q = torch.addcmul(q, alpha, turn, value=-1)
     q = q * scale[:, None]
     for (step, turn, rho), alpha in zip(history, reversed(weights), strict=True):
-        q = q + (alpha - rho * (turn * q).sum(1))[:, None] * step
+        q = torch.addcmul(q, alpha - (rho * torch.linalg.vecdot(turn, q))[:, None], step)
     return q

@@ -9,7 +9,7 @@ from scipy.optimize import minimize as scipy_minimise
 from scipy.optimize import rosen
 
 from probes import CRC, LDA, Activations, LinearProbe, Logistic, MassMean, PairActivations, Ridge, auroc
-from probes.lbfgs import minimise
+from probes.lbfgs import differentiated, minimise
 from probes.leace import leace
 from probes.testing import planted
 from probes.transforms import NAMES, Transform, unit
@@ -180,9 +180,9 @@ def test_lbfgs_minimises_every_problem_as_if_it_were_alone():
     def rosenbrock(t):
         return 100 * (t[:, 1] - t[:, 0] ** 2) ** 2 + (1 - t[:, 0]) ** 2
 
-    together, values = minimise(rosenbrock, start, steps=500, tolerance=1e-8, settled=0.0)
+    together, values = minimise(differentiated(rosenbrock), start, steps=500, tolerance=1e-8, settled=0.0)
     for i in range(3):
-        alone, _ = minimise(rosenbrock, start[i : i + 1], steps=500, tolerance=1e-8, settled=0.0)
+        alone, _ = minimise(differentiated(rosenbrock), start[i : i + 1], steps=500, tolerance=1e-8, settled=0.0)
         theirs = scipy_minimise(rosen, start[i].numpy(), method="BFGS").x
         assert torch.allclose(together[i], alone[0], atol=1e-6)
         assert np.allclose(together[i], theirs, atol=1e-3)

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from probes.activations import PairActivations
-from probes.lbfgs import minimise
+from probes.lbfgs import differentiated, minimise
 from probes.linear import LinearProbe, finish
-from probes.recipes.inputs import Paired, oriented, paired
+from probes.recipes.inputs import Paired, oriented, paired, span
 from probes.transforms import Transform
 
 Loss = Callable[[Float[Tensor, "site n r"], Float[Tensor, "site n r"]], Float[Tensor, "site r"]]
@@ -36,6 +36,7 @@ class CCS:
     l2: float | int = 1e-3
     loss: Literal["burns", "symmetric"] = "burns"
     transform: str | Transform = "rms"
+    labels_give_sign: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.restarts < 1 or self.steps < 1:
@@ -51,8 +52,14 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
     """The probe of lowest loss among the restarts of every site, oriented by train labels."""
     sites, _, width = rows.yes.shape
     # Every site starts from the same draws, so adding a site does not change the others.
-    start = torch.randn(recipe.restarts, width, generator=torch.Generator().manual_seed(recipe.seed)) / width**0.5
-    start = torch.cat([start, torch.zeros(recipe.restarts, 1)], dim=1).to(rows.yes).repeat(sites, 1)
+    start = torch.randn(recipe.restarts, width, generator=torch.Generator().manual_seed(recipe.seed)).to(rows.yes) / width**0.5
+    start, basis = start.expand(sites, -1, -1), span(rows)
+    if basis is not None:
+        # Outside the span of the rows only the penalty acts, so nothing is there at the optimum.
+        basis = basis.to(rows.yes)
+        start, width = start @ basis, basis.shape[2]
+        rows = Paired(rows.yes @ basis, rows.no @ basis, rows.y, rows.transforms)
+    start = torch.cat([start, torch.zeros_like(start[..., :1])], dim=2).reshape(-1, width + 1)
     shape = (sites, recipe.restarts, width + 1)
 
     def objective(theta: Tensor) -> Tensor:
@@ -60,10 +67,11 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
         penalty = own[..., :-1].pow(2).sum(2) * (recipe.l2 / 2)
         return (loss(*probabilities(rows, own)) + penalty).flatten()
 
-    theta = minimise(objective, start, recipe.steps)[0].reshape(shape)
+    theta = minimise(differentiated(objective), start, recipe.steps)[0].reshape(shape)
     losses = loss(*probabilities(rows, theta))
     best = theta[torch.arange(sites), losses.argmin(1)]
     weight, bias, sign_from = oriented(rows, best[:, :-1], best[:, -1])
+    weight = weight if basis is None else (basis @ weight[..., None])[..., 0]
     notes = {"restart_losses": [[round(float(v), 6) for v in site] for site in losses]}
     return finish(acts, weight, bias, rows.transforms, recipe=recipe, losses=losses.amin(1), sign_from=sign_from, notes=notes)
 

@@ -1,7 +1,7 @@
 """Contrastive eigenproblems: the directions along which the two texts of a pair go opposite ways, in closed form."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from probes.activations import PairActivations
 from probes.linear import LinearProbe, finish
-from probes.recipes.inputs import oriented, paired, scaled_to_pairs
+from probes.recipes.inputs import oriented, paired, scaled_to_pairs, span
 from probes.transforms import Transform
 
 
@@ -25,12 +25,15 @@ class ContrastEigen:
     form: Literal["ratio", "covariance"] = "ratio"
     transform: str | Transform = "rms"
     shrinkage: float = 1e-2
+    labels_give_sign: ClassVar[bool] = True
 
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites at once; train labels decide the sign only. `losses` holds the eigenvalue (ratio: -1 best, 0 nothing)."""
         rows = paired(acts, self)
-        values, vectors = contrast_eigenvectors(rows.yes.double(), rows.no.double(), self.form, self.shrinkage)
-        weight = scaled_to_pairs(rows, vectors[..., 0])
+        basis = span(rows)
+        yes, no = (z.double() if basis is None else z.double() @ basis for z in (rows.yes, rows.no))
+        values, vectors = contrast_eigenvectors(yes, no, self.form, self.shrinkage)
+        weight = scaled_to_pairs(rows, vectors[..., 0] if basis is None else (basis @ vectors[..., :1])[..., 0])
         weight, bias, sign_from = oriented(rows, weight, torch.zeros(len(weight)).to(weight))
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=values[:, 0], sign_from=sign_from)
 
@@ -40,14 +43,10 @@ def contrast_eigenvectors(
 ) -> tuple[Float[Tensor, "site k"], Float[Tensor, "site d k"]]:
     """Eigenvalues from the most opposed upwards and their directions as columns, unit length, signs fixed by the largest entry."""
     n = yes.shape[1]
-    both = torch.cat([yes, no], dim=1)
-    # Everything happens within the span of the rows, at most 2n directions.
-    basis = torch.linalg.svd(both, full_matrices=False)[2].transpose(1, 2) if both.shape[2] > both.shape[1] else None
-    a, b = (yes, no) if basis is None else (yes @ basis, no @ basis)
-    opposed = a.transpose(1, 2) @ b / n
+    opposed = yes.transpose(1, 2) @ no / n
     opposed = (opposed + opposed.transpose(1, 2)) / 2
     if form == "ratio":
-        spread = (a.transpose(1, 2) @ a + b.transpose(1, 2) @ b) / (2 * n)
+        spread = (yes.transpose(1, 2) @ yes + no.transpose(1, 2) @ no) / (2 * n)
         spread.diagonal(dim1=1, dim2=2).add_((shrinkage * spread.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(1e-300)[:, None])
         root = torch.linalg.cholesky(spread)
         half = torch.linalg.solve_triangular(root, opposed, upper=False)
@@ -55,7 +54,6 @@ def contrast_eigenvectors(
         vectors = torch.linalg.solve_triangular(root.transpose(1, 2), vectors, upper=True)
     else:
         values, vectors = torch.linalg.eigh(opposed)
-    vectors = vectors if basis is None else basis @ vectors
     vectors = torch.nn.functional.normalize(vectors, dim=1)
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return values, vectors * torch.where(largest < 0, -1.0, 1.0)

@@ -1,6 +1,7 @@
 """Contrastive representation clustering: the principal component of the differences."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ class CRC:
     """
 
     transform: str | Transform = "rms"
+    labels_give_sign: ClassVar[bool] = True
 
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites at once; train labels decide the sign only. `losses` is the share of variance left out."""

@@ -75,3 +75,14 @@ def scaled_to_pairs(pairs: Paired, weight: Float[Tensor, "site d"]) -> Float[Ten
     """A direction found without a scale, as weights: the margins of all texts have a mean square of 4, confident but not saturated."""
     size = torch.stack([torch.einsum("snd,sd->sn", z, weight.to(z)).pow(2).mean(1) for z in (pairs.yes, pairs.no)]).mean(0).sqrt()
     return (2 * weight / size.to(weight).clamp_min(1e-30)[:, None]).float()
+
+
+def span(pairs: Paired) -> Float[Tensor, "site d k"] | None:
+    """An orthonormal basis of all rows of a wide problem, in which the pairs have 2n coordinates instead of d; None where d is no larger."""
+    both = torch.cat([pairs.yes, pairs.no], dim=1).double()
+    if both.shape[2] <= both.shape[1]:
+        return None
+    # Through the Gram matrix, which is many times faster than a decomposition of the rows themselves.
+    values, vectors = torch.linalg.eigh(both @ both.transpose(1, 2))
+    real = values > 1e-10 * values.amax(1, keepdim=True)
+    return both.transpose(1, 2) @ torch.where(real[:, None], vectors * values.clamp_min(1e-300).rsqrt()[:, None], 0)

@@ -1,16 +1,21 @@
-"""Logistic regression, all sites as one batched Newton problem."""
+"""Logistic regression: all sites, penalties, folds and labellings as one batched problem."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from probes.activations import Activations
+from probes.lbfgs import minimise
 from probes.linear import LinearProbe, finish
-from probes.recipes.inputs import single
+from probes.recipes.inputs import single, singles
 from probes.transforms import Transform
+
+CHUNK = 2**23  # bytes of rows that are solved together: more would fall out of the cache
 
 
 @dataclass(frozen=True)
@@ -19,70 +24,115 @@ class Logistic:
 
     Minimises mean log-loss + l2/2 |w|^2 with a free bias, to convergence, so there is no learning rate and no seed
     (scikit-learn: C = 1 / (n l2)). It finds whatever separates best, which need not be what the model uses.
+
+    With several penalties (`l2=(1e-3, 1e-2, .1)`) each site takes the one with the lowest log-loss on held-out groups of the train rows
+    (`folds` folds; the transform, which sees no labels, is fitted once on all of them). The receipt then holds `l2` and `l2_path`.
     """
 
-    l2: float | int = 1e-2
+    l2: float | int | tuple[float | int, ...] = 1e-2
     transform: str | Transform = "zscore"
-    max_steps: int = 100
+    folds: int = 5
 
     def __post_init__(self) -> None:
-        if not self.l2 > 0:
+        if not self.penalties or not all(v > 0 for v in self.penalties):
             raise ValueError(f"l2 must be above 0, got {self.l2}; without a penalty separable data has no finite optimum")
 
+    @property
+    def penalties(self) -> tuple[float | int, ...]:
+        return self.l2 if isinstance(self.l2, tuple) else (self.l2,)
+
     def fit(self, acts: Activations) -> LinearProbe:
-        """Fits all sites at once; raises ValueError unless y has both classes."""
+        """Fits all sites at once; raises ValueError unless y has both classes, or for several penalties with fewer groups than folds."""
         rows = single(acts, self)
-        z, y = rows.z, rows.y
-        weight, bias, losses = newton_in_span(z.double(), y, self.l2, self.max_steps)
-        return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
+        l2, notes = torch.tensor(self.penalties, dtype=torch.float64), {}
+        weight, bias, losses = logistic_path(rows.z, rows.y.expand(len(l2), -1), l2)
+        best = torch.zeros(len(acts.sites), dtype=torch.long)
+        if len(l2) > 1:
+            held = _held_out_losses(rows.z, rows.y, fold_of(singles(acts, self), self.folds), l2)
+            best = held.argmin(1).cpu()
+            notes = {"l2": [float(l2[i]) for i in best], "l2_path": {"l2": l2.tolist(), "held_out_log_loss": held.tolist()}}
+        at = torch.arange(len(best))
+        return finish(acts, weight[best, at], bias[best, at], rows.transforms, recipe=self, losses=losses[best, at], notes=notes)
+
+    def fit_labels(self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
+        """Weights and biases under each of b labellings of the same prepared rows."""
+        if len(self.penalties) > 1:
+            raise NotImplementedError("several penalties are chosen by groups, which prepared rows do not have; give one l2")
+        weight, bias, _ = logistic_path(z, y, torch.full((len(y),), float(self.penalties[0]), dtype=torch.float64))
+        return weight, bias
 
 
-def newton_in_span(
-    z: Float[Tensor, "site n d"], y: Bool[Tensor, " n"], l2: float | int, max_steps: int = 100
-) -> tuple[Float[Tensor, "site d"], Float[Tensor, " site"], Float[Tensor, " site"]]:
-    """As `newton`. The optimum lies in the span of the rows, so wide problems are solved in n coordinates instead of d."""
-    if z.shape[2] <= z.shape[1]:
-        return newton(z, y, l2, max_steps)
-    left, sizes, basis = torch.linalg.svd(z, full_matrices=False)
-    weight, bias, losses = newton(left * sizes[:, None], y, l2, max_steps)
-    return torch.einsum("sr,srd->sd", weight, basis), bias, losses
+def fold_of(acts: Activations, folds: int) -> np.ndarray:
+    """The fold of every row: whole groups, dealt out so that folds are of about one size and mix the classes."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n_groups = len(np.unique(acts.groups))
+    if n_groups < folds:
+        raise ValueError(f"{folds} folds need at least as many groups, got {n_groups}; lower folds or give one penalty")
+    fold = np.empty(len(acts), dtype=int)
+    for k, (_, held) in enumerate(StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(np.zeros(len(acts)), acts.y, acts.groups)):
+        fold[held] = k
+    return fold
 
 
-def newton(
-    z: Float[Tensor, "site n r"], y: Bool[Tensor, " n"], l2: float | int, max_steps: int, tolerance: float = 1e-9
-) -> tuple[Float[Tensor, "site r"], Float[Tensor, " site"], Float[Tensor, " site"]]:
-    """Weights, biases and penalised losses at the optimum of every site, by Newton steps halved until the loss falls."""
-    sites, n, r = z.shape
-    sign = torch.where(y, 1.0, -1.0).to(z)
-    ones = torch.ones(sites, n, 1, dtype=z.dtype, device=z.device)
-    z1 = torch.cat([z, ones], dim=2)
-    penalty = torch.full((r + 1,), l2, dtype=z.dtype, device=z.device)
-    penalty[-1] = 0
-    theta = torch.zeros(sites, r + 1, dtype=z.dtype, device=z.device)
+def _held_out_losses(z: Tensor, y: Tensor, fold: np.ndarray, l2: Tensor) -> Float[Tensor, "site q"]:
+    """Log-loss of held-out rows under every penalty, each row scored by the fit that left its fold out."""
+    folds = int(fold.max()) + 1
+    kept = torch.from_numpy(fold[None] != np.arange(folds)[:, None]).to(z.device)
+    share = (kept.double() / kept.sum(1, keepdim=True)).repeat_interleave(len(l2), 0)
+    weight, bias, _ = logistic_path(z, y.expand(len(share), -1), l2.repeat(folds), share)
+    margin = torch.einsum("snd,psd->psn", z, weight.to(z)) + bias.to(z)[..., None]
+    loss = softplus(torch.where(y, -margin, margin)).double()
+    return (loss * (~kept).repeat_interleave(len(l2), 0)[:, None]).sum(2).unflatten(0, (folds, len(l2))).sum(0).T / z.shape[1]
 
-    def loss(t: Tensor) -> Tensor:
-        return softplus(-sign * torch.einsum("snr,sr->sn", z1, t)).mean(1) + (penalty * t**2).sum(1) / 2
 
-    now = loss(theta)
-    for _ in range(max_steps):
-        p = torch.sigmoid(-sign * torch.einsum("snr,sr->sn", z1, theta))
-        gradient = -torch.einsum("sn,snr->sr", sign * p, z1) / n + penalty * theta
-        if (gradient.abs().amax(1) < tolerance).all():
-            break
-        curve = (p * (1 - p)).clamp_min(1e-12)
-        hessian = torch.einsum("snr,snq->srq", z1 * curve[..., None], z1) / n + torch.diag(penalty)
-        step = torch.linalg.solve(hessian, gradient)
-        scale = torch.ones_like(now)
-        after = loss(theta - step)
-        for _ in range(40):
-            worse = ~(after <= now)
-            if not worse.any():
-                break
-            scale = torch.where(worse, scale / 2, scale)
-            after = loss(theta - scale[:, None] * step)
-        better = after <= now
-        theta = torch.where(better[:, None], theta - scale[:, None] * step, theta)
-        gain, now = (now - after)[better], torch.where(better, after, now)
-        if not (gain > 1e-14).any():
-            break
-    return theta[:, :-1], theta[:, -1], loss(theta)
+def logistic_path(
+    z: Float[Tensor, "site n d"], y: Bool[Tensor, "p n"], l2: Float[Tensor, " p"], share: Float[Tensor, "p n"] | None = None, steps: int = 300
+) -> tuple[Float[Tensor, "p site d"], Float[Tensor, "p site"], Float[Tensor, "p site"]]:
+    """Weights, biases and penalised losses of p problems on the same rows, each with its labels, penalty and shares of the rows (default: equal)."""
+    room = max(1, (CHUNK if z.device.type == "cpu" else 64 * CHUNK) // (z[0].numel() * 8))
+    parts: list[Any] = [_solve(z[i : i + room].double(), y, l2.to(z.device), share, steps) for i in range(0, len(z), room)]
+    return tuple(torch.cat(each, dim=1) for each in zip(*parts, strict=True))  # pyright: ignore
+
+
+def _solve(z: Tensor, y: Tensor, l2: Tensor, share: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The problems of a few sites, in coordinates in which the curvature at the start is known exactly.
+
+    With every probability at 1/2 the Hessian is Z'Z / 4n + l2: one eigendecomposition a site serves every penalty, fold and labelling.
+    """
+    sites, n, d = z.shape
+    centre = z.mean(1)
+    z = z - centre[:, None]
+    wide = d > n
+    if wide:
+        # The optimum lies in the span of the rows, which has n directions.
+        values, vectors = torch.linalg.eigh(z @ z.transpose(1, 2))
+        a = vectors * values.clamp_min(0).sqrt()[:, None]
+    else:
+        # A basis that is orthonormal to single precision moves the penalty by 1e-6 of itself, hence the optimum by the square of that.
+        values, vectors = (t.double() for t in torch.linalg.eigh((z.transpose(1, 2) @ z).float()))
+        a = z @ vectors
+    scale = ((values.clamp_min(0) / (4 * n))[:, None] + l2[:, None]).rsqrt()
+    sign = torch.where(y, 1.0, -1.0).to(z).T
+    weigh = (torch.full_like(sign, 1 / n) if share is None else share.to(z).T) * sign
+    shape = (sites, len(l2), a.shape[2] + 1)
+
+    def objective(theta: Tensor) -> tuple[Tensor, Tensor]:
+        own = theta.reshape(shape)
+        w, b = own[..., :-1] * scale, own[..., -1] * 2
+        margin = sign * torch.baddbmm(b[:, None], a, w.transpose(1, 2))
+        value = (weigh * sign * softplus(-margin)).sum(1) + l2 * w.pow(2).sum(2) / 2
+        pull = -weigh * torch.sigmoid(-margin)
+        slope = torch.cat([(pull.transpose(1, 2) @ a + l2[:, None] * w) * scale, pull.sum(1)[..., None] * 2], dim=2)
+        return value.flatten(), slope.reshape(-1, shape[2])
+
+    start = torch.zeros(sites * len(l2), shape[2], dtype=z.dtype, device=z.device)
+    theta, losses = minimise(objective, start, steps, tolerance=1e-9, settled=1e-10)
+    weight, bias = theta.reshape(shape)[..., :-1] * scale, theta.reshape(shape)[..., -1] * 2
+    if wide:
+        inverse = torch.where(values > 1e-12 * values.amax(1, keepdim=True), values.clamp_min(1e-300).rsqrt(), 0)
+        weight = ((weight * inverse[:, None]) @ vectors.transpose(1, 2)) @ z
+    else:
+        weight = weight @ vectors.transpose(1, 2)
+    bias = bias - (weight @ centre[..., None])[..., 0]
+    return weight.transpose(0, 1), bias.T, losses.reshape(shape[:2]).T

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
@@ -27,15 +29,23 @@ class MassMean:
     def fit(self, acts: Activations) -> LinearProbe:
         """Fits all sites at once; raises ValueError unless y has both classes."""
         rows = single(acts, self)
-        z, y = rows.z.double(), rows.y
-        high, low = z[:, y].mean(1), z[:, ~y].mean(1)
+        weight, bias = (found[0] for found in self.fit_labels(rows.z, rows.y[None]))
+        margin = torch.einsum("snd,sd->sn", rows.z, weight) + bias[:, None]
+        losses = torch.nn.functional.softplus(torch.where(rows.y, -margin, margin)).mean(1)
+        return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
+
+    def fit_labels(self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
+        """Weights and biases under each of b labellings of the same prepared rows."""
+        # About the mean of the rows, where single precision does not lose the difference in a large offset.
+        centre = z.mean(1)
+        rest = z - centre[:, None]
+        high, low = ((of / of.sum(1, keepdim=True)).to(z) @ rest for of in (y.double(), (~y).double()))
         weight = high - low
         # Classes with the same mean differ by rounding only; that difference is no direction.
-        size = z.pow(2).sum(2).mean(1, keepdim=True).sqrt()
-        weight = torch.where(weight.norm(dim=1, keepdim=True) > NOISE * size, weight, 0)
+        size = z.pow(2).sum(2).mean(1).sqrt()[:, None, None]
+        weight = torch.where(weight.norm(dim=2, keepdim=True) > NOISE * size, weight, 0)
         if self.whiten:
-            weight = torch.einsum("sde,se->sd", torch.linalg.pinv(within_class(z, y), rtol=1e-3, hermitian=True), weight)
-        bias = -((high + low) / 2 * weight).sum(1)
-        margin = torch.einsum("snd,sd->sn", z, weight) + bias[:, None]
-        losses = torch.nn.functional.softplus(torch.where(y, -margin, margin)).mean(1)
-        return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
+            inverse = (torch.linalg.pinv(within_class(rest.double(), labels), rtol=1e-3, hermitian=True).to(z) for labels in y)
+            weight = torch.stack([(m @ w[..., None])[..., 0] for m, w in zip(inverse, weight.transpose(0, 1), strict=True)], dim=1)
+        bias = -(((high + low) / 2 + centre[:, None]) * weight).sum(2)
+        return weight.transpose(0, 1), bias.T

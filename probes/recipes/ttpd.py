@@ -10,7 +10,7 @@ from torch import Tensor
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import single
-from probes.recipes.logistic import newton_in_span
+from probes.recipes.logistic import logistic_path
 from probes.transforms import Transform
 
 
@@ -33,11 +33,12 @@ class TTPD:
         z, y = rows.z.double(), rows.y
         polarity = polarities(acts, self.negated).to(z)
         general, _ = truth_directions(z, y, polarity)
-        negation, _, _ = newton_in_span(z, polarity < 0, self.l2)
+        l2 = torch.tensor([float(self.l2)], dtype=torch.float64)
+        negation = logistic_path(z, (polarity < 0)[None], l2)[0][0]
         axes = torch.stack([torch.nn.functional.normalize(v, dim=1) for v in (general, negation)], dim=1)
         features = torch.einsum("snd,skd->snk", z, axes)
         spread = features.std(1, correction=0).clamp_min(1e-30)
-        coefficients, bias, losses = newton_in_span(features / spread[:, None], y, self.l2)
+        coefficients, bias, losses = (found[0] for found in logistic_path(features / spread[:, None], y[None], l2))
         weight = torch.einsum("sk,skd->sd", coefficients / spread, axes)
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
 

@@ -1,0 +1,22 @@
+"""What stands beside every number of a probe, and what may be claimed with it.
+
+- `claim`: the strongest sentence the controls allow, and why not more
+- `shuffled_null`: the whole pipeline on exchanged labels, the choice of the best site paid for
+- `surface_baselines`, `random_weights`: what the bare text and an untrained model give away
+- `leave_one_out`, `transfer_matrix`: categories left out, from one dataset to another
+- `selectivity`, `online_codelength`, `amnesic`, `seed_spread`: how much is the probe's own doing
+- `calibrate`, `calibration_error`, `brier`: scores as probabilities, thresholds at a chosen false-positive rate
+"""
+
+from probes.controls.calibration import Calibrated, brier, calibrate, calibration_error, reliability
+from probes.controls.capacity import amnesic, online_codelength, selectivity
+from probes.controls.claims import Claim, claim, seed_spread
+from probes.controls.permutation import Null, scores_under, shuffled, shuffled_null
+from probes.controls.surface import random_weights, surface_baselines, surface_scores
+from probes.controls.transfer import LeftOut, Transfer, leave_one_out, transfer_matrix
+
+__all__ = [
+    "Calibrated", "Claim", "LeftOut", "Null", "Transfer", "amnesic", "brier", "calibrate", "calibration_error", "claim", "leave_one_out",
+    "online_codelength", "random_weights", "reliability", "scores_under", "seed_spread", "selectivity", "shuffled", "shuffled_null",
+    "surface_baselines", "surface_scores", "transfer_matrix",
+]  # fmt: skip

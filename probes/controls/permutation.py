@@ -1,0 +1,131 @@
+"""The permutation test: the whole pipeline on exchanged labels, with the choice of the best site paid for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from tqdm import tqdm
+
+from probes.activations import Activations, PairActivations
+from probes.metrics import aurocs
+from probes.recipes.inputs import single
+
+BATCH = 250  # labellings at a time
+ROOM = 2**27  # bytes of train rows at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Null:
+    """AUROC of the same pipeline on shuffled labels: [shuffle, site], and its maximum over sites, [shuffle].
+
+    `p_value` is the share of shuffles (plus one) whose best site reaches the best true one, so choosing the best layer is paid for.
+    """
+
+    by_site: Float[np.ndarray, "b site"]
+    observed: Float[np.ndarray, " site"]
+
+    @property
+    def best(self) -> Float[np.ndarray, " b"]:
+        return self.by_site.max(1)
+
+    @property
+    def p_value(self) -> float:
+        return float((1 + (self.best >= self.observed.max()).sum()) / (1 + len(self.best)))
+
+    @property
+    def p_by_site(self) -> Float[np.ndarray, " site"]:
+        """Each site against the best site of every shuffle: corrected for looking at all of them."""
+        return (1 + (self.best[:, None] >= self.observed).sum(0)) / (1 + len(self.best))
+
+    def level(self, share: float = 0.95) -> float:
+        """The AUROC that the best site exceeds in only 1 - `share` of the shuffles."""
+        return float(np.quantile(self.best, share))
+
+    def __repr__(self) -> str:
+        return f"Null(best of {self.by_site.shape[1]} sites under {len(self.best)} shuffles: mean {self.best.mean():.3f}, 95% {self.level():.3f}; p={self.p_value:.3f})"
+
+
+def shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels exchanged where that is fair: within a group that holds several labels, and between whole groups that hold one."""
+    out = np.array(y, copy=True)
+    member = np.unique(groups, return_inverse=True)[1]
+    members = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
+    constant = [m for m in members if (out[m] == out[m[0]]).all()]
+    for m in members:
+        out[m] = rng.permutation(out[m])
+    values = rng.permutation([y[m[0]] for m in constant]) if constant else []
+    for m, value in zip(constant, values, strict=True):
+        out[m] = value
+    return out
+
+
+def shuffled_null(
+    recipe: Any, train: Activations | PairActivations, test: Activations | PairActivations, n: int = 199, seed: int = 0, progress: bool = True,
+    probe: Any = None,
+) -> Null:  # fmt: skip
+    """Refits the recipe on shuffled labels `n` times and scores each on equally shuffled test labels.
+
+    Statistic: AUROC a site, and its maximum over sites. `n` bounds what p can be: 1 / (n + 1) at best. Shuffles in which a part would have one class are
+    drawn again. Recipes with `fit_labels` (MassMean, Logistic) solve all shuffles as one problem, recipes whose labels only give the sign are fitted once,
+    and not at all if `probe` is what they made of these train rows.
+    """
+    rng = np.random.default_rng(seed)
+    draws = [_two_classes(train.y, train.groups, rng) for _ in range(n)], [_two_classes(test.y, test.groups, rng) for _ in range(n)]  # pyright: ignore
+    y, z = np.stack([np.asarray(train.y), *draws[0]]), np.stack([np.asarray(test.y), *draws[1]])
+    scores = scores_under(recipe, train, test, y.astype(bool), progress, probe)
+    found = aurocs(scores, z[:, None])
+    return Null(found[1:], found[0])
+
+
+def scores_under(
+    recipe: Any, train: Activations | PairActivations, test: Activations | PairActivations, labels: Bool[np.ndarray, "b n"], progress: bool = True,
+    probe: Any = None,
+) -> Float[np.ndarray, "b site m"]:  # fmt: skip
+    """Scores of the test rows by the recipe fitted on the train rows under each of b labellings."""
+    if getattr(recipe, "labels_give_sign", False) and isinstance(train, PairActivations):
+        return _signed(recipe.fit(train.with_y(labels[0])) if probe is None else probe, train, test, labels)
+    batched = isinstance(train, Activations) and hasattr(recipe, "fit_labels") and len(getattr(recipe, "penalties", "1")) == 1
+    with tqdm(total=len(labels) * len(train.sites), desc="shuffled labels", delay=2, leave=False, disable=None if progress else True) as bar:
+        if batched:
+            return _solved_together(recipe, train, test, labels, bar)
+        rows = []
+        for y in labels:
+            rows.append(recipe.fit(train.with_y(y)).score(test).detach().cpu().numpy())
+            bar.update(len(train.sites))
+        return np.stack(rows)
+
+
+def _solved_together(recipe: Any, train: Activations, test: Any, labels: np.ndarray, bar: Any) -> np.ndarray:
+    blocks = []
+    for block in train.blocks(ROOM):
+        rows, own = single(block, recipe), test[block.sites]
+        fitted = rows.transforms["all"]
+        z = fitted(own.x, fitted.cells(own.columns, own.x)).to(rows.z)
+        parts = []
+        for start in range(0, len(labels), BATCH):
+            weight, bias = recipe.fit_labels(rows.z, torch.from_numpy(labels[start : start + BATCH]).to(rows.z.device))
+            parts.append((weight.transpose(0, 1).to(z) @ z.transpose(1, 2) + bias.T.to(z)[..., None]).transpose(0, 1).cpu().numpy())
+            bar.update(parts[-1].shape[0] * len(block.sites))
+        blocks.append(np.concatenate(parts))
+    return np.concatenate(blocks, axis=1)
+
+
+def _signed(probe: Any, train: PairActivations, test: Any, labels: np.ndarray) -> np.ndarray:
+    """Labels that only decide which end is "true" turn the scores round and change nothing else."""
+    credence, score = (probe.score(acts).detach().cpu().double().numpy() for acts in (train, test))
+    agreement = np.where(labels, 1.0, -1.0) @ credence.T
+    # The probe is oriented by the first labelling, also where its agreement with it is nil.
+    flips = np.where(agreement < 0, -1.0, 1.0) * np.where(agreement[:1] < 0, -1.0, 1.0)
+    return flips[..., None] * score
+
+
+def _two_classes(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if len(np.unique(y)) < 2:
+        raise ValueError("the labels have one class only, so shuffling them changes nothing; use rows of both classes")
+    for _ in range(1000):
+        drawn = shuffled(y, groups, rng)
+        if len(np.unique(drawn)) == 2:
+            return drawn
+    raise ValueError("a thousand shuffles gave one class only; there are too few groups to exchange labels between")

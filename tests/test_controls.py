@@ -1,0 +1,302 @@
+"""Controls: each is shown on data where it must object and on data where it must not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from probes import CCS, CRC, LDA, Activations, Logistic, MassMean, auroc
+from probes.controls import (
+    amnesic,
+    brier,
+    calibrate,
+    calibration_error,
+    claim,
+    leave_one_out,
+    online_codelength,
+    random_weights,
+    reliability,
+    scores_under,
+    seed_spread,
+    selectivity,
+    shuffled,
+    shuffled_null,
+    surface_baselines,
+    transfer_matrix,
+)
+from probes.metrics import auroc_difference, aurocs, delong
+from probes.testing import planted
+
+
+def world(signal=4.0, paired=False, seed=0):
+    """Train and test rows of one planted world, no group in both."""
+    train, _ = planted(seed, signal=signal, paired=paired)
+    test, _ = planted(seed + 1, signal=signal, paired=paired)
+    columns = test.columns | {"pair_id": test.columns["pair_id"] + 10_000}
+    return train, dataclasses.replace(test, groups=test.groups + 10_000, columns=columns)
+
+
+@pytest.mark.parametrize("recipe", [MassMean(), MassMean(whiten=True), Logistic(), LDA(), Logistic(l2=(1e-3, 1e-1))], ids=repr)
+def test_shuffles_solved_together_equal_refits_one_by_one(recipe):
+    train, test = world(1.0)
+    rng = np.random.default_rng(0)
+    labels = np.stack([shuffled(train.y, train.groups, rng) for _ in range(4)])
+    found = scores_under(recipe, train, test, labels.astype(bool), progress=False)
+    one_by_one = np.stack([recipe.fit(train.with_y(y)).score(test).numpy() for y in labels])
+    assert np.abs(found - one_by_one).max() < 1e-4
+
+
+@pytest.mark.parametrize("recipe", [CCS(restarts=2), CRC()], ids=repr)
+def test_labels_that_only_give_the_sign_are_shuffled_without_refitting(recipe):
+    train, test = world(paired=True)
+    rng = np.random.default_rng(1)
+    labels = np.stack([train.y, *(shuffled(train.y, train.groups, rng) for _ in range(6))])
+    found = scores_under(recipe, train, test, labels.astype(bool))
+    one_by_one = np.stack([recipe.fit(train.with_y(y)).score(test).numpy() for y in labels])
+    assert np.abs(found - one_by_one).max() < 1e-5
+    assert (np.sign(found[:, 0, 0]) != np.sign(found[0, 0, 0])).any(), "some shuffle turns the probe round, or nothing was tested"
+
+
+def test_p_values_by_site_pay_for_looking_at_all_sites():
+    train, test = world()
+    null = shuffled_null(MassMean(), train, test, 40)
+    assert (null.p_by_site == 1 / 41).all() and null.p_value == 1 / 41
+    far = dataclasses.replace(null, observed=np.array([0.99, 0.5, 0.5]))
+    assert far.p_by_site[0] == far.p_value == 1 / 41
+    assert far.p_by_site[1] > 0.5, "the best of three shuffled sites mostly lies above .5"
+
+
+def test_fast_aurocs_equal_the_estimate_with_ties_and_own_labels():
+    rng = np.random.default_rng(0)
+    scores, y = rng.integers(0, 5, (3, 4, 30)).astype(float), rng.permutation(np.arange(30) % 2)
+    assert np.allclose(aurocs(scores, y), auroc(scores, y, n_boot=1).value)
+    own = np.stack([rng.permutation(y) for _ in range(3)])[:, None]
+    assert np.allclose(aurocs(scores, own)[1], auroc(scores[1], own[1, 0], n_boot=1).value)
+
+
+def test_difference_of_two_aurocs_is_paired():
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    common = rng.normal(size=400) + y
+    near, far = common + 0.05 * rng.normal(size=400), common - 1.5 * y
+    assert auroc_difference(common, near, y).low < 0 < auroc_difference(common, near, y).high
+    better = auroc_difference(common, far, y)
+    assert better.low > 0.2 and better.value == pytest.approx(auroc(common, y).value - auroc(far, y).value)
+    alone = auroc(common, y)
+    paired = auroc_difference(common, near, y)
+    assert paired.high - paired.low < (alone.high - alone.low) / 2, "scores that agree differ with little error"
+
+
+def test_delong_agrees_with_the_definition_of_its_variance():
+    rng = np.random.default_rng(1)
+    y = np.arange(60) % 3 == 0
+    a, b = rng.normal(size=60) + y, rng.normal(size=60) + 0.3 * y
+    found, p = delong(a, b, y)
+    # Structural components by their definition: every positive against every negative.
+    wins = [(s[y][:, None] > s[~y][None]).astype(float) for s in (a, b)]
+    v10, v01 = np.cov([w.mean(1) for w in wins]), np.cov([w.mean(0) for w in wins])
+    var = v10 / y.sum() + v01 / (~y).sum()
+    se = np.sqrt(var[0, 0] + var[1, 1] - 2 * var[0, 1])
+    assert found.value == pytest.approx(wins[0].mean() - wins[1].mean())
+    assert (found.high - found.low) / 2 == pytest.approx(1.959964 * se, rel=1e-5)
+    assert 0 < p < 1 and delong(a, a, y)[1] == 1.0
+
+
+def test_claim_is_made_where_there_is_a_signal_and_not_where_there_is_none():
+    for recipe, paired in ((MassMean(), False), (Logistic(), False), (CRC(), True)):
+        made = claim(recipe, *world(paired=paired), what="truth", n=39, progress=False)
+        assert made.level == "decodable" and made.sentence.startswith("truth is linearly decodable at array.")
+        nothing = claim(recipe, *world(0.0, paired=paired), n=39, progress=False)
+        assert nothing.level == "chance" and nothing.sentence.startswith("Nothing may be claimed")
+
+
+def test_a_claim_beyond_the_text_needs_to_beat_the_text():
+    train, test = world(2.0)
+    rng = np.random.default_rng(0)
+    empty = [[f"item {rng.integers(10**9)}" for _ in range(len(part))] for part in (train, test)]
+    leaking = [[f"{t} {'yes' if label else 'no'}" for t, label in zip(texts, part.y, strict=True)] for texts, part in zip(empty, (train, test), strict=True)]
+    beyond = claim(MassMean(), train, test, texts=tuple(empty), n=39)
+    assert beyond.level == "decodable beyond the text" and beyond.difference.low > 0
+    same = claim(MassMean(), train, test, texts=tuple(leaking), n=39)
+    assert same.level == "decodable" and any("reaches 1.00" in reason for reason in same.why_not_more)
+    oracle = claim(MassMean(), train, test, texts=tuple(empty), baselines={"random weights": test.y.astype(float)}, n=39)
+    assert oracle.level == "decodable" and oracle.surface["random weights"].value == 1.0
+
+
+def test_claim_of_use_rests_on_matched_random_edits():
+    @dataclasses.dataclass
+    class Edit:
+        p: float
+
+        def change(self):
+            return auroc_difference([1.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0], [1, 0, 1, 0])
+
+        def p_value(self):
+            return self.p
+
+    made, refused = (claim(MassMean(), *world(), effect=Edit(p), n=39) for p in (0.04, 0.5))
+    assert made.used and "It is used" in made.sentence
+    assert refused.used is False and "no more than matched random edits" in refused.why_not_more[-1]
+    assert claim(MassMean(), *world(), n=39).used is None
+
+
+def test_what_train_and_test_must_not_share():
+    train, test = world()
+    texts = ["a"] * len(train), ["a"] * len(test)
+    with pytest.raises(ValueError, match="share 1 texts"):
+        claim(MassMean(), train, test, texts=texts, n=5)
+    with pytest.raises(ValueError, match="share 120 groups"):
+        claim(MassMean(), train, train, n=5)
+    pairs, other = world(paired=True)
+    leaking = dataclasses.replace(other, columns=other.columns | {"pair_id": pairs.columns["pair_id"]})
+    with pytest.raises(ValueError, match="share 120 pair_id"):
+        claim(CRC(), pairs, leaking, n=5)
+    with pytest.raises(ValueError, match="3 train texts were given for 240"):
+        claim(MassMean(), train, test, texts=(["x"] * 3, texts[1]), n=5)
+
+
+def xor_categories():
+    """Truth along one axis in three categories and reversed in the fourth."""
+    acts, units = planted()
+    kind = np.arange(len(acts)) // 2 % 4
+    turned = acts.x.clone()
+    centre = acts.x.mean(1, keepdim=True)
+    along = torch.einsum("snd,sd->sn", acts.x - centre, units)
+    flip = torch.from_numpy(kind == 3)
+    turned -= 2 * (along * flip)[..., None] * units[:, None]
+    return dataclasses.replace(acts, x=turned, columns=acts.columns | {"kind": np.array(list("abcd"))[kind]})
+
+
+def test_a_category_where_truth_is_reversed_is_found_by_leaving_it_out():
+    found = leave_one_out(MassMean(), xor_categories(), "kind", progress=False)
+    name, worst = found.worst("array.0")
+    assert name == "d" and worst.high < 0.1
+    assert all(found.values[k].value.min() > 0.95 for k in "abc")
+    assert found.table.shape == (4, 3) and found.skipped == ()
+    with pytest.raises(ValueError, match="one value only"):
+        leave_one_out(MassMean(), xor_categories().rows(np.arange(0, 240, 8)), "kind")
+
+
+def test_transfer_matrix_keeps_groups_apart_and_shows_what_does_not_carry_over():
+    acts = xor_categories()
+    parts = {k: acts.rows(acts.column("kind") == k) for k in "ad"}
+    table = transfer_matrix(MassMean(), parts, progress=False).table("array.1")
+    assert table.loc["a", "a"] > 0.95 and table.loc["d", "d"] > 0.95
+    assert table.loc["a", "d"] < 0.05 and table.loc["d", "a"] < 0.05
+    twice = transfer_matrix(MassMean(), {"all": acts, "again": acts}, progress=False)
+    assert twice.values["all"]["again"].n == twice.values["all"]["all"].n, "rows whose group was trained on are not scored"
+    with pytest.raises(ValueError, match="same sites"):
+        transfer_matrix(MassMean(), {"a": acts, "b": acts[acts.sites[:1]]})
+
+
+def keyed(memorable: bool):
+    """Rows of 24 keys that occur in train and test; where `memorable`, hidden states hold which key it is."""
+    rng = np.random.default_rng(0)
+    keys, y = np.arange(480) % 24, rng.permutation(np.arange(480) % 2)
+    x = rng.normal(size=(480, 40))
+    x[:, 0] += 4 * y
+    if memorable:
+        x[:, 5:29] += 6 * np.eye(24)[keys]
+    acts = Activations.from_arrays(x, y, columns={"key": keys})
+    return acts.split((0.5, 0.5))
+
+
+def test_selectivity_is_low_where_keys_can_be_memorised():
+    plain, memorable = (selectivity(Logistic(l2=1e-3), *keyed(m), "key") for m in (False, True))
+    assert plain.value[0] > 0.3 and memorable.value[0] < 0.2
+    assert memorable.task.value[0] > 0.9, "the task itself is read well, which is why the control is needed"
+    with pytest.raises(ValueError, match="share 0 values"):
+        train, test = keyed(True)
+        selectivity(Logistic(), train, dataclasses.replace(test, columns={"key": test.columns["key"] + 100}), "key")
+
+
+def test_labels_that_can_be_read_cost_fewer_bits_than_shuffled_ones():
+    def code(signal):
+        return online_codelength(MassMean(), world(signal)[0][["array.0"]], orderings=1, progress=False)
+
+    found = code(4.0)
+    assert found.compression[0] > 2 and found.control.mean() > 0.95 * found.uniform
+    assert code(0.0).compression[0] < 1.1
+    assert code(1.5).compression[0] < found.compression[0]
+
+
+def test_one_direction_removed_ends_the_reading_and_random_ones_do_not():
+    found = amnesic(MassMean(), *world(), remove=3)
+    assert (found.by_site[0] > 0.95).all() and (found.by_site[-1] < 0.65).all()
+    assert (found.random[-1] > 0.9).all() and (found.leace < 0.65).all()
+    assert (found.removed_to_chance(0.65) > 0).all()
+
+
+def test_calibrated_scores_are_probabilities_and_thresholds_hold():
+    def rows(n, seed):
+        rng = np.random.default_rng(seed)
+        y = np.arange(n) % 2
+        return Activations.from_arrays(rng.normal(size=(n, 3)) + 1.5 * y[:, None] * [1, 0, 0], y)
+
+    probe = MassMean().fit(rows(400, 1))
+    bad = torch.sigmoid(5 * probe.score(rows(4000, 3)))
+    for method in ("platt", "isotonic"):
+        good = calibrate(probe, rows(2000, 2), method).probability(rows(4000, 3))
+        y = rows(4000, 3).y
+        assert calibration_error(good, y).value[0] < 0.04 < 0.1 < calibration_error(bad, y).value[0]
+        assert brier(good, y).value[0] < brier(bad, y).value[0]
+    calibrated = calibrate(probe, rows(2000, 2))
+    threshold = calibrated.threshold(0.05)
+    test = rows(4000, 4)
+    alarms = (probe.score(test)[0].numpy() > threshold[0])[test.y == 0].mean()
+    assert alarms == pytest.approx(0.05, abs=0.02)
+    with pytest.raises(ValueError, match="at least 10000"):
+        calibrated.threshold(1e-4)
+
+
+def test_platt_equals_logistic_regression_on_platts_targets():
+    from probes.controls.calibration import platt
+
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    scores = torch.from_numpy(rng.normal(size=(2, 80)) + y)
+    slope, offset = platt(scores, y)
+    high, low = 41 / 42, 1 / 42
+    target = np.where(y == 1, high, low)
+    theirs = LogisticRegression(C=1e12, tol=1e-10).fit(np.tile(scores[1].numpy(), 2)[:, None], np.repeat([1, 0], 80), np.concatenate([target, 1 - target]))
+    assert float(slope[1]) == pytest.approx(theirs.coef_[0, 0], rel=1e-3) and float(offset[1]) == pytest.approx(theirs.intercept_[0], rel=1e-3)
+    separable = platt(torch.tensor([[-1.0, -2.0, 1.0, 2.0]]), [0, 0, 1, 1])
+    assert all(torch.isfinite(v).all() for v in separable)
+
+
+def test_calibration_error_of_known_probabilities():
+    y = np.array([0, 0, 1, 1] * 25)
+    assert calibration_error(np.where(y == 1, 0.9, 0.1), y, bins=2).value == pytest.approx(0.1)
+    assert calibration_error(np.full(100, 0.5), y, bins=1).value == pytest.approx(0)
+    assert brier(np.full(100, 0.5), y).value == 0.25
+    p, share, n = reliability(np.where(y == 1, 0.9, 0.1), y, bins=2)
+    assert p.tolist() == pytest.approx([0.1, 0.9]) and share.tolist() == [0, 1] and n.tolist() == [50, 50]
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        brier([1.2], [1])
+
+
+def test_seed_spread_is_nil_where_the_optimum_is_one_and_refused_without_seeds():
+    spread = seed_spread(CCS(restarts=4), *world(paired=True), seeds=3)
+    assert spread.shape == (3, 3) and (spread > 0.95).all() and np.ptp(spread, axis=0).max() < 0.02
+    with pytest.raises(ValueError, match="MassMean has no seed"):
+        seed_spread(MassMean(), *world())
+
+
+def test_style_counts_see_punctuation_that_words_do_not():
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    texts = ["".join(rng.choice(list("abcdefgh "), 20)) + str(rng.integers(10**6)) + ("?!" if label else ".") * 1 for label in y]
+    assert surface_baselines(texts[:100], y[:100], texts[100:], y[100:])["style"].value > 0.95
+
+
+def test_random_weights_have_the_shape_and_nothing_of_the_training(make_model):
+    llama = make_model()
+    fresh = random_weights(llama, seed=1)
+    assert fresh.n_blocks == llama.n_blocks and fresh.width == llama.width and fresh.tokenizer is llama.tokenizer
+    ours, theirs = (dict(m.hf.named_parameters()) for m in (fresh, llama))
+    assert ours.keys() == theirs.keys()
+    assert not any(torch.equal(ours[k], theirs[k]) for k in ours if "proj" in k)
+    again = dict(random_weights(llama, seed=1).hf.named_parameters())
+    assert all(torch.equal(ours[k], again[k]) for k in ours)
