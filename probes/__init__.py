@@ -5,12 +5,14 @@
 - `Site`: where in the model, `Site("resid_post", 8)`; positions (which tokens) are words such as `"last"`
 - `capture`, `capture_pairs`, `recording`: hidden states as `Activations`, `PairActivations`, or of your own passes
 - recipes, whose `fit(acts)` returns a `LinearProbe` fitted at every site. On labelled texts: `MassMean`, `Logistic`, `LDA`, `TTPD`, `Ridge` (numbers);
-  on pairs, without labels: `CCS`, `CRC`, `ContrastEigen`, `PolarityAwareCCS`. `Transform` says what is done to hidden states first
+  on pairs, without labels: `CCS`, `CRC`, `ContrastEigen`, `VINC`, `PolarityAwareCCS`. Other shapes of probe: `MLP`, `AttentionPooled` (tokens),
+  `Concatenated` (layers), `one_vs_rest` (classes). `Transform` says what is done to hidden states first
 - `Direction`: a unit vector with its gap and origin; `cosine_map` compares many
 - `auroc`, `accuracy`: every number is an `Estimate` with an interval over groups
 
-Changing what a model does lives in `interventions`. Plots are in `probes.plots`, controls in `probes.controls`, statements and
-their opposites in `probes.polarity`.
+Changing what a model does lives in `interventions`. Plots are in `probes.plots`, controls and claims in `probes.controls`, many recipes at once in
+`probes.sweeps`, statements and their opposites in `probes.polarity`, scikit-learn estimators in `probes.estimators`, other tools' steering vectors in `probes.vectors`,
+hub folders in `probes.hub`.
 """
 
 from probes.activations import Activations, PairActivations
@@ -22,7 +24,23 @@ from probes.loading import load_model
 from probes.metrics import Estimate, accuracy, auroc
 from probes.models import Model
 from probes.positions import Position
-from probes.recipes import CCS, CRC, LDA, TTPD, ContrastEigen, Logistic, MassMean, PolarityAwareCCS, Ridge
+from probes.probe import Probe
+from probes.recipes import (
+    CCS,
+    CRC,
+    LDA,
+    MLP,
+    TTPD,
+    VINC,
+    AttentionPooled,
+    Concatenated,
+    ContrastEigen,
+    Logistic,
+    MassMean,
+    PolarityAwareCCS,
+    Ridge,
+    one_vs_rest,
+)
 from probes.sites import Site
 from probes.transforms import Transform
 
@@ -30,8 +48,12 @@ __all__ = [
     "CCS",
     "CRC",
     "LDA",
+    "MLP",
     "TTPD",
+    "VINC",
     "Activations",
+    "AttentionPooled",
+    "Concatenated",
     "ContrastEigen",
     "Direction",
     "Estimate",
@@ -44,6 +66,7 @@ __all__ = [
     "Pairs",
     "PolarityAwareCCS",
     "Position",
+    "Probe",
     "Recording",
     "Ridge",
     "Site",
@@ -54,5 +77,6 @@ __all__ = [
     "capture_pairs",
     "cosine_map",
     "load_model",
+    "one_vs_rest",
     "recording",
 ]

@@ -3,7 +3,8 @@
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Container, Generator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,19 @@ def save(path: str | Path, kind: str, tensors: Mapping[str, torch.Tensor], heade
     """Writes one artefact; the file appears only once it is complete."""
     target = Path(path)
     full = {"kind": kind, "format_version": FORMAT_VERSION, "versions": {p: version(p) for p in ("torch", "transformers")}, **header}
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
-        part = Path(folder) / target.name
+    with complete(target) as part:
         # Clones, because the two sides of a pair probe share tensors and safetensors refuses shared memory.
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, metadata={"hookprobe": json.dumps(full)})
-        os.replace(part, target)
     return target
+
+
+@contextmanager
+def complete(path: str | Path) -> Generator[Path]:
+    """A place to write to; what was written appears at `path` only when nothing went wrong."""
+    target = Path(path)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
+        yield Path(folder) / target.name
+        os.replace(Path(folder) / target.name, target)
 
 
 def load(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -43,3 +51,15 @@ def load(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str
     if header["format_version"] > FORMAT_VERSION:
         raise ValueError(f"{path} has format version {header['format_version']}, this hookprobe reads up to {FORMAT_VERSION}; upgrade it")
     return tensors, header
+
+
+def kind_of(path: str | Path, expected: Container[str]) -> str:
+    """What an artefact says it is; raises ValueError for a file that says nothing or something that is not expected."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            raw = (file.metadata() or {}).get("hookprobe", '{"kind": "file without a hookprobe header"}')
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a complete safetensors file ({error}); save it again") from error
+    if (kind := json.loads(raw)["kind"]) not in expected:
+        raise ValueError(f"{path} holds a {kind}, expected one of {expected}")
+    return kind

@@ -1,28 +1,26 @@
 """The immutable result of every linear recipe: scores, and the directions they come from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes import artefacts
 from probes.activations import Activations, PairActivations, Side
 from probes.capture import capture
 from probes.directions import Direction
 from probes.examples import Examples
-from probes.fingerprint import Fingerprint
 from probes.models import Model
-from probes.sites import Site, SiteLike, as_site
+from probes.probe import Probe
+from probes.sites import SiteLike, as_site
 from probes.transforms import Fitted, no_spread
 
 
-@dataclass(frozen=True, eq=False)
-class LinearProbe:
+@dataclass(frozen=True, eq=False, repr=False)
+class LinearProbe(Probe):
     """A fitted linear probe at one or more sites; nothing about it changes after fitting.
 
     `weight` and `bias` live after the transform (one for single texts, one a side for pairs). A score is a margin,
@@ -30,16 +28,13 @@ class LinearProbe:
     `cosines` is 1 where the score has one gradient; elsewhere it is the mean cosine of the rows' gradients to the direction.
     """
 
+    KIND: ClassVar[str] = "linear probe"
+
     weight: Float[Tensor, "site d"]
     bias: Float[Tensor, " site"]
-    transforms: dict[str, Fitted]
-    sites: tuple[Site, ...]
     units: Float[Tensor, "site d"]
     gaps: Float[Tensor, " site"]
     gap_from: str
-    sign_from: str
-    recipe: str
-    receipt: dict[str, Any]
     losses: Float[Tensor, " site"]
     cosines: Float[Tensor, " site"]
 
@@ -47,30 +42,10 @@ class LinearProbe:
     def reads_pairs(self) -> bool:
         return "yes" in self.transforms
 
-    def _index(self, sites: Sequence[Site]) -> list[int]:
-        missing = [str(s) for s in sites if s not in self.sites]
-        if missing:
-            raise ValueError(f"this probe was not fitted at {', '.join(missing)}; it has {', '.join(map(str, self.sites))}")
-        return [self.sites.index(s) for s in sites]
-
-    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "LinearProbe":
-        index = self._index([as_site(s) for s in ([site] if isinstance(site, Site | str) else site)])
-        return replace(
-            self, weight=self.weight[index], bias=self.bias[index], transforms={k: t.at(index) for k, t in self.transforms.items()},
-            sites=tuple(self.sites[i] for i in index), units=self.units[index], gaps=self.gaps[index],
-            losses=self.losses[index], cosines=self.cosines[index],
-        )  # fmt: skip
-
     def _margin(self, acts: Activations | PairActivations, x: Tensor, side: str, middle: Tensor) -> Float[Tensor, "site n"]:
-        if "model" in acts.receipt and "model" in self.receipt:
-            mine, theirs = (Fingerprint.from_dict(r["model"]) for r in (self.receipt, acts.receipt))
-            mine.check(theirs, "the probe")
-        index = self._index(acts.sites)
-        if x.shape[-1] != self.weight.shape[-1]:
-            raise ValueError(f"the activations have width {x.shape[-1]} but the probe was fitted at width {self.weight.shape[-1]}")
+        index, z = self.prepared(acts, x, side, middle)
         weight, bias = self.weight[index].to(x.device), self.bias[index].to(x.device)
-        transform = self.transforms[side].at(index).to(x.device)
-        return torch.einsum("snd,sd->sn", transform(x, transform.cells(acts.columns, middle)), weight) + bias[:, None]
+        return torch.einsum("snd,sd->sn", z, weight) + bias[:, None]
 
     def _side(self, side: Side | None) -> str:
         if self.reads_pairs and side is None:
@@ -115,7 +90,7 @@ class LinearProbe:
         """The unit vector along which the score rises fastest at a site, in raw activation space."""
         if site is None and len(self.sites) > 1:
             raise ValueError(f"this probe has {len(self.sites)} sites; name one: probe.direction({str(self.sites[0])!r})")
-        i = self._index([next(iter(self.sites)) if site is None else as_site(site)])[0]
+        i = self.index_of([next(iter(self.sites)) if site is None else as_site(site)])[0]
         if not self.units[i].any():
             raise ValueError(f"there is no direction at {self.sites[i]}: the rows the probe was fitted on do not differ there")
         exact, cosine = all(t.exact for t in self.transforms.values()), float(self.cosines[i])
@@ -123,35 +98,12 @@ class LinearProbe:
 
     def has_direction(self, site: SiteLike) -> bool:
         """Whether the rows differed at all at this site."""
-        return bool(self.units[self._index([as_site(site)])[0]].any())
+        return bool(self.units[self.index_of([as_site(site)])[0]].any())
 
     @property
     def directions(self) -> tuple[Direction, ...]:
         """The direction of every site that has one."""
         return tuple(self.direction(site) for site in self.sites if self.has_direction(site))
-
-    def save(self, path: str | Path) -> Path:
-        tensors = {name: getattr(self, name) for name in ("weight", "bias", "units", "gaps", "losses", "cosines")}
-        for side, t in self.transforms.items():
-            tensors |= {f"{side}.{name}": value for name, value in t.tensors().items()}
-        header = {name: getattr(self, name) for name in ("gap_from", "sign_from", "recipe", "receipt")}
-        header |= {"sites": [str(s) for s in self.sites], "transforms": {k: t.header() for k, t in self.transforms.items()}}
-        return artefacts.save(path, "linear probe", tensors, header)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "LinearProbe":
-        tensors, header = artefacts.load(path, "linear probe")
-        transforms = {}
-        for side, plain in header["transforms"].items():
-            own: dict[str, Any] = {name.removeprefix(f"{side}."): t for name, t in tensors.items() if name.startswith(f"{side}.")}
-            transforms[side] = Fitted(**plain | {"values": tuple(plain["values"])}, **own)
-        fields: dict[str, Any] = {name: tensors[name] for name in ("weight", "bias", "units", "gaps", "losses", "cosines")}
-        fields |= {name: header[name] for name in ("gap_from", "sign_from", "recipe", "receipt")}
-        return cls(transforms=transforms, sites=tuple(map(Site.parse, header["sites"])), **fields)
-
-    def __repr__(self) -> str:
-        span = str(self.sites[0]) if len(self.sites) == 1 else f"{self.sites[0]} to {self.sites[-1]}"
-        return f"LinearProbe({self.recipe}, {len(self.sites)} sites: {span}, width {self.weight.shape[-1]}, sign from {self.sign_from})"
 
 
 def finish(

@@ -104,9 +104,7 @@ def aurocs(scores: Any, y: Any) -> Float[np.ndarray, "*batch"]:
     return (rank_sum - positives * (positives + 1) / 2) / (positives * (label.shape[-1] - positives))
 
 
-def auroc_difference(
-    scores: Any, others: Any, y: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0
-) -> Estimate:
+def auroc_difference(scores: Any, others: Any, y: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0) -> Estimate:
     """AUROC of `scores` minus that of `others` on the same rows; both are resampled together, so the interval is that of the difference.
 
     Both are [n]. Raises ValueError as `auroc` does.

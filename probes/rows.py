@@ -88,7 +88,9 @@ class Rows:
         y = np.asarray(self.y)
         seen = np.unique(y)
         if not np.isin(seen, (0, 1)).all():
-            raise ValueError(f"y must be 0 or 1 here, got values {seen[:5].tolist()}; choose a binary column with .with_y(...)")
+            raise ValueError(
+                f"y must be 0 or 1 here, got values {seen[:5].tolist()}; choose a binary column with .with_y(...), or use one_vs_rest(recipe) for several classes"
+            )
         if len(seen) < 2:
             raise ValueError(f"y has one class only (all {len(y)} rows are {seen[0]:g}); two classes are needed")
         return torch.from_numpy(y.astype(bool)), int(y.sum())

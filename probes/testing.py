@@ -7,7 +7,7 @@ labels give chance) side by side. Failures raise AssertionError saying which law
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ import torch
 from probes.activations import Activations, PairActivations
 from probes.linear import LinearProbe
 from probes.metrics import auroc
+from probes.recipes.attention import texts_of
 
 SITES, ROWS, WIDTH = 3, 240, 12
 SIGNAL = 4.0  # distance between the planted class means, in standard deviations
@@ -33,7 +34,9 @@ def planted(seed: int = 0, signal: float = SIGNAL, paired: bool = False, rows: i
     y = torch.arange(rows) % 2
     shift = (y - 0.5) * signal
     groups = np.arange(rows) // 2
-    columns = {"pair_id": groups, "negated": np.random.default_rng(seed).permutation(np.arange(rows) % 2)}
+    flags = np.random.default_rng(seed).permutation(np.arange(rows) % 2)
+    # Rows 4k and 4k + 2 say the same in two wordings, and so do the two rows after them.
+    columns = {"pair_id": groups, "negated": flags, "statement": np.arange(rows) // 4 * 2 + np.arange(rows) % 2, "template": groups % 2}
 
     def side(sign: float) -> torch.Tensor:
         noise = torch.randn(SITES, rows, WIDTH, generator=draw)
@@ -48,33 +51,56 @@ def planted(seed: int = 0, signal: float = SIGNAL, paired: bool = False, rows: i
     return PairActivations.from_arrays(shared + answer + moved + jitter[0], shared - answer - moved + jitter[1], y=y, columns=columns), units
 
 
-def check_recipe(recipe: Any, paired: bool = False, tolerance: float = 2e-3) -> None:
-    """Every law a recipe keeps; `paired` for recipes that fit on contrast pairs."""
-    acts, units = planted(paired=paired)
-    test, _ = planted(seed=1, paired=paired)
+def planted_tokens(seed: int = 0, signal: float = SIGNAL, texts: int = ROWS // 2, length: int = 5) -> Activations:
+    """Token rows in which one token of every text, at no fixed place but marked along an axis of its own, holds the class of the text."""
+    draw, world = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(99)
+    truth, mark = torch.linalg.qr(torch.randn(SITES, WIDTH, 2, generator=world)).Q.unbind(2)
+    offset = torch.randn(SITES, 1, WIDTH, generator=world) * 3
+    text, y = np.repeat(np.arange(texts), length), np.repeat(np.arange(texts) % 2, length)
+    holds = torch.zeros(texts, length)
+    holds[torch.arange(texts), torch.randint(length, (texts,), generator=draw)] = 1
+    moved = holds.flatten()[None, :, None] * (6 * mark[:, None] + signal * (torch.from_numpy(y)[None, :, None] - 0.5) * truth[:, None])
+    x = torch.randn(SITES, texts * length, WIDTH, generator=draw) + offset + moved
+    acts = Activations.from_arrays(x, y=y, groups=text)
+    return replace(acts, example=text, token=np.tile(np.arange(length), texts))
+
+
+def check_recipe(recipe: Any, kind: Literal["single", "paired", "tokens"] = "single", tolerance: float = 2e-3) -> None:
+    """Every law a recipe keeps; `kind` says what it fits on: texts, contrast pairs, or several tokens a text.
+
+    Linear probes are also held to the planted directions; probes of other classes must have none at hand.
+    """
+    paired = kind == "paired"
+
+    def drawn(seed: int = 0, signal: float = SIGNAL) -> Any:
+        return planted_tokens(seed, signal) if kind == "tokens" else planted(seed, signal, paired)[0]
+
+    acts, test = drawn(), drawn(1)
+    rows = texts_of(test) if kind == "tokens" else test
     probe = recipe.fit(acts)
-    assert isinstance(probe, LinearProbe), f"fit returned {type(probe).__name__}, expected a LinearProbe"
     scores = probe.score(test)
-    assert scores.shape == (SITES, len(test)), f"scores have shape {tuple(scores.shape)}, expected one row a site"
+    together = scores.shape[0] == 1  # one score for all sites
+    assert scores.shape in ((SITES, len(rows)), (1, len(rows))), f"scores have shape {tuple(scores.shape)}, expected one row a site and {len(rows)} columns"
 
-    found = auroc(scores, test.y, test.groups, n_boot=1).value
+    found = auroc(scores, rows.y, rows.groups, n_boot=1).value
     assert (found > 0.95).all(), f"positive control: AUROC {found} on planted data, expected above .95"
-    cosines = torch.stack([d.unit @ u for d, u in zip(probe.directions, units, strict=True)])
-    assert (cosines > 0.9).all(), f"the planted directions were not found: cosines {cosines.tolist()}"
-    gap = torch.tensor([d.gap for d in probe.directions])
-    assert torch.allclose(gap, torch.full_like(gap, SIGNAL * (0.5 if paired else 1.0)), rtol=0.2), f"gaps {gap.tolist()}, planted {SIGNAL}"
+    if isinstance(probe, LinearProbe):
+        units = planted(paired=paired)[1]
+        cosines = torch.stack([d.unit @ u for d, u in zip(probe.directions, units, strict=True)])
+        assert (cosines > 0.9).all(), f"the planted directions were not found: cosines {cosines.tolist()}"
+        gap = torch.tensor([d.gap for d in probe.directions])
+        assert torch.allclose(gap, torch.full_like(gap, SIGNAL * (0.5 if paired else 1.0)), rtol=0.2), f"gaps {gap.tolist()}, planted {SIGNAL}"
 
-    null, _ = planted(seed=2, signal=0.0, paired=paired)
-    null_test, _ = planted(seed=3, signal=0.0, paired=paired)
-    chance = auroc(recipe.fit(null).score(null_test), null_test.y, n_boot=1).value
+    chance = auroc(recipe.fit(drawn(2, 0.0)).score(drawn(3, 0.0)), rows.y, n_boot=1).value
     assert (np.abs(chance - 0.5) < 0.15).all(), f"null: AUROC {chance} on labels that mean nothing"
 
     flipped = recipe.fit(acts.with_y(1 - acts.y)).score(test)
     assert torch.allclose(flipped, -scores, atol=tolerance), "label flip: scores must change sign and nothing else"
     order = np.random.default_rng(0).permutation(len(acts))
     assert torch.allclose(recipe.fit(acts.rows(order)).score(test), scores, atol=tolerance), "row order changed the probe"
-    one = recipe.fit(acts[acts.sites[1]]).score(test[acts.sites[1]])
-    assert torch.allclose(one[0], scores[1], atol=tolerance), "a site fitted alone differs from the same site among others"
+    if not together:
+        one = recipe.fit(acts[acts.sites[1]]).score(test[acts.sites[1]])
+        assert torch.allclose(one[0], scores[1], atol=tolerance), "a site fitted alone differs from the same site among others"
     moved = recipe.fit(_shifted(acts, 5.0)).score(_shifted(test, 5.0))
     assert torch.allclose(moved, scores, atol=5e-2), "translation: adding a constant to train and test changed the scores"
 
@@ -83,7 +109,7 @@ def check_recipe(recipe: Any, paired: bool = False, tolerance: float = 2e-3) -> 
         tensor.zero_()
     assert torch.equal(probe.score(test), before), "the probe shares memory with the activations it was fitted on"
     with tempfile.TemporaryDirectory() as folder:
-        loaded = LinearProbe.load(probe.save(Path(folder) / "probe.safetensors"))
+        loaded = type(probe).load(probe.save(Path(folder) / "probe.safetensors"))
     assert torch.equal(loaded.score(test), before), "a saved and loaded probe scores differently"
     assert repr(probe) == repr(loaded), "a saved and loaded probe prints differently"
     wrong, _ = planted(paired=not paired)

@@ -45,7 +45,9 @@ class Calibrated:
         """
         n = self.negatives.shape[1]
         if not 0 < false_positive_rate < 1 or n * false_positive_rate < 1:
-            raise ValueError(f"{n} negative calibration rows cannot fix a false-positive rate of {false_positive_rate:g}; it takes at least {1 / false_positive_rate:.0f}")
+            raise ValueError(
+                f"{n} negative calibration rows cannot fix a false-positive rate of {false_positive_rate:g}; it takes at least {1 / false_positive_rate:.0f}"
+            )
         return np.sort(self.negatives, axis=1)[:, n - 1 - int(n * false_positive_rate)]
 
     def __repr__(self) -> str:

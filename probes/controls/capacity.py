@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def _one_code(recipe: Any, acts: Activations) -> Float[np.ndarray, " site"]:
         raise ValueError("the online code starts from four rows of either class, and there are fewer")
     ends = _whole_groups(acts.groups, sorted({max(enough[0], round(p * n)) for p in PORTIONS}))
     bits = np.full(len(acts.sites), float(ends[0]))
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in pairwise(ends):
         sent, new = acts.rows(np.arange(start)), acts.rows(np.arange(start, end))
         p = _calibrated(recipe, sent)(new).clip(1e-6, 1 - 1e-6)
         bits = bits - np.log2(np.where(np.asarray(new.y) == 1, p, 1 - p)).sum(1)

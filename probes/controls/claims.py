@@ -103,7 +103,9 @@ def claim(
         why.append(f"shuffled labels reach {null.level():.2f} in the best site of one run in twenty" if p > alpha else "the interval reaches .5")
     elif best is not None and difference is not None and difference.low > 0 and difference.value >= margin:
         level = "decodable beyond the text"
-        sentence = f"{what} is {linear}decodable at {site} beyond the bare text: AUROC {found} {over}, {difference:+.2f} over the best baseline ({best}); {shuffles}."
+        sentence = (
+            f"{what} is {linear}decodable at {site} beyond the bare text: AUROC {found} {over}, {difference:+.2f} over the best baseline ({best}); {shuffles}."
+        )
     else:
         level = "decodable"
         sentence = f"{what} is {linear}decodable at {site}: AUROC {found} {over}; {shuffles}."
@@ -153,4 +155,6 @@ def _separate(train: Activations | PairActivations, test: Activations | PairActi
         shared["texts"] = np.intersect1d(np.asarray(texts[0]), np.asarray(texts[1]))
     for name, both in shared.items():
         if len(both):
-            raise ValueError(f"train and test share {len(both)} {name} (such as {both[0]!r}); split by groups that keep them apart: acts.split(sizes, groups=...)")
+            raise ValueError(
+                f"train and test share {len(both)} {name} (such as {both[0]!r}); split by groups that keep them apart: acts.split(sizes, groups=...)"
+            )

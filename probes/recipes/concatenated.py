@@ -1,0 +1,75 @@
+"""One probe that reads several layers at once."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from probes.activations import Activations
+from probes.directions import Direction
+from probes.probe import Probe
+from probes.recipes.inputs import single
+from probes.recipes.logistic import Logistic
+from probes.sites import SiteLike, as_site
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ConcatenatedProbe(Probe):
+    """A fitted linear probe on all its sites side by side; it has one score for all of them."""
+
+    KIND: ClassVar[str] = "concatenated probe"
+
+    weight: Float[Tensor, "site d"]
+    bias: Float[Tensor, " site"]
+    slopes: Float[Tensor, "site d"]
+    shares: Float[Tensor, " site"]
+
+    def score(self, acts: Activations) -> Float[Tensor, "1 n"]:
+        """Margins, above 0 meaning the positive class; raises ValueError unless the activations have all the probe's sites."""
+        lacking = [str(s) for s in self.sites if s not in acts.sites]
+        if lacking:
+            raise ValueError(f"this probe reads {len(self.sites)} sites together and the activations lack {', '.join(lacking)}")
+        own = acts[self.sites]
+        _, z = self.prepared(own, own.x, "all", own.x)
+        return (torch.einsum("snd,sd->sn", z, self.weight.to(z)) + self.bias.to(z)[:, None]).sum(0, keepdim=True)
+
+    def probability(self, acts: Activations) -> Float[Tensor, "1 n"]:
+        """Scores squashed into [0, 1]."""
+        return torch.sigmoid(self.score(acts))
+
+    def direction(self, site: SiteLike) -> Direction:
+        """The direction of the joint score at one of the sites, unit length, without a gap: the others share in every score."""
+        k = self.index_of([as_site(site)])[0]
+        return Direction.from_vector(self.slopes[k], self.sites[k], source=self.recipe)
+
+
+@dataclass(frozen=True)
+class Concatenated:
+    """One linear probe on the hidden states of all given layers side by side.
+
+    `recipe` is `Logistic` or `MassMean` (any recipe with `fit_labels`). It reads what is spread over layers; `shares` of the probe says how much each site adds to the
+    spread of the score on train rows. With many layers there are far more weights than rows, so compare it with single layers on held-out groups.
+    """
+
+    recipe: Any = field(default_factory=Logistic)
+
+    def fit(self, acts: Activations) -> ConcatenatedProbe:
+        """Fits one probe on all sites of `acts`; raises TypeError for a recipe that cannot be solved on prepared rows."""
+        if not hasattr(self.recipe, "fit_labels"):
+            raise TypeError(f"{type(self.recipe).__name__} cannot be concatenated; use Logistic or MassMean")
+        rows = single(acts, self.recipe)
+        sites, n, d = rows.z.shape
+        weight, bias = self.recipe.fit_labels(rows.z.transpose(0, 1).reshape(1, n, sites * d), rows.y[None])
+        weight = weight.reshape(sites, d).float()
+        slopes = rows.transforms["all"].gradient(weight, acts.x).mean(1)
+        parts = torch.einsum("snd,sd->sn", rows.z, weight.to(rows.z))
+        total = parts.sum(0)
+        centred = parts - parts.mean(1, keepdim=True)
+        shares = (centred * (total - total.mean())).mean(1) / total.var(correction=0).clamp_min(1e-30)
+        margin = torch.where(rows.y, total + bias[0, 0].to(total), -(total + bias[0, 0].to(total)))
+        receipt = {**acts.receipt, "loss": round(float(softplus(-margin).mean()), 6)}
+        biases = torch.full((sites,), float(bias[0, 0]) / sites)
+        return ConcatenatedProbe(acts.sites, rows.transforms, "train labels", str(self), receipt, weight, biases, slopes.float(), shares.float())
