@@ -69,11 +69,11 @@ def main(config: Config, report: Report) -> None:
     ccs = CCS(seed=config.seed, restarts=config.restarts)
     recipes = {
         "CCS": ccs,
-        "CCS, per flag": CCS(seed=config.seed, restarts=config.restarts, transform=per_flag),
-        "CCS, cells erased": CCS(seed=config.seed, restarts=config.restarts, transform=erased),
+        "CCS, per flag": CCS(seed=config.seed, restarts=config.restarts, prepare=per_flag),
+        "CCS, cells erased": CCS(seed=config.seed, restarts=config.restarts, prepare=erased),
         "PolarityAwareCCS": PolarityAwareCCS(seed=config.seed, restarts=config.restarts),
-        "CRC, per flag": CRC(transform=per_flag),
-        "ContrastEigen, per flag": ContrastEigen(transform=per_flag),
+        "CRC, per flag": CRC(prepare=per_flag),
+        "ContrastEigen, per flag": ContrastEigen(prepare=per_flag),
     }
     probes = {name: recipe.fit(train) for name, recipe in recipes.items()}
     reports = {name: polarity_report(probe, test) for name, probe in probes.items()}
@@ -158,7 +158,7 @@ def _verdict(truth: Estimate, flag: Estimate | None, text: float, degenerate: bo
 
 def published(config: Config, train: PairActivations, test: PairActivations, report: Report) -> None:
     """The published pipeline beside the corrected one on the same probe."""
-    probe = CCS(seed=config.seed, restarts=config.restarts, transform="l2+mean", l2=1e-5).fit(train)
+    probe = CCS(seed=config.seed, restarts=config.restarts, prepare="l2+mean", l2=1e-5).fit(train)
     theirs, ours = published_metrics(probe, test), polarity_report(probe, test)
     rows = []
     for i, site in enumerate(map(str, theirs.index)):

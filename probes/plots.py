@@ -6,10 +6,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
-from probes.controls import Null
+from probes.controls import Null, Transfer, reliability
 from probes.metrics import Estimate
-from probes.sites import Site
+from probes.sites import Site, SiteLike
+from probes.sweeps import Sweep
 
 # Okabe-Ito: told apart by colour-blind readers and in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -78,4 +80,44 @@ def heatmap(
         ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=8, color="white" if strong else "black")
     ax.spines[:].set_visible(False)
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.9)
+    return ax
+
+
+def sweep_curves(sweep: Sweep, recipes: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """AUROC by site of every recipe of a sweep, over the band that shuffled labels give (the widest of the recipes)."""
+    names = list(recipes or sweep.recipes)
+    curves = {name: e for name in names if len(e := sweep.curve(name)) == len(sweep.sites)}
+    widest = max((sweep.nulls[n] for n in curves if n in sweep.nulls), key=lambda null: null.level(), default=None)
+    return layer_curve(sweep.sites, curves, widest, ax=axes(ax, 6.5, 4.0))
+
+
+def sweep_heatmap(sweep: Sweep, ax: Axes | None = None) -> Axes:
+    """Recipe by site as colours, mean test AUROC over splits; a frame marks the site chosen most often."""
+    names = [n for n in sweep.recipes if len(sweep.curve(n)) == len(sweep.sites)]
+    values = np.stack([sweep.curve(n).value for n in names])
+    ax = heatmap(values, names, [str(s) for s in sweep.sites], "AUROC on test groups", ax, (0, 1))
+    for i, name in enumerate(names):
+        site = sweep.chosen[sweep.chosen.recipe == name].site.mode().iloc[0]
+        at = [str(s) for s in sweep.sites].index(site)
+        ax.add_patch(Rectangle((at - 0.5, i - 0.5), 1, 1, fill=False, lw=2, edgecolor="black"))
+    return ax
+
+
+def transfer_map(transfer: Transfer, site: SiteLike, ax: Axes | None = None) -> Axes:
+    """Trained on (rows) against scored on (columns) at one site; white is chance, blue is reversed."""
+    table = transfer.table(site)
+    ax = heatmap(table.to_numpy(), list(table.index), list(table.columns), "AUROC", ax, (0, 1))
+    ax.set(xlabel="scored on", ylabel="trained on", title=str(site))
+    return ax
+
+
+def calibration_curve(curves: Mapping[str, Any], y: Any, bins: int = 10, ax: Axes | None = None) -> Axes:
+    """Stated probability against the share of positives, in bins of equal size; on the diagonal probabilities can be taken at their word."""
+    ax = axes(ax, 4.2, 4.0)
+    ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
+    for (name, p), colour in zip(curves.items(), COLOURS, strict=False):
+        stated, share, _ = reliability(p, y, bins)
+        ax.plot(stated, share, color=colour, marker="o", ms=4, label=name)
+    ax.set(xlabel="stated probability", ylabel="share of positives", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    ax.legend(frameon=False, fontsize=8)
     return ax

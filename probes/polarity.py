@@ -179,7 +179,7 @@ def published_metrics(probe: LinearProbe, pairs: PairActivations) -> pd.DataFram
     rows (centred by train means, where the published code took train medians), and metrics are means over pairs (the released code) and medians (the paper's tables). Columns: accuracy and, by mean and median, pc, abs_pc, ci, ideal_distance.
     """
     if any(not t.unit_rows or t.read is not None or t.shift.shape[1] > 1 for t in probe.transforms.values()):
-        raise ValueError('the published pipeline uses rows of unit length centred once a side; fit CCS(transform="l2+mean") for it')
+        raise ValueError('the published pipeline uses rows of unit length centred once a side; fit CCS(prepare="l2+mean") for it')
     true, false = _true_and_false(pairs)
     index = [probe.sites.index(s) for s in pairs.sites]
     weight, bias = probe.weight[index].double(), probe.bias[index].double()[:, None]

@@ -17,7 +17,7 @@ SENTENCES = [f"{'the' if i % 2 else 'a'} {noun} is {adjective}" for noun in ("ho
 
 @pytest.fixture
 def probe():
-    return MassMean(transform=Transform(centre="mean", scale="zscore", by="negated")).fit(planted()[0])
+    return MassMean(prepare=Transform(centre="mean", scale="zscore", by="negated")).fit(planted()[0])
 
 
 @pytest.fixture(scope="module")

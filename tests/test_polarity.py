@@ -94,10 +94,10 @@ def test_a_perfect_model_contradicts_nothing_and_a_blind_one_everything(recipe):
 
 def test_the_published_centring_hides_what_the_train_centring_shows():
     train, test = synthetic(truth=6.0, noise=0.1), synthetic(seed=1, truth=6.0, noise=0.1)
-    probe = CCS(restarts=3, transform="l2+mean", l2=1e-6).fit(train)
+    probe = CCS(restarts=3, prepare="l2+mean", l2=1e-6).fit(train)
     assert published_metrics(probe, test)["ci_mean"].iloc[0] > 0.35
     assert polarity_report(probe, test)["contradiction"].value[0] < 0.05
-    with pytest.raises(ValueError, match=r'CCS\(transform="l2\+mean"\)'):
+    with pytest.raises(ValueError, match=r'CCS\(prepare="l2\+mean"\)'):
         published_metrics(CCS(restarts=2, steps=50).fit(train), test)
 
 
@@ -124,7 +124,7 @@ def test_a_stronger_distractor_is_taken_for_truth_until_clusters_are_centred(rec
 
     plain = reads(recipe.fit(train))
     assert plain[0] < 0.65 and plain[1] > 0.95
-    clustered = reads(dataclasses.replace(recipe, transform=Transform(centre="mean", scale="rms", clusters=2)).fit(train))
+    clustered = reads(dataclasses.replace(recipe, prepare=Transform(centre="mean", scale="rms", clusters=2)).fit(train))
     assert clustered[0] > 0.95 and clustered[1] < 0.65
 
 
@@ -141,7 +141,7 @@ def test_harm_is_recovered_from_negation_by_centring_or_erasing_its_cells(recipe
     plain = polarity_report(recipe.fit(train), test)
     assert plain["accuracy"].value[0] < 0.65 and max(plain["auroc_negated"].value[0], 1 - plain["auroc_negated"].value[0]) > 0.95
     assert plain["accuracy_worst_cell"].value[0] < 0.2
-    mended = polarity_report(dataclasses.replace(recipe, transform=transform).fit(train), test)
+    mended = polarity_report(dataclasses.replace(recipe, prepare=transform).fit(train), test)
     assert mended["accuracy"].value[0] >= 0.95 and abs(mended["auroc_negated"].value[0] - 0.5) < 0.1
     assert mended["accuracy_worst_cell"].value[0] > 0.9
 

@@ -67,7 +67,7 @@ def test_logistic_reaches_the_optimum_of_scikit_learn(n, d, l2):
     draw = torch.Generator().manual_seed(n)
     x = torch.randn(3, n, d, generator=draw)
     y = ((x[:, :, 0] + torch.randn(3, n, generator=draw)) > 0)[0].long()
-    ours = Logistic(l2=l2, transform="zscore").fit(Activations.from_arrays(x, y))
+    ours = Logistic(l2=l2, prepare="zscore").fit(Activations.from_arrays(x, y))
     for site in range(3):
         z = StandardScaler().fit_transform(x[site].double().numpy())
         theirs = LogisticRegression(C=1 / (n * l2), tol=1e-10, max_iter=10_000).fit(z, y)
@@ -88,7 +88,7 @@ def test_mass_mean_is_the_difference_of_the_means_with_the_threshold_midway():
 
 def test_direction_is_the_gradient_of_the_score_in_raw_space():
     acts, _ = planted()
-    for recipe in (MassMean(transform="zscore"), Logistic()):
+    for recipe in (MassMean(prepare="zscore"), Logistic()):
         probe = recipe.fit(acts)
         x = acts.x.clone().requires_grad_()
         probe.score(dataclasses.replace(acts, x=x)).sum().backward()
@@ -282,7 +282,7 @@ def test_vinc_takes_what_paraphrases_share_where_the_answer_flips_something_else
     assert found["VINC"][0] > 0.9 and abs(found["CRC"][2]) > 0.9
     assert abs(found["VINC"][1]) < 0.05, "the wording is erased"
     with pytest.raises(ValueError, match="no paraphrases"):
-        VINC(statement="ids", transform="rms").fit(dataclasses.replace(pairs, columns={"ids": np.arange(n)}))
+        VINC(statement="ids", prepare="rms").fit(dataclasses.replace(pairs, columns={"ids": np.arange(n)}))
 
 
 def test_one_probe_a_class_where_there_are_several():

@@ -29,7 +29,7 @@ FINDABLE = [(recipe, plan) for recipe in (MassMean(), CRC()) for plan in PLANS i
 def test_a_probe_under_any_transform_finds_the_planted_direction_and_survives_saving(tmp_path, recipe, plan):
     acts, units = planted(paired=isinstance(recipe, CRC))
     test, _ = planted(seed=1, paired=isinstance(recipe, CRC))
-    probe = dataclasses.replace(recipe, transform=plan).fit(acts)
+    probe = dataclasses.replace(recipe, prepare=plan).fit(acts)
     assert (auroc(probe.score(test), test.y, n_boot=1).value > 0.9).all()
     # Unit length bends the space, and an erasure takes along what the nuisance shares with the axis by the chance of 240 rows.
     least = 0.6 if Transform.parse(plan).erase else 0.8
@@ -43,7 +43,7 @@ def test_a_probe_under_any_transform_finds_the_planted_direction_and_survives_sa
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_scoring_uses_train_statistics_not_those_of_the_rows_scored(plan):
     acts, _ = planted()
-    probe = MassMean(transform=plan).fit(acts)
+    probe = MassMean(prepare=plan).fit(acts)
     few = acts.rows(np.array([3, 8]))
     assert torch.allclose(probe.score(few), probe.score(acts)[:, [3, 8]], atol=1e-4)
 
@@ -51,7 +51,7 @@ def test_scoring_uses_train_statistics_not_those_of_the_rows_scored(plan):
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_the_direction_is_the_mean_gradient_and_says_when_it_is_not_exact(plan):
     acts, _ = planted()
-    probe = MassMean(transform=plan).fit(acts)
+    probe = MassMean(prepare=plan).fit(acts)
     x = acts.x.clone().requires_grad_()
     probe.score(dataclasses.replace(acts, x=x)).sum().backward()
     gradients = x.grad
@@ -121,7 +121,7 @@ def test_leace_leaves_no_covariance_and_moves_nothing_else():
 def test_plans_that_cannot_be_fitted_are_refused(plan, message):
     acts, _ = planted()
     with pytest.raises(ValueError, match=message):
-        MassMean(transform=plan).fit(acts)
+        MassMean(prepare=plan).fit(acts)
 
 
 def test_clusters_at_a_site_where_rows_do_not_differ_give_a_constant_probe():
@@ -129,7 +129,7 @@ def test_clusters_at_a_site_where_rows_do_not_differ_give_a_constant_probe():
     yes, no = (torch.cat([x, x[:1, :1].expand(1, len(acts), -1)]) for x in (acts.yes, acts.no))
     flat = PairActivations.from_arrays(yes, no, y=acts.y, columns=acts.columns)
     for centre in ("mean", "median"):
-        probe = CRC(transform=Transform(centre=centre, clusters=2)).fit(flat)
+        probe = CRC(prepare=Transform(centre=centre, clusters=2)).fit(flat)
         assert auroc(probe.score(flat), flat.y, n_boot=1).value[3] == 0.5 and len(probe.directions) == 3
 
 
@@ -150,7 +150,7 @@ def test_contradictory_plans_are_refused():
 
 def test_new_values_and_missing_columns_are_refused_when_scoring():
     acts, _ = planted()
-    probe = MassMean(transform=Transform(centre="mean", by="negated")).fit(acts)
+    probe = MassMean(prepare=Transform(centre="mean", by="negated")).fit(acts)
     strange = Activations.from_arrays(acts.x, columns={"negated": np.full(len(acts), 7)})
     with pytest.raises(ValueError, match=r"has values the transform was not fitted on: \['7'\]"):
         probe.score(strange)
@@ -160,7 +160,7 @@ def test_new_values_and_missing_columns_are_refused_when_scoring():
 
 def test_a_clustered_pair_probe_needs_the_pair_to_score():
     acts, _ = planted(paired=True)
-    probe = CRC(transform=Transform(centre="mean", clusters=2)).fit(acts)
+    probe = CRC(prepare=Transform(centre="mean", clusters=2)).fit(acts)
     with pytest.raises(ValueError, match="no pair to find its cluster by"):
         probe.score(acts.side("yes"), side="yes")
 
@@ -197,7 +197,7 @@ def test_lda_and_ridge_equal_scikit_learn():
         draw = torch.Generator().manual_seed(n)
         x = torch.randn(2, n, d, generator=draw)
         y = (x[0, :, 0] + torch.randn(n, generator=draw) > 0.3).long().numpy()
-        ours, ridge = LDA(shrinkage=0.3).fit(Activations.from_arrays(x, y)), Ridge(l2=0.2, transform="none").fit(Activations.from_arrays(x, x[0, :, 0] + 1))
+        ours, ridge = LDA(shrinkage=0.3).fit(Activations.from_arrays(x, y)), Ridge(l2=0.2, prepare="none").fit(Activations.from_arrays(x, x[0, :, 0] + 1))
         for site in range(2):
             theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(x[site].numpy(), y)
             assert np.allclose(ours.score(Activations.from_arrays(x, y))[site], theirs.decision_function(x[site].numpy()), atol=1e-3)
@@ -210,5 +210,5 @@ def test_lda_and_ridge_equal_scikit_learn():
 
 def test_logistic_weights_follow_the_transform_columns():
     acts, _ = planted()
-    probe = Logistic(transform=Transform(centre="mean", scale="zscore", by="negated")).fit(acts)
+    probe = Logistic(prepare=Transform(centre="mean", scale="zscore", by="negated")).fit(acts)
     assert probe.transforms["all"].values == ("0", "1") and "by negated" in probe.transforms["all"].name

@@ -22,12 +22,12 @@ from probes.recipes.ttpd import TTPD
 from probes.recipes.vinc import VINC
 
 SINGLE = (
-    MassMean(), MassMean(transform="zscore"), MassMean(whiten=True), Logistic(), Logistic(l2=(1e-3, 1e-1)), LDA(), Ridge(), TTPD(),
+    MassMean(), MassMean(prepare="zscore"), MassMean(whiten=True), Logistic(), Logistic(l2=(1e-3, 1e-1)), LDA(), Ridge(), TTPD(),
     MLP(hidden=8, restarts=2), Concatenated(), Concatenated(MassMean()),
 )  # fmt: skip
 PAIRED = (
-    CCS(restarts=2), CCS(restarts=2, loss="symmetric"), PolarityAwareCCS(restarts=2), CRC(), ContrastEigen(), ContrastEigen(form="covariance"), VINC(transform="rms"),
-    VINC(confidence=1, transform="rms"),
+    CCS(restarts=2), CCS(restarts=2, loss="symmetric"), PolarityAwareCCS(restarts=2), CRC(), ContrastEigen(), ContrastEigen(form="covariance"), VINC(prepare="rms"),
+    VINC(confidence=1, prepare="rms"),
 )  # fmt: skip
 TOKENS = (AttentionPooled(),)
 

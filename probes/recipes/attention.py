@@ -59,7 +59,7 @@ class AttentionPooled:
 
     l2: float | int = 1e-2
     steps: int = 300
-    transform: str | Transform = "zscore"
+    prepare: str | Transform = "zscore"
 
     def fit(self, acts: Activations) -> AttentionProbe:
         """Fits all sites at once; raises ValueError for one token a text or tokens of a text with different labels."""

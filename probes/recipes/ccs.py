@@ -35,7 +35,7 @@ class CCS:
     steps: int = 200
     l2: float | int = 1e-3
     loss: Literal["burns", "symmetric"] = "burns"
-    transform: str | Transform = "rms"
+    prepare: str | Transform = "rms"
     labels_give_sign: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ class ContrastEigen:
     """
 
     form: Literal["ratio", "covariance"] = "ratio"
-    transform: str | Transform = "rms"
+    prepare: str | Transform = "rms"
     shrinkage: float = 1e-2
     labels_give_sign: ClassVar[bool] = True
 

@@ -21,7 +21,7 @@ class CRC:
     Source: Burns et al., arXiv 2212.03827 (CRC-TPC).
     """
 
-    transform: str | Transform = "rms"
+    prepare: str | Transform = "rms"
     labels_give_sign: ClassVar[bool] = True
 
     def fit(self, acts: PairActivations) -> LinearProbe:

@@ -43,7 +43,7 @@ def single(acts: Any, recipe: Any) -> Single:
     """Single texts of two classes, prepared by the recipe's transform."""
     acts = singles(acts, recipe)
     y, _ = acts.classes
-    fitted = Transform.parse(recipe.transform).fit({"all": acts.x}, acts.columns)
+    fitted = Transform.parse(recipe.prepare).fit({"all": acts.x}, acts.columns)
     return Single(fitted["all"](acts.x, fitted["all"].cells(acts.columns, acts.x)), y.to(acts.x.device), fitted)
 
 
@@ -54,7 +54,7 @@ def paired(acts: Any, recipe: Any) -> Paired:
             f"{type(recipe).__name__} fits on contrast pairs, got {type(acts).__name__}; make them with capture_pairs(model, Pairs(...)) "
             "or PairActivations.from_arrays(yes, no)"
         )
-    fitted = Transform.parse(recipe.transform).fit({"yes": acts.yes, "no": acts.no}, acts.columns)
+    fitted = Transform.parse(recipe.prepare).fit({"yes": acts.yes, "no": acts.no}, acts.columns)
     cells = fitted["yes"].cells(acts.columns, (acts.yes + acts.no) / 2)
     y = None if acts.y is None else acts.classes[0].to(acts.yes.device)
     return Paired(fitted["yes"](acts.yes, cells), fitted["no"](acts.no, cells), y, fitted)

@@ -21,7 +21,7 @@ class LDA:
     """
 
     shrinkage: float | int = 0.1
-    transform: str | Transform = "none"
+    prepare: str | Transform = "none"
 
     def __post_init__(self) -> None:
         if not 0 <= self.shrinkage <= 1:

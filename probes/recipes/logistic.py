@@ -30,7 +30,7 @@ class Logistic:
     """
 
     l2: float | int | tuple[float | int, ...] = 1e-2
-    transform: str | Transform = "zscore"
+    prepare: str | Transform = "zscore"
     folds: int = 5
 
     def __post_init__(self) -> None:

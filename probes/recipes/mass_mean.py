@@ -23,7 +23,7 @@ class MassMean:
     Source: Marks and Tegmark, arXiv 2310.06824.
     """
 
-    transform: str | Transform = "none"
+    prepare: str | Transform = "none"
     whiten: bool = False
 
     def fit(self, acts: Activations) -> LinearProbe:

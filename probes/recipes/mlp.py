@@ -51,7 +51,7 @@ class MLP:
     restarts: int = 3
     steps: int = 400
     seed: int = 0
-    transform: str | Transform = "zscore"
+    prepare: str | Transform = "zscore"
 
     def __post_init__(self) -> None:
         if self.hidden < 1 or self.restarts < 1 or not self.l2 > 0:

@@ -26,7 +26,7 @@ class PolarityAwareCCS(CCS):
     """
 
     lambda_polarity: float | int = 3.0
-    transform: str | Transform = PER_FLAG
+    prepare: str | Transform = PER_FLAG
 
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites and restarts at once; raises ValueError unless every `pair_id` joins exactly two statements."""

@@ -20,7 +20,7 @@ class Ridge:
     """
 
     l2: float | int = 1e-2
-    transform: str | Transform = "zscore"
+    prepare: str | Transform = "zscore"
 
     def __post_init__(self) -> None:
         if not self.l2 > 0:
@@ -33,7 +33,7 @@ class Ridge:
             raise ValueError("Ridge needs y; give real values, or choose a column with .with_y(...)")
         if len(np.unique(acts.y)) < 2:
             raise ValueError(f"y has one value only ({acts.y[0]:g}), so there is nothing to predict")
-        fitted = Transform.parse(self.transform).fit({"all": acts.x}, acts.columns)
+        fitted = Transform.parse(self.prepare).fit({"all": acts.x}, acts.columns)
         z = fitted["all"](acts.x, fitted["all"].cells(acts.columns, acts.x)).double()
         y = torch.from_numpy(acts.y.astype(float)).to(z)
         centre, level = z.mean(1), y.mean()

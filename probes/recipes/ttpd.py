@@ -25,7 +25,7 @@ class TTPD:
 
     negated: str = "negated"
     l2: float | int = 1e-2
-    transform: str | Transform = "mean"
+    prepare: str | Transform = "mean"
 
     def fit(self, acts: Activations) -> LinearProbe:
         """Fits all sites at once; raises ValueError without the column, or unless both polarities and both classes are there."""

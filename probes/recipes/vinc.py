@@ -29,7 +29,7 @@ class VINC:
     confidence: float | int = 0.0
     consistency: float | int = 0.5
     invariance: float | int = 0.5
-    transform: str | Transform = ERASED
+    prepare: str | Transform = ERASED
     labels_give_sign: ClassVar[bool] = True
 
     def fit(self, acts: PairActivations) -> LinearProbe:

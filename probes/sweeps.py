@@ -1,0 +1,134 @@
+"""Many recipes at all sites over several splits, with the choice of the site inside the train groups and the null beside every number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from probes.activations import Activations, PairActivations
+from probes.controls.permutation import Null, shuffled_null
+from probes.metrics import Estimate, auroc, aurocs
+from probes.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What `sweep` found: a tidy `table`, and for pictures the null of every recipe on the first split and its test scores at the chosen site.
+
+    Table columns: recipe, seed, site, block, auroc, low, high, n, n_groups, inner (AUROC on train groups held out for choosing), chosen, null_mean, null_95 (best site under
+    shuffled labels), p (of the site, the best of all sites paid for), p_sweep (the best of all sites and recipes paid for). The null is taken on the first split.
+    """
+
+    table: pd.DataFrame
+    sites: tuple[Site, ...]
+    nulls: dict[str, Null]
+    scores: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        return tuple(self.table.recipe.unique())
+
+    @property
+    def chosen(self) -> pd.DataFrame:
+        """One row a recipe and split: the test result at the site that was chosen on train groups."""
+        return self.table[self.table.chosen].reset_index(drop=True)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One row a recipe: AUROC at the chosen site, mean and spread over splits, which sites were chosen, the null and its p-value."""
+        grouped = self.chosen.groupby("recipe", sort=False)
+        found = grouped.agg(auroc=("auroc", "mean"), lowest=("auroc", "min"), highest=("auroc", "max"), splits=("seed", "nunique"))
+        found["sites"] = grouped.site.agg(lambda s: ", ".join(dict.fromkeys(s)))
+        first = self.table[self.table.seed == self.table.seed.iloc[0]].groupby("recipe", sort=False)
+        return found.assign(null_95=first.null_95.first(), p=self.chosen.groupby("recipe", sort=False).p.first(), p_sweep=first.p_sweep.first())
+
+    def curve(self, recipe: str) -> Estimate:
+        """Test AUROC by site: the mean over splits, and the widest interval of a single split."""
+        rows = self.table[self.table.recipe == recipe]
+        wide = rows.pivot_table(index="site", columns="seed", values=["auroc", "low", "high"], sort=False)
+        at = [str(s) for s in self.sites if str(s) in wide.index]
+        value, low, high = (wide[name].loc[at] for name in ("auroc", "low", "high"))
+        return Estimate(value.mean(axis=1).to_numpy(), low.min(axis=1).to_numpy(), high.max(axis=1).to_numpy(), int(rows.n.iloc[0]), int(rows.n_groups.iloc[0]))
+
+    def __repr__(self) -> str:
+        return f"Sweep({len(self.recipes)} recipes, {len(self.sites)} sites, {self.table.seed.nunique()} splits)\n{self.summary.round(3).to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{len(self.recipes)} recipes, {len(self.sites)} sites, {self.table.seed.nunique()} splits by group</p>{self.summary.to_html(float_format='{:.3f}'.format)}"
+
+
+def sweep(
+    recipes: Sequence[Any] | Mapping[str, Any],
+    acts: Activations | PairActivations,
+    *,
+    seeds: Sequence[int] | int = 3,
+    share: float = 0.7,
+    shuffles: int = 99,
+    progress: bool = True,
+) -> Sweep:
+    """Fits every recipe at every site on several splits by group, chooses a site within the train groups, and tests once.
+
+    `seeds` are the splits (a number means that many); a recipe with a seed of its own gets the same one. `share` of the groups train. The site is chosen by fitting on
+    70% of the train groups and scoring the rest. `shuffles` labellings give the null on the first split; all recipes see the same ones, so that the best of all recipes can
+    be paid for too (`p_sweep`). Each recipe is fitted twice a split for all sites together. Raises TypeError when a recipe needs the other kind of activations.
+    """
+    named = dict(recipes) if isinstance(recipes, Mapping) else {_name(r, recipes): r for r in recipes}
+    if not named:
+        raise ValueError("sweep needs at least one recipe, got none")
+    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    if not len(seeds):
+        raise ValueError("sweep needs at least one seed, got none")
+    rows, nulls, scores = [], {}, {}
+    with tqdm(total=len(seeds) * len(named), desc="sweep", delay=2, leave=False, disable=None if progress else True) as bar:
+        for seed in seeds:
+            train, test = acts.split((share, 1 - share), seed=seed)
+            inner, held = train.split((0.7, 0.3), seed=seed)
+            for name, given in named.items():
+                bar.set_postfix_str(f"{name}, split {seed}")
+                recipe = replace(given, seed=seed) if any(f.name == "seed" for f in fields(given)) else given
+                validation = aurocs(recipe.fit(inner).score(held), np.asarray(held.y))
+                probe = recipe.fit(train)
+                score = probe.score(test).detach().cpu().numpy()
+                found, at = auroc(score, test.y, test.groups), int(np.argmax(validation))
+                if seed == seeds[0]:
+                    scores[name] = (score[at], np.asarray(test.y))
+                    nulls[name] = shuffled_null(recipe, train, test, shuffles, seed, progress=False, probe=probe) if shuffles else None
+                rows += _rows(name, seed, acts.sites, found, validation, at)
+                bar.update()
+    return Sweep(_with_nulls(pd.DataFrame(rows), nulls), acts.sites, {k: v for k, v in nulls.items() if v is not None}, scores)
+
+
+def _name(recipe: Any, among: Sequence[Any]) -> str:
+    """The class alone where that tells recipes apart, else everything about it."""
+    alike = [r for r in among if type(r) is type(recipe)]
+    return type(recipe).__name__ if len(alike) == 1 else repr(recipe)
+
+
+def _rows(name: str, seed: int, sites: Sequence[Site], found: Estimate, validation: np.ndarray, chosen: int) -> list[dict[str, Any]]:
+    # A probe over all sites together has one row.
+    named = [str(s) for s in sites] if len(found) == len(sites) else ["all sites"]
+    blocks = [s.block for s in sites] if len(found) == len(sites) else [-1]
+    return [
+        {"recipe": name, "seed": seed, "site": site, "block": block, "auroc": e.value, "low": e.low, "high": e.high, "n": e.n, "n_groups": e.n_groups,
+         "inner": float(validation[i]), "chosen": i == chosen}
+        for i, (site, block) in enumerate(zip(named, blocks, strict=True))
+        for e in (found[i],)
+    ]  # fmt: skip
+
+
+def _with_nulls(table: pd.DataFrame, nulls: Mapping[str, Null | None]) -> pd.DataFrame:
+    table = table.assign(null_mean=np.nan, null_95=np.nan, p=np.nan, p_sweep=np.nan)
+    there = {name: null for name, null in nulls.items() if null is not None}
+    if not there:
+        return table
+    best_of_all = np.max([null.best for null in there.values()], axis=0)
+    first = table.seed == table.seed.iloc[0]
+    for name, null in there.items():
+        own = table.recipe == name
+        table.loc[own, ["null_mean", "null_95"]] = null.by_site.mean(), null.level()
+        table.loc[own & first, "p"] = null.p_by_site
+        table.loc[own, "p_sweep"] = float((1 + (best_of_all >= null.observed.max()).sum()) / (1 + len(best_of_all)))
+    return table
