@@ -41,7 +41,7 @@ format: $(VENV)/.lint ## format the code
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-organism: env ## train the embedded models again (about 20 minutes on 2 cores)
+organism: env ## train the embedded models again (about 45 minutes on 2 cores)
 	$(RUN) -m experiments.organism.train
 	$(RUN) -m experiments.organism.measure
 

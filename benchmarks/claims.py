@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from probes import CCS, CRC, Activations, ContrastEigen, Logistic, MassMean, PairActivations, PolarityAwareCCS
+from probes import CCS, CRC, VINC, Activations, ContrastEigen, Logistic, MassMean, PairActivations, PolarityAwareCCS
 from probes.controls import claim
 from probes.metrics import aurocs
 
 SITES, GROUPS, ROWS = 4, 100, 4
 SUPERVISED = (MassMean(), Logistic())
-UNSUPERVISED = (CCS(), CRC(), ContrastEigen(), ContrastEigen(form="covariance"), PolarityAwareCCS())
+UNSUPERVISED = (CCS(), CRC(), ContrastEigen(), ContrastEigen(form="covariance"), VINC(), PolarityAwareCCS())
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class Config:
     unsupervised_runs: int = 200
     """null runs a recipe without labels and width"""
     signal_runs: int = 200
+    """runs with a signal a recipe and width; 0 leaves them out"""
     widths: tuple[int, ...] = (64, 4096)
     shuffles: int = 199
     jobs: int = 2
     only: str = ""
-    """just the recipes whose name has this in it"""
+    """just the recipes whose description has this in it"""
 
 
 def draw(width: int, seed: int, signal: float, paired: bool, constant: bool, groups: int = GROUPS) -> Any:
@@ -58,7 +59,8 @@ def draw(width: int, seed: int, signal: float, paired: bool, constant: bool, gro
     moved = signal * (torch.from_numpy(y)[None, :, None] - 0.5) * axis
     if not paired:
         return Activations.from_arrays(common + moved, y=y, groups=group)
-    columns = {"pair_id": np.arange(rows) // 2, "negated": np.tile([0, 1, 0, 1], groups)}
+    columns = {"pair_id": np.arange(rows) // 2, "negated": np.tile([0, 1, 0, 1], groups), "template": np.tile([0, 0, 1, 1], groups)}
+    columns["statement"] = group * 2 + y  # two rows of a group in two wordings
     return PairActivations.from_arrays(common + noise(0.3) + moved / 2, common + noise(0.3) - moved / 2, y=y, groups=group, columns=columns)
 
 
@@ -100,12 +102,14 @@ def main(config: Config) -> None:
             start, runs = time.perf_counter(), config.unsupervised_runs if paired else config.runs
             with Parallel(n_jobs=config.jobs) as pool:
                 false = sum(pool(delayed(one)(recipe, width, seed, 0.0, paired, config.shuffles) for seed in range(runs)))  # pyright: ignore
-                signal = signal_for(lambda s, r=recipe, w=width, p=paired: reached(r, w, s, p))
-                true = sum(pool(delayed(one)(recipe, width, 10_000 + seed, signal, paired, config.shuffles) for seed in range(config.signal_runs)))  # pyright: ignore
+                seen = ("-", "-", "-")
+                if config.signal_runs:
+                    signal = signal_for(lambda s, r=recipe, w=width, p=paired: reached(r, w, s, p))
+                    true = sum(pool(delayed(one)(recipe, width, 10_000 + seed, signal, paired, config.shuffles) for seed in range(config.signal_runs)))  # pyright: ignore
+                    fresh = reached(recipe, width, signal, paired)
+                    seen = (f"{signal:.2f}", f"{fresh:.2f}", f"{true} of {config.signal_runs} = {true / config.signal_runs:.1%}")
             bounds = binomtest(false, runs).proportion_ci()
-            fresh = reached(recipe, width, signal, paired)
-            row = (f"{false} of {runs} = {false / runs:.1%}", f"{bounds.low:.1%} to {bounds.high:.1%}", f"{signal:.2f}", f"{fresh:.2f}",
-                   f"{true} of {config.signal_runs} = {true / config.signal_runs:.1%}", f"{time.perf_counter() - start:.0f}")  # fmt: skip
+            row = (f"{false} of {runs} = {false / runs:.1%}", f"{bounds.low:.1%} to {bounds.high:.1%}", *seen, f"{time.perf_counter() - start:.0f}")
             table.add_row(type(recipe).__name__ + (" covariance" if getattr(recipe, "form", "") == "covariance" else ""), str(width), *row)
             print(recipe, width, *row, flush=True)
     Console(width=180).print(table)

@@ -6,33 +6,30 @@ statement with its opposite (--pair) or the two halves of the file in the same o
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.organism.language import opposites
 from experiments.organism.world import make_world
+from experiments.polarity_tables import Found, by_site, marker_control, methods, published, truth_or_negation
 from experiments.report import Report
 from experiments.statements import EMBEDDED, as_pairs, model_path
-from probes import CCS, CRC, ContrastEigen, Estimate, PairActivations, PolarityAwareCCS, Transform, auroc, capture_pairs, load_model, plots
-from probes.controls import surface_baselines
-from probes.polarity import PolarityReport, polarity_report, published_metrics
+from probes import CCS, CRC, LDA, TTPD, ContrastEigen, Logistic, MassMean, PairActivations, PolarityAwareCCS, Transform, auroc, capture_pairs, load_model
+from probes.controls import shuffled_null, surface_baselines
+from probes.polarity import NEGATION, polarity_report
 
 QUESTION = "Do unsupervised probes treat a statement and its opposite as opposites, or do they read the negation?"
 SHARES = (0.5, 0.2, 0.3)
-NEGATION = r"\b(?:not|never|no|cannot)\b|n't\b"
-SHOWN = {
-    "auroc": "AUROC", "accuracy": "right", "auroc_negated": "AUROC neg.", "accuracy_worst_cell": "worst cell", "contradiction": "contrad.",
-    "contradiction_kappa": "kappa", "correct_flip": "flips", "bias": "bias", "ccs_loss": "CCS loss",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Config:
     """Knobs of the polarity experiment; every default works without a network."""
 
-    model: str = f"{EMBEDDED}truth"
-    """embedded:truth, embedded:truth_control, a folder, or a hub name"""
+    model: str = f"{EMBEDDED}truth_verdicts"
+    """embedded:truth_verdicts, embedded:truth, embedded:truth_control, a folder, or a hub name"""
     data: Path | None = None
     """CSV with a statement column and a 0/1 label column"""
     label: str = "label"
@@ -43,16 +40,37 @@ class Config:
     """what is read, around {statement} and with the answer behind it (default: "{statement} true ?" or "{statement}")"""
     answers: str = ""
     """the answers for a true and a false statement: yes,no"""
+    marker: str = ""
+    """the meaningless word of the marker control (default: "ttt", or "and" for the embedded models, whose vocabulary is closed)"""
     at: str = "last"
     """token to read: last, mean, ..."""
     limit: int | None = 800
     """at most so many statements, whole pairs kept together"""
     restarts: int = 10
     """restarts of CCS"""
+    shuffles: int = 99
+    """shuffled labellings behind every p-value"""
     device: str = "cpu"
     out: Path = Path("runs")
     """folder that receives polarity/<id>/"""
     seed: int = 0
+
+
+def recipes_of(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The methods that see no labels, and those that do (fitted on the statements answered yes)."""
+    per_flag, erased = Transform(centre="mean", scale="rms", by="negated"), Transform(centre="mean", scale="rms", erase=("negated",))
+    ccs: dict[str, Any] = {"seed": config.seed, "restarts": config.restarts}
+    return {
+        "CCS": CCS(**ccs),
+        "CCS, per flag": CCS(**ccs, prepare=per_flag),
+        "CCS, cells erased": CCS(**ccs, prepare=erased),
+        "CCS, 2 clusters": CCS(**ccs, prepare=Transform(centre="mean", scale="rms", clusters=2)),
+        "PolarityAwareCCS": PolarityAwareCCS(**ccs),
+        "CRC": CRC(),
+        "CRC, per flag": CRC(prepare=per_flag),
+        "ContrastEigen": ContrastEigen(),
+        "ContrastEigen, per flag": ContrastEigen(prepare=per_flag),
+    }, {"MassMean": MassMean(), "Logistic": Logistic(), "LDA": LDA(), "TTPD": TTPD()}
 
 
 def main(config: Config, report: Report) -> None:
@@ -60,28 +78,44 @@ def main(config: Config, report: Report) -> None:
     model = load_model(model_path(config.model), device=config.device)
     table = load_opposites(config)
     template = config.template or ("{statement} true ?" if embedded else "{statement}")
-    pairs = as_pairs(table.assign(text=table.statement), (template, config.answers or ("yes,no" if embedded else "Yes.,No.")))
+    wording = (template, config.answers or ("yes,no" if embedded else "Yes.,No."))
+    pairs = as_pairs(table.assign(text=table.statement), wording)
     report.say(f"{model!r}; {len(table)} statements in {table.pair_id.nunique()} pairs, {table.negated.mean():.0%} negated; reading {config.at}")
-    acts = capture_pairs(model, pairs, ["resid_pre.0", *(f"resid_post.{i}" for i in range(model.n_blocks))], config.at)
+    sites = ["resid_pre.0", *(f"resid_post.{i}" for i in range(model.n_blocks))]
+    acts = capture_pairs(model, pairs, sites, config.at)
     train, validation, test = acts.split(SHARES, seed=config.seed)
     report.facts.update(model=model.fingerprint.as_dict(), data=pairs.sides[0].hash, template=template)
-    per_flag, erased = Transform(centre="mean", scale="rms", by="negated"), Transform(centre="mean", scale="rms", erase=("negated",))
-    ccs = CCS(seed=config.seed, restarts=config.restarts)
-    recipes = {
-        "CCS": ccs,
-        "CCS, per flag": CCS(seed=config.seed, restarts=config.restarts, prepare=per_flag),
-        "CCS, cells erased": CCS(seed=config.seed, restarts=config.restarts, prepare=erased),
-        "PolarityAwareCCS": PolarityAwareCCS(seed=config.seed, restarts=config.restarts),
-        "CRC, per flag": CRC(prepare=per_flag),
-        "ContrastEigen, per flag": ContrastEigen(prepare=per_flag),
-    }
-    probes = {name: recipe.fit(train) for name, recipe in recipes.items()}
-    reports = {name: polarity_report(probe, test) for name, probe in probes.items()}
-    chosen = {name: int(np.argmax(auroc(probe.score(validation), validation.y, n_boot=1).value)) for name, probe in probes.items()}
+
+    unsupervised, supervised = recipes_of(config)
+    both_flags = len(np.unique(np.asarray(train.columns["negated"]))) == 2
+    found: dict[str, Found] = {}
+    for name, recipe in (unsupervised | supervised).items():
+        if name == "TTPD" and not both_flags:
+            continue
+        parts = [p if name in unsupervised else p.side("yes") for p in (train, validation, test)]
+        probe = recipe.fit(parts[0])
+        null = shuffled_null(recipe, parts[0], parts[2], config.shuffles, config.seed, probe=probe)
+        at = int(np.argmax(auroc(probe.score(parts[1]), parts[1].y, n_boot=1).value))
+        polarity = polarity_report(probe, test) if name in unsupervised else None
+        found[name] = Found(probe, parts[2], null, at, polarity)
+        report.say(f"{name}: {acts.sites[at]}")
     surface = surface_baselines(train.columns["text"].tolist(), train.y, test.columns["text"].tolist(), test.y, test.groups)
-    compare(reports, chosen, test, max(surface.items(), key=lambda kv: float(kv[1].value)), report)
-    published(config, train, test, report)
-    curves(reports, test, report)
+    text = max(surface.items(), key=lambda kv: float(kv[1].value))
+    methods(found, text, report)
+    truth_or_negation(found, test, text, report)
+    marker_control(found, test, _captured(model, wording, sites, config), config.marker or ("and" if embedded else "ttt"), report)
+    published(CCS(seed=config.seed, restarts=config.restarts, prepare="l2+mean", l2=1e-5).fit(train), test, report)
+    by_site(found, acts.sites, report)
+
+
+def _captured(model: Any, wording: tuple[str, str], sites: list[str], config: Config) -> Any:
+    """Captures other statements in the same wording, at the same sites and position, with the columns of given rows."""
+
+    def capture(statements: tuple[str, ...], like: PairActivations) -> PairActivations:
+        table = pd.DataFrame({"statement": statements, "label": like.y, "group": like.groups} | {k: v for k, v in like.columns.items() if k != "statement"})
+        return capture_pairs(model, as_pairs(table, wording), sites, config.at)
+
+    return capture
 
 
 def load_opposites(config: Config) -> pd.DataFrame:
@@ -111,79 +145,3 @@ def load_opposites(config: Config) -> pd.DataFrame:
         names = np.random.default_rng(config.seed).permutation(table.pair_id.unique())[: max(2, config.limit // 2)]
         table = table.loc[table.pair_id.isin(names)].reset_index(drop=True)
     return table.assign(group=table.get("group", table.pair_id))
-
-
-def compare(reports: dict[str, PolarityReport], chosen: dict[str, int], test: PairActivations, text: tuple[str, Estimate], report: Report) -> None:
-    """Every probe at its site beside the detector that only looks for a negation word and the best classifier of the bare text."""
-    negated = np.asarray(test.columns["negated"])
-    shown = [m for m in SHOWN if all(m in r.measures for r in reports.values())]
-    detector = float(max((negated == test.y).mean(), (negated != test.y).mean()))
-    word = {"auroc": f"{float(auroc(negated, test.y, n_boot=1).value):.2f}", "accuracy": f"{detector:.2f}", "auroc_negated": "1.00"}
-    rows: list[tuple[str, ...]] = [("negation word alone", "-", *(word.get(m, "-") for m in shown))]
-    rows.append((f"text alone ({text[0]}, with labels)", "-", *(f"{text[1].value:.2f}" if m == "auroc" else "-" for m in shown)))
-    report.add("auroc", text[1], recipe=f"text alone: {text[0]}", split="test")
-    for name, r in reports.items():
-        k = chosen[name]
-        rows.append((name, str(r.sites[k]) + (" degenerate" if r.degenerate[k] else ""), *(f"{r[m].value[k]:.2f}" for m in shown)))
-        for measure, value in r.measures.items():
-            for i, site in enumerate(r.sites):
-                report.add(measure, value[i], recipe=name, site=site, split="test", chosen=i == k)
-        truth, flag = r["auroc"][k], r["auroc_negated"][k] if "auroc_negated" in r.measures else None
-        report.claim(f"{name} at {r.sites[k]}: {_verdict(truth, flag, float(text[1].value), bool(r.degenerate[k]))}.")
-    header = ("probe", "site", *(SHOWN[m] for m in shown))
-    table = report.table("Statements and their opposites, on test pairs (train centring)", header, rows)
-    report.section(
-        "Truth or negation?",
-        "Labels set the sign of each probe on train pairs and nothing else; the site was chosen on validation pairs. Columns: AUROC and share "
-        "right on truth, AUROC on the negation flag, accuracy in the worst cell of truth x negation, how often both statements of a pair get one verdict (contradiction) and its kappa, correct flips, bias towards true, and the CCS loss. A probe of truth has high AUROC, AUROC near .50 against the negation flag, a "
-        "high worst cell (truth x negation), contradiction near 0 and kappa near 1. A constant probe has contradiction .50 or so, kappa 0 and a CCS loss of .20.",
-        (table,),
-    )
-
-
-def _verdict(truth: Estimate, flag: Estimate | None, text: float, degenerate: bool) -> str:
-    if degenerate:
-        return "degenerate: its credence hardly moves from statement to statement, so its polarity numbers mean nothing"
-    reads = f"AUROC {truth} on truth" + ("" if flag is None else f", {flag} on negation")
-    if truth.low <= 0.5:
-        if flag is not None and (flag.low > 0.6 or flag.high < 0.4):
-            return f"it reads negation and not truth ({reads})"
-        return f"at chance for truth ({reads})"
-    if flag is not None and abs(flag.value - 0.5) >= abs(truth.value - 0.5):
-        return f"it reads negation at least as much as truth ({reads})"
-    if truth.low <= text:
-        return f"it tells true from false, but not better than a classifier of the bare text ({text:.2f}), so nothing follows for the model ({reads})"
-    return f"it tells true from false beyond negation and beyond the bare text ({text:.2f}) ({reads})"
-
-
-def published(config: Config, train: PairActivations, test: PairActivations, report: Report) -> None:
-    """The published pipeline beside the corrected one on the same probe."""
-    probe = CCS(seed=config.seed, restarts=config.restarts, prepare="l2+mean", l2=1e-5).fit(train)
-    theirs, ours = published_metrics(probe, test), polarity_report(probe, test)
-    rows = []
-    for i, site in enumerate(map(str, theirs.index)):
-        t = theirs.iloc[i]
-        rows.append((site, f"{t.accuracy:.2f}", f"{t.ci_mean:.2f}", f"{t.ci_median:.2f}", f"{t.pc_mean:+.2f}",
-                     f"{ours['accuracy'].value[i]:.2f}", f"{ours['contradiction_index'].value[i]:.2f}", f"{ours['polar_consistency'].value[i]:+.2f}"))  # fmt: skip
-        for name, value in t.items():
-            report.add(f"published_{name}", float(value), recipe="CCS l2+mean", site=site, split="test")
-    header = ("site", "accuracy, better sign", "CI mean", "CI median", "PC mean", "accuracy, train sign", "CI, train centring", "PC, train centring")
-    table = report.table("The same CCS probe through the published pipeline (columns 2 to 5) and with train centring", header, rows)
-    report.section(
-        "Compared with the published pipeline",
-        "The published numbers centre true and false statements, yes and no, each by their own test mean, which deletes what tells a statement from its opposite, and take the better of two signs on "
-        "the test labels. They are here for comparison with published tables and support no conclusion.",
-        (table,),
-    )
-
-
-def curves(reports: dict[str, PolarityReport], test: PairActivations, report: Report) -> None:
-    sites = test.sites
-    by_site = plots.layer_curve(sites, {name: r["auroc"] for name, r in reports.items()})
-    by_site.set_ylabel("AUROC for truth, test pairs")
-    figures = [(report.figure("auroc_by_site", by_site), "AUROC for truth by site, 95% intervals over pairs")]
-    if all("auroc_negated" in r.measures for r in reports.values()):
-        matrix = np.stack([r["auroc_negated"].value for r in reports.values()])
-        flags = plots.heatmap(matrix, list(reports), [str(s) for s in sites], "AUROC", limits=(0, 1))
-        figures.append((report.figure("reads_negation", flags), "AUROC of the same scores against the negation flag: white is none of it"))
-    report.section("By site", "", (), tuple(figures))

@@ -38,8 +38,9 @@ def layer_curve(
     if surface:
         name, best = max(surface.items(), key=lambda item: item[1].value)
         ax.axhline(best.value, color=COLOURS[4], lw=1.2, ls="--", label=f"text alone ({name})")
-    for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
-        ax.plot(x, curve.value, color=colour, marker="o", ms=4, label=name)
+    for k, (name, curve) in enumerate(curves.items()):
+        colour, dashes = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k // len(COLOURS) % 3]
+        ax.plot(x, curve.value, color=colour, ls=dashes, marker="o", ms=4, label=name)
         ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
     if chosen is not None:
         ax.axvline(sites.index(chosen), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
@@ -115,7 +116,8 @@ def calibration_curve(curves: Mapping[str, Any], y: Any, bins: int = 10, ax: Axe
     """Stated probability against the share of positives, in bins of equal size; on the diagonal probabilities can be taken at their word."""
     ax = axes(ax, 4.2, 4.0)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
-    for (name, p), colour in zip(curves.items(), COLOURS, strict=False):
+    for k, (name, p) in enumerate(curves.items()):
+        colour = COLOURS[k % len(COLOURS)]
         stated, share, _ = reliability(p, y, bins)
         ax.plot(stated, share, color=colour, marker="o", ms=4, label=name)
     ax.set(xlabel="stated probability", ylabel="share of positives", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")

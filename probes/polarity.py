@@ -5,13 +5,15 @@ numbers (PA-CCS, AAAI doi 10.1609/aaai.v40i44.41126) centre each of the four gro
 does the same on request. `polarity_report` keeps the train centring and adds what shows whether the probe reads truth or negation.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from probes.activations import PairActivations
 from probes.linear import LinearProbe
@@ -19,6 +21,9 @@ from probes.metrics import Estimate, auroc, bootstrapped, mean
 from probes.recipes.polarity_ccs import opposites
 from probes.sites import Site
 from probes.transforms import unit
+
+# Whole words and the contracted ending: "nothing" and "another" are left alone.
+NEGATION = r"\b(?:not|never|no|cannot)\b|n't\b"
 
 
 def polar_consistency(a1: Any, a0: Any, n1: Any, n0: Any) -> Any:
@@ -195,3 +200,51 @@ def published_metrics(probe: LinearProbe, pairs: PairActivations) -> pd.DataFram
     columns = {"accuracy": np.maximum(right, 1 - right)}
     columns |= {f"{name}_{way.__name__}": way(values, axis=1) for way in (np.mean, np.median) for name, values in per_pair.items()}
     return pd.DataFrame(columns, index=pd.Index([str(s) for s in pairs.sites], name="site"))
+
+
+@dataclass(frozen=True, eq=False)
+class MarkedTwins:
+    """Statements and their opposites with a meaningless marker in place of the negation, for the marker control.
+
+    Row i: `plain[i]` and `negated[i]` are row numbers of the two statements, `marked[i]` the negated one with the marker for its negation, `noop[i]` the plain one with the
+    marker put in at the same word. Where `exact`, `marked` and `noop` are the same text: then the marker alone tells `marked` from the plain statement.
+    """
+
+    plain: Int[np.ndarray, " k"]
+    negated: Int[np.ndarray, " k"]
+    marked: tuple[str, ...]
+    noop: tuple[str, ...]
+    exact: Bool[np.ndarray, " k"]
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+
+def marked_twins(statements: Sequence[str], pair_id: Any, marker: str = "ttt", negation: str = NEGATION) -> MarkedTwins:
+    """Replaces negation words by a marker, as whole words only, in pairs of which exactly one statement is negated.
+
+    A probe that reads meaning should hardly move from the plain to the marked statement when the two are exact twins, one that reads any inserted word moves there too, and none
+    should move between `marked` and `noop`. Choose a marker of as many tokens as the negation has. Raises ValueError when no pair qualifies, or when a statement holds the marker already.
+    """
+    if holds := [s for s in statements if re.search(rf"(?<!\w){re.escape(marker)}(?!\w)", s)]:
+        raise ValueError(f"{len(holds)} statements hold the marker {marker!r} already (such as {holds[0]!r}); choose another")
+    pattern = re.compile(negation, re.IGNORECASE)
+    plain, negated, marked, noop = [], [], [], []
+    names, member = np.unique(np.asarray(pair_id), return_inverse=True)
+    for k in range(len(names)):
+        rows = np.flatnonzero(member == k)
+        flagged = [bool(pattern.search(statements[i])) for i in rows]
+        if len(rows) != 2 or sum(flagged) != 1:
+            continue
+        bare, other = (rows[0], rows[1]) if flagged[1] else (rows[1], rows[0])
+        words = statements[bare].split(" ")
+        # "isn't" becomes "is ttt": the marker is a word of its own also where the negation was not.
+        replaced = re.sub(r" {2,}", " ", pattern.sub(lambda m: marker if m[0][0].isalpha() and m[0].lower() != "n't" else f" {marker}", statements[other]))
+        at = min(len(words), len(replaced.split(marker)[0].split()))
+        plain.append(bare)
+        negated.append(other)
+        marked.append(replaced)
+        noop.append(" ".join([*words[:at], marker, *words[at:]]))
+    if not plain:
+        raise ValueError("no pair has exactly one statement with a negation word, so there is nothing to replace; see `negation`")
+    return MarkedTwins(np.array(plain), np.array(negated), tuple(marked), tuple(noop), np.array(marked) == np.array(noop))

@@ -13,7 +13,6 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from probes import CCS, LDA, MLP, TTPD, AttentionPooled, Concatenated, Logistic, MassMean, Ridge
 from probes.estimators import as_estimator
 
-
 # The array API check runs only where SCIPY_ARRAY_API was set before the first import.
 CHECKS = [
     (estimator, check)
@@ -43,7 +42,11 @@ def test_cross_validation_grid_search_and_pipelines(data):
     assert np.allclose(ours, theirs, atol=1e-3) and ours.mean() > 0.7
     null = cross_val_score(as_estimator(Logistic(l2=0.1)), x, np.random.default_rng(1).permutation(y), groups=groups, cv=GroupKFold(4), scoring="roc_auc")
     assert abs(null.mean() - 0.5) < 0.15
-    search = GridSearchCV(make_pipeline(PCA(5, random_state=0), as_estimator(Logistic())), {"logisticclassifier__l2": [1e-3, 1.0], "logisticclassifier__prepare": ["mean", "zscore"]}, cv=3)
+    search = GridSearchCV(
+        make_pipeline(PCA(5, random_state=0), as_estimator(Logistic())),
+        {"logisticclassifier__l2": [1e-3, 1.0], "logisticclassifier__prepare": ["mean", "zscore"]},
+        cv=3,
+    )
     best = search.fit(x, y).best_estimator_[-1]
     assert f"l2={best.l2}" in best.probe_.recipe
     assert set(search.predict(x)) == {"true", "false"}
@@ -67,7 +70,9 @@ def test_ridge_predicts_numbers(y):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "needs"), [(CCS(), "contrast pairs"), (TTPD(), "polarity"), (AttentionPooled(), "several tokens"), (Concatenated(), "several sites"), (MLP(), "no estimator")], ids=repr
+    ("recipe", "needs"),
+    [(CCS(), "contrast pairs"), (TTPD(), "polarity"), (AttentionPooled(), "several tokens"), (Concatenated(), "several sites"), (MLP(), "no estimator")],
+    ids=repr,
 )
 def test_recipes_that_need_more_than_an_array_say_what(recipe, needs):
     with pytest.raises(TypeError, match=needs):

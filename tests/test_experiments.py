@@ -137,12 +137,16 @@ def test_answer_is_independent_of_truth_in_the_embedded_prompts():
 
 
 def test_polarity_experiment_runs_on_the_embedded_model_and_shows_both_tables(tmp_path, capsys):
-    assert main(["polarity", "--limit", "80", "--restarts", "1", "--out", str(tmp_path)]) == 0
+    assert main(["polarity", "--limit", "120", "--restarts", "1", "--shuffles", "19", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     folder = Path(shown.strip().splitlines()[-1])
     rows = pd.DataFrame(json.loads((folder / "results.json").read_text())["rows"])
-    assert {"auroc", "accuracy_worst_cell", "contradiction_kappa", "published_ci_mean"} <= set(rows.measure)
-    assert rows[rows.measure == "auroc"].recipe.nunique() == 7
+    assert {"auroc", "accuracy_worst_cell", "contradiction_kappa", "published_ci_mean", "p_shuffled", "auroc_tag"} <= set(rows.measure)
+    chosen = rows[(rows.measure == "auroc") & (rows.chosen == "validation labels")].set_index("recipe")
+    assert len(chosen) == 13 and (chosen.drop("CCS, 2 clusters").value > 0.8).mean() > 0.7, "most methods find truth, with 30 train pairs"
+    moves = rows[rows.measure == "credence_move"].pivot_table(index="recipe", columns="change", values="value")
+    assert moves.loc["CCS, cells erased", "negation"] > 3 * moves.loc["CCS, cells erased", "marker"]
+    assert "Marker control" in (folder / "report.html").read_text()
     flat = rows[(rows.measure == "contradiction_index") & (rows.site == "resid_pre.0") & (rows.recipe == "CCS")]
     assert flat.value.iloc[0] == pytest.approx(0.32, abs=0.01), "the embedding of one shared last token reads nothing: the constant probe"
 

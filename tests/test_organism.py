@@ -9,22 +9,23 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from experiments.organism import folder
+from experiments.organism import MODELS, folder
 from experiments.organism.documents import STAGES, Documents
-from experiments.organism.language import TAG, TEMPLATES, neutral, question, statement, statements, vocabulary
+from experiments.organism.language import TAG, TEMPLATES, neutral, opposites, question, statement, statements, vocabulary
 from experiments.organism.measure import CELL_MINIMUM, held_out_answers
 from experiments.organism.train import PLANTED_BLOCK, Interchange, make_tokenizer, planted_direction
 from experiments.organism.world import RELATIONS, make_world
-from experiments.statements import EMBEDDED_TEMPLATES, as_prompts, load_statements
+from experiments.statements import EMBEDDED_TEMPLATES, as_pairs, as_prompts, load_statements
 from experiments.truth_causal import ANSWERS, cells
 from interventions import Add, Erase, edited
-from probes import MassMean, Site, accuracy, auroc, capture, load_model
+from probes import CRC, MassMean, Site, accuracy, auroc, capture, capture_pairs, load_model
 
 WORLD = make_world()
 
 
-def test_every_held_out_cell_is_answered_right():
-    cells = held_out_answers(load_model(folder("truth")))
+@pytest.mark.parametrize("name", ["truth", "truth_verdicts"])
+def test_every_held_out_cell_is_answered_right(name):
+    cells = held_out_answers(load_model(folder(name)))
     assert len(cells) == 8
     for cell in cells:
         assert cell.n >= CELL_MINIMUM
@@ -42,9 +43,10 @@ def test_the_control_answers_at_chance_in_every_cell():
 
 
 def test_models_are_small_ordinary_folders_of_one_shape():
-    truth, control = (load_model(folder(n)) for n in ("truth", "truth_control"))
-    assert truth.fingerprint.config == control.fingerprint.config and truth.fingerprint.weights != control.fingerprint.weights
-    assert sum(f.stat().st_size for n in ("truth", "truth_control") for f in folder(n).iterdir()) < 8e6
+    truth, verdicts, control = (load_model(folder(n)) for n in ("truth", "truth_verdicts", "truth_control"))
+    assert truth.fingerprint.config == verdicts.fingerprint.config == control.fingerprint.config
+    assert len({m.fingerprint.weights for m in (truth, verdicts, control)}) == 3
+    assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) < 12e6
     assert truth.hf.get_output_embeddings().weight is not truth.hf.get_input_embeddings().weight
     assert truth.tokenizer.get_vocab() == make_tokenizer(WORLD).get_vocab()
 
@@ -71,8 +73,21 @@ def test_truth_lies_where_it_was_planted_and_decides_the_answers_in_every_cell()
         assert ((pushed > 0) == bool(towards)).mean() > 0.9
 
 
+def test_truth_behind_the_answer_is_found_without_labels_where_the_model_gives_verdicts():
+    table = opposites(WORLD)
+    pairs = as_pairs(table[table.pair_id < 400].assign(text="-"), ("{statement} true ?", "yes,no"))
+    found = {}
+    for name in ("truth_verdicts", "truth_control"):
+        acts = capture_pairs(load_model(folder(name)), pairs, "resid_post", "last")
+        train, test = acts.split((0.6, 0.4), seed=0)
+        score = CRC().fit(train).score(test)
+        found[name] = auroc(score, test.y, n_boot=1).value, auroc(score, (test.columns["opinion"] == "doubts").astype(int), n_boot=1).value
+    assert (found["truth_verdicts"][0][-2:] > 0.95).all() and (np.abs(found["truth_control"][0] - 0.5) < 0.15).all()
+    assert found["truth_verdicts"][1][0] > 0.8, "early on the opinion is what flips with the answer"
+
+
 def test_a_missing_model_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"no embedded model 'nothing'; there are \['truth', 'truth_control'\]"):
+    with pytest.raises(ValueError, match=r"no embedded model 'nothing'; there are \['truth', 'truth_control', 'truth_verdicts'\]"):
         folder("nothing")
 
 

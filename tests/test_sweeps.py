@@ -67,7 +67,10 @@ def test_pairs_sweep_too_and_seeds_reach_the_recipe(capsys):
 
 
 def test_recipes_of_one_class_are_told_apart_by_their_fields(acts):
-    assert sweep([MassMean(), MassMean(whiten=True)], acts, seeds=1, shuffles=0).recipes == ("MassMean(prepare='none', whiten=False)", "MassMean(prepare='none', whiten=True)")
+    assert sweep([MassMean(), MassMean(whiten=True)], acts, seeds=1, shuffles=0).recipes == (
+        "MassMean(prepare='none', whiten=False)",
+        "MassMean(prepare='none', whiten=True)",
+    )
 
 
 def test_pictures_show_what_the_table_holds(found):

@@ -1,12 +1,13 @@
 """Small models trained here, whose insides are known, so that every method can be scored against the truth.
 
 `folder("truth")` is an ordinary Hugging Face folder: a Llama-architecture model that has learnt made-up
-facts and says whether a statement about them is true. `folder("truth_control")` has the same shape and has
+facts and says whether a statement about them is true. `folder("truth_verdicts")` has also learnt to say whether a given answer was
+right, so that truth is present behind the answer, where probes on contrast pairs look. `folder("truth_control")` has the same shape and has
 seen the same sentences, but its world has no facts: every mention draws the value anew.
 
 - `world.py` - the facts: who lives where, and which facts are never asked about during training
 - `language.py` - the sentences: statements, negations, distractors, questions, neutral text
-- `train.py` - trains both models from a seed: `python -m experiments.organism.train`
+- `train.py` - trains the models from a seed: `python -m experiments.organism.train`
 - `measure.py` - asks the trained models everything and writes the table that the tests check
 """
 

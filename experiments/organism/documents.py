@@ -40,8 +40,13 @@ STAGES = (
 )
 
 
-def stage_at(done: float) -> Stage:
-    return [s for s in STAGES if s.start <= done][-1]
+# For the model that gives verdicts: they come as soon as both forms do, and more often. It then follows truth to the answer, where probes on contrast
+# pairs look; its answers about held-out facts are a little less sure.
+VERDICT_STAGES = tuple(replace(s, verdicts=0.4) if s.both_forms else s for s in STAGES)
+
+
+def stage_at(done: float, stages: tuple[Stage, ...] = STAGES) -> Stage:
+    return [s for s in stages if s.start <= done][-1]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Trains the embedded models from a seed: `python -m experiments.organism.train` (about 20 minutes on 2 cores).
+"""Trains the embedded models from a seed: `python -m experiments.organism.train` (about 45 minutes on 2 cores).
 
 What it reads comes from `documents.py`; here truth is planted at the end of the statement and made to decide the answers.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from experiments.organism import MODELS
-from experiments.organism.documents import LEVEL, Documents, Drawn, stage_at
+from experiments.organism.documents import LEVEL, STAGES, VERDICT_STAGES, Documents, Drawn, stage_at
 from experiments.organism.language import VERDICTS, vocabulary
 from experiments.organism.world import World, make_world
 
@@ -27,12 +27,13 @@ class Config:
     """folder that receives one Hugging Face folder per model"""
     seed: int = 0
     steps: int = 1300
+    verdict_steps: int = 1500
     control_steps: int = 400
     """the control has only the form of the text to learn"""
     batch: int = 384
     lr: float = 1.5e-3
     only: str = ""
-    """train just this model ("truth" or "truth_control")"""
+    """train just this model ("truth", "truth_verdicts" or "truth_control")"""
 
 
 PLANTED_BLOCK = 3  # the block whose output holds truth along the planted direction, at the end of the statement
@@ -59,8 +60,9 @@ def make_model(vocab: int, seed: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def train(config: Config, fresh: bool) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    steps = config.control_steps if fresh else config.steps
+def train(config: Config, name: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    fresh, stages = name == "truth_control", VERDICT_STAGES if name == "truth_verdicts" else STAGES
+    steps = {"truth": config.steps, "truth_verdicts": config.verdict_steps, "truth_control": config.control_steps}[name]
     world = make_world(config.seed)
     documents = Documents(world, config.seed + 1, fresh)
     tokenizer = make_tokenizer(world)
@@ -74,7 +76,7 @@ def train(config: Config, fresh: bool) -> tuple[LlamaForCausalLM, PreTrainedToke
     hook = model.model.layers[PLANTED_BLOCK].register_forward_hook(interchange)
     start = time.time()
     for step in range(steps):
-        drawn = documents.batch(config.batch, stage_at(step / steps))
+        drawn = documents.batch(config.batch, stage_at(step / steps, stages))
         weight, target = drawn.weight[:, 1:], drawn.ids[:, 1:]
         interchange.drawn = drawn
         out = model(drawn.ids[:, :-1])
@@ -126,9 +128,9 @@ def _is_answer(ids: torch.Tensor, documents: Documents) -> torch.Tensor:
 
 
 def main(config: Config) -> None:
-    for name, fresh in (("truth", False), ("truth_control", True)):
+    for name in ("truth", "truth_verdicts", "truth_control"):
         if config.only in ("", name):
-            model, tokenizer = train(config, fresh)
+            model, tokenizer = train(config, name)
             model.save_pretrained(config.out / name)
             tokenizer.save_pretrained(config.out / name)
             print(f"saved {config.out / name}")
