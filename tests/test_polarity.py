@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from probes import CCS, CRC, ContrastEigen, PairActivations, PolarityAwareCCS, auroc
-from probes.polarity import contradiction_index, ideal_distance, polar_consistency, polarity_report, published_metrics
+from probes.polarity import contradiction_index, ideal_distance, marked_twins, polar_consistency, polarity_report, published_metrics
 from probes.transforms import Transform
 
 GOLDEN = [
@@ -110,6 +110,7 @@ def test_a_constant_probe_is_flagged_and_has_the_known_numbers():
     assert report["contradiction_index"].value[0] == pytest.approx(0.32, abs=2e-3)
     assert report["contradiction_symmetric"].value[0] == pytest.approx(0.52, abs=2e-3)
     assert report["polar_consistency"].value[0] == 0 and report.degenerate[0]
+    assert report["contradiction_kappa"].value[0] == pytest.approx(0, abs=1e-3), "a constant probe is no better than two statements drawn at random"
 
 
 @pytest.mark.parametrize("recipe", UNSUPERVISED, ids=lambda r: r.__class__.__name__)
@@ -175,3 +176,26 @@ def test_bad_pairs_are_refused_with_what_is_wrong():
     with pytest.raises(KeyError, match="no measure 'nothing'"):
         report["nothing"]
     assert "auroc_negated" in report._repr_html_() and "10 pairs of opposites" in repr(report)
+
+
+def test_marker_replaces_whole_negation_words_and_its_twin_holds_it_at_the_same_word():
+    statements = [
+        "The home is red",
+        "The home is not red",
+        "cats fly",
+        "cats don't fly",
+        "nothing is fine",
+        "all is fine",
+        "No dog barks",
+        "a dog barks",
+        "not a",
+        "never b",
+    ]
+    twins = marked_twins(statements, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    assert twins.plain.tolist() == [0, 2, 7] and twins.negated.tolist() == [1, 3, 6], "pairs with no negation word, or two, are left out"
+    assert twins.marked == ("The home is ttt red", "cats do ttt fly", "ttt dog barks")
+    assert twins.noop == ("The home is ttt red", "cats fly ttt", "ttt a dog barks") and twins.exact.tolist() == [True, False, False]
+    with pytest.raises(ValueError, match="hold the marker 'red' already"):
+        marked_twins(statements, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4], marker="red")
+    with pytest.raises(ValueError, match="no pair has exactly one"):
+        marked_twins(["a", "b"], [0, 0])

@@ -14,6 +14,7 @@ from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import Paired, oriented, paired, span
 from probes.transforms import Transform
 
+SETTLED = 1e-5  # a search over restarts does not need the last digits of each
 Loss = Callable[[Float[Tensor, "site n r"], Float[Tensor, "site n r"]], Float[Tensor, "site r"]]
 
 
@@ -67,7 +68,7 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
         penalty = own[..., :-1].pow(2).sum(2) * (recipe.l2 / 2)
         return (loss(*probabilities(rows, own)) + penalty).flatten()
 
-    theta = minimise(differentiated(objective), start, recipe.steps)[0].reshape(shape)
+    theta = minimise(differentiated(objective), start, recipe.steps, settled=SETTLED)[0].reshape(shape)
     losses = loss(*probabilities(rows, theta))
     best = theta[torch.arange(sites), losses.argmin(1)]
     weight, bias, sign_from = oriented(rows, best[:, :-1], best[:, -1])

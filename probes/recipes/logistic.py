@@ -110,7 +110,7 @@ def _solve(z: Tensor, y: Tensor, l2: Tensor, share: Tensor | None, steps: int) -
         a = vectors * values.clamp_min(0).sqrt()[:, None]
     else:
         # A basis that is orthonormal to single precision moves the penalty by 1e-6 of itself, hence the optimum by the square of that.
-        values, vectors = (t.double() for t in torch.linalg.eigh((z.transpose(1, 2) @ z).float()))
+        values, vectors = (t.double() for t in torch.linalg.eigh(z.float().transpose(1, 2) @ z.float()))
         a = z @ vectors
     scale = ((values.clamp_min(0) / (4 * n))[:, None] + l2[:, None]).rsqrt()
     sign = torch.where(y, 1.0, -1.0).to(z).T
@@ -127,7 +127,7 @@ def _solve(z: Tensor, y: Tensor, l2: Tensor, share: Tensor | None, steps: int) -
         return value.flatten(), slope.reshape(-1, shape[2])
 
     start = torch.zeros(sites * len(l2), shape[2], dtype=z.dtype, device=z.device)
-    theta, losses = minimise(objective, start, steps, tolerance=1e-9, settled=1e-10)
+    theta, losses = minimise(objective, start, steps, memory=3, tolerance=1e-9, settled=1e-10)
     weight, bias = theta.reshape(shape)[..., :-1] * scale, theta.reshape(shape)[..., -1] * 2
     if wide:
         inverse = torch.where(values > 1e-12 * values.amax(1, keepdim=True), values.clamp_min(1e-300).rsqrt(), 0)
