@@ -226,6 +226,7 @@ def marked_twins(statements: Sequence[str], pair_id: Any, marker: str = "ttt", n
     A probe that reads meaning should hardly move from the plain to the marked statement when the two are exact twins, one that reads any inserted word moves there too, and none
     should move between `marked` and `noop`. Choose a marker of as many tokens as the negation has. Raises ValueError when no pair qualifies, or when a statement holds the marker already.
     """
+    texts = dict(enumerate(statements))
     if holds := [s for s in statements if re.search(rf"(?<!\w){re.escape(marker)}(?!\w)", s)]:
         raise ValueError(f"{len(holds)} statements hold the marker {marker!r} already (such as {holds[0]!r}); choose another")
     pattern = re.compile(negation, re.IGNORECASE)
@@ -233,13 +234,13 @@ def marked_twins(statements: Sequence[str], pair_id: Any, marker: str = "ttt", n
     names, member = np.unique(np.asarray(pair_id), return_inverse=True)
     for k in range(len(names)):
         rows = np.flatnonzero(member == k)
-        flagged = [bool(pattern.search(statements[i])) for i in rows]
+        flagged = [bool(pattern.search(texts[i])) for i in rows.tolist()]
         if len(rows) != 2 or sum(flagged) != 1:
             continue
-        bare, other = (rows[0], rows[1]) if flagged[1] else (rows[1], rows[0])
-        words = statements[bare].split(" ")
+        bare, other = rows.tolist() if flagged[1] else rows[::-1].tolist()
+        words = texts[bare].split(" ")
         # "isn't" becomes "is ttt": the marker is a word of its own also where the negation was not.
-        replaced = re.sub(r" {2,}", " ", pattern.sub(lambda m: marker if m[0][0].isalpha() and m[0].lower() != "n't" else f" {marker}", statements[other]))
+        replaced = re.sub(r" {2,}", " ", pattern.sub(lambda m: marker if m[0][0].isalpha() and m[0].lower() != "n't" else f" {marker}", texts[other]))
         at = min(len(words), len(replaced.split(marker)[0].split()))
         plain.append(bare)
         negated.append(other)

@@ -34,7 +34,7 @@ class Sweep:
     @property
     def chosen(self) -> pd.DataFrame:
         """One row a recipe and split: the test result at the site that was chosen on train groups."""
-        return self.table[self.table.chosen].reset_index(drop=True)
+        return self.table.loc[self.table.chosen].reset_index(drop=True)
 
     @property
     def summary(self) -> pd.DataFrame:

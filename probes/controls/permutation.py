@@ -86,9 +86,8 @@ def scores_under(
     """Scores of the test rows by the recipe fitted on the train rows under each of b labellings."""
     if getattr(recipe, "labels_give_sign", False) and isinstance(train, PairActivations):
         return _signed(recipe.fit(train.with_y(labels[0])) if probe is None else probe, train, test, labels)
-    batched = isinstance(train, Activations) and hasattr(recipe, "fit_labels") and len(getattr(recipe, "penalties", "1")) == 1
     with tqdm(total=len(labels) * len(train.sites), desc="shuffled labels", delay=2, leave=False, disable=None if progress else True) as bar:
-        if batched:
+        if isinstance(train, Activations) and hasattr(recipe, "fit_labels") and not isinstance(getattr(recipe, "l2", None), tuple):
             return _solved_together(recipe, train, test, labels, bar)
         rows = []
         for y in labels:

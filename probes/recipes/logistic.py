@@ -56,9 +56,9 @@ class Logistic:
 
     def fit_labels(self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
         """Weights and biases under each of b labellings of the same prepared rows."""
-        if len(self.penalties) > 1:
+        if isinstance(self.l2, tuple):
             raise NotImplementedError("several penalties are chosen by groups, which prepared rows do not have; give one l2")
-        weight, bias, _ = logistic_path(z, y, torch.full((len(y),), float(self.penalties[0]), dtype=torch.float64))
+        weight, bias, _ = logistic_path(z, y, torch.full((len(y),), float(self.l2), dtype=torch.float64))
         return weight, bias
 
 

@@ -1,7 +1,7 @@
 """A probe with one hidden layer: it has scores and no direction."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -82,9 +82,9 @@ class MLP:
         theta, values = minimise(differentiated(objective), start.double(), self.steps, tolerance=1e-8, settled=1e-12)
         losses = values.reshape(sites, r)
         best = losses.argmin(1) + torch.arange(sites, device=losses.device) * r
-        found: list[Any] = [t[best].detach().float() for t in parts(theta)]
+        w_in, b_in, w_out, b_out = (t[best].detach().float() for t in parts(theta))
         notes = {"restart_losses": [[round(float(v), 6) for v in site] for site in losses]}
-        return MLPProbe(acts.sites, rows.transforms, "train labels", str(self), {**acts.receipt, **notes}, *found, losses.amin(1).float())
+        return MLPProbe(acts.sites, rows.transforms, "train labels", str(self), {**acts.receipt, **notes}, w_in, b_in, w_out, b_out, losses.amin(1).float())
 
 
 def _hidden(z: Float[Tensor, "p n d"], w_in: Float[Tensor, "p h d"], b_in: Float[Tensor, "p h"]) -> Float[Tensor, "p n h"]:
