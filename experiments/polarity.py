@@ -16,8 +16,25 @@ from experiments.organism.world import make_world
 from experiments.polarity_tables import Found, by_site, marker_control, methods, published, truth_or_negation
 from experiments.report import Report
 from experiments.statements import EMBEDDED, as_pairs, model_path
-from probes import CCS, CRC, LDA, TTPD, ContrastEigen, Logistic, MassMean, PairActivations, PolarityAwareCCS, Transform, auroc, capture_pairs, load_model
-from probes.controls import shuffled_null, surface_baselines
+from probes import (
+    CCS,
+    CRC,
+    LDA,
+    TTPD,
+    ContrastEigen,
+    Logistic,
+    MassMean,
+    Model,
+    PairActivations,
+    Pairs,
+    PolarityAwareCCS,
+    Transform,
+    auroc,
+    capture_pairs,
+    load_model,
+)
+from probes.controls import random_weights, shuffled_null, surface_baselines
+from probes.metrics import Estimate, aurocs
 from probes.polarity import NEGATION, polarity_report
 
 QUESTION = "Do unsupervised probes treat a statement and its opposite as opposites, or do they read the negation?"
@@ -100,15 +117,26 @@ def main(config: Config, report: Report) -> None:
         found[name] = Found(probe, parts[2], null, at, polarity)
         report.say(f"{name}: {acts.sites[at]}")
     surface = surface_baselines(train.columns["text"].tolist(), train.y, test.columns["text"].tolist(), test.y, test.groups)
+    surface = {f"bare text, {name}": e for name, e in surface.items()} | {"untrained network, Logistic": untrained(model, pairs, sites, config)}
+    for name, e in surface.items():
+        report.add("auroc", e, recipe=f"baseline: {name}", split="test")
     text = max(surface.items(), key=lambda kv: float(kv[1].value))
     methods(found, text, report)
-    truth_or_negation(found, test, text, report)
+    truth_or_negation(found, train, test, text, report)
     marker_control(found, test, _captured(model, wording, sites, config), config.marker or ("and" if embedded else "ttt"), report)
     published(CCS(seed=config.seed, restarts=config.restarts, prepare="l2+mean", l2=1e-5).fit(train), test, report)
     by_site(found, acts.sites, report)
 
 
-def _captured(model: Any, wording: tuple[str, str], sites: list[str], config: Config) -> Any:
+def untrained(model: Model, pairs: Pairs, sites: list[str], config: Config) -> Estimate:
+    """What a labelled probe reads in a network of the same shape with random weights, at the site that validation pairs choose."""
+    parts = capture_pairs(random_weights(model, config.seed), pairs, sites, config.at).side("yes").split(SHARES, seed=config.seed)
+    probe = Logistic().fit(parts[0])
+    at = int(np.argmax(aurocs(probe.score(parts[1]), np.asarray(parts[1].y))))
+    return auroc(probe.score(parts[2])[at], parts[2].y, parts[2].groups)
+
+
+def _captured(model: Model, wording: tuple[str, str], sites: list[str], config: Config) -> Any:
     """Captures other statements in the same wording, at the same sites and position, with the columns of given rows."""
 
     def capture(statements: tuple[str, ...], like: PairActivations) -> PairActivations:

@@ -9,11 +9,11 @@ from experiments.report import Report
 from experiments.statements import binary_columns
 from probes import Activations, Estimate, LinearProbe, PairActivations, Site, auroc, plots
 from probes.controls import Null
-from probes.polarity import PolarityReport, marked_twins, polarity_report, published_metrics
+from probes.polarity import PolarityReport, marked_twins, polarity_report, published_metrics, truth_cosines
 
 SHOWN = {
-    "auroc": "AUROC", "accuracy": "right", "auroc_negated": "AUROC neg.", "accuracy_worst_cell": "worst cell", "contradiction": "contrad.",
-    "contradiction_kappa": "kappa", "correct_flip": "flips", "bias": "bias", "ccs_loss": "CCS loss",
+    "auroc": "AUROC", "auroc_negated": "AUROC neg.", "accuracy_worst_cell": "worst cell", "contradiction": "contrad.",
+    "contradiction_kappa": "kappa", "correct_flip": "flips", "ccs_loss": "CCS loss",
 }  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def methods(found: Mapping[str, Found], text: tuple[str, Estimate], report: Repo
     figure = plots.heatmap(np.array(matrix), rows_y, ["truth", *others], "AUROC on test pairs", limits=(0, 1))
     report.section(
         "Which methods read truth",
-        f"Site chosen by truth on validation pairs; p is the share of shuffled labellings whose best site reads as much. The best classifier of the bare text ({text[0]}) reaches {text[1]:.2f}. "
+        f"Site chosen by truth on validation pairs; p is the share of shuffled labellings whose best site reads as much. The best baseline that needs nothing the model has learnt ({text[0]}) reaches {text[1]:.2f}. "
         "Own choice is the site with the lowest loss, which is all that somebody without labels has to go by; there a feature that merely flips with the answer can win. "
         "MassMean, Logistic, LDA and TTPD see labels and the statements answered yes; the others see labels for their sign only.",
         (table,),
@@ -102,35 +102,39 @@ def _verdict(f: Found, truth: Estimate, read: Mapping[str, Estimate], p: float, 
     elif taken:
         said = f"reads {', '.join(taken)} at least as much as truth at {f.site} (AUROC {here:.2f} on truth, p={p:.2f})"
     elif here.low <= text:
-        said = f"tells true from false at {f.site} (AUROC {here:.2f}, p={p:.2f}), but not better than a classifier of the bare text ({text:.2f}), so nothing follows for the model"
+        said = f"tells true from false at {f.site} (AUROC {here:.2f}, p={p:.2f}), but not better than the best baseline ({text:.2f}), so nothing follows for the model"
     else:
-        said = f"reads truth at {f.site} beyond the other labels and the bare text ({text:.2f}): AUROC {here:.2f}, p={p:.2f}"
+        said = f"reads truth at {f.site} beyond the other labels and the best baseline ({text:.2f}): AUROC {here:.2f}, p={p:.2f}"
     lost = [k for k, e in read.items() if own is not None and abs(e.value[own] - 0.5) > max(0.1, abs(truth.value[own] - 0.5))]
     return said + (f"; left to its own loss it goes to {f.probe.sites[own]} and reads {', '.join(lost)}" if own is not None and lost else "")
 
 
-def truth_or_negation(found: Mapping[str, Found], test: PairActivations, text: tuple[str, Estimate], report: Report) -> None:
-    """Every pair probe at its site beside the detector that only looks for a negation word and the best classifier of the bare text."""
+def truth_or_negation(found: Mapping[str, Found], train: PairActivations, test: PairActivations, text: tuple[str, Estimate], report: Report) -> None:
+    """Every pair probe at its site beside the detector that only looks for a negation word and the best baseline."""
     reports = {name: f.polarity for name, f in found.items() if f.polarity is not None}
     negated = np.asarray(test.columns["negated"])
     shown = [m for m in SHOWN if all(m in r.measures for r in reports.values())]
-    detector = float(max((negated == test.y).mean(), (negated != test.y).mean()))
-    word = {"auroc": f"{float(auroc(negated, test.y, n_boot=1).value):.2f}", "accuracy": f"{detector:.2f}", "auroc_negated": "1.00"}
-    rows: list[tuple[str, ...]] = [("negation word alone", "-", *(word.get(m, "-") for m in shown))]
-    rows.append((f"text alone ({text[0]}, with labels)", "-", *(f"{text[1].value:.2f}" if m == "auroc" else "-" for m in shown)))
-    report.add("auroc", text[1], recipe=f"text alone: {text[0]}", split="test")
+    word = {"auroc": f"{float(auroc(negated, test.y, n_boot=1).value):.2f}", "auroc_negated": "1.00"}
+    flags = len(np.unique(np.asarray(train.columns["negated"]))) == 2
+    rows: list[tuple[str, ...]] = [("negation word alone", "-", *(word.get(m, "-") for m in shown), "-", "-")]
+    rows.append((f"{text[0]} (with labels)", "-", *(f"{text[1].value:.2f}" if m == "auroc" else "-" for m in shown), "-", "-"))
+    report.add("auroc", text[1], recipe=f"baseline: {text[0]}", split="test")
     for name, r in reports.items():
         k = found[name].at
-        rows.append((name, str(r.sites[k]) + (" degenerate" if r.degenerate[k] else ""), *(f"{r[m].value[k]:.2f}" for m in shown)))
+        along = truth_cosines(found[name].probe, train).iloc[k] if flags else {"truth": np.nan, "polarity": np.nan}
+        cosines = tuple("-" if np.isnan(along[c]) else f"{along[c]:+.2f}" for c in ("truth", "polarity"))
+        rows.append((name, str(r.sites[k]) + (" degenerate" if r.degenerate[k] else ""), *(f"{r[m].value[k]:.2f}" for m in shown), *cosines))
         for measure, value in r.measures.items():
             for i, site in enumerate(r.sites):
                 report.add(measure, value[i], recipe=name, site=site, split="test", chosen=i == k)
-    table = report.table("Statements and their opposites, on test pairs (train centring)", ("probe", "site", *(SHOWN[m] for m in shown)), rows)
+    table = report.table(
+        "Statements and their opposites, on test pairs (train centring)", ("probe", "site", *(SHOWN[m] for m in shown), "cos truth", "cos pol."), rows
+    )
     report.section(
         "Truth or negation?",
-        "Labels set the sign of each probe on train pairs and nothing else; the site was chosen on validation pairs. Columns: AUROC and share "
-        "right on truth, AUROC on the negation flag, accuracy in the worst cell of truth x negation, how often both statements of a pair get one verdict (contradiction) and its kappa, correct flips, "
-        "bias towards true, and the CCS loss. A probe of truth has high AUROC, AUROC near .50 against the negation flag, a "
+        "Labels set the sign of each probe on train pairs and nothing else; the site was chosen on validation pairs. Columns: AUROC "
+        "on truth, AUROC on the negation flag, accuracy in the worst cell of truth x negation, how often both statements of a pair get one verdict (contradiction) and its kappa, correct flips, "
+        "the CCS loss, and cosines with the truth direction and the polarity-sensitive one of the train pairs. A probe of truth has high AUROC, AUROC near .50 against the negation flag, a "
         "high worst cell, contradiction near 0 and kappa near 1. A constant probe has contradiction .50 or so, kappa 0 and a CCS loss of .20.",
         (table,),
     )

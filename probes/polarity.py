@@ -19,6 +19,7 @@ from probes.activations import PairActivations
 from probes.linear import LinearProbe
 from probes.metrics import Estimate, auroc, bootstrapped, mean
 from probes.recipes.polarity_ccs import opposites
+from probes.recipes.ttpd import polarities, truth_directions
 from probes.sites import Site
 from probes.transforms import unit
 
@@ -174,6 +175,21 @@ def _negation(s: np.ndarray, pairs: PairActivations) -> dict[str, Estimate]:
         *(np.stack([getattr(p, field) for p in parts])[worst, at] for field in ("value", "low", "high")), n=s.shape[1], n_groups=parts[0].n_groups
     )
     return found
+
+
+def truth_cosines(probe: LinearProbe, pairs: PairActivations) -> pd.DataFrame:
+    """Cosines of a pair probe's direction with the truth direction and the polarity-sensitive truth direction of these pairs, by site.
+
+    The two are least-squares coefficients of truth and of truth x polarity (t_G and t_P of arXiv 2407.12831) in the differences of the two texts of a pair, which is what pair probes
+    read, so they need y and `negated`; take train pairs. A probe whose direction is nearer to `polarity` than to `truth` turns round on negated statements.
+    """
+    y, _ = pairs.classes
+    polarity = polarities(pairs.side("yes"), "negated").double()
+    z = pairs.yes.double() - pairs.no.double()
+    general, sensitive = truth_directions(z - z.mean(1, keepdim=True), y, polarity)
+    units = probe.units[probe.index_of(pairs.sites)].double()
+    cosines = {name: torch.nn.functional.cosine_similarity(units, t.cpu(), dim=1).numpy() for name, t in (("truth", general), ("polarity", sensitive))}
+    return pd.DataFrame(cosines, index=pd.Index([str(s) for s in pairs.sites], name="site"))
 
 
 def published_metrics(probe: LinearProbe, pairs: PairActivations) -> pd.DataFrame:

@@ -179,6 +179,21 @@ def test_a_category_where_truth_is_reversed_is_found_by_leaving_it_out():
         leave_one_out(MassMean(), xor_categories().rows(np.arange(0, 240, 8)), "kind")
 
 
+def test_what_is_left_out_is_not_trained_on_nor_is_its_group():
+    acts = xor_categories().with_groups(np.arange(240) // 4)  # every group has rows of two kinds
+    seen = []
+
+    class Spy(MassMean):
+        def fit(self, rows):
+            seen.append(rows)
+            return super().fit(rows)
+
+    leave_one_out(Spy(), acts, "kind", progress=False)
+    for name, rows in zip("abcd", seen, strict=True):
+        out = acts.column("kind") == name
+        assert not np.isin(rows.ids, acts.ids[out]).any() and not np.isin(rows.groups, acts.groups[out]).any() and len(rows) == 120
+
+
 def test_transfer_matrix_keeps_groups_apart_and_shows_what_does_not_carry_over():
     acts = xor_categories()
     parts = {k: acts.rows(acts.column("kind") == k) for k in "ad"}
@@ -220,6 +235,9 @@ def test_labels_that_can_be_read_cost_fewer_bits_than_shuffled_ones():
     assert found.compression[0] > 2 and found.control.mean() > 0.95 * found.uniform
     assert code(0.0).compression[0] < 1.1
     assert code(1.5).compression[0] < found.compression[0]
+    # With more coordinates than rows a probe separates any labels it was fitted on, so rows that leaked into the fit would cost next to nothing.
+    wide = Activations.from_arrays(torch.randn(80, 200, generator=torch.Generator().manual_seed(0)), np.arange(80) % 2)
+    assert online_codelength(Logistic(), wide, orderings=1, progress=False).compression[0] < 1.15
 
 
 def test_one_direction_removed_ends_the_reading_and_random_ones_do_not():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from probes import CCS, CRC, ContrastEigen, PairActivations, PolarityAwareCCS, auroc
-from probes.polarity import contradiction_index, ideal_distance, marked_twins, polar_consistency, polarity_report, published_metrics
+from probes.polarity import contradiction_index, ideal_distance, marked_twins, polar_consistency, polarity_report, published_metrics, truth_cosines
 from probes.transforms import Transform
 
 GOLDEN = [
@@ -199,3 +199,19 @@ def test_marker_replaces_whole_negation_words_and_its_twin_holds_it_at_the_same_
         marked_twins(statements, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4], marker="red")
     with pytest.raises(ValueError, match="no pair has exactly one"):
         marked_twins(["a", "b"], [0, 0])
+
+
+def test_cosines_tell_a_truth_direction_from_one_that_turns_with_polarity():
+    draw = torch.Generator().manual_seed(0)
+    n, d = 400, 20
+    y, negated = np.arange(n) % 2, np.arange(n) // 2 % 2
+    truth, turning = torch.linalg.qr(torch.randn(d, 2, generator=draw)).Q.T
+    signs = torch.from_numpy(2.0 * y - 1).float(), torch.from_numpy((2.0 * y - 1) * (1 - 2.0 * negated)).float()
+    moved = signs[0][:, None] * truth + 2 * signs[1][:, None] * turning
+    base = torch.randn(n, d, generator=draw)
+    pairs = PairActivations.from_arrays(base + moved, base - moved, y=y, negated=negated)
+    found = truth_cosines(CRC().fit(pairs), pairs)
+    assert found.polarity.abs().iloc[0] > 0.95 and found.truth.abs().iloc[0] < 0.2, "the stronger one turns with polarity"
+    moved = 2 * signs[0][:, None] * truth + signs[1][:, None] * turning
+    found = truth_cosines(CRC().fit(plain := PairActivations.from_arrays(base + moved, base - moved, y=y, negated=negated)), plain)
+    assert found.truth.iloc[0] > 0.95 and found.polarity.abs().iloc[0] < 0.2

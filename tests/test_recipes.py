@@ -210,6 +210,8 @@ def test_several_penalties_take_the_one_that_scikit_learn_takes():
         held = np.logaddexp(0, -(2 * y.numpy() - 1) * parts[0]).mean()
         assert probe.receipt["l2_path"]["held_out_log_loss"][0][q] == pytest.approx(held, rel=2e-3)
     chosen = [float(l2) for l2 in probe.receipt["l2"]]
+    assert chosen == [penalties[int(np.argmin(path))] for path in probe.receipt["l2_path"]["held_out_log_loss"]]
+    assert chosen[0] > min(penalties), "the lowest penalty fits the train rows best and held-out rows worse"
     alone = Logistic(l2=chosen[0]).fit(acts)
     assert torch.allclose(alone.weight[0], probe.weight[0], atol=1e-5)
     with pytest.raises(ValueError, match="5 folds need at least as many groups"):
