@@ -90,33 +90,15 @@ def _init(recipe: type) -> Any:
     return __init__
 
 
-class MassMeanClassifier(_Classifier):
-    """`MassMean` as a scikit-learn classifier."""
-
-    RECIPE = MassMean
-    __init__ = _init(MassMean)
+def _made(name: str, kind: type[_ProbeEstimator], recipe: type) -> type[_ProbeEstimator]:
+    doc = f"`{recipe.__name__}` as a scikit-learn {'classifier' if kind is _Classifier else 'regressor'}."
+    return type(name, (kind,), {"RECIPE": recipe, "__init__": _init(recipe), "__doc__": doc, "__module__": __name__})
 
 
-class LogisticClassifier(_Classifier):
-    """`Logistic` as a scikit-learn classifier."""
-
-    RECIPE = Logistic
-    __init__ = _init(Logistic)
-
-
-class LDAClassifier(_Classifier):
-    """`LDA` as a scikit-learn classifier."""
-
-    RECIPE = LDA
-    __init__ = _init(LDA)
-
-
-class RidgeRegressor(_Regressor):
-    """`Ridge` as a scikit-learn regressor."""
-
-    RECIPE = Ridge
-    __init__ = _init(Ridge)
-
+MassMeanClassifier = _made("MassMeanClassifier", _Classifier, MassMean)
+LogisticClassifier = _made("LogisticClassifier", _Classifier, Logistic)
+LDAClassifier = _made("LDAClassifier", _Classifier, LDA)
+RidgeRegressor = _made("RidgeRegressor", _Regressor, Ridge)
 
 _ESTIMATORS: dict[type, type[_ProbeEstimator]] = {c.RECIPE: c for c in (MassMeanClassifier, LogisticClassifier, LDAClassifier, RidgeRegressor)}
 _NEEDS = {

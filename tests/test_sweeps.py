@@ -53,6 +53,10 @@ def test_choosing_the_best_recipe_is_paid_for_where_nothing_is_there():
     empty = planted(signal=0.0)[0]
     found = sweep({f"l2={l2}": Logistic(l2=l2) for l2 in (1e-3, 1e-1, 10.0)}, empty, seeds=1, shuffles=39, progress=False)
     assert (found.table.p_sweep >= found.table.groupby("recipe").p.transform("min")).all()
+    best = np.max([null.best for null in found.nulls.values()], axis=0)
+    for name, null in found.nulls.items():
+        assert found.summary.p_sweep[name] == (1 + (best >= null.observed.max()).sum()) / 40
+    assert not all(np.array_equal(best, null.best) for null in found.nulls.values())
     assert (found.summary.p_sweep > 0.05).all() and (abs(found.summary.auroc - 0.5) < 0.2).all()
 
 
