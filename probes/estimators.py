@@ -92,7 +92,7 @@ def _init(recipe: type) -> Any:
 
 def _made(name: str, kind: type[_ProbeEstimator], recipe: type) -> type[_ProbeEstimator]:
     doc = f"`{recipe.__name__}` as a scikit-learn {'classifier' if kind is _Classifier else 'regressor'}."
-    return type(name, (kind,), {"RECIPE": recipe, "__init__": _init(recipe), "__doc__": doc, "__module__": __name__})
+    return type(name, (kind,), {"RECIPE": recipe, "__init__": _init(recipe), "__doc__": doc, "__module__": __name__})  # pyright: ignore[reportReturnType]
 
 
 MassMeanClassifier = _made("MassMeanClassifier", _Classifier, MassMean)
