@@ -98,8 +98,13 @@ def mean(values: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = 
 
 def aurocs(scores: Any, y: Any) -> Float[np.ndarray, "*batch"]:
     """AUROC of many score vectors [..., n], each against its own labels [..., n] (shapes broadcast); no interval, so it is fast."""
-    s, label = np.broadcast_arrays(_numbers(scores, "scores"), np.asarray(y).astype(bool))
+    y = np.asarray(y)
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError(f"y must be 0 or 1, got values {np.unique(y)[:5].tolist()}")
+    s, label = np.broadcast_arrays(_numbers(scores, "scores"), y.astype(bool))
     positives = label.sum(-1)
+    if not ((positives > 0) & (positives < label.shape[-1])).all():
+        raise ValueError("y has one class only, so there is nothing to tell apart; use rows of both classes")
     rank_sum = (rankdata(s, axis=-1) * label).sum(-1)
     return (rank_sum - positives * (positives + 1) / 2) / (positives * (label.shape[-1] - positives))
 
@@ -173,7 +178,7 @@ def bootstrapped(
     tail = (1 - level) / 2
     sampled = np.concatenate(draws)
     kept = ~np.isnan(sampled).any(axis=1)
-    if not kept.any():
+    if not kept.any() or len(names) == 1:  # one group says nothing about the next
         low = high = np.full_like(value, np.nan)
     else:
         low, high = np.quantile(sampled[kept], [tail, 1 - tail], axis=0)

@@ -118,7 +118,9 @@ def calibration_curve(curves: Mapping[str, Any], y: Any, bins: int = 10, ax: Axe
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
     for k, (name, p) in enumerate(curves.items()):
         colour = COLOURS[k % len(COLOURS)]
-        stated, share, _ = reliability(p, y, bins)
+        if np.ndim(p) > 1 and len(p) > 1:
+            raise ValueError(f"{name!r} holds {len(p)} sites; give the probabilities of one, such as p[0]")
+        stated, share, _ = reliability(np.ravel(p), y, bins)
         ax.plot(stated, share, color=colour, marker="o", ms=4, label=name)
     ax.set(xlabel="stated probability", ylabel="share of positives", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     ax.legend(frameon=False, fontsize=8)

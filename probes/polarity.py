@@ -24,7 +24,7 @@ from probes.sites import Site
 from probes.transforms import unit
 
 # Whole words and the contracted ending: "nothing" and "another" are left alone.
-NEGATION = r"\b(?:not|never|no|cannot)\b|n't\b"
+NEGATION = r"\b(?:not|never|no|cannot)\b|n['’]t\b"
 
 
 def polar_consistency(a1: Any, a0: Any, n1: Any, n0: Any) -> Any:
@@ -184,10 +184,10 @@ def truth_cosines(probe: LinearProbe, pairs: PairActivations) -> pd.DataFrame:
     read, so they need y and `negated`; take train pairs. A probe whose direction is nearer to `polarity` than to `truth` turns round on negated statements.
     """
     y, _ = pairs.classes
-    polarity = polarities(pairs.side("yes"), "negated").double()
+    polarity = polarities(pairs.side("yes"), "negated").to(pairs.yes.device)
     z = pairs.yes.double() - pairs.no.double()
     general, sensitive = truth_directions(z - z.mean(1, keepdim=True), y, polarity)
-    units = probe.units[probe.index_of(pairs.sites)].double()
+    units = probe.units[probe.index_of(pairs.sites)].double().cpu()
     cosines = {name: torch.nn.functional.cosine_similarity(units, t.cpu(), dim=1).numpy() for name, t in (("truth", general), ("polarity", sensitive))}
     return pd.DataFrame(cosines, index=pd.Index([str(s) for s in pairs.sites], name="site"))
 
@@ -256,8 +256,10 @@ def marked_twins(statements: Sequence[str], pair_id: Any, marker: str = "ttt", n
         bare, other = rows.tolist() if flagged[1] else rows[::-1].tolist()
         words = texts[bare].split(" ")
         # "isn't" becomes "is ttt": the marker is a word of its own also where the negation was not.
-        replaced = re.sub(r" {2,}", " ", pattern.sub(lambda m: marker if m[0][0].isalpha() and m[0].lower() != "n't" else f" {marker}", texts[other]))
-        at = min(len(words), len(replaced.split(marker)[0].split()))
+        replaced = re.sub(
+            r" {2,}", " ", pattern.sub(lambda m: marker if m[0][0].isalpha() and m[0].lower() not in ("n't", "n’t") else f" {marker}", texts[other])
+        )
+        at = min(len(words), len(re.split(rf"(?<!\w){re.escape(marker)}(?!\w)", replaced)[0].split()))
         plain.append(bare)
         negated.append(other)
         marked.append(replaced)

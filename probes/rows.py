@@ -125,7 +125,7 @@ def as_column(values: Any, n: int, name: str) -> np.ndarray:
 def make_rows(n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None) -> dict[str, Any]:
     """The shared constructor arguments: checked, defaulted (each row its own group, ids from the text)."""
     if ids is None:
-        ids = _text_ids(texts) if texts is not None else np.arange(n)
+        ids = text_ids(texts) if texts is not None else np.arange(n)
     ids = as_column(ids, n, "ids")
     if len(np.unique(ids)) != n:
         raise ValueError(f"ids must be unique, got {n - len(np.unique(ids))} repeats")
@@ -137,7 +137,7 @@ def make_rows(n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequen
     }
 
 
-def _text_ids(texts: Sequence[str]) -> np.ndarray:
+def text_ids(texts: Sequence[str]) -> np.ndarray:
     """Stable ids: a hash of the text, with a counter behind texts that occur more than once."""
     seen: dict[str, int] = {}
     ids = []

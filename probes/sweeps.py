@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from probes.activations import Activations, PairActivations
 from probes.controls.permutation import Null, shuffled_null
+from probes.controls.readout import halves, scored
 from probes.metrics import Estimate, auroc, aurocs
 from probes.sites import Site
 
@@ -61,21 +62,23 @@ class Sweep:
 
 
 def sweep(
-    recipes: Sequence[Any] | Mapping[str, Any],
+    recipes: Any,
     acts: Activations | PairActivations,
     *,
     seeds: Sequence[int] | int = 3,
     share: float = 0.7,
     shuffles: int = 99,
+    unit: str | None = None,
     progress: bool = True,
 ) -> Sweep:
     """Fits every recipe at every site on several splits by group, chooses a site within the train groups, and tests once.
 
     `seeds` are the splits (a number means that many); a recipe with a seed of its own gets the same one. `share` of the groups train. The site is chosen by fitting on
     70% of the train groups and scoring the rest. `shuffles` labellings give the null on the first split; all recipes see the same ones, so that the best of all recipes can
-    be paid for too (`p_sweep`). Each recipe is fitted twice a split for all sites together. Raises TypeError when a recipe needs the other kind of activations.
+    be paid for too (`p_sweep`); `unit` is as in `shuffled_null`. Each recipe is fitted twice a split for all sites together. Raises TypeError when a recipe needs the other kind of activations.
     """
-    named = dict(recipes) if isinstance(recipes, Mapping) else {_name(r, recipes): r for r in recipes}
+    listed = recipes if isinstance(recipes, Mapping | Sequence) else [recipes]
+    named = dict(listed) if isinstance(listed, Mapping) else {_name(r, listed): r for r in listed}
     if not named:
         raise ValueError("sweep needs at least one recipe, got none")
     seeds = range(seeds) if isinstance(seeds, int) else seeds
@@ -84,19 +87,19 @@ def sweep(
     rows, nulls, scores = [], {}, {}
     with tqdm(total=len(seeds) * len(named), desc="sweep", delay=2, leave=False, disable=None if progress else True) as bar:
         for seed in seeds:
-            train, test = acts.split((share, 1 - share), seed=seed)
-            inner, held = train.split((0.7, 0.3), seed=seed)
+            train, test = halves(acts, share, seed)
+            inner, held = halves(train, 0.7, seed)
             for name, given in named.items():
                 bar.set_postfix_str(f"{name}, split {seed}")
                 recipe = replace(given, seed=seed) if any(f.name == "seed" for f in fields(given)) else given
                 validation = aurocs(recipe.fit(inner).score(held), np.asarray(held.y))
                 probe = recipe.fit(train)
-                score = probe.score(test).detach().cpu().numpy()
+                score, names = scored(probe, test)
                 found, at = auroc(score, test.y, test.groups), int(np.argmax(validation))
                 if seed == seeds[0]:
                     scores[name] = (score[at], np.asarray(test.y))
-                    nulls[name] = shuffled_null(recipe, train, test, shuffles, seed, progress=False, probe=probe) if shuffles else None
-                rows += _rows(name, seed, acts.sites, found, validation, at)
+                    nulls[name] = shuffled_null(recipe, train, test, shuffles, seed, False, probe, unit) if shuffles else None
+                rows += _rows(name, seed, names, found, validation, at)
                 bar.update()
     return Sweep(_with_nulls(pd.DataFrame(rows), nulls), acts.sites, {k: v for k, v in nulls.items() if v is not None}, scores)
 
@@ -107,14 +110,11 @@ def _name(recipe: Any, among: Sequence[Any]) -> str:
     return type(recipe).__name__ if len(alike) == 1 else repr(recipe)
 
 
-def _rows(name: str, seed: int, sites: Sequence[Site], found: Estimate, validation: np.ndarray, chosen: int) -> list[dict[str, Any]]:
-    # A probe over all sites together has one row.
-    named = [str(s) for s in sites] if len(found) == len(sites) else ["all sites"]
-    blocks = [s.block for s in sites] if len(found) == len(sites) else [-1]
+def _rows(name: str, seed: int, sites: Sequence[Site | str], found: Estimate, validation: np.ndarray, chosen: int) -> list[dict[str, Any]]:
     return [
-        {"recipe": name, "seed": seed, "site": site, "block": block, "auroc": e.value, "low": e.low, "high": e.high, "n": e.n, "n_groups": e.n_groups,
+        {"recipe": name, "seed": seed, "site": str(site), "block": getattr(site, "block", -1), "auroc": e.value, "low": e.low, "high": e.high, "n": e.n, "n_groups": e.n_groups,
          "inner": float(validation[i]), "chosen": i == chosen}
-        for i, (site, block) in enumerate(zip(named, blocks, strict=True))
+        for i, site in enumerate(sites)
         for e in (found[i],)
     ]  # fmt: skip
 

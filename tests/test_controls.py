@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes import CCS, CRC, LDA, Activations, Logistic, MassMean, auroc
+from probes import CCS, CRC, LDA, MLP, Activations, AttentionPooled, Concatenated, Logistic, MassMean, auroc
 from probes.controls import (
     amnesic,
     brier,
@@ -27,7 +27,7 @@ from probes.controls import (
     transfer_matrix,
 )
 from probes.metrics import auroc_difference, aurocs, delong
-from probes.testing import planted
+from probes.testing import planted, planted_tokens
 
 
 def world(signal=4.0, paired=False, seed=0):
@@ -265,7 +265,7 @@ def test_calibrated_scores_are_probabilities_and_thresholds_hold():
     test = rows(4000, 4)
     alarms = (probe.score(test)[0].numpy() > threshold[0])[test.y == 0].mean()
     assert alarms == pytest.approx(0.05, abs=0.02)
-    with pytest.raises(ValueError, match="at least 10000"):
+    with pytest.raises(ValueError, match="at least 9999"):
         calibrated.threshold(1e-4)
 
 
@@ -318,3 +318,121 @@ def test_random_weights_have_the_shape_and_nothing_of_the_training(make_model):
     assert not any(torch.equal(ours[k], theirs[k]) for k in ours if "proj" in k)
     again = dict(random_weights(llama, seed=1).hf.named_parameters())
     assert all(torch.equal(ours[k], again[k]) for k in ours)
+
+
+def test_labels_that_repeat_or_oppose_within_a_group_are_exchanged_as_units():
+    """No truth in the data: wordings of one statement share a label, and rows of a statement resemble each other."""
+    rng = np.random.default_rng(0)
+
+    def rows(first):
+        statement = np.repeat(np.arange(60), 6)
+        x = rng.normal(size=(60, 8))[statement] + 0.3 * rng.normal(size=(360, 8))
+        return Activations.from_arrays(x, rng.integers(0, 2, 60)[statement], groups=first + statement // 3, columns={"statement": first + statement})
+
+    draws = [(rows(0), rows(100)) for _ in range(60)]
+    unit, row = ([shuffled_null(MassMean(), a, b, 39, progress=False, unit=u).p_value <= 0.05 for a, b in draws] for u in ("statement", None))
+    assert np.mean(unit) <= 0.12 < np.mean(row), "row by row the null is too narrow, by statement it holds"
+    y, groups, pair = np.array([1, 0, 0, 1, 1, 0, 1, 1, 0, 0]), np.repeat([0, 1], [6, 4]), np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    for seed in range(20):
+        out = shuffled(y, groups, np.random.default_rng(seed), pair)
+        assert (out[:6].reshape(3, 2).sum(1) == 1).all() and out[6] == out[7] and out[8] == out[9] and out[6] != out[8]
+    with pytest.raises(ValueError, match="no column 'topic'"):
+        shuffled_null(MassMean(), *draws[0], 5, unit="topic")
+
+
+def test_a_claim_needs_both_the_permutation_and_the_interval_and_enough_groups(monkeypatch):
+    from probes.controls import claims
+    from probes.metrics import Estimate
+
+    train, test = world()
+    strong = shuffled_null(MassMean(), train, test, 39)
+
+    def level(p=0.025, low=0.7, groups=100):
+        null = dataclasses.replace(strong, by_site=np.full((39, 3), 0.99 if p > 0.05 else 0.5))
+        monkeypatch.setattr(claims, "shuffled_null", lambda *a: null)
+        monkeypatch.setattr(claims, "auroc", lambda *a: Estimate(0.8, low, 0.9, 240, groups))
+        return claims.claim(MassMean(), train, test).level
+
+    strong = dataclasses.replace(strong, observed=np.full(3, 0.8))
+    assert level() == "decodable"
+    assert level(p=1.0) == level(low=0.5) == level(low=float("nan")) == level(groups=9) == "chance"
+
+
+def test_the_site_of_a_claim_is_chosen_on_train_groups_alone():
+    train, test = world()
+    dead = train.x.clone()
+    dead[0] = torch.randn(train.x[0].shape, generator=torch.Generator().manual_seed(1))
+    only_test = claim(MassMean(), dataclasses.replace(train, x=dead), test, n=19)
+    assert str(only_test.site) != "array.0"
+    # In the test rows only the first site holds the signal: a choice made there would take it.
+    swapped = test.x.clone()
+    swapped[1:] = torch.randn(swapped[1:].shape, generator=torch.Generator().manual_seed(2))
+    dim = train.x.clone()
+    dim[0] = 0.5 * dim[0] + 1.5 * torch.randn(dim[0].shape, generator=torch.Generator().manual_seed(3))
+    assert str(claim(MassMean(), dataclasses.replace(train, x=dim), dataclasses.replace(test, x=swapped), n=19).site) != "array.0"
+
+
+def test_texts_in_another_order_than_the_rows_are_refused():
+    from probes.rows import text_ids
+
+    train, test = world()
+    texts = [[f"{name} {i}" for i in range(240)] for name in ("a", "b")]
+    rows = [dataclasses.replace(part, ids=np.asarray(text_ids(t))) for part, t in zip((train, test), texts, strict=True)]
+    assert claim(MassMean(), *rows, texts=tuple(texts), n=19).made
+    with pytest.raises(ValueError, match="the train texts are not in the order"):
+        claim(MassMean(), *rows, texts=(texts[0][::-1], texts[1]), n=9)
+    named = [dataclasses.replace(r, columns=r.columns | {"text": np.array(t)}) for r, t in zip(rows, texts, strict=True)]
+    assert set(claim(MassMean(), *named, texts="text", n=9).surface) == {"length", "style", "words", "characters"}
+    with pytest.raises(ValueError, match=r"shape \(3, 240\)"):
+        claim(MassMean(), train, test, baselines={"all sites": MassMean().fit(train).score(test)}, n=9)
+
+
+def test_a_baseline_that_ranks_upside_down_is_a_strong_baseline():
+    train, test = world(2.0)
+    found = claim(MassMean(), train, test, baselines={"reversed": -test.y.astype(float)}, n=19)
+    assert found.surface["reversed"].value == 1.0 and found.level == "decodable"
+
+
+def test_probes_with_one_score_for_all_sites_are_named_so_and_token_probes_refused():
+    train, test = world()
+    found = claim(Concatenated(), train, test, n=19)
+    assert found.site == "all sites" and "linearly decodable at all sites" in found.sentence and "best of 1 sites" in found.sentence
+    assert calibrate(Concatenated().fit(train), test).probability(test).shape == (1, 240)
+    with pytest.raises(TypeError, match="AttentionProbe gives scores of shape"):
+        calibrate(AttentionPooled().fit(planted_tokens()), planted_tokens(1))
+
+
+def test_directions_that_are_not_orthogonal_are_removed_all_the_same():
+    rng = np.random.default_rng(0)
+
+    def rows():
+        y = rng.integers(0, 2, 400)
+        x = rng.normal(size=(400, 8)) * [1, 3, 1, 1, 1, 1, 1, 1]
+        x[:, :2] += 2.0 * (2 * y - 1)[:, None]
+        return Activations.from_arrays(x, y)
+
+    found = amnesic(Logistic(), rows(), rows(), remove=7)
+    # Seven of eight dimensions gone leave one; taken off one after the other they would come back.
+    assert found.by_site[0, 0] > 0.9 and found.by_site[4:, 0].max() < 0.65
+    with pytest.raises(TypeError, match="MLPProbe has none"):
+        amnesic(MLP(hidden=2, restarts=1), rows(), rows())
+
+
+def test_ties_in_probability_do_not_depend_on_the_order_of_rows():
+    y = np.arange(100) % 2
+    for label in (y, np.sort(y)):
+        assert calibration_error(np.full(100, 0.5), label).value == pytest.approx(0)
+        assert [len(v) for v in reliability(np.full(100, 0.5), label)] == [1, 1, 1]
+
+
+def test_one_group_has_no_interval():
+    e = auroc([0.1, 0.9, 0.4, 0.8], [0, 1, 0, 1], groups=["a"] * 4)
+    assert e.value == 1.0 and np.isnan(e.low) and np.isnan(e.high)
+    with pytest.raises(ValueError, match="no split of 2 groups"):
+        claim(MassMean(), *(a.with_groups(a.y + k) for k, a in zip((0, 10), world(), strict=True)), n=9)
+
+
+def test_an_unbalanced_label_that_cannot_be_read_costs_its_entropy():
+    rng = np.random.default_rng(0)
+    acts = Activations.from_arrays(rng.normal(size=(400, 6)), np.arange(400) % 10 == 0)
+    assert online_codelength(MassMean(), acts, orderings=1, progress=False).compression[0] == pytest.approx(1, abs=0.2)

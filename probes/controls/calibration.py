@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.activations import Activations, PairActivations
+from probes.controls.readout import scored
 from probes.linear import LinearProbe
 from probes.metrics import Estimate, bootstrapped, mean
 from probes.recipes.logistic import logistic_path
@@ -23,15 +24,15 @@ class Calibrated:
 
     probe: Any
     method: str
-    sites: tuple[Site, ...]
+    sites: tuple[Site | str, ...]
     knots: tuple[tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]], ...]
     negatives: Float[np.ndarray, "site n"]
 
     def probability(self, acts: Activations | PairActivations) -> Float[np.ndarray, "site n"]:
         """Calibrated probability of the positive class."""
-        scores = self.probe.score(acts).detach().cpu().double().numpy()
+        scores, names = scored(self.probe, acts)
         out = np.empty_like(scores)
-        for i, site in enumerate(acts.sites):
+        for i, site in enumerate(names):
             if site not in self.sites:
                 raise ValueError(f"nothing was calibrated at {site}; there is {', '.join(map(str, self.sites))}")
             a, b = self.knots[self.sites.index(site)]
@@ -39,16 +40,18 @@ class Calibrated:
         return out
 
     def threshold(self, false_positive_rate: float = 0.01) -> Float[np.ndarray, " site"]:
-        """The score above which at most this share of the negative calibration rows lie, one a site.
+        """The score that at most this share of new negative rows is expected to exceed, one a site.
 
         Raises ValueError when there are too few negative rows to tell such a rate.
         """
         n = self.negatives.shape[1]
-        if not 0 < false_positive_rate < 1 or n * false_positive_rate < 1:
+        # With k of n rows above it, a new row lies above with probability (k + 1) / (n + 1).
+        above = int((n + 1) * false_positive_rate + 1e-9) - 1
+        if not 0 < false_positive_rate < 1 or above < 0:
             raise ValueError(
-                f"{n} negative calibration rows cannot fix a false-positive rate of {false_positive_rate:g}; it takes at least {1 / false_positive_rate:.0f}"
+                f"{n} negative calibration rows cannot fix a false-positive rate of {false_positive_rate:g}; it takes at least {1 / false_positive_rate - 1:.0f}"
             )
-        return np.sort(self.negatives, axis=1)[:, n - 1 - int(n * false_positive_rate)]
+        return np.sort(self.negatives, axis=1)[:, n - 1 - above]
 
     def __repr__(self) -> str:
         return f"Calibrated({self.method} at {len(self.sites)} sites, {self.probe!r})"
@@ -61,7 +64,8 @@ def calibrate(probe: LinearProbe | Any, acts: Activations | PairActivations, met
     Raises ValueError unless both classes are there.
     """
     y = acts.classes[0].numpy()
-    scores = probe.score(acts).detach().cpu().double()
+    values, names = scored(probe, acts)
+    scores = torch.from_numpy(values)
     if method == "platt":
         slope, offset = platt(scores, y)
         knots = tuple((np.array([float(a)]), np.array([float(b)])) for a, b in zip(slope, offset, strict=True))
@@ -72,7 +76,7 @@ def calibrate(probe: LinearProbe | Any, acts: Activations | PairActivations, met
         knots = tuple((np.asarray(f.X_thresholds_), np.asarray(f.y_thresholds_)) for f in fits)
     else:
         raise ValueError(f"unknown method {method!r}; choose platt or isotonic")
-    return Calibrated(probe, method, acts.sites, knots, scores[:, ~torch.from_numpy(y)].numpy())
+    return Calibrated(probe, method, names, knots, scores[:, ~torch.from_numpy(y)].numpy())
 
 
 def platt(scores: Tensor, y: Any) -> tuple[Float[Tensor, " site"], Float[Tensor, " site"]]:
@@ -104,7 +108,7 @@ def calibration_error(p: Any, y: Any, groups: Any = None, bins: int = BINS) -> E
     """
     p, label = _probabilities(p, y)
     flat = p.reshape(-1, p.shape[-1])
-    orders = [np.array_split(np.argsort(row, kind="stable"), min(bins, len(row))) for row in flat]
+    orders = [_bins(row, bins) for row in flat]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         found = []
@@ -119,8 +123,15 @@ def calibration_error(p: Any, y: Any, groups: Any = None, bins: int = BINS) -> E
 def reliability(p: Any, y: Any, bins: int = BINS) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Int[np.ndarray, " b"]]:
     """For a reliability plot of one vector of probabilities: mean probability, share of positives and number of rows in bins of equal size."""
     p, label = _probabilities(p, y)
-    parts = np.array_split(np.argsort(p, kind="stable"), min(bins, len(p)))
+    parts = _bins(p, bins)
     return np.array([p[k].mean() for k in parts]), np.array([label[k].mean() for k in parts]), np.array([len(k) for k in parts])
+
+
+def _bins(p: Float[np.ndarray, " n"], bins: int) -> list[np.ndarray]:
+    """Rows in bins of about equal size; equal probabilities share a bin, so the order of the rows does not matter."""
+    order = np.argsort(p, kind="stable")
+    ends = np.rint(np.linspace(0, len(p), min(bins, len(p)) + 1)).astype(int)[1:-1]
+    return [part for part in np.split(order, np.unique(np.searchsorted(p[order], p[order[ends]], side="left"))) if len(part)]
 
 
 def _probabilities(p: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from probes.activations import Activations
 from probes.controls.calibration import platt
 from probes.leace import leace
+from probes.linear import LinearProbe
 from probes.metrics import Estimate, accuracy, aurocs
 from probes.recipes.logistic import fold_of
 from probes.sites import Site
@@ -65,7 +66,7 @@ def selectivity(recipe: Any, train: Activations, test: Activations, key: str, se
 class Codelength:
     """Bits needed to send the labels to someone who has the hidden states, by site, mean and standard deviation over orderings.
 
-    `compression` is the bits of coding without a model over these: 1 means the states tell nothing. `control` is the same on shuffled labels.
+    `compression` is the bits of coding with the share of ones alone (`uniform`) over these: 1 means the states tell nothing. `control` is the same on shuffled labels.
     """
 
     sites: tuple[Site, ...]
@@ -104,7 +105,12 @@ def online_codelength(recipe: Any, acts: Activations, orderings: int = 5, seed: 
             for kind, labels in (("task", y.numpy()[order]), ("control", rng.permutation(y.numpy()))):
                 kinds[kind].append(_one_code(recipe, ordered.with_y(labels.astype(int))))
                 bar.update()
-    return Codelength(acts.sites, np.stack(kinds["task"]), np.stack(kinds["control"]), float(len(acts)))
+    return Codelength(acts.sites, np.stack(kinds["task"]), np.stack(kinds["control"]), float(_entropy(y.double().mean().item()) * len(acts)))
+
+
+def _entropy(share: float) -> float:
+    """Bits a label when only the share of ones is known."""
+    return -share * np.log2(share) - (1 - share) * np.log2(1 - share)
 
 
 def _one_code(recipe: Any, acts: Activations) -> Float[np.ndarray, " site"]:
@@ -170,13 +176,18 @@ def amnesic(recipe: Any, train: Activations, test: Activations, remove: int = 8,
     draw = torch.Generator().manual_seed(seed)
     curves = {"own": [], "random": []}
     for kind, curve in curves.items():
-        a, b = (t.x.float().clone() for t in (train, test))
+        gone: list[torch.Tensor] = []
+        a, b = (t.x.float() for t in (train, test))
         for k in range(remove + 1):
             probe = recipe.fit(replace(train, x=a))
+            if not isinstance(probe, LinearProbe):
+                raise TypeError(f"amnesic removal needs a probe with a direction, and {type(probe).__name__} has none; use a linear recipe")
             curve.append(aurocs(probe.score(replace(test, x=b)), np.asarray(test.y)))
             if k < remove:
-                u = probe.units if kind == "own" else torch.nn.functional.normalize(torch.randn(probe.units.shape, generator=draw), dim=1)
-                a, b = (x - torch.einsum("snd,sd->sn", x, u.to(x))[..., None] * u.to(x)[:, None] for x in (a, b))
+                gone.append(probe.units if kind == "own" else torch.randn(probe.units.shape, generator=draw))
+                # All of them at once: projecting off one after the other would bring back what directions share.
+                basis = torch.linalg.qr(torch.stack(gone, dim=2).double().cpu()).Q.to(train.x)
+                a, b = (t.x.float() - (t.x.float() @ basis.float()) @ basis.float().transpose(1, 2) for t in (train, test))
     y = torch.nn.functional.one_hot(train.classes[0].long(), 2).double()
     mean, read, write = leace(train.x.float(), y.to(train.x.device))
     clean = [x.float() - ((x.float() - mean[:, None]) @ read) @ write for x in (train.x, test.x)]

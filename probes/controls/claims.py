@@ -6,16 +6,21 @@ from html import escape
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from probes.activations import Activations, PairActivations
 from probes.controls.permutation import Null, shuffled_null
+from probes.controls.readout import halves, scored
 from probes.controls.surface import surface_scores
 from probes.linear import LinearProbe
 from probes.metrics import Estimate, auroc, auroc_difference, aurocs
+from probes.recipes.concatenated import ConcatenatedProbe
+from probes.rows import Rows, text_ids
 from probes.sites import Site
 
 Level = Literal["chance", "decodable", "decodable beyond the text"]
+FEWEST = 10  # held-out groups
 MARGIN = 0.05  # AUROC that hidden states have to add to the best classifier of the text
 
 
@@ -38,7 +43,7 @@ class Claim:
     level: Level
     sentence: str
     why_not_more: tuple[str, ...]
-    site: Site
+    site: Site | str
     auroc: Estimate
     null: Null
     surface: dict[str, Estimate]
@@ -62,10 +67,11 @@ def claim(
     train: Activations | PairActivations,
     test: Activations | PairActivations,
     *,
-    texts: tuple[Sequence[str], Sequence[str]] | None = None,
-    baselines: Mapping[str, Float[np.ndarray, " n"]] | None = None,
+    texts: str | tuple[Sequence[str], Sequence[str]] | None = None,
+    baselines: Mapping[str, Any] | None = None,
     effect: Moved | None = None,
     what: str = "y",
+    unit: str | None = None,
     n: int = 199,
     alpha: float = 0.05,
     margin: float = MARGIN,
@@ -75,37 +81,40 @@ def claim(
     """Fits, chooses the site within the train groups, tests, and says what may be claimed about held-out groups.
 
     "Decodable" needs p <= alpha under `n` shuffles of the labels with the best site paid for, and an interval above .5. "Beyond the text" needs an AUROC
-    at least `margin` over the best baseline on the same rows, with the interval of the difference above 0; give the `texts` of the train and test rows, and further
-    test scores as `baselines` (the embedding layer, `random_weights`). `effect` adds whether the model uses it. `what` names y in the sentence.
+    at least `margin` over the best baseline on the same rows, with the interval of the difference above 0; give the `texts` of the train and test rows (a column of theirs, or two lists in their order), and further
+    test scores as `baselines` (the embedding layer, `random_weights`). `effect` adds whether the model uses it. `what` names y in the sentence, `unit` is as
+    in `shuffled_null`.
     Raises ValueError when train and test share a group, a pair or a text. The words follow the controls listed in docs/controls.md.
     """
-    _separate(train, test, texts)
+    read = None if texts is None else _texts(train, test, texts)
+    _separate(train, test, read)
     probe = recipe.fit(train)
-    null = shuffled_null(recipe, train, test, n, seed, progress, probe)
-    at = _chosen(recipe, train, seed)
-    site, p = train.sites[at], float(null.p_by_site[at])
-    scores = probe.score(test)[at].detach().cpu().numpy()
+    lines, names = scored(probe, test)
+    null = shuffled_null(recipe, train, test, n, seed, progress, probe, unit)
+    at = _chosen(recipe, train, seed) if len(names) > 1 else 0
+    site, p, scores = names[at], float(null.p_by_site[at]), lines[at]
     found = auroc(scores, test.y, test.groups)
-    others = dict(baselines or {})
-    if texts is not None:
-        others = surface_scores(texts[0], train.y, texts[1]) | others
+    others = {name: _upright(name, s, test) for name, s in (baselines or {}).items()}
+    if read is not None:
+        others = surface_scores(read[0], train.y, read[1]) | others
     surface = {name: auroc(s, test.y, test.groups) for name, s in others.items()}
     best = max(surface, key=lambda name: surface[name].value) if surface else None
     difference = None if best is None else auroc_difference(scores, others[best], test.y, test.groups)
 
     over = f"on {found.n_groups} held-out groups ({found.n} rows)"
-    shuffles = f"p={p:.3f} over {n} shuffles of the labels, best of {len(train.sites)} sites each"
-    linear = "linearly " if isinstance(probe, LinearProbe) else ""
+    shuffles = f"p={p:.3f} over {n} shuffles of the labels, best of {len(names)} sites each"
+    linear = "linearly " if isinstance(probe, LinearProbe | ConcatenatedProbe) else ""
     why: list[str] = []
-    if p > alpha or found.low <= 0.5:
+    few = found.n_groups < FEWEST
+    if few or p > alpha or not found.low > 0.5:
         level: Level = "chance"
         sentence = f"Nothing may be claimed: {what} is read at {site} with AUROC {found} {over}, as chance would have it ({shuffles})."
+        if few:
+            why.append(f"{found.n_groups} held-out groups cannot carry an interval; at least {FEWEST} are asked")
         why.append(f"shuffled labels reach {null.level():.2f} in the best site of one run in twenty" if p > alpha else "the interval reaches .5")
     elif best is not None and difference is not None and difference.low > 0 and difference.value >= margin:
         level = "decodable beyond the text"
-        sentence = (
-            f"{what} is {linear}decodable at {site} beyond the bare text: AUROC {found} {over}, {difference:+.2f} over the best baseline ({best}); {shuffles}."
-        )
+        sentence = f"{what} is {linear}decodable at {site} beyond the baselines of the text: AUROC {found} {over}, {difference:+.2f} over the best baseline ({best}); {shuffles}."
     else:
         level = "decodable"
         sentence = f"{what} is {linear}decodable at {site}: AUROC {found} {over}; {shuffles}."
@@ -114,8 +123,10 @@ def claim(
             if best is None
             else f"the best baseline ({best}) reaches {surface[best]}, a difference of {difference:+.2f}; {margin:.2f} and an interval above 0 are asked"
         )
+    if level == "decodable beyond the text" and not baselines:
+        why.append("the baselines are classifiers of words and characters; an untrained network (random_weights) or the embedding layer may read as much")
     used = None if effect is None else bool(effect.p_value() <= alpha)
-    if used and effect is not None:
+    if used and effect is not None and level != "chance":
         sentence += f" It is used: the edit moved behaviour by {effect.change():.2f}, more than matched random edits (p={effect.p_value():.3f})."
     elif level != "chance":
         why.append(
@@ -138,10 +149,32 @@ def seed_spread(recipe: Any, train: Activations | PairActivations, test: Activat
 
 def _chosen(recipe: Any, train: Activations | PairActivations, seed: int) -> int:
     """The site that does best on train groups held out for choosing."""
-    if len(train.sites) == 1:
-        return 0
-    inner, held = train.split((0.7, 0.3), seed=seed)
+    inner, held = halves(train, 0.7, seed)
     return int(np.argmax(aurocs(recipe.fit(inner).score(held), np.asarray(held.y))))
+
+
+def _texts(train: Rows, test: Rows, texts: str | tuple[Sequence[str], Sequence[str]]) -> tuple[Sequence[str], Sequence[str]]:
+    """The texts of the train and of the test rows; raises ValueError where they are not the texts of these rows."""
+    if isinstance(texts, str):
+        return train.column(texts).tolist(), test.column(texts).tolist()
+    for part, rows, name in ((texts[0], train, "train"), (texts[1], test, "test")):
+        if len(part) != len(rows):
+            raise ValueError(f"{len(part)} {name} texts were given for {len(rows)} {name} rows; give one text a row, in the same order")
+        # Rows captured from Examples carry ids made from their texts, which tell when the order differs.
+        made, ids = np.asarray(text_ids([str(t) for t in part])).astype(str), rows.ids.astype(str)
+        if np.isin(made, ids).any() and not np.array_equal(made, ids):
+            raise ValueError(
+                f"the {name} texts are not in the order of the {name} rows; split the Examples with the same sizes and seed, or keep the texts in a column: texts='text'"
+            )
+    return texts
+
+
+def _upright(name: str, scores: Any, test: Rows) -> np.ndarray:
+    """A user's baseline as one vector that ranks positives above negatives: whoever reads the label upside down reads it too."""
+    line = np.asarray(scores.detach().cpu() if isinstance(scores, torch.Tensor) else scores, dtype=float)
+    if line.shape != (len(test),):
+        raise ValueError(f"baseline {name!r} has shape {line.shape}; give one score for each of the {len(test)} test rows, such as probe.score(acts)[0]")
+    return line if aurocs(line[None], np.asarray(test.y))[0] >= 0.5 else -line
 
 
 def _separate(train: Activations | PairActivations, test: Activations | PairActivations, texts: tuple[Sequence[str], Sequence[str]] | None) -> None:
@@ -149,12 +182,9 @@ def _separate(train: Activations | PairActivations, test: Activations | PairActi
     if "pair_id" in train.columns and "pair_id" in test.columns:
         shared["pair_id"] = np.intersect1d(train.columns["pair_id"], test.columns["pair_id"])
     if texts is not None:
-        for part, rows, name in ((texts[0], train, "train"), (texts[1], test, "test")):
-            if len(part) != len(rows):
-                raise ValueError(f"{len(part)} {name} texts were given for {len(rows)} {name} rows; give one text a row, in the same order")
-        shared["texts"] = np.intersect1d(np.asarray(texts[0]), np.asarray(texts[1]))
+        shared["texts"] = np.intersect1d(*([str(t) for t in part] for part in texts))
     for name, both in shared.items():
         if len(both):
             raise ValueError(
-                f"train and test share {len(both)} {name} (such as {both[0]!r}); split by groups that keep them apart: acts.split(sizes, groups=...)"
+                f"train and test share {len(both)} {name} (such as {both[0]!r}); split by groups that keep them apart, acts.split(sizes, groups=...), and give groups to arrays that are wrapped one by one"
             )

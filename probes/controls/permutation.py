@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from tqdm import tqdm
 
 from probes.activations import Activations, PairActivations
+from probes.controls.readout import scored
 from probes.metrics import aurocs
 from probes.recipes.inputs import single
 
@@ -47,33 +48,53 @@ class Null:
         return f"Null(best of {self.by_site.shape[1]} sites under {len(self.best)} shuffles: mean {self.best.mean():.3f}, 95% {self.level():.3f}; p={self.p_value:.3f})"
 
 
-def shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Labels exchanged where that is fair: within a group that holds several labels, and between whole groups that hold one."""
+def shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None = None) -> np.ndarray:
+    """Labels exchanged where that is fair: within a group that holds several labels, and between whole groups that hold one.
+
+    Rows of a `unit` (wordings of one statement, a statement with its opposite) keep together: units of one label exchange it as wholes within their group, units of
+    several labels permute them among their own rows.
+    """
     out = np.array(y, copy=True)
-    member = np.unique(groups, return_inverse=True)[1]
-    members = np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
-    constant = [m for m in members if (out[m] == out[m[0]]).all()]
-    for m in members:
-        out[m] = rng.permutation(out[m])
-    values = rng.permutation([y[m[0]] for m in constant]) if constant else []
-    for m, value in zip(constant, values, strict=True):
-        out[m] = value
+    constant = []
+    for rows in _members(groups):
+        if (out[rows] == out[rows[0]]).all():
+            constant.append(rows)
+            continue
+        units = [rows[k] for k in _members(rows if unit is None else unit[rows])]
+        whole = [u for u in units if (out[u] == out[u[0]]).all()]
+        for u, value in zip(whole, rng.permutation([y[u[0]] for u in whole]) if whole else [], strict=True):
+            out[u] = value
+        for u in units:
+            if not (y[u] == y[u[0]]).all():
+                out[u] = rng.permutation(y[u])
+    for rows, value in zip(constant, rng.permutation([y[m[0]] for m in constant]) if constant else [], strict=True):
+        out[rows] = value
     return out
+
+
+def _members(names: np.ndarray) -> list[np.ndarray]:
+    member = np.unique(names, return_inverse=True)[1]
+    return np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
 
 
 def shuffled_null(
     recipe: Any, train: Activations | PairActivations, test: Activations | PairActivations, n: int = 199, seed: int = 0, progress: bool = True,
-    probe: Any = None,
+    probe: Any = None, unit: str | None = None,
 ) -> Null:  # fmt: skip
     """Refits the recipe on shuffled labels `n` times and scores each on equally shuffled test labels.
 
     Statistic: AUROC a site, and its maximum over sites. `n` bounds what p can be: 1 / (n + 1) at best. Shuffles in which a part would have one class are
-    drawn again. Recipes with `fit_labels` (MassMean, Logistic) solve all shuffles as one problem, recipes whose labels only give the sign are fitted once,
+    drawn again. `unit` names the column of rows that share a label or oppose each other within a group (default: `pair_id`, where there is one); without it such labels
+    would be exchanged row by row, which makes the null too narrow. Recipes with `fit_labels` (MassMean, Logistic) solve all shuffles as one problem, recipes whose labels only give the sign are fitted once,
     and not at all if `probe` is what they made of these train rows.
     """
     rng = np.random.default_rng(seed)
-    draws = [_two_classes(train.y, train.groups, rng) for _ in range(n)], [_two_classes(test.y, test.groups, rng) for _ in range(n)]  # pyright: ignore
+    column = unit or "pair_id"
+    if unit is not None:
+        train.column(unit), test.column(unit)
+    draws = [[_two_classes(np.asarray(part.y), part.groups, rng, part.columns.get(column)) for _ in range(n)] for part in (train, test)]
     y, z = np.stack([np.asarray(train.y), *draws[0]]), np.stack([np.asarray(test.y), *draws[1]])
+    scored(recipe.fit(train) if probe is None else probe, test)
     scores = scores_under(recipe, train, test, y.astype(bool), progress, probe)
     found = aurocs(scores, z[:, None])
     return Null(found[1:], found[0])
@@ -120,11 +141,11 @@ def _signed(probe: Any, train: PairActivations, test: Any, labels: np.ndarray) -
     return flips[..., None] * score
 
 
-def _two_classes(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if len(np.unique(y)) < 2:
-        raise ValueError("the labels have one class only, so shuffling them changes nothing; use rows of both classes")
+def _two_classes(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None) -> np.ndarray:
+    if not np.array_equal(np.unique(y), [0, 1]):
+        raise ValueError(f"shuffling needs labels 0 and 1, both of them, got values {np.unique(y)[:5].tolist()}")
     for _ in range(1000):
-        drawn = shuffled(y, groups, rng)
+        drawn = shuffled(y, groups, rng, unit)
         if len(np.unique(drawn)) == 2:
             return drawn
     raise ValueError("a thousand shuffles gave one class only; there are too few groups to exchange labels between")

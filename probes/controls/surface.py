@@ -13,12 +13,12 @@ from probes.metrics import Estimate, auroc
 from probes.models import Model
 
 STYLE = {
-    "characters": r".", "words": r"\S+", "lines": r"\n", "question marks": r"\?", "punctuation": r"[^\w\s]", "digits": r"\d", "not ASCII": r"[^\x00-\x7f]",
+    "characters": r".", "words": r"\S+", "lines": r"\n", "question marks": r"\?", "punctuation": r"[^\w\s]", "digits": r"\d", "not ASCII": r"[^\x00-\x7f]", "capitals": r"[A-Z]",
 }  # fmt: skip
 
 
 def surface_scores(train_texts: Sequence[str], train_y: Any, test_texts: Sequence[str]) -> dict[str, Float[np.ndarray, " n"]]:
-    """Scores of the test texts by classifiers fitted on the train texts: length, seven style counts, words and word pairs, character n-grams."""
+    """Scores of the test texts by classifiers fitted on the train texts: length, eight style counts, words and word pairs, character n-grams."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -27,8 +27,8 @@ def surface_scores(train_texts: Sequence[str], train_y: Any, test_texts: Sequenc
     models = {
         "length": make_pipeline(FunctionTransformer(_lengths), StandardScaler(), LogisticRegression(max_iter=1000)),
         "style": make_pipeline(FunctionTransformer(_style), StandardScaler(), LogisticRegression(max_iter=1000)),
-        "words": make_pipeline(TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+"), LogisticRegression(max_iter=1000)),
-        "characters": make_pipeline(TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5)), LogisticRegression(max_iter=1000)),
+        "words": make_pipeline(TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", lowercase=False), LogisticRegression(max_iter=1000)),
+        "characters": make_pipeline(TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5), lowercase=False), LogisticRegression(max_iter=1000)),
     }
     y = np.asarray(train_y)
     return {name: model.fit(list(train_texts), y).decision_function(list(test_texts)) for name, model in models.items()}

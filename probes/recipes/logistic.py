@@ -34,6 +34,8 @@ class Logistic:
     folds: int = 5
 
     def __post_init__(self) -> None:
+        if not isinstance(self.l2, tuple | float | int):
+            raise ValueError(f"l2 is one number or a tuple of numbers, got {self.l2!r}; several penalties are a tuple, because recipes are hashable")
         if not self.penalties or not all(v > 0 for v in self.penalties):
             raise ValueError(f"l2 must be above 0, got {self.l2}; without a penalty separable data has no finite optimum")
 

@@ -45,7 +45,8 @@ class VINC:
         top = vectors[..., -1:] if basis is None else basis @ vectors[..., -1:]
         # An eigenvector has no sign of its own; without this it could differ from machine to machine.
         weight = top[..., 0] * torch.where(top.gather(1, top.abs().argmax(1, keepdim=True)) < 0, -1.0, 1.0)[..., 0]
-        weight = scaled_to_pairs(rows, weight)
+        # Erased directions have the value 0; where nothing has more, nothing flips and what is left is rounding.
+        weight = torch.where((values[:, -1] > 1e-9 * values.abs().amax(1))[:, None], scaled_to_pairs(rows, weight), 0)
         weight, bias, sign_from = oriented(rows, weight, torch.zeros(len(weight)).to(weight))
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=-values[:, -1], sign_from=sign_from)
 
