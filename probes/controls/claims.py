@@ -182,7 +182,7 @@ def _separate(train: Activations | PairActivations, test: Activations | PairActi
     if "pair_id" in train.columns and "pair_id" in test.columns:
         shared["pair_id"] = np.intersect1d(train.columns["pair_id"], test.columns["pair_id"])
     if texts is not None:
-        shared["texts"] = np.intersect1d(*([str(t) for t in part] for part in texts))
+        shared["texts"] = np.intersect1d([str(t) for t in texts[0]], [str(t) for t in texts[1]])
     for name, both in shared.items():
         if len(both):
             raise ValueError(

@@ -89,10 +89,8 @@ def shuffled_null(
     and not at all if `probe` is what they made of these train rows.
     """
     rng = np.random.default_rng(seed)
-    column = unit or "pair_id"
-    if unit is not None:
-        train.column(unit), test.column(unit)
-    draws = [[_two_classes(np.asarray(part.y), part.groups, rng, part.columns.get(column)) for _ in range(n)] for part in (train, test)]
+    units = [part.columns.get("pair_id") if unit is None else part.column(unit) for part in (train, test)]
+    draws = [[_two_classes(np.asarray(part.y), part.groups, rng, of) for _ in range(n)] for part, of in zip((train, test), units, strict=True)]
     y, z = np.stack([np.asarray(train.y), *draws[0]]), np.stack([np.asarray(test.y), *draws[1]])
     scored(recipe.fit(train) if probe is None else probe, test)
     scores = scores_under(recipe, train, test, y.astype(bool), progress, probe)
