@@ -7,7 +7,7 @@ feature that flips with the answer, so the loop has something to find. Logistic:
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def loop(yes: torch.Tensor, no: torch.Tensor, epochs: int, seed: int) -> tuple[t
 
 def compare_ccs(config: Config, seed: int) -> tuple[str, ...]:
     train, test = pairs(config, seed), pairs(config, seed + 100)
-    ours, probe = timed(config, lambda: CCS(seed=seed, restarts=config.restarts).fit(moved(train, config.device)))
+    ours, probe = timed(config, lambda: CCS(seed=seed, restarts=config.restarts).fit(train.to(config.device)))
     p = [probe.probability(test, side=s)[..., None] for s in ("yes", "no")]
     held_out, found = burns_loss(*p)[:, 0], auroc(probe.score(test), test.y, n_boot=1).value
     centre = {s: x.mean(1, keepdim=True) for s, x in (("yes", train.yes), ("no", train.no))}
@@ -141,7 +141,7 @@ def sklearn_fit(z: np.ndarray, y: np.ndarray, l2: float, tol: float) -> tuple[fl
 def time_permutation(config: Config) -> tuple[str, ...]:
     layers, n, width = 32, 2000, 4096
     acts = Activations.from_arrays(torch.randn(layers, n, width, generator=torch.Generator().manual_seed(4)), np.arange(n) % 2, groups=np.arange(n) // 2)
-    train, test = (moved(part, config.device) for part in acts.split((0.7, 0.3)))
+    train, test = (part.to(config.device) for part in acts.split((0.7, 0.3)))
     ours, null = timed(config, lambda: shuffled_null(MassMean(), train, test, config.shuffles, progress=False))
     return f"permutation test, {layers} layers, width {width}, {n} rows", f"{ours:.1f} s", "-", "-", f"{config.shuffles} shuffles of the whole sweep; {null!r}"
 
@@ -156,11 +156,6 @@ def timed(config: Config, work: Callable[[], Any]) -> tuple[float, Any]:
     if config.device != "cpu":
         torch.cuda.synchronize()
     return time.perf_counter() - start, found
-
-
-def moved(acts: Any, device: str) -> Any:
-    tensors = ("yes", "no") if isinstance(acts, PairActivations) else ("x",)
-    return acts if device == "cpu" else replace(acts, **{name: getattr(acts, name).to(device) for name in tensors})
 
 
 def main(config: Config) -> None:

@@ -158,6 +158,9 @@ class PairActivations(_Sited):
         at = torch.from_numpy(index).to(self.yes.device)
         return replace(super()._take(index), yes=self.yes[:, at], no=self.no[:, at])
 
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "PairActivations":
+        return replace(self, yes=self.yes.to(device=device, dtype=dtype), no=self.no.to(device=device, dtype=dtype))
+
     def side(self, side: Side) -> Activations:
         """One side as plain Activations, rows as here."""
         x = self.yes if side == "yes" else self.no

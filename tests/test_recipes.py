@@ -283,6 +283,9 @@ def test_vinc_takes_what_paraphrases_share_where_the_answer_flips_something_else
     found = {type(r).__name__: r.fit(pairs).direction().unit @ axes.T for r in (VINC(), CRC())}
     assert found["VINC"][0] > 0.9 and abs(found["CRC"][2]) > 0.9
     assert abs(found["VINC"][1]) < 0.05, "the wording is erased"
+    quiet = PairActivations.from_arrays(base + 0.01 * torch.randn(n, d, generator=draw), base, y=y, columns=pairs.columns)
+    still = VINC().fit(quiet)
+    assert float(still.weight.norm()) < 100, "where nothing flips it does not blow up the rounding that is left of what was erased"
     with pytest.raises(ValueError, match="no paraphrases"):
         VINC(statement="ids", prepare="rms").fit(dataclasses.replace(pairs, columns={"ids": np.arange(n)}))
 

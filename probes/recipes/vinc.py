@@ -39,14 +39,19 @@ class VINC:
         if np.bincount(member).max() < 2:
             raise ValueError(f"no two rows share a value of {self.statement!r}, so there are no paraphrases to be invariant to; use ContrastEigen instead")
         basis = span(rows)
-        yes, no = (z.double() if basis is None else z.double() @ basis for z in (rows.yes, rows.no))
-        total = self._objective(yes, no, torch.from_numpy(member).to(yes.device))
+        if basis is None:
+            both = torch.cat([rows.yes, rows.no], dim=1).double()
+            sizes, vectors = torch.linalg.eigh(both.transpose(1, 2) @ both)
+            basis = vectors * (sizes > 1e-10 * sizes.amax(1, keepdim=True))[:, None]
+        total = self._objective(rows.yes.double() @ basis, rows.no.double() @ basis, torch.from_numpy(member).to(basis.device))
+        # Erased directions hold rounding only; at 0 they would come before directions whose value is negative.
+        empty = (basis.abs().sum(1) == 0).to(total)
+        total = total - torch.diag_embed(empty * (1 + 2 * total.flatten(1).norm(dim=1))[:, None])
         values, vectors = torch.linalg.eigh(total)
-        top = vectors[..., -1:] if basis is None else basis @ vectors[..., -1:]
+        top = basis @ vectors[..., -1:]
         # An eigenvector has no sign of its own; without this it could differ from machine to machine.
         weight = top[..., 0] * torch.where(top.gather(1, top.abs().argmax(1, keepdim=True)) < 0, -1.0, 1.0)[..., 0]
-        # Erased directions have the value 0; where nothing has more, nothing flips and what is left is rounding.
-        weight = torch.where((values[:, -1] > 1e-9 * values.abs().amax(1))[:, None], scaled_to_pairs(rows, weight), 0)
+        weight = scaled_to_pairs(rows, weight)
         weight, bias, sign_from = oriented(rows, weight, torch.zeros(len(weight)).to(weight))
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=-values[:, -1], sign_from=sign_from)
 
