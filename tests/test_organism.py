@@ -83,7 +83,7 @@ def test_truth_behind_the_answer_is_found_without_labels_where_the_model_gives_v
         score = CRC().fit(train).score(test)
         found[name] = auroc(score, test.y, n_boot=1).value, auroc(score, (test.columns["opinion"] == "doubts").astype(int), n_boot=1).value
     assert (found["truth_verdicts"][0][-2:] > 0.95).all() and (np.abs(found["truth_control"][0] - 0.5) < 0.15).all()
-    assert found["truth_verdicts"][1][0] > 0.8, "early on the opinion is what flips with the answer"
+    assert abs(found["truth_verdicts"][1][0] - 0.5) > 0.3, "early on the opinion is what flips with the answer, either way up"
 
 
 def test_a_missing_model_is_named_with_those_there_are():

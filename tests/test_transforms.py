@@ -112,7 +112,7 @@ def test_leace_leaves_no_covariance_and_moves_nothing_else():
     ("plan", "message"),
     [
         ("z-score", "unknown transform 'z-score'; choose none, mean"),
-        (Transform(centre="mean", by="topic"), r"needs a column 'topic'; there are \['negated', 'pair_id'\]"),
+        (Transform(centre="mean", by="topic"), r"needs a column 'topic'; there are \['negated', 'pair_id', 'statement', 'template'\]"),
         (Transform(centre="mean", erase=("topic",)), "needs a column 'topic'"),
         (Transform(centre="mean", clusters=500), "500 clusters need at least as many rows, got 240"),
     ],
