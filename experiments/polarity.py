@@ -53,6 +53,8 @@ class Config:
     """name of the label column"""
     pair: str = "pair"
     """column that joins a statement with its opposite, or "halves": row i belongs to row i + N/2"""
+    group: str = ""
+    """column whose values must not cross a split, such as what a statement is about (default: the pair)"""
     template: str = ""
     """what is read, around {statement} and with the answer behind it (default: "{statement} true ?" or "{statement}")"""
     answers: str = ""
@@ -154,17 +156,27 @@ def load_opposites(config: Config) -> pd.DataFrame:
         if not config.data.is_file():
             raise ValueError(f"no file {config.data}; --data takes a CSV file with a statement and a label column")
         table = pd.read_csv(config.data)
-        wanted = ["statement", config.label, *([config.pair] if config.pair != "halves" else [])]
+        wanted = ["statement", config.label, *([config.pair] if config.pair != "halves" else []), *([config.group] if config.group else [])]
         missing = [c for c in wanted if c not in table.columns]
         if missing:
             raise ValueError(
-                f"{config.data} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}; name others with --label and --pair"
+                f"{config.data} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}; name others with --label, --pair and --group"
             )
         half = len(table) // 2
         ids = np.arange(len(table)) % half if config.pair == "halves" else table[config.pair]
         negated = table.statement.str.contains(NEGATION, case=False, regex=True).astype(int)
-        table = pd.DataFrame({"statement": table.statement, "label": table[config.label], "negated": negated, "pair_id": ids})
+        table = pd.DataFrame(
+            {
+                "statement": table.statement,
+                "label": table[config.label],
+                "negated": negated,
+                "pair_id": ids,
+                "group": table[config.group] if config.group else ids,
+            }
+        )
         sound = table.groupby("pair_id").label.transform(lambda y: len(y) == 2 and y.sum() == 1)
+        if (table.groupby("pair_id").group.nunique() > 1).any():
+            raise ValueError(f"column {config.group!r} of {config.data} differs between a statement and its opposite; a group must hold whole pairs")
         if not sound.any():
             raise ValueError(f"no pair of {config.data} has one statement of label 0 and one of label 1; see --pair")
         table = table.loc[sound & ~table.duplicated("statement", keep=False)]
@@ -172,4 +184,4 @@ def load_opposites(config: Config) -> pd.DataFrame:
     if config.limit is not None:
         names = np.random.default_rng(config.seed).permutation(table.pair_id.unique())[: max(2, config.limit // 2)]
         table = table.loc[table.pair_id.isin(names)].reset_index(drop=True)
-    return table.assign(group=table.get("group", table.pair_id))
+    return table

@@ -103,7 +103,7 @@ RidgeRegressor = _made("RidgeRegressor", _Regressor, Ridge)
 _ESTIMATORS: dict[type, type[_ProbeEstimator]] = {c.RECIPE: c for c in (MassMeanClassifier, LogisticClassifier, LDAClassifier, RidgeRegressor)}
 _NEEDS = {
     "AttentionPooled": "several tokens a text", "CCS": "contrast pairs", "CRC": "contrast pairs", "ContrastEigen": "contrast pairs", "VINC": "contrast pairs",
-    "PolarityAwareCCS": "contrast pairs with their opposites", "TTPD": "the polarity of every row", "Concatenated": "several sites", "MLP": "",
+    "PolarityAwareCCS": "contrast pairs with their opposites", "TTPD": "the polarity of every row", "Concatenated": "several sites",
 }  # fmt: skip
 
 

@@ -202,6 +202,8 @@ def test_transfer_matrix_keeps_groups_apart_and_shows_what_does_not_carry_over()
     assert table.loc["a", "d"] < 0.05 and table.loc["d", "a"] < 0.05
     twice = transfer_matrix(MassMean(), {"all": acts, "again": acts}, progress=False)
     assert twice.values["all"]["again"].n == twice.values["all"]["all"].n, "rows whose group was trained on are not scored"
+    with pytest.raises(ValueError, match="0 of 168 rows of 'part' are left"):
+        transfer_matrix(MassMean(), {"all": acts, "part": acts.split((0.7, 0.3), seed=0)[0]}, progress=False)
     with pytest.raises(ValueError, match="same sites"):
         transfer_matrix(MassMean(), {"a": acts, "b": acts[acts.sites[:1]]})
 

@@ -165,8 +165,14 @@ def test_polarity_reads_pairs_from_the_two_halves_of_a_file_and_names_what_is_mi
     good = pd.DataFrame({"statement": [f"a{i} is kind ." for i in range(6)] + [f"a{i} is not kind ." for i in range(6)], "safe": [1] * 6 + [0] * 6})
     good.to_csv(tmp_path / "good.csv")
     table = load_opposites(polarity.Config(data=tmp_path / "good.csv", label="safe", pair="halves"))
+    about = good.assign(topic=[f"t{i % 3}" for i in range(6)] * 2, index=range(12))
+    about.to_csv(tmp_path / "about.csv")
+    grouped = load_opposites(polarity.Config(data=tmp_path / "about.csv", label="safe", pair="halves", group="topic"))
+    assert set(grouped.group) == {"t0", "t1", "t2"} and grouped.groupby("pair_id").group.nunique().eq(1).all()
+    with pytest.raises(ValueError, match="a group must hold whole pairs"):
+        load_opposites(polarity.Config(data=tmp_path / "about.csv", label="safe", pair="halves", group="index"))
     assert table.groupby("pair_id").label.sum().eq(1).all() and table.negated.tolist() == [0] * 6 + [1] * 6
-    with pytest.raises(ValueError, match=r"has no column label, pair; it has .*--label and --pair"):
+    with pytest.raises(ValueError, match=r"has no column label, pair; it has .*--label, --pair and --group"):
         load_opposites(polarity.Config(data=tmp_path / "good.csv"))
     good.assign(safe=1).to_csv(tmp_path / "bad.csv")
     with pytest.raises(ValueError, match=r"no pair of .* has one statement of label 0 and one of label 1"):

@@ -52,7 +52,7 @@ def test_a_direction_comes_back_bit_by_bit(tmp_path, probe):
 def test_the_card_says_what_the_probe_is(tmp_path, captured):
     folder = save_folder(captured, tmp_path / "truth")
     card = ModelCard.load(folder / "README.md")
-    assert card.data.library_name == "hookprobe" and "linear-probe" in card.data.tags and card.data.base_model is None
+    assert card.data.to_dict()["library_name"] == "hookprobe" and "linear-probe" in card.data.tags and card.data.base_model is None
     for fact in (f"Recipe: `{captured.recipe}`", "Sites: `resid_post.0, resid_post.1, resid_post.2`", "Width: `32`", "Position: `last`"):
         assert f"- {fact}\n" in card.text, fact
     assert "- Sign from: `train labels`\n" in card.text and "load_folder('truth')" in card.text

@@ -64,7 +64,7 @@ def selectivity(recipe: Any, train: Activations, test: Activations, key: str, se
 
 @dataclass(frozen=True, eq=False)
 class Codelength:
-    """Bits needed to send the labels to someone who has the hidden states, by site, mean and standard deviation over orderings.
+    """Bits needed to send the labels to someone who has the hidden states, by ordering and site.
 
     `compression` is the bits of coding with the share of ones alone (`uniform`) over these: 1 means the states tell nothing. `control` is the same on shuffled labels.
     """
@@ -81,7 +81,7 @@ class Codelength:
     def __repr__(self) -> str:
         best = int(self.compression.argmax())
         return (
-            f"Codelength({self.uniform:.0f} bits uncoded; best {self.bits.mean(0)[best]:.0f} at {self.sites[best]} "
+            f"Codelength({self.uniform:.0f} bits from the share of ones alone; best {self.bits.mean(0)[best]:.0f} at {self.sites[best]} "
             f"(compression {self.compression[best]:.2f}), shuffled labels {self.control.mean(0)[best]:.0f}; {len(self.bits)} orderings)"
         )
 

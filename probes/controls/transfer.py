@@ -27,7 +27,7 @@ class Transfer:
     def table(self, site: SiteLike) -> pd.DataFrame:
         """Rows are what was trained on, columns what was scored, at one site."""
         k = self.sites.index(as_site(site))
-        numbers = [[float(self.values[a][b].value[k]) if b in self.values[a] else np.nan for b in self.parts] for a in self.parts]
+        numbers = [[float(self.values[a][b].value[k]) for b in self.parts] for a in self.parts]
         return pd.DataFrame(numbers, index=pd.Index(self.parts, name="trained on"), columns=pd.Index(self.parts, name="scored on"))
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ def transfer_matrix(recipe: Any, parts: Mapping[str, Activations | PairActivatio
     """Trains on each part (a dataset, a format, a polarity) and scores all parts; one fit a part.
 
     `share` of the groups of a part are trained on and the rest are its diagonal entry. Parts that were made from the same rows may share groups: rows whose group
-    was trained on are left out of every test. Sites must agree.
+    was trained on are left out of every test (`n` of the estimates says how many are left). Raises ValueError when sites differ or one class is left.
     """
     names = tuple(parts)
     sites = _same_sites(list(parts.values()))
@@ -102,8 +102,12 @@ def transfer_matrix(recipe: Any, parts: Mapping[str, Activations | PairActivatio
         for b in names:
             test = split[a][1] if a == b else parts[b]
             test = test.rows(~np.isin(test.groups, list(seen))) if a != b else test
-            if len(test) and len(np.unique(np.asarray(test.y))) == 2:
-                values[a][b] = auroc(probe.score(test), test.y, test.groups)
+            if len(np.unique(np.asarray(test.y))) < 2:
+                left = f"{len(test)} of {len(parts[b])} rows of {b!r} are left to score a probe of {a!r} on, and not of both classes"
+                raise ValueError(
+                    f"{left}; rows whose group was trained on are left out, so give the parts groups of their own where they are not the same rows"
+                )
+            values[a][b] = auroc(probe.score(test), test.y, test.groups)
     return Transfer(names, sites, values)
 
 
