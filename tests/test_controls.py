@@ -121,6 +121,8 @@ def test_a_claim_beyond_the_text_needs_to_beat_the_text():
     assert beyond.level == "decodable beyond the text" and beyond.difference.low > 0
     same = claim(MassMean(), train, test, texts=tuple(leaking), n=39)
     assert same.level == "decodable" and any("reaches 1.00" in reason for reason in same.why_not_more)
+    untexted = claim(MassMean(), train, test, baselines={"noise": rng.normal(size=len(test))}, n=39)
+    assert untexted.level == "decodable" and untexted.difference.low > 0 and "no texts were given" in untexted.why_not_more[0]
     oracle = claim(MassMean(), train, test, texts=tuple(empty), baselines={"random weights": test.y.astype(float)}, n=39)
     assert oracle.level == "decodable" and oracle.surface["random weights"].value == 1.0
 

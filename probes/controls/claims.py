@@ -80,7 +80,7 @@ def claim(
 ) -> Claim:
     """Fits, chooses the site within the train groups, tests, and says what may be claimed about held-out groups.
 
-    "Decodable" needs p <= alpha under `n` shuffles of the labels with the best site paid for, and an interval above .5. "Beyond the text" needs an AUROC
+    "Decodable" needs p <= alpha under `n` shuffles of the labels with the best site paid for, and an interval above .5. "Beyond the text" needs the texts and an AUROC
     at least `margin` over the best baseline on the same rows, with the interval of the difference above 0; give the `texts` of the train and test rows (a column of theirs, or two lists in their order), and further
     test scores as `baselines` (the embedding layer, `random_weights`). `effect` adds whether the model uses it. `what` names y in the sentence, `unit` is as
     in `shuffled_null`.
@@ -112,7 +112,7 @@ def claim(
         if few:
             why.append(f"{found.n_groups} held-out groups cannot carry an interval; at least {FEWEST} are asked")
         why.append(f"shuffled labels reach {null.level():.2f} in the best site of one run in twenty" if p > alpha else "the interval reaches .5")
-    elif best is not None and difference is not None and difference.low > 0 and difference.value >= margin:
+    elif read is not None and difference is not None and difference.low > 0 and difference.value >= margin:
         level = "decodable beyond the text"
         sentence = f"{what} is {linear}decodable at {site} beyond the baselines of the text: AUROC {found} {over}, {difference:+.2f} over the best baseline ({best}); {shuffles}."
     else:
@@ -120,7 +120,7 @@ def claim(
         sentence = f"{what} is {linear}decodable at {site}: AUROC {found} {over}; {shuffles}."
         why.append(
             "no texts were given, so the words alone may say as much"
-            if best is None
+            if read is None
             else f"the best baseline ({best}) reaches {surface[best]}, a difference of {difference:+.2f}; {margin:.2f} and an interval above 0 are asked"
         )
     if level == "decodable beyond the text" and not baselines:

@@ -84,7 +84,7 @@ class AttentionPooled:
 
 
 def texts_of(acts: Activations) -> Rows:
-    """Label, group and columns of every text of token rows, in the order of their first tokens; raises ValueError where tokens of a text differ in label."""
+    """Label, group and columns of every text of token rows, in the order of the texts' numbers (`example`); raises ValueError where tokens of a text differ in label."""
     _, first, member = np.unique(acts.example, return_index=True, return_inverse=True)
     if acts.y is not None and (acts.y != acts.y[first][member]).any():
         raise ValueError("tokens of one text have different labels; a token probe takes one label a text")
