@@ -52,7 +52,7 @@ def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n
         spies = tuple(_Observed(c.site, c.at, lambda h, i=i, c=c: act(i, c, h)) for i, c in enumerate(changes))
         spied = replace(model, writes=(*model.writes, *spies))
         last = max(changes, key=lambda c: c.site.block).site
-        spied.run(batch, {last: lambda h: None}, spied.bound_writes(batch, encoded, examples.columns))
+        spied.run(batch, [last], lambda h: h[:0], spied.bound_writes(batch, encoded, examples.columns))
 
     targets: dict[int, Tensor] = {}
     means: dict[int, Tensor] = {}

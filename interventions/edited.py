@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from interventions.lowrank import Edit
-from probes.backends.hooks import hooked
+from probes.backends.hooks import hooked, inner_model
 from probes.models import Model
 
 
@@ -31,10 +31,10 @@ def applied(hf: nn.Module, *edits: Edit, blocks: str | None = None) -> Generator
     """
     if not edits:
         raise ValueError("no edits given; pass at least one, such as Ablate(direction)")
-    model = Model(hf, None, type(hf).__name__, blocks)
+    model = Model.of(hf, blocks=blocks)
     writes = [change for edit in edits for change in edit.compile(model)]
     placed = [w for w in writes if w.at.kind != "all"]
     if placed:
         raise ValueError(f"applied() acts on all tokens, but {placed[0]} names single ones; use edited(model, ...) for positions")
-    with hooked(model.blocks, {}, [(w.site, w) for w in writes]):
+    with hooked(inner_model(hf), [], [(model.backend.point(w.site), w) for w in writes]):
         yield hf

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from probes.activations import Activations, PairActivations
-from probes.backends.hooks import find_blocks, hooked
+from probes.backends.hooks import hooked, inner_model
+from probes.backends.points import Average, Pick, Select
 from probes.examples import Examples, Pairs, Text
 from probes.models import Model
 from probes.positions import Position
-from probes.sites import Site, SiteLike, SitesLike, as_site, expand_sites
+from probes.sites import Site, SiteLike, SitesLike, as_site
 from probes.tokens import Batch
 
 
@@ -48,13 +49,15 @@ def capture(
     first_row = np.concatenate([[0], np.cumsum(counts)])
     dtype = dtype or model.dtype
     # NaN, so that a site the pass never reaches is noticed below.
-    x = torch.full((len(wanted), int(first_row[-1]), model.width), torch.nan, device=device, dtype=dtype)
+    x = torch.full((len(wanted), int(first_row[-1]), common_width(model, wanted)), torch.nan, device=device, dtype=dtype)
     plan = model.batches(encoded, batch_size)
     with tqdm(total=len(encoded), desc="capture", unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
         for batch in plan:
             rows = torch.from_numpy(np.concatenate([np.arange(int(first_row[r]), int(first_row[r + 1])) for r in batch.rows])).to(device)
-            reads = _readers(x, wanted, rows, _selection(batch, tokens, averaged, model.device), dtype)
-            model.run(batch, reads, model.bound_writes(batch, encoded, examples.columns))
+            passed = model.run(batch, wanted, _selection(batch, tokens, averaged), model.bound_writes(batch, encoded, examples.columns))
+            for i, site in enumerate(wanted):
+                if site in passed.states:
+                    x[i, rows] = passed.states[site].to(device=x.device, dtype=dtype)
             bar.update(len(batch.rows))
     bad = [str(s) for s, values in zip(wanted, x, strict=True) if not torch.isfinite(values).all()]
     if bad:
@@ -95,31 +98,23 @@ def capture_pairs(model: Model, pairs: Pairs, sites: SitesLike = "resid_post", a
     )  # fmt: skip
 
 
-def _selection(batch: Batch, tokens: Sequence[np.ndarray], averaged: bool, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Picks (or averages) this batch's tokens from [batch, pos, d] on the model's device."""
+def common_width(model: Model, sites: Sequence[Site]) -> int:
+    """The width that sites captured together share; raises where they differ."""
+    widths = {site: model.width_at(site) for site in sites}
+    if len(set(widths.values())) > 1:
+        named = {w: str(next(s for s in sites if widths[s] == w)) for w in sorted(set(widths.values()))}
+        shown = ", ".join(f"{name} has {width} coordinates" for width, name in named.items())
+        raise ValueError(f"sites captured together must have one width, and {shown}; capture them in separate calls")
+    return next(iter(widths.values()))
+
+
+def _selection(batch: Batch, tokens: Sequence[np.ndarray], averaged: bool) -> Select:
+    """Picks (or averages) this batch's tokens from [batch, pos, d] where the hidden state lies."""
     if averaged:
-        mask = batch.mask.to(device)[..., None]
-
-        def average(h: Tensor) -> Tensor:
-            here = mask.to(h.device)  # blocks may lie on several devices
-            # where, not multiplication: whatever stands at a padded place must not reach the mean.
-            return torch.where(here == 1, h.float(), 0).sum(1) / here.sum(1)
-
-        return average
+        return Average(batch.mask)
     row = np.repeat(np.arange(len(batch.rows)), [len(tokens[r]) for r in batch.rows])
     column = np.concatenate([tokens[r] + batch.start[i] for i, r in enumerate(batch.rows)])
-    at = torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)
-    return lambda h: h[at[0].to(h.device), at[1].to(h.device)]
-
-
-def _readers(x: Tensor, sites: Sequence[Site], rows: Tensor, select: Callable[[Tensor], Tensor], dtype: torch.dtype) -> dict[Site, Callable[[Tensor], None]]:
-    def reader(i: int) -> Callable[[Tensor], None]:
-        def read(h: Tensor) -> None:
-            x[i, rows] = select(h).to(device=x.device, dtype=dtype)
-
-        return read
-
-    return {site: reader(i) for i, site in enumerate(sites)}
+    return Pick(torch.from_numpy(row), torch.from_numpy(column))
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,13 +142,12 @@ def recording(
 
     The passes behave exactly as without it; hooks are gone afterwards, also after an exception.
     """
-    hf = model.hf if isinstance(model, Model) else model
-    found = find_blocks(hf, model.blocks_path if isinstance(model, Model) else blocks)
-    wanted = expand_sites(sites, len(found))
+    model = model if isinstance(model, Model) else Model.of(model, blocks=blocks)
+    wanted = model.sites(sites)
     record = Recording({site: [] for site in wanted})
 
     def reader(site: Site) -> Callable[[Tensor], None]:
         return lambda h: record.passes[site].append(h.detach().to(device, copy=True))
 
-    with hooked(found, {site: reader(site) for site in wanted}):
+    with hooked(inner_model(model.hf), [(model.backend.point(site), reader(site)) for site in wanted]):
         yield record

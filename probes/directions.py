@@ -138,7 +138,7 @@ def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:
 def final_norm_gain(model: Model) -> Float[Tensor, " d"]:
     """How strongly the norm before the output head weighs each coordinate, measured by pushing a vector of signs through it."""
     inner = inner_model(model.hf)
-    owner_path = next(name for name, m in inner.named_modules() if m is model.blocks).rpartition(".")[0]
+    owner_path = model.backend.blocks.rpartition(".")[0]
     children = list(inner.get_submodule(owner_path).named_children())
     after = children[[m for _, m in children].index(model.blocks) + 1 :]
     norms = [m for name, m in after if "norm" in name.lower() or name.startswith("ln")]

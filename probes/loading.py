@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from probes.backends.hooks import find_blocks, inner_model
+from probes.backends.hooks import inner_model
 from probes.models import Model
 
 BACKENDS = ("hooks",)
@@ -38,13 +38,12 @@ def load_model(
         if tokenizer is None:
             raise ValueError("a model in memory needs its tokenizer: load_model(model, tokenizer=tokenizer)")
         name = getattr(inner_model(model).config, "_name_or_path", "") or type(model).__name__
-        found = Model(model, tokenizer, name, blocks)
+        found = Model.of(model, tokenizer, name, blocks)
     else:
         hf, tokenizer = _from_hub(str(model), tokenizer, dtype, device_map, revision, trust_remote_code)
         if device is not None:
             hf.to(device)  # pyright: ignore
-        found = Model(hf.eval(), tokenizer, str(model), blocks)
-    find_blocks(found.hf, blocks)  # fails now rather than at the first capture
+        found = Model.of(hf.eval(), tokenizer, str(model), blocks)
     return found
 
 

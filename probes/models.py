@@ -1,7 +1,7 @@
 """A model to read: weights, tokenizer and any edits, behind one value. `probes.loading.load_model` makes it."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from probes.backends.hooks import evaluating, find_blocks, forward_until_enough, hooked, inner_model
+from probes.backends.hooks import Hooks, fan_in, inner_model
+from probes.backends.points import Backend, Passed, Select
 from probes.examples import Examples, Text
 from probes.fingerprint import Fingerprint, fingerprint
 from probes.positions import Position
@@ -40,12 +41,17 @@ class Model:
     hf: nn.Module
     tokenizer: Any
     name: str
-    blocks_path: str | None = None
+    backend: Backend
     writes: tuple[Write, ...] = field(default=())
 
-    @cached_property
+    @classmethod
+    def of(cls, hf: nn.Module, tokenizer: Any = None, name: str | None = None, blocks: str | None = None) -> "Model":
+        """A Hugging Face model in memory, read through plain hooks."""
+        return cls(hf, tokenizer, name or type(hf).__name__, Hooks(hf, blocks))
+
+    @property
     def blocks(self) -> nn.ModuleList:
-        return find_blocks(self.hf, self.blocks_path)
+        return inner_model(self.hf).get_submodule(self.backend.blocks)  # pyright: ignore
 
     @property
     def config(self) -> Any:
@@ -82,8 +88,19 @@ class Model:
                 "language-model head (an encoder, for example): it can be read (capture, probes) but not asked"
             )
 
+    @property
+    def n_heads(self) -> int:
+        return int(getattr(self.config, "num_attention_heads", 0))
+
     def sites(self, sites: SitesLike) -> tuple[Site, ...]:
-        return expand_sites(sites, self.n_blocks)
+        return expand_sites(sites, self.n_blocks, self.n_heads)
+
+    def width_at(self, site: Site) -> int:
+        """Coordinates of the hidden state at a site: the model's width, or a head's."""
+        if site.kind != "z":
+            return self.width
+        whole = fan_in(inner_model(self.hf).get_submodule(f"{self.backend.blocks}.{site.block}.{self.backend.layout().z}"))
+        return whole if site.head is None else whole // self.n_heads
 
     @property
     def max_length(self) -> int | None:
@@ -119,16 +136,14 @@ class Model:
     def run(
         self,
         batch: Batch,
-        read: Mapping[Site, Callable[[Tensor], None]] | None = None,
-        write: Iterable[tuple[Site, Callable[[Tensor], Tensor]]] = (),
+        sites: Sequence[Site] = (),
+        select: Select = lambda h: h,
+        writes: Sequence[tuple[Site, Callable[[Tensor], Tensor]]] = (),
         logits: bool = False,
-        **kwargs: Any,
-    ) -> Any:
+        **options: Any,
+    ) -> Passed:
         """One forward pass over a batch. Without `logits` the output head is skipped and the pass ends after the last site read."""
-        inner = inner_model(self.hf)
-        body = inner if logits or not self.generates else _without_head(inner)
-        with evaluating(self.hf), hooked(self.blocks, read or {}, write, stop=not logits):
-            return forward_until_enough(lambda: body(**self.inputs(batch), use_cache=False, **kwargs))
+        return self.backend.run(self.inputs(batch), sites, select, writes, logits, options)
 
     def logits(
         self, texts: Sequence[Text | Encoded], batch_size: int | None = None, columns: Mapping[str, np.ndarray] | None = None
@@ -147,7 +162,9 @@ class Model:
         out: Tensor | None = None
         for batch in self.batches(encoded, batch_size, side="left"):
             writes = self.bound_writes(batch, encoded, columns)
-            last = self.run(batch, write=writes, logits=True, **keep).logits[:, -1].float().cpu()
+            found = self.run(batch, writes=writes, logits=True, **keep).logits
+            assert found is not None
+            last = found[:, -1].float().cpu()
             out = torch.empty(len(encoded), last.shape[-1]) if out is None else out
             out[torch.from_numpy(batch.rows)] = last
         if out is None:
@@ -185,12 +202,9 @@ class Model:
         options = {"do_sample": False, "pad_token_id": self.pad_id} | kwargs
         for batch in self.batches(encoded, batch_size, side="left"):
             writes = self.bound_writes(batch, encoded, columns, cached=use_cache)
-            ids, mask = batch.ids.to(self.device), batch.mask.to(self.device)
-            with evaluating(self.hf), hooked(self.blocks, {}, writes):
-                out = self.hf.generate(  # pyright: ignore
-                    input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, use_cache=use_cache, **options
-                )
-            for row, new in zip(batch.rows, out[:, ids.shape[1] :], strict=True):
+            inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
+            out = self.backend.generate(inputs, writes, {"max_new_tokens": max_new_tokens, "use_cache": use_cache} | options)
+            for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :], strict=True):
                 texts[row] = self.tokenizer.decode(new, skip_special_tokens=True)
         return texts
 
@@ -229,8 +243,3 @@ def _position_offset(config: Any) -> int:
     """RoBERTa counts positions from behind its padding index; everyone else from 0."""
     family = str(getattr(config, "model_type", ""))
     return int(config.pad_token_id) + 1 if "roberta" in family or family in ("camembert", "xmod", "mpnet", "longformer") else 0
-
-
-def _without_head(inner: nn.Module) -> nn.Module:
-    body = getattr(inner, inner.base_model_prefix, None)  # pyright: ignore
-    return body if isinstance(body, nn.Module) else inner

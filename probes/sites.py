@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-KINDS = ("resid_pre", "resid_post")
-"""Kinds that models serve. `array` marks rows that came from the user's own arrays."""
+KINDS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
+"""Kinds that models serve: the residual stream before and after a block, what attention and MLP add to it, and the attention
+heads' outputs before they are mixed (`z.3` all heads of block 3 side by side, `z.3.0` its first). `array` marks rows that came from the user's own arrays."""
 
 _FORM = re.compile(r"^(?:(?P<stack>\w+):)?(?P<kind>[a-z]\w*)\.(?P<block>\d+)(?:\.(?P<head>\d+))?$")
 
@@ -55,10 +56,10 @@ def as_site(site: SiteLike) -> Site:
     raise TypeError(f"a site is a Site or a string such as 'resid_post.8', got {site!r}; a bare layer number is ambiguous")
 
 
-def expand_sites(sites: SitesLike, n_blocks: int) -> tuple[Site, ...]:
+def expand_sites(sites: SitesLike, n_blocks: int, n_heads: int = 0) -> tuple[Site, ...]:
     """Turns what a user writes into the sites of a model with `n_blocks` blocks, in the order given.
 
-    A kind (`"resid_post"`) stands for all its blocks. Raises ValueError for an unknown kind, a block that
+    A kind (`"resid_post"`) stands for all its blocks. Raises ValueError for an unknown kind, a block or head that
     the model does not have, or a site named twice.
     """
     if isinstance(sites, Site | str | int):
@@ -74,8 +75,12 @@ def expand_sites(sites: SitesLike, n_blocks: int) -> tuple[Site, ...]:
     for site in found:
         if site.kind not in KINDS:
             raise ValueError(f"unknown site kind {site.kind!r} in {site}; models serve {', '.join(KINDS)}")
-        if site.head is not None or site.stack is not None:
-            raise ValueError(f"{site} names a head or a stack; {site.kind} has neither, write {site.kind}.{site.block}")
+        if site.stack is not None:
+            raise ValueError(f"{site} names a stack; pass that stack as the model (its encoder, for example) and write {site.kind}.{site.block}")
+        if site.head is not None and site.kind == "z" and site.head >= n_heads:
+            raise ValueError(f"{site} is out of range: the model has {n_heads} heads, so z.{site.block}.0 to z.{site.block}.{n_heads - 1}")
+        if site.head is not None and site.kind != "z":
+            raise ValueError(f"{site} names a head; only z has heads, write {site.kind}.{site.block}")
         if site.block >= n_blocks:
             raise ValueError(f"{site} is out of range: the model has {n_blocks} blocks, so {site.kind}.0 to {site.kind}.{n_blocks - 1}")
     if not found:

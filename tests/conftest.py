@@ -36,8 +36,19 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         _PLAIN | {"hidden_size": 40, "relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm"},
     ),
     "roberta": ("Roberta", _PLAIN | {"hidden_size": 24, "max_position_embeddings": 66}),
+    "qwen3": ("Qwen3", _GATED | {"head_dim": 8}),
+    "gemma3": ("Gemma3", _GATED | {"head_dim": 12, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}),
+    "mistral": ("Mistral", _GATED | {"sliding_window": 4}),
+    "phi3": ("Phi3", _GATED),
+    "olmo2": ("Olmo2", _GATED),
+    "opt": ("OPT", {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48}),
+    "bloom": ("Bloom", {"hidden_size": 32}),
+    "falcon": ("Falcon", {"hidden_size": 32, "multi_query": True, "parallel_attn": True, "bias": True, "alibi": False}),
+    "mixtral": ("Mixtral", _GATED | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None}),
+    "qwen3_moe": ("Qwen3Moe", _GATED | {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}),
+    "t5": ("T5", {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 3, "num_heads": 4, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}),
 }
-ENCODERS = ("bert", "deberta", "roberta")
+ENCODERS = ("bert", "deberta", "roberta", "t5")
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +75,9 @@ def make_hf() -> Callable[..., Any]:
     def make(family: str = "llama", head: str | None = None, seed: int = 0, **overrides: Any) -> Any:
         name, own = FAMILIES[family]
         ids = {"vocab_size": VOCABULARY, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
-        config = getattr(transformers, f"{name}Config")(**(ids | _COMMON | own | overrides))
-        head = head if head is not None else ("Model" if family in ENCODERS else "LMHeadModel" if family == "gpt2" else "ForCausalLM")
+        config = getattr(transformers, "Gemma3TextConfig" if family == "gemma3" else f"{name}Config")(**(ids | _COMMON | own | overrides))
+        heads = {"gpt2": "LMHeadModel", "t5": "EncoderModel"} | dict.fromkeys(("bert", "deberta", "roberta"), "Model")
+        head = head if head is not None else heads.get(family, "ForCausalLM")
         torch.manual_seed(seed)
         hf = getattr(transformers, f"{name}{head}")(config).eval()
         with torch.no_grad():

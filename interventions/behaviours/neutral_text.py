@@ -64,8 +64,9 @@ def neutral_costs(base: Model, changed: Sequence[Model], texts: Sequence[str], b
             return ((values * mask).sum(1) / mask.sum(1)).numpy()
 
         def run(model: Model, batch: Batch = batch) -> Tensor:
-            logits = model.run(batch, write=model.bound_writes(batch, encoded), logits=True).logits[:, :-1]
-            return log_softmax(logits.float().cpu(), dim=-1)
+            logits = model.run(batch, writes=model.bound_writes(batch, encoded), logits=True).logits
+            assert logits is not None
+            return log_softmax(logits[:, :-1].float().cpu(), dim=-1)
 
         reference = run(base)
         loss[0, batch.rows] = per_text(cross_entropy(reference.transpose(1, 2), target, reduction="none"))

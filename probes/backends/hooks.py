@@ -1,25 +1,24 @@
 """Reading and writing hidden states with plain PyTorch forward hooks: the reference backend.
 
-Two symmetric operations, read and write, at the input (`resid_pre`) or output (`resid_post`) of a block. Writes
-act before reads, so reading at an edited site gives the value after the edit. Hooks live only as long as one forward
-pass and the model object is never changed.
+Two symmetric operations, read and write, at a point: the input or output of a module. Changes act before reads, so
+reading at a changed point gives the value after the change. Hooks live only as long as one pass and the model object is never changed.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from probes.backends.points import MODULES, Change, Layout, Passed, Point, Select, head_columns, proven
 from probes.sites import Site
 
 Read = Callable[[Tensor], None]
-Write = Callable[[Tensor], Tensor]
 
 
 class _Enough(Exception):
-    """Raised by a hook when nothing after this block is needed."""
+    """Raised by a hook when everything wanted was seen."""
 
 
 def inner_model(hf: nn.Module) -> nn.Module:
@@ -31,17 +30,17 @@ def inner_model(hf: nn.Module) -> nn.Module:
     return hf
 
 
-def find_blocks(hf: nn.Module, path: str | None = None) -> nn.ModuleList:
-    """The list of transformer blocks; `path` names it for architectures where the search finds none or several."""
+def find_blocks(hf: nn.Module, path: str | None = None) -> str:
+    """Where the list of transformer blocks is; `path` names it for architectures where the search finds none or several."""
     inner = inner_model(hf)
     if path is not None:
         found = inner.get_submodule(path)
         if not isinstance(found, nn.ModuleList):
             raise ValueError(f"blocks={path!r} is a {type(found).__name__}, expected the ModuleList of transformer blocks")
-        return found
+        return path
     config: Any = inner.config
     # The flag stays set on a lone encoder that was taken out of its model; that one is its own encoder.
-    if getattr(config, "is_encoder_decoder", False) and inner.get_encoder() is not inner:  # pyright: ignore
+    if getattr(config, "is_encoder_decoder", False) and inner.get_encoder() is not inner and hasattr(inner, "get_decoder"):  # pyright: ignore
         raise ValueError(f"{type(inner).__name__} is an encoder-decoder, which has two stacks; pass its encoder (model.get_encoder()) instead")
     n = getattr(config, "num_hidden_layers", None)
     lists = {name: m for name, m in inner.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n}
@@ -54,11 +53,11 @@ def find_blocks(hf: nn.Module, path: str | None = None) -> nn.ModuleList:
             f"cannot tell which modules of {type(inner).__name__} are its {n} blocks (candidates: {sorted(lists) or 'none'}); "
             "name them with load_model(..., blocks='path.to.layers')"
         )
-    return next(iter(lists.values()))
+    return next(iter(lists))
 
 
 def hidden(output: Any) -> Tensor:
-    """The hidden state in a block's output: a bare tensor in transformers 5, the first of a tuple before it."""
+    """The hidden state in a module's output: a bare tensor in transformers 5, the first of a tuple before it."""
     return output if isinstance(output, Tensor) else output[0]
 
 
@@ -66,49 +65,74 @@ def _replaced(output: Any, h: Tensor) -> Any:
     return h if isinstance(output, Tensor) else (h, *output[1:])
 
 
+def changed(h: Tensor, changes: Sequence[tuple[Point, Change]]) -> Tensor:
+    """The tensor after changes of the whole or of some of its columns, in order."""
+    for point, change in changes:
+        if point.columns is None:
+            h = change(h)
+        else:
+            first, last = point.columns
+            h = torch.cat([h[..., :first], change(h[..., first:last]), h[..., last:]], dim=-1)
+    return h
+
+
+def columns_of(h: Tensor, point: Point) -> Tensor:
+    return h if point.columns is None else h[..., slice(*point.columns)]
+
+
 @contextmanager
-def hooked(blocks: nn.ModuleList, reads: Mapping[Site, Read], writes: Iterable[tuple[Site, Write]] = (), stop: bool = False) -> Generator[None]:
-    """Within the block, forward passes are edited by `writes` (in order) and shown to `reads`.
+def hooked(inner: nn.Module, reads: Sequence[tuple[Point, Read]], writes: Sequence[tuple[Point, Change]] = (), stop: bool = False) -> Generator[None]:
+    """Within the `with`, forward passes of `inner` are changed by `writes` (in order) and shown to `reads`.
 
-    With `stop`, the pass ends after the last site read; `forward_until_enough` swallows that ending.
+    With `stop`, the pass ends once every read was served; `forward_until_enough` swallows that ending.
     """
-    at: dict[tuple[str, int], tuple[list[Write], list[Read]]] = {}
-    for site, write in writes:
-        at.setdefault((site.kind, site.block), ([], []))[0].append(write)
-    for site, read in reads.items():
-        at.setdefault((site.kind, site.block), ([], []))[1].append(read)
-    order = [(block, kind == "resid_post") for (kind, block), (_, readers) in at.items() if readers]
-    last = max(order, default=None) if stop else None
+    places = {(p.name, p.side): p.shaped_by for p, _ in (*writes, *reads)}
+    waiting = {(p.name, p.side) for p, _ in reads}
+    shapes: dict[str, tuple[int, ...]] = {}
 
-    def visit(h: Tensor, kind: str, block: int) -> Tensor:
-        writers, readers = at[kind, block]
-        for write in writers:
-            h = write(h)
-        for read in readers:
-            read(h)
-        if last == (block, kind == "resid_post"):
+    def visit(h: Tensor, key: tuple[str, str]) -> Tensor:
+        shaped_by = places[key]
+        flat = h
+        if shaped_by is not None:
+            h = h.view(*shapes[shaped_by], h.shape[-1])
+        h = changed(h, [(p, w) for p, w in writes if (p.name, p.side) == key])
+        for point, read in reads:
+            if (point.name, point.side) == key:
+                read(columns_of(h, point))
+        waiting.discard(key)
+        if stop and not waiting:
             raise _Enough
-        return h
+        return h if shaped_by is None else h.reshape(flat.shape)
 
-    def before(block: int) -> Callable[..., Any]:
+    def before(key: tuple[str, str]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if args:
-                return (visit(args[0], "resid_pre", block), *args[1:]), kwargs
-            return args, kwargs | {"hidden_states": visit(kwargs["hidden_states"], "resid_pre", block)}
+                return (visit(args[0], key), *args[1:]), kwargs
+            return args, kwargs | {"hidden_states": visit(kwargs["hidden_states"], key)}
 
         return hook
 
-    def after(block: int) -> Callable[..., Any]:
-        return lambda module, args, output: _replaced(output, visit(hidden(output), "resid_post", block))
+    def after(key: tuple[str, str]) -> Callable[..., Any]:
+        return lambda module, args, output: _replaced(output, visit(hidden(output), key))
+
+    def shape_at(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            shapes[name] = tuple((args[0] if args else kwargs["hidden_states"]).shape[:-1])
+
+        return hook
 
     handles = []
     try:
-        for (kind, block), (writers, _) in at.items():
-            first = bool(writers)  # in front of a recording's hooks, which then see the edited value
-            if kind == "resid_pre":
-                handles.append(blocks[block].register_forward_pre_hook(before(block), with_kwargs=True, prepend=first))
+        for name in {s for s in places.values() if s is not None}:
+            handles.append(inner.get_submodule(name).register_forward_pre_hook(shape_at(name), with_kwargs=True))
+        for key in places:
+            name, side = key
+            module = inner.get_submodule(name)
+            first = any((p.name, p.side) == key for p, _ in writes)  # in front of a recording's hooks, which then see the changed value
+            if side == "in":
+                handles.append(module.register_forward_pre_hook(before(key), with_kwargs=True, prepend=first))
             else:
-                handles.append(blocks[block].register_forward_hook(after(block), prepend=first))
+                handles.append(module.register_forward_hook(after(key), prepend=first))
         yield
     finally:
         for handle in handles:
@@ -135,3 +159,79 @@ def forward_until_enough(run: Callable[[], Any]) -> Any:
         return run()
     except _Enough:
         return None
+
+
+def without_head(hf: nn.Module) -> nn.Module:
+    """The part of a model that makes hidden states, where an output head follows it."""
+    inner = inner_model(hf)
+    if hf.get_output_embeddings() is None or not inner.can_generate():  # pyright: ignore
+        return inner
+    body = getattr(inner, inner.base_model_prefix, None)  # pyright: ignore
+    return body if isinstance(body, nn.Module) else inner
+
+
+class ModuleTree:
+    """What backends share that address a model by the names of its Hugging Face modules."""
+
+    def __init__(self, hf: nn.Module, blocks: str | None = None) -> None:
+        self.hf = hf
+        self.inner = inner_model(hf)
+        self.blocks = find_blocks(hf, blocks)
+        self._layout: Layout | None = None
+
+    def layout(self) -> Layout:
+        """The proven names inside a block; found out once, by a small forward pass."""
+        if self._layout is not None:
+            return self._layout
+        blocks = self.inner.get_submodule(self.blocks)
+        names = {n for n, _ in blocks[0].named_modules()}  # pyright: ignore
+        fitting = [c for c in MODULES if {c.attn_out, c.mlp_out, c.z, *(c.norms or ())} <= names]
+        self._layout = proven(self, fitting, list(blocks))  # pyright: ignore
+        return self._layout
+
+    def point(self, site: Site, layout: Layout | None = None) -> Point:
+        """Where a site lies; raises ValueError where that is not proven for this architecture."""
+        block = f"{self.blocks}.{site.block}"
+        if site.kind in ("resid_pre", "resid_post"):
+            return Point(block, "in" if site.kind == "resid_pre" else "out")
+        layout = layout or self.layout()
+        if site.kind == "z":
+            name = f"{block}.{layout.z}"
+            return Point(name, "in", head_columns(site, fan_in(self.inner.get_submodule(name)), int(self.inner.config.num_attention_heads)))  # pyright: ignore
+        return Point(f"{block}.{getattr(layout, site.kind)}", shaped_by=block if layout.flat and site.kind == "mlp_out" else None)
+
+
+def fan_in(linear: nn.Module) -> int:
+    """Width of what a linear map takes; GPT-2's keep their weight the other way round."""
+    return int(getattr(linear, "in_features", None) or linear.weight.shape[0])  # pyright: ignore
+
+
+class Hooks(ModuleTree):
+    """Plain PyTorch hooks on the model as it is: nothing is copied, wrapped or switched off."""
+
+    name = "hooks"
+
+    def run(
+        self, inputs: Mapping[str, Tensor], sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], logits: bool, options: Mapping[str, Any],
+        layout: Layout | None = None,
+    ) -> Passed:  # fmt: skip
+        states: dict[Site, Tensor] = {}
+
+        def reader(site: Site) -> Read:
+            return lambda h: states.__setitem__(site, select(h))
+
+        reads = [(self.point(site, layout), reader(site)) for site in sites]
+        body = self.hf if logits else without_head(self.hf)
+        stop = not logits and not _offloaded(self.hf)
+        with evaluating(self.hf), hooked(self.inner, reads, [(self.point(s), w) for s, w in writes], stop):
+            out = forward_until_enough(lambda: body(**inputs, use_cache=False, **options))
+        return Passed(states, out.logits if logits else None)
+
+    def generate(self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]) -> Tensor:
+        with evaluating(self.hf), hooked(self.inner, [], [(self.point(s), w) for s, w in writes]):
+            return self.hf.generate(**inputs, **options)  # pyright: ignore
+
+
+def _offloaded(hf: nn.Module) -> bool:
+    """Whether some weights come and go during a pass, which an early ending would leave in place."""
+    return bool({"cpu", "disk"} & {str(d) for d in getattr(hf, "hf_device_map", {}).values()} and len(set(hf.hf_device_map.values())) > 1)  # pyright: ignore
