@@ -43,7 +43,7 @@ def _stacked(x: Any, what: str) -> Tensor:
     return values
 
 
-class _Sited(Rows):
+class Sited(Rows):
     """Rows whose numbers lie at named sites."""
 
     sites: tuple[Site, ...]
@@ -57,7 +57,7 @@ class _Sited(Rows):
 
 
 @dataclass(frozen=True, eq=False)
-class Activations(_Sited):
+class Activations(Sited):
     """Hidden states of some rows at some sites, with the row data and the receipt of how they were captured.
 
     `x` is [site, n, d]. `acts[site]` has one site, `acts.rows(mask)` fewer rows. With several tokens a text,
@@ -127,7 +127,7 @@ class Activations(_Sited):
 
 
 @dataclass(frozen=True, eq=False)
-class PairActivations(_Sited):
+class PairActivations(Sited):
     """Hidden states of contrast pairs: `yes` and `no` are [site, n, d]; row i of both is one statement."""
 
     yes: Float[Tensor, "site n d"]

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -13,108 +13,129 @@ from tqdm import tqdm
 
 from probes.activations import Activations, PairActivations
 from probes.backends.hooks import hooked, inner_model
-from probes.backends.points import Average, Pick, Select
 from probes.examples import Examples, Pairs, Text
 from probes.models import Model
 from probes.positions import Position
+from probes.reading import Reading, refuse_unreadable
 from probes.sites import Site, SiteLike, SitesLike, as_site
-from probes.tokens import Batch
+from probes.store import StoredActivations, fill
 
 
+@overload
+def capture(
+    model: Model,
+    examples: Examples | Sequence[Text],
+    sites: SitesLike = ...,
+    at: str | int | slice | Position = ...,
+    *,
+    device: str | torch.device = ...,
+    dtype: torch.dtype | None = ...,
+    batch_size: int | None = ...,
+    store: None = None,
+    check: bool = ...,
+    progress: bool = ...,
+) -> Activations: ...
+@overload
+def capture(
+    model: Model,
+    examples: Examples | Sequence[Text],
+    sites: SitesLike = ...,
+    at: str | int | slice | Position = ...,
+    *,
+    dtype: torch.dtype | None = ...,
+    batch_size: int | None = ...,
+    store: str | Path,
+    shard: str | tuple[int, int] | None = ...,
+    check: bool = ...,
+    progress: bool = ...,
+) -> StoredActivations: ...
 def capture(
     model: Model,
     examples: Examples | Sequence[Text],
     sites: SitesLike = "resid_post",
-    at: str | int | Position = "last",
+    at: str | int | slice | Position = "last",
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     batch_size: int | None = None,
+    store: str | Path | None = None,
+    shard: str | tuple[int, int] | None = None,
+    check: bool = True,
     progress: bool = True,
-) -> Activations:
+) -> Activations | StoredActivations:
     """Hidden states of each text at the given sites and tokens, rows in the order of the examples.
 
     All sites come from one forward pass that ends after the last one needed; only the picked tokens leave the
     model's device. `sites` is a kind (all its blocks), a site, or a list; `at` is a position (`probes.positions`).
-    Rows arrive on `device` in `dtype` (default: the model's). Raises ValueError for unknown sites or positions,
+    Rows arrive on `device` in `dtype` (default: the model's). With `store` they go to that folder instead and come back as
+    `StoredActivations`: an interrupted capture goes on where it stopped, a finished one is reused, and `shard="i/n"` does one part of n. A model's first
+    capture also checks the model (`probes.selfcheck`), and the result is kept in the receipt. Raises ValueError for unknown sites or positions,
     texts that are empty or too long, and NaN in what was read.
     """
     if not isinstance(examples, Examples):
         examples = Examples(examples)
-    wanted, position = model.sites(sites), Position.parse(at)
-    encoded = model.encode(examples.texts)
-    tokens = [position.tokens(e, {k: c[i] for k, c in examples.columns.items()}) for i, e in enumerate(encoded)]
-    averaged = position.kind == "mean"
-    counts = [1 if averaged else len(t) for t in tokens]
-    first_row = np.concatenate([[0], np.cumsum(counts)])
-    dtype = dtype or model.dtype
+    reading = Reading.prepare(model, examples, model.sites(sites), Position.parse(at), dtype, check)
+    if store is None and shard is not None:
+        raise ValueError(f"shard={shard!r} is one part of a store; name the store, or pick rows with examples.rows(...)")
+    if store is not None:
+        return fill(reading, store, shard, batch_size, progress)
     # NaN, so that a site the pass never reaches is noticed below.
-    x = torch.full((len(wanted), int(first_row[-1]), common_width(model, wanted)), torch.nan, device=device, dtype=dtype)
-    plan = model.batches(encoded, batch_size)
-    with tqdm(total=len(encoded), desc="capture", unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
-        for batch in plan:
-            rows = torch.from_numpy(np.concatenate([np.arange(int(first_row[r]), int(first_row[r + 1])) for r in batch.rows])).to(device)
-            passed = model.run(batch, wanted, _selection(batch, tokens, averaged), model.bound_writes(batch, encoded, examples.columns))
-            for i, site in enumerate(wanted):
-                if site in passed.states:
-                    x[i, rows] = passed.states[site].to(device=x.device, dtype=dtype)
-            bar.update(len(batch.rows))
-    bad = [str(s) for s, values in zip(wanted, x, strict=True) if not torch.isfinite(values).all()]
-    if bad:
-        raise ValueError(f"the hidden states have NaN or infinite values at {', '.join(bad)}; load the model in float32 or bfloat16")
-    example = np.repeat(np.arange(len(encoded)), counts)
-    several = not (averaged or position.one_per_text)
-    row_data = examples if not several else examples.rows(np.arange(len(encoded)))
-    return Activations(
-        y=None if row_data.y is None else row_data.y[example],
-        groups=row_data.groups[example],
-        ids=row_data.ids if not several else np.asarray([f"{row_data.ids[e]}@{t}" for e, t in zip(example, np.concatenate(tokens), strict=True)]),
-        columns={k: c[example] for k, c in row_data.columns.items()},
-        x=x,
-        sites=wanted,
-        example=example,
-        token=None if averaged else np.concatenate(tokens),
-        receipt={
-            "model": model.fingerprint.as_dict(),
-            "at": str(position),
-            "sites": [str(s) for s in wanted],
-            "data": examples.hash,
-            "dtype": str(dtype).removeprefix("torch."),
-            "edits": [repr(w) for w in model.writes],
-            "versions": {p: version(p) for p in ("torch", "transformers")},
-        },
-    )
+    x = torch.full((len(reading.sites), int(reading.first_row[-1]), reading.width), torch.nan, device=device, dtype=reading.dtype)
+    with tqdm(total=len(examples), desc="capture", unit="text", delay=2, leave=False, disable=None if progress else True) as bar, arriving(x) as put:
+        for batch in model.batches(reading.encoded, batch_size):
+            for texts, states in reading.passes(batch):
+                put(reading.rows_of(texts), [states.get(site) for site in reading.sites])
+                bar.update(len(texts))
+    refuse_unreadable([s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()])
+    return Activations(x=x, **reading.row_data())
 
 
-def capture_pairs(model: Model, pairs: Pairs, sites: SitesLike = "resid_post", at: str | int | Position = "last", **options: Any) -> PairActivations:
+def capture_pairs(model: Model, pairs: Pairs, sites: SitesLike = "resid_post", at: str | int | slice | Position = "last", **options: Any) -> PairActivations:
     """Hidden states of both texts of every pair; options as for `capture`."""
     position = Position.parse(at)
     if not (position.one_per_text or position.kind == "mean"):
         raise ValueError(f"pairs need one vector a text, and position {position} gives several; use last, mean or span_end")
-    yes, no = (capture(model, side, sites, position, **options) for side in pairs.sides)
+    # Both sides into memory, also out of a store: pair recipes read them together.
+    sides = [capture(model, side, sites, position, **options) for side in pairs.sides]
+    yes, no = (s.load() if isinstance(s, StoredActivations) else s for s in sides)
+    if len(yes) < len(pairs) or len(no) < len(pairs):
+        raise ValueError(f"the store has {len(yes)} and {len(no)} of {len(pairs)} rows of the two sides so far; run the other shards, then capture again")
     return PairActivations(
         y=pairs.y, groups=pairs.groups, ids=pairs.ids, columns=pairs.columns, yes=yes.x, no=no.x, sites=yes.sites,
         receipt=yes.receipt | {"data": [yes.receipt["data"], no.receipt["data"]]},
     )  # fmt: skip
 
 
-def common_width(model: Model, sites: Sequence[Site]) -> int:
-    """The width that sites captured together share; raises where they differ."""
-    widths = {site: model.width_at(site) for site in sites}
-    if len(set(widths.values())) > 1:
-        named = {w: str(next(s for s in sites if widths[s] == w)) for w in sorted(set(widths.values()))}
-        shown = ", ".join(f"{name} has {width} coordinates" for width, name in named.items())
-        raise ValueError(f"sites captured together must have one width, and {shown}; capture them in separate calls")
-    return next(iter(widths.values()))
+@contextmanager
+def arriving(x: Tensor) -> Generator[Callable[[np.ndarray, Sequence[Tensor | None]], None]]:
+    """A function that puts one pass's states into rows of `x`. From a GPU to the CPU they travel while the next pass runs."""
+    waiting: list[tuple[np.ndarray, list[int], Tensor, list[Any]]] = []
 
+    def land() -> None:
+        while waiting:
+            rows, index, staged, events = waiting.pop()
+            for event in events:
+                event.synchronize()
+            for i, values in zip(index, staged, strict=True):
+                x[i, torch.from_numpy(rows)] = values
 
-def _selection(batch: Batch, tokens: Sequence[np.ndarray], averaged: bool) -> Select:
-    """Picks (or averages) this batch's tokens from [batch, pos, d] where the hidden state lies."""
-    if averaged:
-        return Average(batch.mask)
-    row = np.repeat(np.arange(len(batch.rows)), [len(tokens[r]) for r in batch.rows])
-    column = np.concatenate([tokens[r] + batch.start[i] for i, r in enumerate(batch.rows)])
-    return Pick(torch.from_numpy(row), torch.from_numpy(column))
+    def put(rows: np.ndarray, states: Sequence[Tensor | None]) -> None:
+        found = [(i, h) for i, h in enumerate(states) if h is not None]
+        at = torch.from_numpy(rows).to(x.device)
+        if x.device.type != "cpu" or not found or found[0][1].device.type != "cuda":
+            for i, h in found:
+                x[i, at] = h.to(device=x.device, dtype=x.dtype)
+            return
+        land()
+        staged = torch.empty(len(found), *found[0][1].shape, dtype=x.dtype, pin_memory=True)
+        for slot, (_, h) in zip(staged, found, strict=True):
+            slot.copy_(h.to(x.dtype), non_blocking=True)
+        # One for every device, since blocks may lie on several.
+        events = [torch.cuda.current_stream(d).record_event() for d in {h.device for _, h in found}]
+        waiting.append((rows, [i for i, _ in found], staged, events))
+
+    yield put
+    land()
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,9 @@ from probes.positions import Position
 from probes.sites import Site, SitesLike, expand_sites
 from probes.tokens import Batch, Encoded, Side, batches, encode
 
+CPU_TOKENS, GPU_TOKENS = 2048, 16384
+"""Padded tokens a batch where no batch size is given; a batch that does not fit is halved (`probes.reading`)."""
+
 
 @runtime_checkable
 class Write(Protocol):
@@ -119,7 +122,12 @@ class Model:
         return encode(self.tokenizer, texts, self.max_length)
 
     def batches(self, encoded: Sequence[Encoded], batch_size: int | None = None, side: Side | None = None) -> list[Batch]:
-        return list(batches(encoded, self.pad_id, side or self.tokenizer.padding_side, batch_size))
+        return list(batches(encoded, self.pad_id, side or self.tokenizer.padding_side, batch_size, self.token_budget))
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens a batch where no batch size is given."""
+        return CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         """Keyword inputs of the forward pass. Padded batches carry mask and position ids, without which left padding goes wrong."""
