@@ -19,6 +19,7 @@ from probes.activations import Activations, PairActivations
 from probes.capture import Recording, capture, capture_pairs, recording
 from probes.directions import Direction, cosine_map
 from probes.examples import Examples, Pairs
+from probes.generated import capture_generated
 from probes.linear import LinearProbe
 from probes.loading import load_model
 from probes.metrics import Estimate, accuracy, auroc
@@ -74,6 +75,7 @@ __all__ = [
     "accuracy",
     "auroc",
     "capture",
+    "capture_generated",
     "capture_pairs",
     "cosine_map",
     "load_model",
