@@ -3,7 +3,7 @@
 - `load_model`, `Model`: a language model as a value (hub name, folder, or an object you already have)
 - `Examples`, `Pairs`: texts with labels, groups and columns; statements answered yes and no
 - `Site`: where in the model, `Site("resid_post", 8)`; positions (which tokens) are words such as `"last"`
-- `capture`, `capture_pairs`, `recording`: hidden states as `Activations`, `PairActivations`, or of your own passes
+- `capture`, `capture_pairs`, `capture_generated`, `recording`: hidden states as `Activations`, `PairActivations`, of generated tokens, or of your own passes
 - recipes, whose `fit(acts)` returns a `LinearProbe` fitted at every site. On labelled texts: `MassMean`, `Logistic`, `LDA`, `TTPD`, `Ridge` (numbers);
   on pairs, without labels: `CCS`, `CRC`, `ContrastEigen`, `VINC`, `PolarityAwareCCS`. Other shapes of probe: `MLP`, `AttentionPooled` (tokens),
   `Concatenated` (layers), `one_vs_rest` (classes). `Transform` says what is done to hidden states first
@@ -12,7 +12,8 @@
 
 Changing what a model does lives in `interventions`. Plots are in `probes.plots`, controls and claims in `probes.controls`, many recipes at once in
 `probes.sweeps`, statements and their opposites in `probes.polarity`, scikit-learn estimators in `probes.estimators`, other tools' steering vectors in `probes.vectors`,
-hub folders in `probes.hub`.
+hub folders in `probes.hub`, activations on disk in `probes.store` (recipes fit from it through `probes.streaming`), the tokens a position picks in `probes.show`,
+what is checked on a model's first use in `probes.selfcheck`.
 """
 
 from probes.activations import Activations, PairActivations

@@ -159,7 +159,7 @@ class Recording:
 def recording(
     model: nn.Module | Model, sites: SitesLike = "resid_post", *, device: str | torch.device = "cpu", blocks: str | None = None
 ) -> Generator[Recording]:
-    """Records hidden states of any forward pass run inside the `with`, whoever runs it (your loop, a pipeline, generate).
+    """Records hidden states of any forward pass of the Hugging Face model run inside the `with`, whoever runs it (your loop, a pipeline, generate).
 
     The passes behave exactly as without it; hooks are gone afterwards, also after an exception.
     """

@@ -60,7 +60,7 @@ def fingerprint(hf: nn.Module, tokenizer: Any, name: str) -> Fingerprint:
     config = {k: v for k, v in hf.config.to_dict().items() if k not in _VOLATILE}  # pyright: ignore
     words = "" if tokenizer is None else _hash(sorted(tokenizer.get_vocab().items()))
     # Every matrix: an even stride over sorted names can fall on one kind only, and edits often touch one kind only.
-    matrices = sorted((n, p) for n, p in hf.named_parameters() if p.ndim >= 2 and p.is_floating_point())
+    matrices = sorted((n, p) for n, p in hf.named_parameters() if p.ndim >= 2 and p.is_floating_point() and p.device.type != "meta")
     if len(matrices) > _MATRICES:  # mixtures of experts have thousands; a hash of the name picks without favouring a kind
         matrices = sorted(matrices, key=lambda item: _hash(item[0]))[:_MATRICES]
     values: list[float] = []

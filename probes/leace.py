@@ -19,7 +19,15 @@ def leace(
     mean = x.mean(1)
     centred = x - mean[:, None]
     towards = torch.einsum("snd,nc->sdc", centred, z - z.mean(0)) / n
-    covariance = centred.transpose(1, 2) @ centred / n
+    return erasure(mean, centred.transpose(1, 2) @ centred / n, towards, z, shrinkage)
+
+
+def erasure(
+    mean: Float[Tensor, "site d"], covariance: Float[Tensor, "site d d"], towards: Float[Tensor, "site d c"], z: Float[Tensor, "n c"], shrinkage: float = 1e-4
+) -> tuple[Float[Tensor, "site d"], Float[Tensor, "site d k"], Float[Tensor, "site k d"]]:
+    """The same from the mean and covariance of the rows and their covariance `towards` z."""
+    n = len(z)
+    covariance = covariance.clone()
     level = covariance.diagonal(dim1=1, dim2=2).mean(1)
     covariance.diagonal(dim1=1, dim2=2).add_((shrinkage * level).clamp_min(1e-300)[:, None])
     # With covariance = L L', whitening by L^-1 serves as well as by the symmetric root: the erasure is the same.

@@ -16,6 +16,7 @@ from probes.examples import Examples
 from probes.models import Model
 from probes.probe import Probe
 from probes.sites import SiteLike, as_site
+from probes.store import StoredActivations
 from probes.transforms import Fitted, no_spread
 
 
@@ -54,12 +55,17 @@ class LinearProbe(Probe):
             raise ValueError("this probe was fitted on single texts, so they have no side; leave side out")
         return side or "all"
 
-    def score(self, acts: Activations | PairActivations, side: Side | None = None) -> Float[Tensor, "site n"]:
+    def score(self, acts: Activations | PairActivations | StoredActivations, side: Side | None = None) -> Float[Tensor, "site n"]:
         """Margins, one row a site of `acts`, above 0 meaning the positive class.
 
         On pairs it is the credence in "the statement is true" minus one half. Raises ValueError for a site the
         probe lacks, another model's activations, or single texts without `side` on a pair probe.
         """
+        if isinstance(acts, StoredActivations):
+            out = torch.empty(len(acts.sites), len(acts))
+            for index, part in acts.chunks():
+                out[:, torch.from_numpy(index)] = self.score(part, side)
+            return out
         if isinstance(acts, PairActivations):
             return self.probability(acts) - 0.5
         if self.reads_pairs:

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from probes.backends.hooks import inner_model
+from probes.backends.hooks import Hooks, inner_model
+from probes.backends.points import Backend
 from probes.models import Model
 
-BACKENDS = ("hooks",)
+BACKENDS = ("hooks", "transformer_lens", "nnsight")
 
 
 def load_model(
@@ -22,29 +23,55 @@ def load_model(
     device_map: Any = None,
     revision: str | None = None,
     blocks: str | None = None,
+    remote: bool = False,
     trust_remote_code: bool = False,
 ) -> Model:
     """Loads a model by hub name or folder, or wraps one that is already in memory (which is never changed).
 
+    `backend` says what runs it: "hooks" (plain PyTorch, the fastest), "transformer_lens" or "nnsight", which give the same numbers and are
+    imported only then. `remote=True` runs an nnsight model on NDIF by its hub name; it was tested up to the network.
     Causal language models, encoders (reading only) and PEFT adapters work. `blocks` names the list of
     transformer blocks where it cannot be found; `dtype` defaults to the checkpoint's. Raises ValueError
     for an unknown backend, a missing tokenizer, or a path that holds no model.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; there is {', '.join(BACKENDS)}")
+    if remote and backend != "nnsight":
+        raise ValueError(f'remote=True runs on NDIF, which needs backend="nnsight"; got backend={backend!r}')
+    if remote and not isinstance(model, nn.Module):
+        if not (device is dtype is device_map is None and not trust_remote_code):
+            raise ValueError("a remote model's device, dtype and code are the server's; leave out device, dtype, device_map and trust_remote_code")
+        from probes.backends.nnsight import NNsight
+
+        tokenizer = tokenizer or _tokenizer(str(model), {"revision": revision})
+        served = NNsight.remote(str(model), tokenizer, blocks, revision)
+        return Model(served.hf, tokenizer, str(model), served)
     if isinstance(model, nn.Module):
         if device is not None or dtype is not None or device_map is not None:
             raise ValueError("the model is already in memory and is left as it is; move or cast it yourself, then pass it without device or dtype")
         if tokenizer is None:
             raise ValueError("a model in memory needs its tokenizer: load_model(model, tokenizer=tokenizer)")
         name = getattr(inner_model(model).config, "_name_or_path", "") or type(model).__name__
-        found = Model.of(model, tokenizer, name, blocks)
+        hf = model
     else:
         hf, tokenizer = _from_hub(str(model), tokenizer, dtype, device_map, revision, trust_remote_code)
         if device is not None:
             hf.to(device)  # pyright: ignore
-        found = Model.of(hf.eval(), tokenizer, str(model), blocks)
-    return found
+        name, hf = str(model), hf.eval()
+    return Model(hf, tokenizer, name, _backend(backend, hf, tokenizer, blocks, remote, revision))
+
+
+def _backend(name: str, hf: nn.Module, tokenizer: Any, blocks: str | None, remote: bool, revision: str | None) -> Backend:
+    # Imported here, because each of the two libraries takes seconds to import and nnsight patches torch.
+    if name == "transformer_lens":
+        from probes.backends.transformer_lens import TransformerLens
+
+        return TransformerLens(hf, tokenizer, blocks)
+    if name == "nnsight":
+        from probes.backends.nnsight import NNsight
+
+        return NNsight(hf, tokenizer, blocks, remote, revision)
+    return Hooks(hf, blocks)
 
 
 def _from_hub(name: str, tokenizer: Any, dtype: Any, device_map: Any, revision: str | None, trust_remote_code: bool) -> tuple[nn.Module, Any]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from probes.backends.hooks import Hooks, fan_in, inner_model
-from probes.backends.points import Backend, Passed, Select
+from probes.backends.points import Backend, Passed, Select, input_device
 from probes.examples import Examples, Text
 from probes.fingerprint import Fingerprint, fingerprint
 from probes.positions import Position
@@ -70,7 +70,8 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return next(self.hf.parameters()).device
+        """Where tokens go in; the CPU for a model whose weights are on a server."""
+        return input_device(self.hf)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -187,7 +188,7 @@ class Model:
         With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
         """
         places = {w.at: chosen_tokens(w.at, batch, encoded, columns or {}).to(self.device) for w in self.writes if w.at.kind != "all"}
-        return [(w.site, _bind(w, places[w.at], cached) if w.at in places else w) for w in self.writes]
+        return [(w.site, Bound(w, places[w.at], cached) if w.at in places else w) for w in self.writes]
 
     def generate(
         self, prompts: Examples | Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any
@@ -221,20 +222,29 @@ class Model:
         return f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width}, {self.dtype}{edits})"
 
 
-def _bind(write: Write, chosen: Bool[Tensor, "batch pos"], cached: bool) -> Callable[[Tensor], Tensor]:
-    seen = 0
+class Bound:
+    """An edit on one batch: it changes the chosen tokens [batch, pos] and leaves the rest. Counts the columns seen, where passes are `cached`."""
 
-    def masked(h: Tensor) -> Tensor:
-        nonlocal seen
-        first, seen = seen, seen + h.shape[1] if cached else 0
-        part = chosen[:, first : first + h.shape[1]].to(h.device)
+    def __init__(self, write: Write, chosen: Bool[Tensor, "batch pos"], cached: bool) -> None:
+        self.write, self.chosen, self.cached, self._seen = write, chosen, cached, 0
+
+    @property
+    def at(self) -> Position:
+        return self.write.at
+
+    @property
+    def change(self) -> Any:
+        """The edit as data, where it has such a form; what is sent to other machines."""
+        return getattr(self.write, "change", None)
+
+    def __call__(self, h: Tensor) -> Tensor:
+        first, self._seen = self._seen, self._seen + h.shape[1] if self.cached else 0
+        part = self.chosen[:, first : first + h.shape[1]].to(h.device)
         if not part.any():
             return h
         # Tokens made during generation lie behind the prompt, where nothing is chosen.
         part = nn.functional.pad(part, (0, h.shape[1] - part.shape[1]))
-        return torch.where(part[..., None], write(h), h)
-
-    return masked
+        return torch.where(part[..., None], self.write(h), h)
 
 
 def chosen_tokens(at: Position, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray]) -> Bool[Tensor, "batch pos"]:

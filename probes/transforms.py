@@ -82,7 +82,7 @@ class Transform:
         named = np.stack([_column(columns, c).astype(str) for c in self.erase], axis=1)
         labels = ["|".join([side, *row]) for side in x for row in named]
         z = torch.cat([made[side](v, cells) for side, v in sides.items()], dim=1)
-        mean, read, write = leace(z, _one_hot(labels).to(z.device))
+        mean, read, write = leace(z, one_hot(labels).to(z.device))
         return {s: Fitted(f.name, f.shift, f.scale, f.unit_rows, f.by, f.values, f.centroids, mean, read, write) for s, f in made.items()}
 
     def _spread(self, x: Mapping[str, Tensor], shifts: Mapping[str, Tensor], cells: Tensor | None, count: int) -> Float[Tensor, "site s"]:
@@ -90,9 +90,7 @@ class Transform:
         about = shifts if self.centre != "none" else {side: _centres(v, cells, count, "mean") for side, v in x.items()}
         rest = torch.cat([v - _picked(about[side], cells) for side, v in x.items()], dim=1)
         size = torch.stack([v.pow(2).mean((1, 2)) for v in x.values()]).mean(0).sqrt()[:, None]
-        found = rest.pow(2).mean(1).sqrt() if self.scale == "zscore" else rest.pow(2).mean((1, 2)).sqrt()[:, None]
-        # A coordinate that never moves would be divided by rounding noise.
-        return torch.where(found > NOISE * size, found, 1.0)
+        return spread(self.scale, rest.pow(2).mean(1), size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +169,12 @@ def unit(x: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
     return x / x.norm(dim=-1, keepdim=True).clamp_min(1e-30)
 
 
+def spread(scale: str, variance: Float[Tensor, "site d"], size: Float[Tensor, "site 1"]) -> Float[Tensor, "site s"]:
+    """Root of the variance, a coordinate (zscore) or a site (rms). A coordinate that never moves would be divided by rounding noise, so it is left."""
+    found = variance.sqrt() if scale == "zscore" else variance.mean(1).sqrt()[:, None]
+    return torch.where(found > NOISE * size, found, 1.0)
+
+
 def no_spread(x: Float[Tensor, "site n d"]) -> Bool[Tensor, " site"]:
     """Sites at which all rows are the same, up to rounding."""
     x = x.float()
@@ -217,7 +221,7 @@ def _column_cells(columns: Mapping[str, np.ndarray], name: str, values: Sequence
     return torch.tensor([at[v] for v in column.tolist()]).expand(sites, -1)
 
 
-def _one_hot(labels: Sequence[str]) -> Float[Tensor, "n c"]:
+def one_hot(labels: Sequence[str]) -> Float[Tensor, "n c"]:
     index = np.unique(np.asarray(labels), return_inverse=True)[1]
     return torch.nn.functional.one_hot(torch.from_numpy(index)).double()
 

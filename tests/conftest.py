@@ -46,47 +46,77 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon": ("Falcon", {"hidden_size": 32, "multi_query": True, "parallel_attn": True, "bias": True, "alibi": False}),
     "mixtral": ("Mixtral", _GATED | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None}),
     "qwen3_moe": ("Qwen3Moe", _GATED | {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}),
-    "t5": ("T5", {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 3, "num_heads": 4, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12}),
+    "t5": (
+        "T5",
+        {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 3, "num_heads": 4, "relative_attention_num_buckets": 8, "relative_attention_max_distance": 12},
+    ),
 }
 ENCODERS = ("bert", "deberta", "roberta", "t5")
 
 
+def build_tokenizer(side: str = "right", encoder: bool = False, chat: bool = False, **kwargs: Any) -> PreTrainedTokenizerFast:
+    """One word is one token; `<s>` goes in front and, for encoders, `</s>` behind."""
+    inner = Tokenizer(WordLevel({w: i for i, w in enumerate((*SPECIALS, *WORDS))}, unk_token="<unk>"))
+    inner.pre_tokenizer = WhitespaceSplit()
+    inner.post_processor = TemplateProcessing(single="<s> $A </s>" if encoder else "<s> $A", special_tokens=[("<s>", 0), ("</s>", 2)])
+    specials = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"} | kwargs
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, padding_side=side, **specials)
+    if chat:
+        tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def build_hf(family: str = "llama", head: str | None = None, seed: int = 0, **overrides: Any) -> Any:
+    """A Hugging Face model with random weights: a causal LM for decoders, the bare model for encoders."""
+    name, own = FAMILIES[family]
+    ids = {"vocab_size": VOCABULARY, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    config = getattr(transformers, "Gemma3TextConfig" if family == "gemma3" else f"{name}Config")(**(ids | _COMMON | own | overrides))
+    heads = {"gpt2": "LMHeadModel", "t5": "EncoderModel"} | dict.fromkeys(("bert", "deberta", "roberta"), "Model")
+    head = head if head is not None else heads.get(family, "ForCausalLM")
+    torch.manual_seed(seed)
+    hf = getattr(transformers, f"{name}{head}")(config).eval()
+    with torch.no_grad():
+        for p in hf.parameters():
+            if p.ndim == 1:  # norms start as ones and zeros, which would hide a norm too many
+                p.add_(0.2 * torch.randn_like(p))
+    return hf
+
+
+def plain_states_of(hf: Any, tokenizer: Any, texts: list[str]) -> list[dict[str, torch.Tensor]]:
+    """The oracle: hidden states [pos, d] by site of one unpadded text at a time, by plain Hugging Face."""
+    base = hf.get_base_model() if hasattr(hf, "peft_config") else hf
+    lists = [m for _, m in base.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m) == base.config.num_hidden_layers]
+    kept: list[Any] = []
+    # hidden_states[-1] lies behind the final norm in decoders, so the last block is read at the block itself.
+    handle = lists[0][-1].register_forward_hook(lambda module, args, output: kept.append(output))
+    found = []
+    try:
+        for text in texts:
+            kept.clear()
+            with torch.no_grad():
+                states = hf(input_ids=torch.tensor([tokenizer(text)["input_ids"]]), output_hidden_states=True).hidden_states
+            last = kept[0] if isinstance(kept[0], torch.Tensor) else kept[0][0]
+            posts = [*states[1:-1], last]
+            named = {f"resid_pre.{b}": h[0] for b, h in enumerate(states[:-1])} | {f"resid_post.{b}": h[0] for b, h in enumerate(posts)}
+            found.append(named)
+    finally:
+        handle.remove()
+    return found
+
+
 @pytest.fixture(scope="session")
 def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
-    """One word is one token; `<s>` goes in front and, for encoders, `</s>` behind."""
-
-    def make(side: str = "right", encoder: bool = False, chat: bool = False, **kwargs: Any) -> PreTrainedTokenizerFast:
-        inner = Tokenizer(WordLevel({w: i for i, w in enumerate((*SPECIALS, *WORDS))}, unk_token="<unk>"))
-        inner.pre_tokenizer = WhitespaceSplit()
-        inner.post_processor = TemplateProcessing(single="<s> $A </s>" if encoder else "<s> $A", special_tokens=[("<s>", 0), ("</s>", 2)])
-        specials = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"} | kwargs
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, padding_side=side, **specials)
-        if chat:
-            tokenizer.chat_template = CHAT
-        return tokenizer
-
-    return make
+    return build_tokenizer
 
 
 @pytest.fixture(scope="session")
 def make_hf() -> Callable[..., Any]:
-    """A Hugging Face model with random weights: a causal LM for decoders, the bare model for encoders."""
+    return build_hf
 
-    def make(family: str = "llama", head: str | None = None, seed: int = 0, **overrides: Any) -> Any:
-        name, own = FAMILIES[family]
-        ids = {"vocab_size": VOCABULARY, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
-        config = getattr(transformers, "Gemma3TextConfig" if family == "gemma3" else f"{name}Config")(**(ids | _COMMON | own | overrides))
-        heads = {"gpt2": "LMHeadModel", "t5": "EncoderModel"} | dict.fromkeys(("bert", "deberta", "roberta"), "Model")
-        head = head if head is not None else heads.get(family, "ForCausalLM")
-        torch.manual_seed(seed)
-        hf = getattr(transformers, f"{name}{head}")(config).eval()
-        with torch.no_grad():
-            for p in hf.parameters():
-                if p.ndim == 1:  # norms start as ones and zeros, which would hide a norm too many
-                    p.add_(0.2 * torch.randn_like(p))
-        return hf
 
-    return make
+@pytest.fixture(scope="session")
+def plain_states() -> Callable[..., list[dict[str, torch.Tensor]]]:
+    return plain_states_of
 
 
 @pytest.fixture(scope="session")
@@ -104,30 +134,3 @@ def texts() -> list[str]:
     lengths = (7, 1, 40, 3, 3, 18, 2, 25)
     found = [" ".join(WORDS[i] for i in torch.randint(len(WORDS), (n,), generator=generator)) for n in lengths]
     return [*found, found[3]]
-
-
-@pytest.fixture(scope="session")
-def plain_states() -> Callable[..., list[torch.Tensor]]:
-    """The oracle: hidden states [kind and block, pos, d] of one unpadded text at a time, by plain Hugging Face."""
-
-    def run(hf: Any, tokenizer: Any, texts: list[str]) -> list[dict[str, torch.Tensor]]:
-        base = hf.get_base_model() if hasattr(hf, "peft_config") else hf
-        lists = [m for _, m in base.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m) == base.config.num_hidden_layers]
-        kept: list[Any] = []
-        # hidden_states[-1] lies behind the final norm in decoders, so the last block is read at the block itself.
-        handle = lists[0][-1].register_forward_hook(lambda module, args, output: kept.append(output))
-        found = []
-        try:
-            for text in texts:
-                kept.clear()
-                with torch.no_grad():
-                    states = hf(input_ids=torch.tensor([tokenizer(text)["input_ids"]]), output_hidden_states=True).hidden_states
-                last = kept[0] if isinstance(kept[0], torch.Tensor) else kept[0][0]
-                posts = [*states[1:-1], last]
-                named = {f"resid_pre.{b}": h[0] for b, h in enumerate(states[:-1])} | {f"resid_post.{b}": h[0] for b, h in enumerate(posts)}
-                found.append(named)
-        finally:
-            handle.remove()
-        return found
-
-    return run

@@ -10,8 +10,8 @@ from torch import nn
 
 from probes import Activations, Examples, PairActivations, Pairs, Position, Site, capture, capture_pairs, load_model, recording
 from probes.models import Model
+from tests.conftest import ENCODERS, FAMILIES
 
-FAMILIES = ("llama", "gpt2", "qwen2", "gemma2", "gpt_neox", "bert", "deberta", "roberta")
 STATEMENTS = (
     "the red house is old .",
     "river",
@@ -39,7 +39,7 @@ def difference(got, want):
 @pytest.fixture(scope="module", params=FAMILIES)
 def conformance(request, make_hf, make_tokenizer, texts, plain_states):
     hf = make_hf(request.param)
-    encoder = request.param in ("bert", "deberta", "roberta")
+    encoder = request.param in ENCODERS
     return hf, {side: make_tokenizer(side, encoder) for side in ("left", "right")}, plain_states(hf, make_tokenizer(encoder=encoder), texts)
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tokenizers import AddedToken
 from tokenizers.normalizers import Replace
 
 from probes.positions import Position
@@ -91,11 +92,22 @@ def encoded(text, front=("<s>",), behind=()):
     return Encoded(tuple(range(n)), tuple(special), ((0, 0),) * len(front) + tuple(offsets) + ((0, 0),) * len(behind), text)
 
 
-@pytest.mark.parametrize("at", ["last", "last_content", "first", "mean", "all", "span:who", "span_end:who", "3", "-2"])
+AS_WRITTEN = (
+    "last", "last_content", "first", "mean", "all", "prompt", "answer", "after_instruction", "generated", "3", "-2", "2:5", "-3:", ":4", ":", "0:-1",
+    "span:who", "span_end:who", "chars:where", "text:red house", "text: a: b ", "text_end:red\n", "turn:user", "turn_end:assistant",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("at", AS_WRITTEN)
 def test_a_position_prints_as_it_was_written(at):
     position = Position.parse(at)
     assert str(position) == at
     assert Position.parse(position) is position
+    assert len({position, Position.parse(str(position))}) == 1
+
+
+def test_positions_that_are_written_differently_are_different():
+    assert len(set(map(Position.parse, AS_WRITTEN))) == len(AS_WRITTEN)
 
 
 @pytest.mark.parametrize("at", [3, -2, 0])
@@ -103,9 +115,36 @@ def test_a_number_is_a_token_index(at):
     assert Position.parse(at) == Position("index", index=at) == Position.parse(str(at))
 
 
-@pytest.mark.parametrize("at", ["lsat", "span", "span:", "span_end", "spam:who", "", "-", "1.5", "--3", "\N{SUPERSCRIPT TWO}", True])
+NO_POSITION = (
+    "lsat", "span", "span:", "span_end", "chars", "chars:", "text", "text:", "text_end:", "turn:", "turn_end", "spam:who", "", "-", "1.5", "--3",
+    "2:5:1", "a:b", ":who", "2:x", "1.0:", "2-5", " 2:5", "--3:", "all:", "answer:yes", "index", "range", "index:2", "range:2", "\N{SUPERSCRIPT TWO}", "\u0662:", True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("at", NO_POSITION)
 def test_a_position_nobody_knows_raises_with_the_list_of_words(at):
-    with pytest.raises(ValueError, match=r"unknown position .* use last, last_content, first, mean, all, a token index, span:COLUMN or span_end:COLUMN"):
+    words = (
+        "use last, last_content, first, mean, all, prompt, answer, after_instruction, generated, a token index, a range such as 2:5, -3: or :4, "
+        "span:COLUMN, span_end:COLUMN, chars:COLUMN, text:SUBSTRING, text_end:SUBSTRING, turn:ROLE or turn_end:ROLE"
+    )
+    with pytest.raises(ValueError, match=f"^unknown position .*; {words}$"):
+        Position.parse(at)
+
+
+def test_a_kind_that_parse_never_makes_raises():
+    with pytest.raises(ValueError, match="unknown kind of position 'lsat'; make positions with Position.parse"):
+        Position("lsat").tokens(encoded("red"), {})
+
+
+@pytest.mark.parametrize(("at", "text"), [(slice(2, 5), "2:5"), (slice(-3, None), "-3:"), (slice(None, 4), ":4"), (slice(4), ":4"), (slice(None), ":")])
+def test_a_slice_is_a_range(at, text):
+    assert Position.parse(at) == Position.parse(text)
+    assert str(Position.parse(at)) == text
+
+
+@pytest.mark.parametrize("at", [slice(0, 4, 2), slice(0, 4, 1), slice(True, 3), slice(1.0, 3), slice("a", "b")])
+def test_a_slice_that_is_no_range_of_tokens_raises(at):
+    with pytest.raises(ValueError, match=r"cannot read slice\(.*\) as a range of tokens; give whole numbers and no step, such as slice\(2, 5\)"):
         Position.parse(at)
 
 
@@ -122,14 +161,36 @@ def test_a_position_nobody_knows_raises_with_the_list_of_words(at):
         (-7, [0]),
         ("span:who", [2, 3]),
         ("span_end:who", [3]),
+        ("2:5", [2, 3, 4]),
+        ("-3:", [4, 5, 6]),
+        (":4", [0, 1, 2, 3]),
+        (":", [0, 1, 2, 3, 4, 5, 6]),
+        ("5:99", [5, 6]),
+        ("-99:2", [0, 1]),
+        ("1:-4", [1, 2]),
+        (slice(-1, None), [6]),
+        ("text:house", [3]),
+        ("text:the red", [1, 2]),
+        ("text_end:red house", [3]),
+        ("chars:where", [2, 3]),
+        ("generated", [5, 6]),
+        ("answer", [4]),
+        ("prompt", [0, 1, 2, 3]),
     ],
 )
 def test_a_position_picks_tokens_counted_from_the_first(at, tokens):
     text = encoded("the red house stands", behind=("</s>", "</s>"))
-    assert Position.parse(at).tokens(text, {"who": "red house"}).tolist() == tokens
+    columns = {"who": "red house", "where": (6, 10), "prompt_tokens": 5, "answer": "stands"}
+    assert Position.parse(at).tokens(text, columns).tolist() == tokens
 
 
-@pytest.mark.parametrize(("at", "one"), [("last", True), (0, True), ("span_end:who", True), ("all", False), ("span:who", False)])
+ONE = ("last", "last_content", "first", "mean", 0, "-2", "span_end:who", "text_end:red")
+SEVERAL = (
+    "all", "2:5", "-1:", slice(0, 1), "span:who", "chars:where", "text:red", "turn:user", "turn_end:user", "prompt", "answer", "after_instruction", "generated",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("at", "one"), [*((at, True) for at in ONE), *((at, False) for at in SEVERAL)])
 def test_a_position_says_whether_it_gives_one_token_a_text(at, one):
     assert Position.parse(at).one_per_text is one
 
@@ -158,6 +219,25 @@ def test_a_span_covers_every_token_it_touches(text, wanted, tokens):
         ("span:who", {"who": "blue"}, "column who: 'blue' does not occur in the text 'red house'"),
         ("span:who", {"who": ""}, "column who: '' does not occur"),
         ("span:who", {"who": " "}, "column who: ' ' lies in no token of 'red house'"),
+        ("3:", {}, "position 3: picks no token: 'red house' has 3 tokens"),
+        ("2:1", {}, "position 2:1 picks no token: 'red house' has 3 tokens"),
+        ("text:blue", {}, "position text:blue: 'blue' does not occur in the text 'red house'"),
+        ("text_end:blue", {"blue": "red"}, "position text_end:blue: 'blue' does not occur in the text 'red house'"),
+        ("text: ", {}, "position text:  picks no token: ' ' lies in no token of 'red house'"),
+        ("text_end: ", {}, "' ' lies in no token of 'red house'"),
+        ("chars:where", {}, "position chars:where needs a column 'where'; there are no columns"),
+        ("chars:where", {"where": (3, 4)}, r"column where: characters \(3, 4\) lie in no token of 'red house'"),
+        ("generated", {}, "position generated needs a column 'prompt_tokens'; there are no columns"),
+        ("generated", {"prompt_tokens": 3}, "position generated picks no token: column prompt_tokens says 3 and 'red house' has 3 tokens"),
+        ("generated", {"prompt_tokens": -1}, "column prompt_tokens holds -1; expected the number of prompt tokens, a whole number from 0 on"),
+        ("generated", {"prompt_tokens": 1.0}, "column prompt_tokens holds 1.0; expected the number of prompt tokens"),
+        ("generated", {"prompt_tokens": True}, "column prompt_tokens holds True; expected the number of prompt tokens"),
+        ("answer", {}, "position answer must know where the answer of 'red house' starts: give a column 'answer' .* chat .*; there are no columns"),
+        ("prompt", {"who": "red"}, r"position prompt must know where the answer of 'red house' starts: give a column 'answer' .*; there are \['who'\]"),
+        ("answer", {"answer": "blue"}, "column answer: 'blue' does not occur in the text 'red house'"),
+        ("turn:user", {}, "position turn:user needs chat messages, and 'red house' is plain text"),
+        ("turn_end:user", {}, "position turn_end:user needs chat messages, and 'red house' is plain text"),
+        ("after_instruction", {}, "position after_instruction needs chat messages, and 'red house' is plain text"),
     ],
 )
 def test_a_position_without_a_token_raises(at, columns, message):
@@ -165,10 +245,50 @@ def test_a_position_without_a_token_raises(at, columns, message):
         Position.parse(at).tokens(encoded("red house"), columns)
 
 
-def test_a_span_without_offsets_asks_for_a_fast_tokenizer():
+MALFORMED = [(3,), (0, 3, 4), "0:3", "03", 3, None, (0.0, 3.0), (True, 3), (3, 3), (4, 3), (-3, 3), (0, 10), np.array([[0, 3]]), float("nan")]
+
+
+@pytest.mark.parametrize("where", MALFORMED, ids=repr)
+def test_a_character_span_that_is_none_raises(where):
+    with pytest.raises(ValueError, match=r"column where: .* is no character span; expected \(start, end\) with 0 <= start < end <= 9, .* 'red house'"):
+        Position.parse("chars:where").tokens(encoded("red house"), {"where": where})
+
+
+@pytest.mark.parametrize("where", [(2, 5), [2, 5], np.array([2, 5])], ids=["tuple", "list", "array"])
+def test_a_character_span_picks_every_token_it_touches(where):
+    assert Position.parse("chars:where").tokens(encoded("red house"), {"where": where}).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("at", "tokens"),
+    [
+        ("text:red", [1, 3, 5]),  # every occurrence, also inside a word
+        ("text:red is", [1, 2]),
+        ("text:d is r", [1, 2, 3]),
+        ("text_end:red", [5]),
+        ("text_end:red is", [2]),
+        ("text:s red . red", [2, 3, 4, 5]),
+        ("text:.", [4]),  # no pattern
+    ],
+)
+def test_words_are_found_wherever_they_occur(at, tokens):
+    assert Position.parse(at).tokens(encoded("red is red . reddish", behind=("</s>",)), {}).tolist() == tokens
+
+
+def test_occurrences_may_overlap():
+    assert Position.parse("text:a b a").tokens(encoded("a b a b a c"), {}).tolist() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("at", ["span:who", "span_end:who", "chars:where", "text:red", "text_end:red", "answer", "prompt"])
+def test_a_span_without_offsets_asks_for_a_fast_tokenizer(at):
     slow = Encoded((0, 1), (True, False), None, "red")
-    with pytest.raises(ValueError, match="position span:who needs a fast tokenizer"):
-        Position.parse("span:who").tokens(slow, {"who": "red"})
+    with pytest.raises(ValueError, match=f"position {at} needs a fast tokenizer"):
+        Position.parse(at).tokens(slow, {"who": "red", "where": (0, 2), "answer": "red"})
+
+
+@pytest.mark.parametrize(("at", "tokens"), [("1:", [1]), ("generated", [1])])
+def test_counted_tokens_need_no_offsets(at, tokens):
+    assert Position.parse(at).tokens(Encoded((0, 1), (True, False), None, "red"), {"prompt_tokens": np.int64(1)}).tolist() == tokens
 
 
 def test_a_text_of_special_tokens_only_has_no_last_content():
@@ -225,6 +345,20 @@ def test_a_text_without_tokens_raises(make_tokenizer):
     tokenizer.backend_tokenizer.normalizer = Replace("\u200b", "")
     with pytest.raises(ValueError, match=r"text 0 .* has no tokens under this tokenizer"):
         encode(tokenizer, ["\u200b"])
+
+
+def test_an_added_special_token_is_no_content(make_tokenizer):
+    """The headers of chat turns are special tokens that no role such as end of text names."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([AddedToken("<|end|>", special=True), AddedToken("<think>", special=False)])
+    (text,) = encode(tokenizer, ["the river<think> <|end|>"])
+    assert tokenizer.convert_ids_to_tokens(text.ids) == ["<s>", "the", "river", "<think>", "<|end|>"]
+    assert text.special == (True, False, False, False, True)
+
+
+def test_two_beginnings_in_a_plain_text_raise(make_tokenizer):
+    with pytest.raises(ValueError, match="text 1 starts with two beginning-of-text tokens; the tokenizer adds one already, so take it out of the text"):
+        encode(make_tokenizer(), ["river", "<s> river"])
 
 
 def lengths(*ns):

@@ -229,7 +229,7 @@ class Hooks(ModuleTree):
 
         reads = [(self.point(site, layout), reader(site)) for site in sites]
         body = self.hf if logits else without_head(self.hf)
-        stop = not logits and not _offloaded(self.hf)
+        stop = not logits and not offloaded(self.hf)
         with evaluating(self.hf), hooked(self.inner, reads, [(self.point(s), w) for s, w in writes], stop):
             out = forward_until_enough(lambda: body(**inputs, use_cache=False, **options))
         return Passed(states, out.logits if logits else None)
@@ -239,6 +239,6 @@ class Hooks(ModuleTree):
             return self.hf.generate(**inputs, **options)  # pyright: ignore
 
 
-def _offloaded(hf: nn.Module) -> bool:
+def offloaded(hf: nn.Module) -> bool:
     """Whether some weights come and go during a pass, which an early ending would leave in place."""
     return bool({"cpu", "disk"} & {str(d) for d in getattr(hf, "hf_device_map", {}).values()} and len(set(hf.hf_device_map.values())) > 1)  # pyright: ignore

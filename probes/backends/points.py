@@ -133,7 +133,7 @@ def explained(layout: Layout, states: Mapping[str, Sequence[Tensor]], blocks: Se
 def proven(backend: Backend, candidates: Sequence[Layout], blocks: Sequence[nn.Module]) -> Layout:
     """The first layout whose sublayer outputs account for what the blocks do on a few tokens; raises ValueError where none does."""
     vocabulary = int(backend.hf.config.vocab_size)  # pyright: ignore
-    tokens = torch.linspace(0, vocabulary - 1, 10).long().view(2, 5).to(next(backend.hf.parameters()).device)
+    tokens = torch.linspace(0, vocabulary - 1, 10).long().view(2, 5).to(input_device(backend.hf))
     missed = []
     for layout in candidates:
         sites = {k: [Site(k, b) for b in range(len(blocks))] for k in ("resid_pre", "attn_out", "mlp_out", "resid_post")}
@@ -169,6 +169,12 @@ class Average:
     def __call__(self, h: Tensor) -> Tensor:
         here = self.mask.to(h.device)[..., None]
         return torch.where(here == 1, h.float(), 0).sum(1) / here.sum(1)
+
+
+def input_device(hf: nn.Module) -> torch.device:
+    """Where a model takes its tokens; a model without weights runs elsewhere and takes them from the CPU."""
+    found = next(hf.parameters()).device
+    return torch.device("cpu") if found.type == "meta" else found
 
 
 def whole(h: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from torch.nn.functional import softplus
 from probes.activations import Activations
 from probes.lbfgs import Objective, WithSlope, differentiated, minimise
 from probes.probe import Probe
-from probes.recipes.inputs import single
+from probes.recipes.inputs import single, singles
 from probes.rows import Rows
+from probes.store import StoredActivations
 from probes.transforms import Transform
 
 
@@ -61,8 +62,9 @@ class AttentionPooled:
     steps: int = 300
     prepare: str | Transform = "zscore"
 
-    def fit(self, acts: Activations) -> AttentionProbe:
+    def fit(self, acts: Activations | StoredActivations) -> AttentionProbe:
         """Fits all sites at once; raises ValueError for one token a text or tokens of a text with different labels."""
+        acts = singles(acts, self)
         rows = single(acts, self)
         if acts.token is None:
             raise ValueError('AttentionPooled reads several tokens a text, and these activations have one; capture with at="all"')

@@ -11,9 +11,10 @@ from torch.nn.functional import softplus
 from probes.activations import Activations
 from probes.directions import Direction
 from probes.probe import Probe
-from probes.recipes.inputs import single
+from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import Logistic
 from probes.sites import SiteLike, as_site
+from probes.store import StoredActivations
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,10 +57,11 @@ class Concatenated:
 
     recipe: Any = field(default_factory=Logistic)
 
-    def fit(self, acts: Activations) -> ConcatenatedProbe:
+    def fit(self, acts: Activations | StoredActivations) -> ConcatenatedProbe:
         """Fits one probe on all sites of `acts`; raises TypeError for a recipe that cannot be solved on prepared rows."""
         if not hasattr(self.recipe, "fit_labels"):
             raise TypeError(f"{type(self.recipe).__name__} cannot be concatenated; use Logistic or MassMean")
+        acts = singles(acts, self.recipe)
         rows = single(acts, self.recipe)
         sites, n, d = rows.z.shape
         weight, bias = self.recipe.fit_labels(rows.z.transpose(0, 1).reshape(1, n, sites * d), rows.y[None])

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.activations import Activations, PairActivations
+from probes.store import StoredActivations
 from probes.transforms import Fitted, Transform
 
 
@@ -32,6 +33,8 @@ class Paired:
 
 def singles(acts: Any, recipe: Any) -> Activations:
     """The activations, if they are of single texts; raises TypeError otherwise."""
+    if isinstance(acts, StoredActivations):
+        return acts.load()  # raises, saying what to do, where the memory is too small
     if isinstance(acts, PairActivations):
         raise TypeError(f"{type(recipe).__name__} reads single texts, got contrast pairs; fit it on one side, pairs.side('yes')")
     if not isinstance(acts, Activations):

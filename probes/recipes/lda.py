@@ -8,7 +8,8 @@ from torch import Tensor
 
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
-from probes.recipes.inputs import single
+from probes.recipes.inputs import single, singles
+from probes.store import StoredActivations
 from probes.transforms import Transform
 
 
@@ -27,8 +28,9 @@ class LDA:
         if not 0 <= self.shrinkage <= 1:
             raise ValueError(f"shrinkage lies between 0 and 1, got {self.shrinkage}")
 
-    def fit(self, acts: Activations) -> LinearProbe:
+    def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError unless y has both classes."""
+        acts = singles(acts, self)
         rows = single(acts, self)
         z, y = rows.z.double(), rows.y
         high, low = z[:, y].mean(1), z[:, ~y].mean(1)

@@ -13,6 +13,7 @@ from probes.activations import Activations
 from probes.lbfgs import minimise
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import single, singles
+from probes.store import StoredActivations
 from probes.transforms import Transform
 
 CHUNK = 2**23  # bytes of rows that are solved together: more would fall out of the cache
@@ -43,14 +44,15 @@ class Logistic:
     def penalties(self) -> tuple[float | int, ...]:
         return self.l2 if isinstance(self.l2, tuple) else (self.l2,)
 
-    def fit(self, acts: Activations) -> LinearProbe:
+    def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError unless y has both classes, or for several penalties with fewer groups than folds."""
+        acts = singles(acts, self)
         rows = single(acts, self)
         l2, notes = torch.tensor(self.penalties, dtype=torch.float64), {}
         weight, bias, losses = logistic_path(rows.z, rows.y.expand(len(l2), -1), l2)
         best = torch.zeros(len(acts.sites), dtype=torch.long)
         if len(l2) > 1:
-            held = _held_out_losses(rows.z, rows.y, fold_of(singles(acts, self), self.folds), l2)
+            held = _held_out_losses(rows.z, rows.y, fold_of(acts, self.folds), l2)
             best = held.argmin(1).cpu()
             notes = {"l2": [float(l2[i]) for i in best], "l2_path": {"l2": l2.tolist(), "held_out_log_loss": held.tolist()}}
         at = torch.arange(len(best))

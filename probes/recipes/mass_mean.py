@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from probes import streaming
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
-from probes.recipes.inputs import single
+from probes.recipes.inputs import single, singles
 from probes.recipes.lda import within_class
+from probes.store import StoredActivations
+from probes.streaming import streams
 from probes.transforms import NOISE, Transform
 
 
@@ -26,8 +29,11 @@ class MassMean:
     prepare: str | Transform = "none"
     whiten: bool = False
 
-    def fit(self, acts: Activations) -> LinearProbe:
-        """Fits all sites at once; raises ValueError unless y has both classes."""
+    def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
+        """Fits all sites at once, chunk by chunk from a store; raises ValueError unless y has both classes."""
+        if isinstance(acts, StoredActivations) and streams(acts, Transform.parse(self.prepare)):
+            return streaming.mass_mean(self, acts)
+        acts = singles(acts, self)
         rows = single(acts, self)
         weight, bias = (found[0] for found in self.fit_labels(rows.z, rows.y[None]))
         margin = torch.einsum("snd,sd->sn", rows.z, weight) + bias[:, None]

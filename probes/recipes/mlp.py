@@ -11,7 +11,8 @@ from torch.nn.functional import softplus
 from probes.activations import Activations
 from probes.lbfgs import differentiated, minimise
 from probes.probe import Probe
-from probes.recipes.inputs import single
+from probes.recipes.inputs import single, singles
+from probes.store import StoredActivations
 from probes.transforms import Transform
 
 
@@ -57,8 +58,9 @@ class MLP:
         if self.hidden < 1 or self.restarts < 1 or not self.l2 > 0:
             raise ValueError(f"hidden and restarts must be at least 1 and l2 above 0, got {self.hidden}, {self.restarts} and {self.l2}")
 
-    def fit(self, acts: Activations) -> MLPProbe:
+    def fit(self, acts: Activations | StoredActivations) -> MLPProbe:
         """Fits all sites and restarts at once; raises ValueError unless y has both classes, TypeError on pairs."""
+        acts = singles(acts, self)
         rows = single(acts, self)
         sites, _, d = rows.z.shape
         h, r = self.hidden, self.restarts

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from probes import streaming
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import singles
+from probes.store import StoredActivations
+from probes.streaming import streams
 from probes.transforms import Transform
 
 
@@ -26,13 +29,17 @@ class Ridge:
         if not self.l2 > 0:
             raise ValueError(f"l2 must be above 0, got {self.l2}; without a penalty wide problems have no single optimum")
 
-    def fit(self, acts: Activations) -> LinearProbe:
-        """Fits all sites at once; raises ValueError when y is missing or constant."""
-        acts = singles(acts, self)
+    def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
+        """Fits all sites at once, chunk by chunk from a store; raises ValueError when y is missing or constant."""
+        acts = acts if isinstance(acts, StoredActivations) else singles(acts, self)
         if acts.y is None:
             raise ValueError("Ridge needs y; give real values, or choose a column with .with_y(...)")
         if len(np.unique(acts.y)) < 2:
             raise ValueError(f"y has one value only ({acts.y[0]:g}), so there is nothing to predict")
+        if isinstance(acts, StoredActivations) and streams(acts, Transform.parse(self.prepare)):
+            return streaming.ridge(self, acts)
+        acts = singles(acts, self)
+        assert acts.y is not None
         fitted = Transform.parse(self.prepare).fit({"all": acts.x}, acts.columns)
         z = fitted["all"](acts.x, fitted["all"].cells(acts.columns, acts.x)).double()
         y = torch.from_numpy(acts.y.astype(float)).to(z)

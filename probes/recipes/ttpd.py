@@ -9,8 +9,9 @@ from torch import Tensor
 
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
-from probes.recipes.inputs import single
+from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import logistic_path
+from probes.store import StoredActivations
 from probes.transforms import Transform
 
 
@@ -27,8 +28,9 @@ class TTPD:
     l2: float | int = 1e-2
     prepare: str | Transform = "mean"
 
-    def fit(self, acts: Activations) -> LinearProbe:
+    def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError without the column, or unless both polarities and both classes are there."""
+        acts = singles(acts, self)
         rows = single(acts, self)
         z, y = rows.z.double(), rows.y
         polarity = polarities(acts, self.negated).to(z)

@@ -3,8 +3,9 @@
 import os
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from tqdm import tqdm
 from probes.artefacts import complete
 from probes.reading import Reading, refuse_unreadable
 from probes.sites import Site
+from probes.store.index import index_bytes
 from probes.store.plan import DamagedManifest, Plan, content_key, make_plan
 from probes.store.shards import check_shard, planned_shards, shard_path, write_shard
-from probes.store.stored import StoredActivations, index_bytes, stored
+from probes.store.stored import StoredActivations, stored
 
 ShardLike = str | tuple[int, int] | None
 
@@ -29,7 +31,10 @@ def fill(reading: Reading, store: str | Path, shard: ShardLike = None, batch_siz
     `shard` is this process's part, "2/8" or (2, 8); None looks at RANK and WORLD_SIZE or a SLURM array, and is everything otherwise.
     """
     part, parts = my_part(shard)
-    folder = Path(store).expanduser() / content_key(reading)
+    store = Path(store).expanduser()
+    if store.exists() and not store.is_dir():
+        raise NotADirectoryError(f"store is {store}, which is a file; give a folder, which is made if there is none")
+    folder = store / content_key(reading)
     plan = _planned(reading, folder, parts, batch_size)
     mine = [s for s in range(plan.n_shards) if s % parts == part and plan.texts[s]]
     todo = {s: found for s in mine if (found := _missing(reading, folder, plan, s))}
@@ -45,46 +50,61 @@ def fill(reading: Reading, store: str | Path, shard: ShardLike = None, batch_siz
 
 def my_part(shard: ShardLike) -> tuple[int, int]:
     """Which part of how many this process does; raises ValueError for what cannot be one."""
-    if shard is None:
-        for rank, world in (("RANK", "WORLD_SIZE"), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")):
-            if rank in os.environ and world in os.environ:
-                # A SLURM array may start at any number.
-                first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0)) if rank.startswith("SLURM") else 0
-                shard = (int(os.environ[rank]) - first, int(os.environ[world]))
-                break
-        else:
-            return 0, 1
+    given = _environment() if shard is None else shard.split("/") if isinstance(shard, str) else shard
     try:
-        part, parts = (int(p) for p in (shard.split("/") if isinstance(shard, str) else shard))
+        part, parts = (int(p) for p in given)
     except ValueError as error:
         raise ValueError(f"shard is {shard!r}; expected 'i/n' with i from 0 to n - 1, such as '0/4'") from error
     if not 0 <= part < parts:
-        raise ValueError(f"shard {part}/{parts} does not exist; parts are numbered 0 to {parts - 1}")
+        raise ValueError(f"shard {part}/{parts} does not exist; expected i/n with i from 0 to n - 1")
     return part, parts
 
 
-def _planned(reading: Reading, folder: Path, parts: int, batch_size: int | None) -> Plan:
-    """The plan that holds in this folder, made if this is the first capture there."""
+def _environment() -> tuple[int, int]:
+    """The part that the launcher of this process gave it; everything where there is no launcher."""
+    own = os.environ
     try:
-        plan = Plan.read(folder)
+        if "RANK" in own and "WORLD_SIZE" in own:
+            return int(own["RANK"]), int(own["WORLD_SIZE"])
+        if "SLURM_ARRAY_TASK_ID" in own and "SLURM_ARRAY_TASK_COUNT" in own:
+            # An array may start at any number and count in steps.
+            offset = int(own["SLURM_ARRAY_TASK_ID"]) - int(own.get("SLURM_ARRAY_TASK_MIN", 0))
+            return offset // int(own.get("SLURM_ARRAY_TASK_STEP", 1)), int(own["SLURM_ARRAY_TASK_COUNT"])
+    except ValueError as error:
+        raise ValueError(f"RANK and WORLD_SIZE, or the SLURM_ARRAY_TASK variables, must be whole numbers ({error}); or give shard='i/n'") from error
+    return 0, 1
+
+
+def _planned(reading: Reading, folder: Path, parts: int, batch_size: int | None) -> Plan:
+    """The plan that holds in this folder, made if this is the first capture there; the index has the labels of this call."""
+    try:
+        plan = Plan.read(folder, folder.name)
     except (FileNotFoundError, DamagedManifest):
-        _make_folder(folder / ".locks")
-        with FileLock(folder / ".locks" / "plan.lock"):
+        with _planning(folder):
             plan = _make_or_mend(reading, folder, parts, batch_size)
     _keep_index(reading, folder, plan)
     return plan
 
 
+@contextmanager
+def _planning(folder: Path) -> Generator[None]:
+    """Nobody else writes manifest or index meanwhile, and what a killed process left of its own is gone."""
+    lock = _lock(folder, "plan", wait=True)
+    assert lock is not None
+    try:
+        for stale in folder.glob(".saving-*"):
+            shutil.rmtree(stale)
+        yield
+    finally:
+        lock.release()
+
+
 def _make_or_mend(reading: Reading, folder: Path, parts: int, batch_size: int | None) -> Plan:
     try:
-        return Plan.read(folder)  # another process was first
-    except FileNotFoundError:
-        plan = make_plan(reading, at_least=parts, batch_size=batch_size)
-    except DamagedManifest:
-        # Every shard says of how many it is one, so the same plan comes out and whole shards stay valid.
-        plan = make_plan(reading, planned_shards(folder), at_least=parts, batch_size=batch_size)
-    for stale in folder.glob(".saving-*"):
-        shutil.rmtree(stale)
+        return Plan.read(folder, folder.name)  # another process was first
+    except (FileNotFoundError, DamagedManifest):
+        # Every shard says of how many it is one, so shards that are there stay valid.
+        plan = make_plan(reading, planned_shards(folder, folder.name), at_least=parts, batch_size=batch_size)
     # The index first: a folder with a manifest can always be opened.
     _replace(folder / "rows.parquet", _index(reading, plan))
     _replace(folder / "manifest.json", plan.as_bytes())
@@ -94,42 +114,49 @@ def _make_or_mend(reading: Reading, folder: Path, parts: int, batch_size: int | 
 def _keep_index(reading: Reading, folder: Path, plan: Plan) -> None:
     """Writes the index anew when labels or columns have changed, or when it is damaged."""
     path, body = folder / "rows.parquet", _index(reading, plan)
-    if path.is_file() and path.read_bytes() == body:
+    if path.is_file() and path.read_bytes() == body and not any(folder.glob(".saving-*")):
         return
     try:
-        _replace(path, body)
+        with _planning(folder):
+            _replace(path, body)
     except OSError as error:
-        warnings.warn(
-            f"{path} keeps its old labels and columns, since it cannot be written ({error.strerror}); what capture returns has the new ones", stacklevel=4
-        )
+        warnings.warn(f"{path} stays as it was ({error}); what this capture returns has the labels and columns of this call", stacklevel=5)
 
 
 def _index(reading: Reading, plan: Plan) -> bytes:
-    return index_bytes(plan, reading.row_data() | {"width": reading.width})
+    return index_bytes(plan, reading.row_data(), reading.width)
 
 
 def _replace(path: Path, body: bytes) -> None:
-    with complete(path) as part:
-        part.write_bytes(body)
-
-
-def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with complete(path) as part:
+            part.write_bytes(body)
     except OSError as error:
-        raise OSError(f"cannot make the store {folder} ({error.strerror}); give a folder that can be written to") from error
+        raise OSError(f"cannot write {path} ({error.strerror}); make room or give a folder that can be written to, and capture again") from error
+
+
+def _lock(folder: Path, name: str, wait: bool) -> FileLock | None:
+    """A lock that this process holds now; None when another one holds it and we do not wait."""
+    lock = FileLock(folder / ".locks" / f"{name}.lock", timeout=-1 if wait else 0, thread_local=False)
+    try:
+        (folder / ".locks").mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        return None
+    except OSError as error:
+        raise OSError(f"cannot write to the store {folder} ({error.strerror}); give a folder that can be written to. Finished shards are kept") from error
+    return lock
 
 
 def _missing(reading: Reading, folder: Path, plan: Plan, shard: int) -> tuple[Site, ...]:
     """Sites whose shard is not there whole; a damaged file counts as missing and is replaced."""
     gone = []
     for site in reading.sites:
-        path = shard_path(folder, site, shard)
-        if not path.is_file():
+        if not shard_path(folder, site, shard).is_file():
             gone.append(site)
             continue
         try:
-            check_shard(path, site, shard, (plan.rows[shard], reading.width), reading.dtype, plan.digest)
+            check_shard(folder, site, shard, plan, reading.width)
         except ValueError:
             gone.append(site)
     return tuple(gone)
@@ -143,19 +170,13 @@ def _refuse_small_disk(folder: Path, needed: int) -> None:
 
 def _capture_shards(reading: Reading, folder: Path, plan: Plan, shards: Sequence[int], bar: Any) -> None:
     """One shard after the other; each is written while the next is read. A shard that another process works on comes last."""
-    if not shards:
-        return
-    locks = folder / ".locks"
-    _make_folder(locks)
     with ThreadPoolExecutor(1) as writer:
         writing: Future[None] | None = None
         waiting: list[int] = []
         for attempt, of in (("try", shards), ("wait", waiting)):
             for s in of:
-                try:
-                    lock = FileLock(locks / f"{s:05d}.lock", timeout=0 if attempt == "try" else -1, thread_local=False)
-                    lock.acquire()
-                except Timeout:
+                lock = _lock(folder, f"{s:05d}", wait=attempt == "wait")
+                if lock is None:
                     waiting.append(s)
                     continue
                 try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from probes.reading import Reading
 from probes.tokens import batches
@@ -41,10 +42,14 @@ class Plan:
         counts = np.asarray(self.counts)
         return tuple(int(counts[list(t)].sum()) for t in self.texts)
 
-    @cached_property
-    def digest(self) -> str:
-        """Hash of the whole plan, which every shard file carries."""
-        return hashlib.sha256(self._body().encode()).hexdigest()
+    @property
+    def dtype(self) -> torch.dtype:
+        return getattr(torch, self.about["dtype"])
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What decides which rows a shard has, in which order; every shard file carries it."""
+        return {"key": self.key, "of": self.n_shards}
 
     def _body(self) -> str:
         plan = {"key": self.key, "about": self.about, "texts": self.texts, "batches": self.batches, "counts": self.counts}
@@ -52,11 +57,12 @@ class Plan:
 
     def as_bytes(self) -> bytes:
         """manifest.json: the plan and its own checksum."""
-        return json.dumps({"sha256": self.digest, "plan": self._body()}).encode()
+        body = self._body()
+        return json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "plan": body}).encode()
 
     @classmethod
-    def read(cls, folder: Path) -> "Plan":
-        """The plan in a folder; raises ValueError for a damaged or newer manifest."""
+    def read(cls, folder: Path, key: str | None = None) -> "Plan":
+        """The plan in a folder; raises ValueError for a damaged or newer manifest, and for one of another capture than `key`."""
         path = folder / "manifest.json"
         damaged = f"{path} is damaged; capture again into this store to have it mended (shards that are whole are kept)"
         text = path.read_bytes()
@@ -69,6 +75,8 @@ class Plan:
         if not whole:
             raise DamagedManifest(damaged)
         plan = json.loads(body)
+        if key is not None and plan["key"] != key:
+            raise DamagedManifest(f"{path} belongs to another capture ({plan['key']}); capture again into this store to have it mended")
         if plan.pop("format") > FORMAT:
             raise ValueError(f"{path} was written by a newer hookprobe; upgrade to read it")
         tuples = {"texts": tuple(map(tuple, plan["texts"])), "batches": tuple(tuple(map(tuple, b)) for b in plan["batches"]), "counts": tuple(plan["counts"])}
@@ -102,8 +110,12 @@ def shard_of(example_id: Any, n_shards: int) -> int:
 def content_key(reading: Reading) -> str:
     """The content address: hash of tokens, picked positions, model, edits and precision. Labels are no part of it."""
     digest = hashlib.sha256(json.dumps(_about(reading), sort_keys=True).encode())
-    for name, encoded, tokens in zip(reading.examples.ids, reading.encoded, reading.tokens, strict=True):
-        digest.update(f"{name}\0{encoded.ids}\0{tokens.tolist()}\n".encode())
+    # A column may decide where an edit acts, and other words in it then make other states.
+    edited = [w.at for w in reading.model.writes if w.at.kind != "all"]
+    for i, (name, encoded, tokens) in enumerate(zip(reading.examples.ids, reading.encoded, reading.tokens, strict=True)):
+        columns = {k: c[i] for k, c in reading.examples.columns.items()} if edited else {}
+        places = [at.tokens(encoded, columns).tolist() for at in edited]
+        digest.update(f"{name}\0{encoded.ids}\0{tokens.tolist()}\0{places}\n".encode())
     return digest.hexdigest()[:24]
 
 
@@ -114,11 +126,12 @@ def _about(reading: Reading) -> dict[str, Any]:
         "backend": reading.model.backend.name,
         "at": str(reading.position),
         "dtype": str(reading.dtype).removeprefix("torch."),
-        "edits": [_edit_hash(w) for w in reading.model.writes],
+        "edits": [edit_hash(w) for w in reading.model.writes],
     }
 
 
-def _edit_hash(write: Any) -> str:
+def edit_hash(write: Any) -> str:
+    """Hash of where an edit acts and what it does; raises ValueError for an edit that is not given by its numbers."""
     change = getattr(write, "change", None)
     if change is None:
         raise ValueError(f"{write!r} does not say what it does as data, so its captures cannot be told apart in a store; capture it into memory")

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def write_shard(folder: Path, site: Site, shard: int, x: Float[Tensor, "n d"], p
         raise OSError(f"cannot write to the store {folder} ({error.strerror}); shards that were complete are kept") from error
     os.close(descriptor)
     # One key, because safetensors writes several in no fixed order and the bytes must be the same every time.
-    header = json.dumps({"xxh3": _checksum(x), "plan": plan.digest, "site": str(site), "shard": shard, "of": plan.n_shards}, sort_keys=True)
+    header = json.dumps({"xxh3": _checksum(x), "site": str(site), "shard": shard} | plan.layout, sort_keys=True)
     try:
         save_file({"x": x}, part, metadata={"hookprobe": header})
         os.chmod(part, 0o644)
@@ -47,46 +47,56 @@ def write_shard(folder: Path, site: Site, shard: int, x: Float[Tensor, "n d"], p
             os.unlink(part)
 
 
-def open_shard(path: Path, site: Site, shard: int, shape: Sequence[int], dtype: torch.dtype, plan: str) -> Float[Tensor, "n d"]:
+def open_shard(folder: Path, site: Site, shard: int, plan: Plan, width: int) -> Float[Tensor, "n d"]:
     """The rows of a shard, mapped from the file rather than read; raises ValueError if the file is not the one planned."""
+    return _mapped(folder, site, shard, plan, width)[0]
+
+
+def check_shard(folder: Path, site: Site, shard: int, plan: Plan, width: int) -> Float[Tensor, "n d"]:
+    """The rows of a shard after comparing them with their checksum; raises ValueError for a flipped bit or a missing end."""
+    x, header = _mapped(folder, site, shard, plan, width)
+    if header.get("xxh3") != _checksum(x):
+        raise ValueError(f"{shard_path(folder, site, shard)} is damaged: its content does not have the checksum it was written with")
+    return x
+
+
+def _mapped(folder: Path, site: Site, shard: int, plan: Plan, width: int) -> tuple[Float[Tensor, "n d"], dict[str, Any]]:
+    """The rows and what the file says of itself."""
+    path = shard_path(folder, site, shard)
+    header, x = _opened(path)
+    expected: dict[str, Any] = {"site": str(site), "shard": shard} | plan.layout
+    wrong = [k for k, v in expected.items() if header.get(k) != v]
+    if wrong or tuple(x.shape) != (plan.rows[shard], width) or x.dtype != plan.dtype:
+        raise ValueError(f"{path} is not the shard planned here: {', '.join(wrong) or 'shape or dtype'} differs")
+    return x, header
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], Tensor]:
+    """Header and tensor of any shard file; raises ValueError for what is none."""
     try:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("hookprobe", "null"))
-            names = list(file.keys())
-            x = file.get_tensor("x") if names == ["x"] else None
+            x = file.get_tensor("x") if list(file.keys()) == ["x"] else None
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error})") from error
     if not isinstance(header, dict) or x is None:
         raise ValueError(f"{path} is damaged: it is no shard of a store")
-    expected: dict[str, Any] = {"plan": plan, "site": str(site), "shard": shard}
-    wrong = [k for k, v in expected.items() if header.get(k) != v]
-    if wrong or tuple(x.shape) != tuple(shape) or x.dtype != dtype:
-        raise ValueError(f"{path} is not the shard planned here: {', '.join(wrong) or 'shape or dtype'} differs")
-    return x
+    return header, x
 
 
-def check_shard(path: Path, site: Site, shard: int, shape: Sequence[int], dtype: torch.dtype, plan: str) -> Float[Tensor, "n d"]:
-    """The rows of a shard after comparing them with their checksum; raises ValueError for a flipped bit or a missing end."""
-    x = open_shard(path, site, shard, shape, dtype, plan)
-    with safe_open(str(path), framework="pt") as file:
-        written = json.loads(file.metadata()["hookprobe"])["xxh3"]
-    if _checksum(x) != written:
-        raise ValueError(f"{path} is damaged: its content does not have the checksum it was written with")
-    return x
-
-
-def planned_shards(folder: Path) -> int | None:
-    """How many shards the plan of a folder had, told by its shard files; None when none can be read."""
-    for path in sorted(folder.glob("*/[0-9]*.safetensors")):
+def planned_shards(folder: Path, key: str) -> int | None:
+    """How many shards the plan of a folder had, as most of its shard files tell; None when none can be read."""
+    told: Counter[int] = Counter()
+    for path in folder.glob("*/[0-9]*.safetensors"):
         try:
-            with safe_open(str(path), framework="pt") as file:
-                of = json.loads(file.metadata()["hookprobe"])["of"]
-        except (SafetensorError, ValueError, KeyError, TypeError):
-            continue  # a damaged shard; another one may tell
-        if isinstance(of, int) and of > 0:
-            return of
-    return None
+            header, _ = _opened(path)
+        except ValueError:
+            continue  # a damaged shard; the others tell
+        of = header.get("of")
+        if header.get("key") == key and isinstance(of, int) and of > 0:
+            told[of] += 1
+    return max(told, key=lambda of: (told[of], of)) if told else None
 
 
 def _checksum(x: Float[Tensor, "n d"]) -> str:
-    return xxhash.xxh3_128_hexdigest(memoryview(x.contiguous().view(torch.uint8).numpy()).cast("B"))
+    return xxhash.xxh3_128_hexdigest(x.contiguous().view(torch.uint8).numpy().data.cast("B"))

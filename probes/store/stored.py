@@ -1,14 +1,11 @@
 """Captured hidden states that stay on disk: rows and sites are chosen without reading, numbers come when they are asked for."""
 
-import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,8 +14,9 @@ from probes.activations import Activations, Sited
 from probes.fingerprint import Fingerprint
 from probes.models import Model
 from probes.sites import Site, SiteLike
-from probes.store.plan import Plan
-from probes.store.shards import check_shard, open_shard, shard_path
+from probes.store.index import places, read_index
+from probes.store.plan import Plan, edit_hash
+from probes.store.shards import check_shard, open_shard
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +41,7 @@ class StoredActivations(Sited):
 
     @property
     def dtype(self) -> torch.dtype:
-        return getattr(torch, self.plan.about["dtype"])
+        return self.plan.dtype
 
     @property
     def nbytes(self) -> int:
@@ -58,10 +56,9 @@ class StoredActivations(Sited):
 
     def mapped(self, site: Site, shard: int) -> Float[Tensor, "n d"]:
         """One shard's rows at one site, mapped from disk; compared with its checksum the first time. Raises ValueError if damaged."""
-        path = shard_path(self.folder, site, shard)
         read = open_shard if (site, shard) in self._checked else check_shard
         try:
-            x = read(path, site, shard, (self.plan.rows[shard], self.width), self.dtype, self.plan.digest)
+            x = read(self.folder, site, shard, self.plan, self.width)
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"{error}; run the same capture into this store again, which reads that shard anew and keeps the others") from error
         self._checked.add((site, shard))
@@ -85,7 +82,7 @@ class StoredActivations(Sited):
 
     def blocks(self, max_bytes: int = 2**30) -> Iterator[Activations]:
         """All rows of as many sites as fit into `max_bytes`, then of the next ones."""
-        step = max(1, max_bytes // max(1, self.nbytes // len(self.sites)))
+        step = max(1, max_bytes // max(1, self.nbytes // max(1, len(self.sites))))
         for start in range(0, len(self.sites), step):
             yield self[self.sites[start : start + step]].load()
 
@@ -98,23 +95,11 @@ class StoredActivations(Sited):
             yield index, self.rows(index).load()
 
     def __repr__(self) -> str:
-        span = str(self.sites[0]) if len(self.sites) == 1 else f"{self.sites[0]} to {self.sites[-1]}"
+        span = "" if not self.sites else f": {self.sites[0]}" if len(self.sites) == 1 else f": {self.sites[0]} to {self.sites[-1]}"
         missing = f", {self.missing} rows not captured yet" if self.missing else ""
         return (
-            f"StoredActivations({len(self)} rows, width {self.width}, {len(self.sites)} sites: {span}, {self.nbytes / 2**20:.0f} MiB in {self.folder}{missing})"
+            f"StoredActivations({len(self)} rows, width {self.width}, {len(self.sites)} sites{span}, {self.nbytes / 2**20:.0f} MiB in {self.folder}{missing})"
         )
-
-
-def places(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    """Shard of every row and its place there, rows in the order of the examples."""
-    counts = np.asarray(plan.counts)
-    first = np.concatenate([[0], np.cumsum(counts)])
-    shard, place = np.zeros(first[-1], dtype=np.int64), np.zeros(first[-1], dtype=np.int64)
-    for s, texts in enumerate(plan.texts):
-        if texts:
-            rows = np.concatenate([np.arange(first[t], first[t + 1]) for t in texts])
-            shard[rows], place[rows] = s, np.arange(len(rows))
-    return shard, place
 
 
 def stored(folder: Path, plan: Plan, row_data: Mapping[str, Any], sites: tuple[Site, ...], width: int, finished: set[int]) -> StoredActivations:
@@ -124,35 +109,6 @@ def stored(folder: Path, plan: Plan, row_data: Mapping[str, Any], sites: tuple[S
     whole = StoredActivations(folder=folder, plan=plan, sites=sites, width=width, shard=shard, place=place, **given)
     there = np.isin(shard, list(finished))
     return whole if there.all() else replace(whole.rows(there), missing=int((~there).sum()))
-
-
-def index_bytes(plan: Plan, row_data: Mapping[str, Any]) -> bytes:
-    """rows.parquet: one line a row with its shard, place, label, group, id and columns."""
-    shard, place = places(plan)
-    token = row_data["token"]
-    own: dict[str, Any] = {"id": _cells(row_data["ids"]), "example": row_data["example"], "shard": shard, "place": place, "group": _cells(row_data["groups"])}
-    own |= {} if token is None else {"token": token}
-    own |= {} if row_data["y"] is None else {"y": row_data["y"]}
-    table = pd.DataFrame(own | {f"column.{k}": _cells(v) for k, v in row_data["columns"].items()})
-    receipt = {k: v for k, v in row_data["receipt"].items() if k != "sites"}  # sites may be added later
-    if isinstance(receipt.get("self_check"), dict):  # names only: the differences are rounding, and the file must be the same every time
-        receipt["self_check"] = receipt["self_check"] | {"differences": {k: "passed" for k in receipt["self_check"]["differences"]}}
-    table.attrs = {"receipt": json.dumps(receipt, sort_keys=True), "width": row_data["width"]}
-    out = io.BytesIO()
-    table.to_parquet(out, index=False)
-    return out.getvalue()
-
-
-def _cells(values: np.ndarray) -> np.ndarray:
-    """Columns that Parquet has no type for (mixed, or lists) become JSON."""
-    if values.dtype.kind != "O":
-        return values
-    plain = {type(v) for v in values}
-    return values if plain <= {str} else np.array([json.dumps(v, default=_plain) for v in values], dtype=object)
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
 def open_store(path: str | Path, model: Model | None = None) -> StoredActivations:
@@ -168,29 +124,26 @@ def open_store(path: str | Path, model: Model | None = None) -> StoredActivation
         raise ValueError(f"{path} holds {len(folders)} captures; give the folder of one\n{held}" if folders else f"{path} holds no captures")
     folder = folders[0]
     plan = Plan.read(folder)
-    try:
-        table = pd.read_parquet(folder / "rows.parquet")
-    except (OSError, ValueError) as error:  # pyarrow's errors are among these
-        raise ValueError(f"{folder / 'rows.parquet'} is damaged or missing ({error}); capture again into this store to have it mended") from error
-    receipt, width = json.loads(table.attrs["receipt"]), int(table.attrs["width"])
+    row_data, width = read_index(folder, plan)
     if model is not None:
-        Fingerprint.from_dict(receipt["model"]).check(model.fingerprint, f"the store {folder}")
+        _check_model(row_data["receipt"], plan, model, folder)
     sites = tuple(
         sorted((Site.parse(p.name) for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda s: (s.kind, s.block, s.head or 0))
     )
     held = {s: {int(p.stem) for p in (folder / str(s)).glob("[0-9]*.safetensors")} for s in sites}
+    sites = tuple(s for s in sites if held[s])  # a capture that has just begun makes a folder first
     wanted = {s for s, texts in enumerate(plan.texts) if texts}
-    finished = set.intersection(wanted, *held.values()) if held else set()
-    row_data = {
-        "y": table["y"].to_numpy() if "y" in table else None,
-        "groups": table["group"].to_numpy(),
-        "ids": table["id"].to_numpy(),
-        "columns": {c.removeprefix("column."): table[c].to_numpy() for c in table.columns if c.startswith("column.")},
-        "example": table["example"].to_numpy(),
-        "token": table["token"].to_numpy() if "token" in table else None,
-        "receipt": receipt | {"sites": [str(s) for s in sites]},
-    }
+    finished = set.intersection(wanted, *(held[s] for s in sites)) if sites else set()
+    row_data["receipt"] |= {"sites": [str(s) for s in sites]}
     return stored(folder, plan, row_data, sites, width, finished)
+
+
+def _check_model(receipt: dict[str, Any], plan: Plan, model: Model, folder: Path) -> None:
+    Fingerprint.from_dict(receipt["model"]).check(model.fingerprint, f"the store {folder}")
+    if plan.about["edits"] != [edit_hash(w) for w in model.writes]:
+        raise ValueError(
+            f"the store {folder} was captured with {receipt['edits'] or 'no edits'}, and the model has {list(model.writes) or 'none'}: edits differ"
+        )
 
 
 def _said(folder: Path) -> str:
