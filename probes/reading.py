@@ -59,7 +59,7 @@ class Reading:
 
     def rows_of(self, texts: np.ndarray) -> np.ndarray:
         """The rows that these texts give, in their order."""
-        return np.concatenate([np.arange(self.first_row[t], self.first_row[t + 1]) for t in texts])
+        return np.concatenate([np.arange(int(self.first_row[t]), int(self.first_row[t + 1])) for t in texts])
 
     def passes(self, batch: Batch, sites: tuple[Site, ...] | None = None) -> Iterator[tuple[np.ndarray, dict[Site, Tensor]]]:
         """Texts and their picked states [row, d] on the model's device; a batch too large for the memory is halved until it fits."""

@@ -106,7 +106,7 @@ class TransformerLens:
     """A Hugging Face model read through TransformerLens. `bridge` is the TransformerBridge, for TransformerLens' own tools.
 
     The bridge shares the model's weights; only a fused query-key-value weight whose heads are interleaved is copied once (GPT-NeoX,
-    BLOOM, Falcon: a quarter of a block's weights where the MLP is four times as wide as the model, and nothing in the other
+    BLOOM, Falcon: at most a quarter of a block's weights where the MLP is four times as wide as the model, and nothing in the other
     families measured). Changing the model's weights later raises, since those copies would be out of date. Attention is computed
     without fused kernels, so long texts take more memory than with plain hooks. Making one costs a few passes over 12 tokens.
     """

@@ -121,7 +121,7 @@ def claim(
         why.append(
             "no texts were given, so the words alone may say as much"
             if read is None
-            else f"the best baseline ({best}) reaches {surface[best]}, a difference of {difference:+.2f}; {margin:.2f} and an interval above 0 are asked"
+            else f"the best baseline ({best}) reaches {surface[str(best)]}, a difference of {difference:+.2f}; {margin:.2f} and an interval above 0 are asked"
         )
     if level == "decodable beyond the text" and not baselines:
         why.append("the baselines are classifiers of words and characters; an untrained network (random_weights) or the embedding layer may read as much")
