@@ -82,6 +82,12 @@ def contents(store: Path) -> dict[str, bytes]:
     return {str(p.relative_to(store)): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file() and ".locks" not in p.parts}
 
 
+def differences(store: Path, reference: dict[str, bytes]) -> list[str]:
+    """Files that are not as in the reference, or in only one of the two; half-written ones too."""
+    found = contents(store)
+    return sorted({k for k in found.keys() | reference.keys() if found.get(k) != reference.get(k)} | {str(p) for p in leftovers(store)})
+
+
 def leftovers(store: Path) -> list[Path]:
     return [p for p in store.rglob(".saving-*")]
 
@@ -158,7 +164,10 @@ def kills(model: Model, n: int, seed: int, folder: Path) -> dict[str, Any]:
         counts["left a half-written file"] += bool(leftovers(store))
         counts["had some shards"] += not survived and 0 < len(list(store.rglob("*.safetensors"))) < len(reference[0]) - 2
         read(model, store, int(mended))
-        counts["identical"] += not survived and contents(store) == reference[int(mended)] and not leftovers(store)
+        differing = differences(store, reference[int(mended)])
+        counts["identical"] += not survived and not differing
+        if differing:
+            print(f"after kill {counts['killed']} these files differ: {differing}", flush=True)
         shutil.rmtree(store)
     return dict(counts)
 

@@ -64,17 +64,18 @@ def test_a_list_keeps_its_order_and_may_mix_kinds_with_sites():
     ("sites", "message"),
     [
         ("residual", "unknown site kind 'residual'; models serve resid_pre, resid_post"),
-        ("attn_out.1", "unknown site kind 'attn_out' in attn_out.1; models serve resid_pre, resid_post"),
+        ("q.1", "unknown site kind 'q' in q.1; models serve resid_pre, resid_post"),
         ("resid_post.3", r"resid_post\.3 is out of range: the model has 3 blocks, so resid_post\.0 to resid_post\.2"),
-        ("resid_post.1.2", r"resid_post\.1\.2 names a head or a stack; .* write resid_post\.1"),
-        ("encoder:resid_post.1", r"encoder:resid_post\.1 names a head or a stack"),
+        ("resid_post.1.2", r"resid_post\.1\.2 names a head; only z has heads, write resid_post\.1"),
+        ("z.1.4", r"z\.1\.4 is out of range: the model has 4 heads, so z\.1\.0 to z\.1\.3"),
+        ("encoder:resid_post.1", r"encoder:resid_post\.1 names a stack; pass that stack as the model"),
         (["resid_post", "resid_post.1"], r"sites named twice: resid_post\.1"),
         ([], "no sites given; name a kind such as 'resid_post'"),
     ],
 )
 def test_sites_a_model_does_not_have_raise(sites, message):
     with pytest.raises(ValueError, match=message):
-        expand_sites(sites, 3)
+        expand_sites(sites, 3, n_heads=4)
 
 
 # --- positions ------------------------------------------------------------------------------------------------------
