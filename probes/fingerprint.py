@@ -66,7 +66,8 @@ def fingerprint(hf: nn.Module, tokenizer: Any, name: str) -> Fingerprint:
     values: list[float] = []
     for _, p in matrices:
         flat = p.detach().flatten()
-        at = torch.linspace(0, flat.numel() - 1, _SAMPLES, device=flat.device).long()
+        # In whole numbers: float32 steps past the end of a matrix of more than 2^24 values.
+        at = torch.tensor([i * (flat.numel() - 1) // (_SAMPLES - 1) for i in range(_SAMPLES)], device=flat.device)
         values += flat[at].float().cpu().tolist()
     dtype = str(next(p.dtype for p in hf.parameters() if p.is_floating_point())).removeprefix("torch.")
     return Fingerprint(name, _hash(config), words, dtype, tuple(values))

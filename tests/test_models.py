@@ -444,3 +444,12 @@ def test_a_model_says_what_it_is(make_model):
     assert repr(model).endswith("LlamaForCausalLM, 3 blocks, width 32, torch.float32)")
     assert "1 edited sites" in repr(replace(model, writes=(Push(Site("resid_post", 1), Position("all")),)))
     assert np.prod(capture(model, ["the river"]).x.shape) == 3 * 32
+
+
+def test_matrices_of_many_millions_of_weights_have_a_fingerprint(make_hf, make_tokenizer):
+    """GPT-2's embedding has 38,597,376 values, the last index of which float32 cannot hold."""
+    hf = make_hf()
+    hf.spare = torch.nn.Embedding(50257 * 768, 1, dtype=torch.bfloat16)
+    with torch.no_grad():
+        hf.spare.weight[-1] = 7
+    assert 7 in load_model(hf, tokenizer=make_tokenizer()).fingerprint.weights
