@@ -565,3 +565,23 @@ def test_another_error_of_the_model_is_not_taken_for_a_full_memory(model, exampl
     monkeypatch.setattr(Model, "run", lambda *args, **options: (_ for _ in ()).throw(RuntimeError("shapes do not match")))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         read(model, examples, store=tmp_path)
+
+
+def test_a_site_that_is_still_being_captured_does_not_hide_the_finished_ones(make_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(probes.store.plan, "SHARD_BYTES", 300)
+    model, texts = make_model(), ["the red house", "river", "a tall tree", "no tree", "old stone"]
+    done = capture(model, texts, "resid_post.1", store=tmp_path)
+    half = capture(model, texts, "mlp_out.1", store=tmp_path, shard=(0, 2))
+    assert 0 < len(half) < len(open_store(tmp_path, sites="resid_post.1")) == len(open_store(tmp_path, sites=["resid_post"])) == len(texts)
+    assert len(open_store(tmp_path)) == len(half)
+    assert open_store(tmp_path, sites="resid_post").sites == done.sites
+    with pytest.raises(ValueError, match=r"has nothing at resid_pre\.0; it holds mlp_out\.1, resid_post\.1"):
+        open_store(tmp_path, sites=["resid_post.1", "resid_pre.0"])
+
+
+def test_heads_and_stream_of_one_text_lie_side_by_side(make_model, tmp_path):
+    model, texts = make_model("gemma3"), ["the red house", "river"]
+    stream, heads = (capture(model, texts, kind, store=tmp_path) for kind in ("resid_post", "z"))
+    assert stream.folder != heads.folder
+    assert (stream.load().x.shape[-1], heads.load().x.shape[-1]) == (32, 48)
+    assert [open_store(s.folder, model).width for s in (stream, heads)] == [32, 48]

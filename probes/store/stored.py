@@ -13,7 +13,7 @@ from torch import Tensor
 from probes.activations import Activations, Sited
 from probes.fingerprint import Fingerprint
 from probes.models import Model
-from probes.sites import Site, SiteLike
+from probes.sites import Site, SiteLike, SitesLike
 from probes.store.index import places, read_index
 from probes.store.plan import Plan, edit_hash
 from probes.store.shards import check_shard, open_shard
@@ -111,11 +111,11 @@ def stored(folder: Path, plan: Plan, row_data: Mapping[str, Any], sites: tuple[S
     return whole if there.all() else replace(whole.rows(there), missing=int((~there).sum()))
 
 
-def open_store(path: str | Path, model: Model | None = None) -> StoredActivations:
+def open_store(path: str | Path, model: Model | None = None, sites: SitesLike | None = None) -> StoredActivations:
     """The activations that a folder holds, also while a capture into it goes on; labels and columns are those of its index.
 
-    `path` is a store, or one capture in it. With `model`, raises ValueError unless they were captured from it, naming the field that differs.
-    Raises ValueError when there is none, or several to choose from.
+    `path` is a store, or one capture in it. Rows are those finished at all its sites, or at the `sites` named (kinds or single ones). With `model`,
+    raises ValueError unless they were captured from it, naming the field that differs. Raises ValueError when there is none, or several to choose from.
     """
     path = Path(path)
     folders = [path] if (path / "manifest.json").is_file() else sorted(p.parent for p in path.glob("*/manifest.json"))
@@ -127,15 +127,24 @@ def open_store(path: str | Path, model: Model | None = None) -> StoredActivation
     row_data, width = read_index(folder, plan)
     if model is not None:
         _check_model(row_data["receipt"], plan, model, folder)
-    sites = tuple(
-        sorted((Site.parse(p.name) for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda s: (s.kind, s.block, s.head or 0))
-    )
-    held = {s: {int(p.stem) for p in (folder / str(s)).glob("[0-9]*.safetensors")} for s in sites}
-    sites = tuple(s for s in sites if held[s])  # a capture that has just begun makes a folder first
+    there = sorted((Site.parse(p.name) for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda s: (s.kind, s.block, s.head or 0))
+    held = {s: {int(p.stem) for p in (folder / str(s)).glob("[0-9]*.safetensors")} for s in there}
+    # A capture that has just begun makes a folder first.
+    chosen = _named(tuple(s for s in there if held[s]), sites, folder)
     wanted = {s for s, texts in enumerate(plan.texts) if texts}
-    finished = set.intersection(wanted, *(held[s] for s in sites)) if sites else set()
-    row_data["receipt"] |= {"sites": [str(s) for s in sites]}
-    return stored(folder, plan, row_data, sites, width, finished)
+    finished = set.intersection(wanted, *(held[s] for s in chosen)) if chosen else set()
+    row_data["receipt"] |= {"sites": [str(s) for s in chosen]}
+    return stored(folder, plan, row_data, chosen, width, finished)
+
+
+def _named(held: tuple[Site, ...], sites: SitesLike | None, folder: Path) -> tuple[Site, ...]:
+    if sites is None:
+        return held
+    wanted = [sites] if isinstance(sites, Site | str) else list(sites)
+    missing = [str(w) for w in wanted if not any(w in (s, str(s), s.kind) for s in held)]
+    if missing:
+        raise ValueError(f"{folder} has nothing at {', '.join(missing)}; it holds {', '.join(map(str, held)) or 'no site yet'}")
+    return tuple(s for s in held if any(w in (s, str(s), s.kind) for w in wanted))
 
 
 def _check_model(receipt: dict[str, Any], plan: Plan, model: Model, folder: Path) -> None:
