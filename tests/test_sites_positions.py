@@ -133,7 +133,7 @@ def test_a_position_nobody_knows_raises_with_the_list_of_words(at):
 
 
 def test_a_kind_that_parse_never_makes_raises():
-    with pytest.raises(ValueError, match="unknown kind of position 'lsat'; make positions with Position.parse"):
+    with pytest.raises(ValueError, match=r"unknown kind of position 'lsat'; make positions with Position\.parse"):
         Position("lsat").tokens(encoded("red"), {})
 
 

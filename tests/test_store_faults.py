@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import probes.store.shards
 from benchmarks import faults
 from probes import Examples, capture
 from probes.models import Model
@@ -337,17 +338,16 @@ def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(a
     whole = store[1]
     calls = []
 
-    write = Path.write_bytes
+    write = probes.store.shards._write_safetensors
 
-    def full(path, body):
-        if path.name.startswith(".saving-"):
-            calls.append(path)
-            if len(calls) > after:
-                write(path, body[:100])
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return write(path, body)
+    def full(path, x, header):
+        calls.append(path)
+        if len(calls) > after:
+            Path(path).write_bytes(b"a part of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, x, header)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(probes.store.shards, "_write_safetensors", full)
     with pytest.raises(OSError, match=r"could not write .*No space left on device.*; shards that were complete are kept, and the same call goes on from there"):
         read(store=tmp_path / "full")
     assert not faults.leftovers(tmp_path / "full")
@@ -355,7 +355,7 @@ def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(a
     kept = faults.contents(folder)
     assert sum(k.endswith(".safetensors") for k in kept) == after
     assert all(whole[k] == v for k, v in kept.items())
-    monkeypatch.setattr(Path, "write_bytes", write)
+    monkeypatch.setattr(probes.store.shards, "_write_safetensors", write)
     read.passes.clear()
     read(store=tmp_path / "full")
     assert faults.contents(folder) == whole

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probes.backends.hooks import ModuleTree, offloaded, evaluating, inner_model, sharing_copy, without_head
+from probes.backends.hooks import ModuleTree, evaluating, inner_model, offloaded, sharing_copy, without_head
 from probes.backends.points import Average, Change, Layout, Passed, Pick, Point, Select, whole
 from probes.sites import Site
 

@@ -138,7 +138,10 @@ def proven(backend: Backend, candidates: Sequence[Layout], blocks: Sequence[nn.M
     for layout in candidates:
         sites = {k: [Site(k, b) for b in range(len(blocks))] for k in ("resid_pre", "attn_out", "mlp_out", "resid_post")}
         states = backend.run({"input_ids": tokens}, [s for of in sites.values() for s in of], whole, (), False, {}, layout).states
-        if all(s in states and states[s].shape == states[of[0]].shape for of in sites.values() for s in of) and len({states[of[0]].shape for of in sites.values()}) == 1:
+        if (
+            all(s in states and states[s].shape == states[of[0]].shape for of in sites.values() for s in of)
+            and len({states[of[0]].shape for of in sites.values()}) == 1
+        ):
             off = explained(layout, {k: [states[s] for s in of] for k, of in sites.items()}, blocks)
             if off <= ROUNDING:
                 return layout

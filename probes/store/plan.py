@@ -14,7 +14,7 @@ from probes.reading import Reading
 from probes.tokens import batches
 
 FORMAT = 1
-SHARD_BYTES = 2**26
+SHARD_BYTES = 2**24
 """Bytes that one shard of all sites asked for should have; two of them are held in memory while capturing."""
 
 
