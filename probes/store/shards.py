@@ -117,7 +117,7 @@ def _write_safetensors(path: str, x: Float[Tensor, "n d"], header: str) -> None:
 
 
 def _raw(x: Float[Tensor, "n d"]) -> memoryview:
-    return memoryview(x.contiguous().view(torch.uint8).numpy()).cast("B")
+    return x.contiguous().view(torch.uint8).numpy().data.cast("B")
 
 
 def _checksum(x: Float[Tensor, "n d"]) -> str:
