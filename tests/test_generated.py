@@ -44,7 +44,9 @@ def test_every_generated_token_has_the_state_of_a_pass_without_cache(family, mak
 
 def test_rows_say_which_token_of_which_prompt_they_are(make_model):
     model = make_model()
-    acts = capture_generated(model, Examples(PROMPTS, y=[0, 1, 0, 1], groups=list("abab"), columns={"n": [5, 6, 7, 8]}), "resid_post.1", max_new_tokens=3, **WORDS_ONLY)
+    acts = capture_generated(
+        model, Examples(PROMPTS, y=[0, 1, 0, 1], groups=list("abab"), columns={"n": [5, 6, 7, 8]}), "resid_post.1", max_new_tokens=3, **WORDS_ONLY
+    )
     lengths = [len(model.tokenizer(p)["input_ids"]) for p in PROMPTS]
     for i, length in enumerate(lengths):
         here = acts.example == i
