@@ -26,7 +26,7 @@ from benchmarks.capture import made, sentences
 from probes import Examples, Position, Site, capture
 from probes.reading import Reading
 from probes.store.plan import make_plan
-from probes.store.shards import write_shard
+from probes.store.shards import write_shards
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,20 @@ def writing(config: Config) -> tuple[np.ndarray, np.ndarray]:
     model = made(shape, texts)
     reading = Reading.prepare(model, Examples(texts), model.sites("resid_post"), Position("all"), None)
     plan = make_plan(reading)
-    parts = [torch.randn(1800, config.width) for _ in range(4 * config.layers)]
-    total = sum(p.nbytes for p in parts) / 1e9
+    sites = [Site("resid_post", i) for i in range(config.layers)]
+    shards = [torch.randn(config.layers, 1800, config.width) for _ in range(4)]
+    total = sum(x.nbytes for x in shards) / 1e9
     speeds = np.zeros((2, config.rounds))
     for r in range(config.rounds):
         for which in (r % 2, 1 - r % 2):
             where = Path(tempfile.mkdtemp(prefix="store-benchmark-", dir=config.folder))
             start = time.perf_counter()
-            for i, x in enumerate(parts):
+            for s, states in enumerate(shards):
                 if which == 0:
-                    save_file({"x": x}, where / f"{i}.safetensors")
+                    for site, x in zip(sites, states, strict=True):
+                        save_file({"x": x}, where / f"{site}-{s}.safetensors")
                 else:
-                    write_shard(where, Site("resid_post", i), 0, x, plan)
+                    write_shards(where, sites, s, states, plan)
             speeds[which, r] = total / (time.perf_counter() - start)
             shutil.rmtree(where)
     return speeds[0], speeds[1]

@@ -1,6 +1,7 @@
 """Damage, full disks, read-only folders, kills and two processes at once: a clear error, nothing lost, and the same bytes in the end."""
 
 import errno
+import itertools
 import io
 import json
 import os
@@ -336,16 +337,15 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_run(read, monkey
 @pytest.mark.parametrize("after", [0, 1, 3, 4])
 def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(after, store, read, tmp_path, monkeypatch):
     whole = store[1]
-    calls = []
+    calls = itertools.count(1)
 
     write = probes.store.shards._write_safetensors
 
-    def full(path, x, header):
-        calls.append(path)
-        if len(calls) > after:
-            Path(path).write_bytes(b"a part of it")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        return write(path, x, header)
+    def full(file, x, about):
+        if next(calls) > after:
+            file.write(b"a part of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file.name))
+        return write(file, x, about)
 
     monkeypatch.setattr(probes.store.shards, "_write_safetensors", full)
     with pytest.raises(OSError, match=r"could not write .*No space left on device.*; shards that were complete are kept, and the same call goes on from there"):

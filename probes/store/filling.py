@@ -19,7 +19,7 @@ from probes.reading import Reading, refuse_unreadable
 from probes.sites import Site
 from probes.store.index import index_bytes
 from probes.store.plan import DamagedManifest, Plan, content_key, make_plan
-from probes.store.shards import check_shard, planned_shards, shard_path, write_shard
+from probes.store.shards import check_shard, planned_shards, shard_path, write_shards
 from probes.store.stored import StoredActivations, stored
 
 ShardLike = str | tuple[int, int] | None
@@ -170,6 +170,9 @@ def _refuse_small_disk(folder: Path, needed: int) -> None:
 
 def _capture_shards(reading: Reading, folder: Path, plan: Plan, shards: Sequence[int], bar: Any) -> None:
     """One shard after the other; each is written while the next is read. A shard that another process works on comes last."""
+    # Two buffers for all shards, one being read into and one being written: memory given back and taken anew would fragment.
+    largest = max((plan.rows[s] for s in shards), default=0) * len(reading.sites) * reading.width
+    reading_into, being_written = (torch.empty(largest, dtype=reading.dtype) for _ in range(2))
     with ThreadPoolExecutor(1) as writer:
         writing: Future[None] | None = None
         waiting: list[int] = []
@@ -181,10 +184,11 @@ def _capture_shards(reading: Reading, folder: Path, plan: Plan, shards: Sequence
                     continue
                 try:
                     sites = _missing(reading, folder, plan, s)
-                    states = _read_shard(reading, plan, s, sites, bar) if sites else []
+                    states = _read_shard(reading, plan, s, sites, reading_into, bar)
                     if writing is not None:
                         writing.result()
                     writing = writer.submit(_write_and_release, folder, sites, s, states, plan, lock)
+                    reading_into, being_written = being_written, reading_into
                 except BaseException:
                     lock.release()
                     raise
@@ -192,28 +196,29 @@ def _capture_shards(reading: Reading, folder: Path, plan: Plan, shards: Sequence
             writing.result()
 
 
-def _write_and_release(folder: Path, sites: Sequence[Site], shard: int, states: Sequence[Tensor], plan: Plan, lock: FileLock) -> None:
+def _write_and_release(folder: Path, sites: Sequence[Site], shard: int, states: Tensor, plan: Plan, lock: FileLock) -> None:
     try:
-        for site, x in zip(sites, states, strict=True):
-            write_shard(folder, site, shard, x, plan)
+        write_shards(folder, sites, shard, states, plan)
     finally:
         lock.release()
 
 
-def _read_shard(reading: Reading, plan: Plan, shard: int, sites: tuple[Site, ...], bar: Any) -> list[Tensor]:
-    """The rows of one shard at these sites, read in the planned batches."""
-    texts = plan.texts[shard]
+def _read_shard(reading: Reading, plan: Plan, shard: int, sites: tuple[Site, ...], into: Tensor, bar: Any) -> Tensor:
+    """The rows of one shard at these sites ["site n d"], read in the planned batches into the memory given."""
+    rows = plan.rows[shard]
+    x = into[: len(sites) * rows * reading.width].view(len(sites), rows, reading.width).fill_(torch.nan)
+    if not sites:
+        return x
     start, starts = 0, {}
-    for t in texts:
+    for t in plan.texts[shard]:
         starts[t] = start
         start += plan.counts[t]
-    x = [torch.full((start, reading.width), torch.nan, dtype=reading.dtype) for _ in sites]
-    for rows in plan.batches[shard]:
-        for done, states in reading.passes(reading.batch(rows), sites):
+    for batch in plan.batches[shard]:
+        for done, states in reading.passes(reading.batch(batch), sites):
             at = torch.cat([torch.arange(starts[t], starts[t] + plan.counts[t]) for t in done])
             for part, site in zip(x, sites, strict=True):
                 if site in states:
-                    part[at] = states[site].to(device="cpu", dtype=reading.dtype)
+                    part[at] = states.pop(site).to(device="cpu", dtype=reading.dtype)
             bar.update(len(done))
     refuse_unreadable([site for site, part in zip(sites, x, strict=True) if not torch.isfinite(part).all()])
     return x

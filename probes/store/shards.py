@@ -2,8 +2,10 @@
 
 import json
 import os
-import tempfile
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ def shard_path(folder: Path, site: Site, shard: int) -> Path:
     return folder / str(site).replace(":", "-") / f"{shard:05d}.safetensors"
 
 
+def write_shards(folder: Path, sites: Sequence[Site], shard: int, states: Float[Tensor, "site n d"], plan: Plan) -> None:
+    """One shard at several sites, two files at a time: one is hashed while the other goes to the disk."""
+    with ThreadPoolExecutor(2) as writers:
+        list(writers.map(lambda site, x: write_shard(folder, site, shard, x, plan), sites, states))
+
+
 def write_shard(folder: Path, site: Site, shard: int, x: Float[Tensor, "n d"], plan: Plan) -> None:
     """Writes the rows; the file appears complete or not at all. Raises OSError, with nothing left behind, when the disk is full."""
     path = shard_path(folder, site, shard)
@@ -29,21 +37,17 @@ def write_shard(folder: Path, site: Site, shard: int, x: Float[Tensor, "n d"], p
         # Left by a process that was killed while it wrote this shard, whose lock we hold now.
         for stale in path.parent.glob(f".saving-{shard:05d}-*"):
             stale.unlink()
-        descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".saving-{shard:05d}-")
+        file = open(part := path.parent / f".saving-{shard:05d}-{os.getpid()}", "xb", buffering=0)
     except OSError as error:
         raise OSError(f"cannot write to the store {folder} ({error.strerror}); shards that were complete are kept") from error
-    os.close(descriptor)
-    # One key, because safetensors writes several in no fixed order and the bytes must be the same every time.
-    header = json.dumps({"xxh3": _checksum(x), "site": str(site), "shard": shard} | plan.layout, sort_keys=True)
     try:
-        _write_safetensors(part, x, header)
-        os.chmod(part, 0o644)
+        with file:
+            _write_safetensors(file, x, {"site": str(site), "shard": shard} | plan.layout)
         os.replace(part, path)
     except OSError as error:
         raise OSError(f"could not write {path} ({error}); shards that were complete are kept, and the same call goes on from there") from error
     finally:
-        if os.path.exists(part):
-            os.unlink(part)
+        part.unlink(missing_ok=True)
 
 
 def open_shard(folder: Path, site: Site, shard: int, plan: Plan, width: int) -> Float[Tensor, "n d"]:
@@ -97,23 +101,41 @@ def planned_shards(folder: Path, key: str) -> int | None:
     return max(told, key=lambda of: (told[of], of)) if told else None
 
 
+PIECE = 2**19  # bytes written at a time: few calls, and still in the cache between hash and write
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
-def _write_safetensors(path: str, x: Float[Tensor, "n d"], header: str) -> None:
-    """The rows as a safetensors file, straight from their memory.
+def _write_safetensors(file: FileIO, x: Float[Tensor, "n d"], about: dict[str, Any]) -> None:
+    """The rows as a safetensors file, straight from their memory, each piece hashed while the processor's cache still has it.
 
     Not by the library's own functions: save_file has a temporary file of its own, which a killed process would leave behind, and
     save makes a copy of the rows, which halves the speed.
     """
-    fields = {"__metadata__": {"hookprobe": header}, "x": {"dtype": DTYPES[x.dtype], "shape": list(x.shape), "data_offsets": [0, x.nbytes]}}
+    rows, hashed = _raw(x), xxhash.xxh3_128()
+    blank = _header(x, about | {"xxh3": hashed.hexdigest()})
+    _write_all(file, blank)
+    for start in range(0, len(rows), PIECE):
+        piece = rows[start : start + PIECE]
+        hashed.update(piece)
+        _write_all(file, piece)
+    # Every checksum is equally long, so that the true header fits where the blank one is.
+    file.seek(0)
+    _write_all(file, _header(x, about | {"xxh3": hashed.hexdigest()}))
+
+
+def _write_all(file: FileIO, body: bytes | memoryview) -> None:
+    left = memoryview(body)
+    while len(left):
+        left = left[file.write(left) :]
+
+
+def _header(x: Float[Tensor, "n d"], about: dict[str, Any]) -> bytes:
+    """One key, because safetensors writes several in no fixed order and the bytes must be the same every time."""
+    told = {"hookprobe": json.dumps(about, sort_keys=True)}
+    fields = {"__metadata__": told, "x": {"dtype": DTYPES[x.dtype], "shape": list(x.shape), "data_offsets": [0, x.nbytes]}}
     text = json.dumps(fields).encode()
     text += b" " * (-len(text) % 8)
-    with open(path, "wb", buffering=0) as file:
-        for part in (len(text).to_bytes(8, "little") + text, _raw(x)):
-            left = memoryview(part)
-            while len(left):
-                left = left[file.write(left) :]
+    return len(text).to_bytes(8, "little") + text
 
 
 def _raw(x: Float[Tensor, "n d"]) -> memoryview:
