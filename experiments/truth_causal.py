@@ -90,7 +90,7 @@ def choose_ablation(s: Setting, report: Report) -> tuple[dict[str, Edit], str, d
         for name, edits in one.items():
             by_site: dict[Site, float] = {}
             for site, edit in edits.items():
-                by_site[site] = distance_from_chance(ANSWERS(edited(s.model, edit), s.validation), s.validation)
+                by_site[site] = distance_from_chance(ANSWERS(edited(s.model, edit), s.validation).values, s.validation)
                 report.add("distance_from_chance", by_site[site], edit=name, site=site, split="validation")
                 bar.update()
             chosen[name] = min(by_site, key=lambda site: by_site[site])
@@ -98,14 +98,14 @@ def choose_ablation(s: Setting, report: Report) -> tuple[dict[str, Edit], str, d
     options["Ablate all sites"] = Ablate(s.reading.probe.direction(chosen["Ablate"]), sites=ALL, at=s.edit_at)
     options["Erase all sites"] = eraser
     for name in ("Ablate all sites", "Erase all sites"):
-        left[name] = distance_from_chance(ANSWERS(edited(s.model, options[name]), s.validation), s.validation)
+        left[name] = distance_from_chance(ANSWERS(edited(s.model, options[name]), s.validation).values, s.validation)
     return options, min(left, key=lambda name: left[name]), chosen
 
 
 def ablate(s: Setting, report: Report) -> dict[str, Effect]:
     """What is left of the answers on test groups after each of the four edits, beside matched random edits."""
     options, best, chosen = choose_ablation(s, report)
-    before = ANSWERS(s.model, s.test)
+    before = ANSWERS(s.model, s.test).values
     effects = {name: s.effect(edit, before) for name, edit in options.items()}
     rows = []
     for cell in [*cells(s.test), Cell("all", np.ones(len(s.test), dtype=bool))]:
@@ -163,12 +163,12 @@ def _random_kl(e: Effect) -> float:
 
 def choose_dose(s: Setting, doses: Sequence[float]) -> tuple[Site, dict[int, float]]:
     """Where to add the direction and how much of it turns the answers each way, decided on validation."""
-    before = ANSWERS(s.model, s.validation)
+    before = ANSWERS(s.model, s.validation).values
     strong = max(abs(d) for d in doses) / 2
 
     def turned(site: Site, dose: float, towards: int) -> float:
         could = (before > 0) != bool(towards)
-        values = ANSWERS(edited(s.model, Add(s.reading.probe.direction(site), gaps=dose, at=s.edit_at)), s.validation)
+        values = ANSWERS(edited(s.model, Add(s.reading.probe.direction(site), gaps=dose, at=s.edit_at)), s.validation).values
         return float(((values[could] > 0) == bool(towards)).mean()) if could.any() else 0.0
 
     both = {site: turned(site, strong, 1) + turned(site, -strong, 0) for site in tqdm(s.sites, desc="choosing a site", delay=2, leave=False, disable=None)}
@@ -185,7 +185,7 @@ def push(s: Setting, doses: Sequence[float], report: Report) -> list[Effect]:
     if not (min(doses) < 0 < max(doses)):
         raise ValueError(f"doses need values above and below 0, got {list(doses)}")
     site, picked = choose_dose(s, doses)
-    before = ANSWERS(s.model, s.test)
+    before = ANSWERS(s.model, s.test).values
     effects = []
     for dose in tqdm(doses, desc="doses", delay=2, leave=False, disable=None):
         add = Add(s.reading.probe.direction(site), gaps=dose, at=s.edit_at)

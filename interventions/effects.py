@@ -1,6 +1,6 @@
 """What an edit does to behaviour: paired by prompt, beside matched random edits, with what it costs elsewhere."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from interventions.behaviours.neutral_text import Cost, neutral_costs
+from interventions.behaviours.records import Behaviour
 from interventions.controls import matched_random
 from interventions.edited import edited
 from interventions.lowrank import Edit
@@ -15,7 +16,6 @@ from probes.examples import Examples
 from probes.metrics import Estimate, accuracy, auroc, mean
 from probes.models import Model
 
-Behaviour = Callable[[Model, Examples], Float[np.ndarray, " n"]]
 MIN_CONTROLS = 20
 
 
@@ -106,11 +106,11 @@ def effect(
         raise ValueError(f"an effect is shown beside at least {MIN_CONTROLS} matched random edits, got n_controls={n_controls}")
     joined = _Joined(tuple(edit)) if isinstance(edit, Sequence) else edit
     changed = edited(base, joined)
-    before = behaviour(base, prompts) if before is None else before
-    after = behaviour(changed, prompts)
+    before = behaviour(base, prompts).values if before is None else before
+    after = behaviour(changed, prompts).values
     random = [edited(base, control) for control in matched_random(base, joined, prompts, n_controls, seed)]
     bar = tqdm(random, desc="matched random", delay=2, leave=False, disable=None if progress else True)
-    controls = [behaviour(model, prompts) for model in bar]
+    controls = [behaviour(model, prompts).values for model in bar]
     costs = [] if neutral is None else neutral_costs(base, [changed, *(random if control_costs else [])], neutral)
     y = None if prompts.y is None else prompts.y.astype(np.int64)
     return Effect(repr(joined), before, after, np.stack(controls), y, prompts.groups, costs[0] if costs else None, tuple(costs[1:]))

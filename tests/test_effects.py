@@ -34,9 +34,9 @@ def test_answers_is_the_logit_difference_at_the_end_of_each_prompt(model, exampl
         with torch.no_grad():
             logits = model.hf(input_ids=torch.tensor([model.tokenizer(p)["input_ids"]])).logits[0, -1]
         expected.append(float(logits[yes] - logits[no]))
-    assert np.allclose(Answers()(model, examples), expected, atol=1e-5)
-    assert np.allclose(Answers()(model, examples, batch_size=1), expected, atol=1e-5)
-    by_row = Answers("column:right", "column:wrong")(model, examples)
+    assert np.allclose(Answers()(model, examples).values, expected, atol=1e-5)
+    assert np.allclose(Answers()(model, examples, batch_size=1).values, expected, atol=1e-5)
+    by_row = Answers("column:right", "column:wrong")(model, examples).values
     assert np.allclose(by_row, np.array(expected) * np.array([1, -1] * 3), atol=1e-5)
 
 
@@ -44,7 +44,7 @@ def test_answers_that_share_their_start_part_at_the_first_different_token(model,
     red, blue = (model.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("red", "blue"))
     with torch.no_grad():
         logits = model.hf(input_ids=torch.tensor([model.tokenizer(PROMPTS[0] + " the")["input_ids"]])).logits[0, -1]
-    found = Answers(" the red", " the blue")(model, examples.rows([0]))
+    found = Answers(" the red", " the blue")(model, examples.rows([0])).values
     assert np.allclose(found, float(logits[red] - logits[blue]), atol=1e-5)
 
 

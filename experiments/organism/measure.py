@@ -32,7 +32,7 @@ def held_out_answers(model: Model, seed: int = 11) -> list[Cell]:
     cells = []
     for form in FORMS:
         prompts = Examples([f"{s} {form} ?" for s in table.statement], ids=np.arange(len(table)))
-        says_yes = Answers(" yes", " no")(model, prompts) > 0
+        says_yes = Answers(" yes", " no")(model, prompts).values > 0
         right = (says_yes == (form == "true")) == (table.label.to_numpy() == 1)
         for label in (0, 1):
             for negated in (0, 1):

@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
+from interventions.behaviours.records import Records
 from probes.examples import Examples
 from probes.models import Model
 from probes.tokens import Encoded, encode
@@ -25,8 +25,8 @@ class Answers:
     positive: str = " yes"
     negative: str = " no"
 
-    def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Float[np.ndarray, " n"]:
-        """Logit differences, [n]; raises ValueError for a model without an output head or answers that never differ."""
+    def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
+        """Logit differences; raises ValueError for a model without an output head or answers that never differ."""
         model.require_generation("asking for an answer")
         first, second = self._texts(self.positive, prompts), self._texts(self.negative, prompts)
         if not all(isinstance(p, str) for p in prompts.texts):
@@ -34,7 +34,8 @@ class Answers:
         asked = _asked(model.tokenizer, model.max_length, tuple(map(str, prompts.texts)), tuple(first), tuple(second))
         logits = model.logits([e for e, _, _ in asked], batch_size, prompts.columns).numpy()
         rows = np.arange(len(asked))
-        return logits[rows, [a for _, a, _ in asked]] - logits[rows, [b for _, _, b in asked]]
+        difference = logits[rows, [a for _, a, _ in asked]] - logits[rows, [b for _, _, b in asked]]
+        return Records.of(prompts, f"{self.positive.strip()} against {self.negative.strip()}", "logit difference", difference)
 
     def _texts(self, answer: str, prompts: Examples) -> Sequence[str]:
         if answer.startswith("column:"):

@@ -1,0 +1,105 @@
+"""What every behaviour gives: one record a prompt, whose mean is the behaviour's number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from probes.examples import Examples
+from probes.metrics import Estimate, mean
+from probes.models import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """A behaviour prompt by prompt, in the order of the prompts.
+
+    `values` [n] are in `unit`; NaN marks a prompt that could not be measured, such as one whose judge never answered. A behaviour that sorts
+    answers into kinds has `labels` [n], each one of `classes`. `texts` keeps what the model wrote, `columns` whatever else is known per prompt.
+    """
+
+    behaviour: str
+    unit: str
+    values: Float[np.ndarray, " n"]
+    ids: np.ndarray
+    groups: np.ndarray
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    texts: tuple[str, ...] | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.values)
+        parts = {"ids": self.ids, "groups": self.groups, "labels": self.labels, "texts": self.texts, **self.columns}
+        wrong = {name: len(part) for name, part in parts.items() if part is not None and len(part) != n}
+        if wrong:
+            raise ValueError(f"{n} values, but {', '.join(f'{k} has {v} rows' for k, v in wrong.items())}")
+        if self.labels is not None and not set(self.labels) <= set(self.classes):
+            raise ValueError(f"labels {sorted(set(map(str, self.labels)) - set(self.classes))} are not among the classes {self.classes}")
+
+    @classmethod
+    def of(cls, prompts: Examples, behaviour: str, unit: str, values: Any, **more: Any) -> "Records":
+        """Records of these prompts, with their ids and groups."""
+        return cls(behaviour, unit, np.asarray(values, dtype=np.float64), prompts.ids, prompts.groups, **more)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def measured(self) -> np.ndarray:
+        return np.isfinite(self.values)
+
+    def estimate(self, where: np.ndarray | None = None) -> Estimate:
+        """Mean over the prompts that were measured, with its interval over groups; raises ValueError when there are none."""
+        return self._mean(self.values, where)
+
+    def share(self, label: str, where: np.ndarray | None = None) -> Estimate:
+        """The share of measured prompts with this label; raises ValueError for a label the behaviour does not give."""
+        if self.labels is None or label not in self.classes:
+            raise ValueError(f"{self.behaviour} does not give the label {label!r}; its labels are {', '.join(self.classes) or 'none'}")
+        return self._mean((self.labels == label).astype(float), where)
+
+    def _mean(self, values: np.ndarray, where: np.ndarray | None) -> Estimate:
+        rows = self.measured if where is None else self.measured & np.asarray(where, dtype=bool)
+        if not rows.any():
+            raise ValueError(f"none of the {len(self)} prompts was measured by {self.behaviour}" if where is None else "no measured prompt is chosen")
+        return mean(values[rows], self.groups[rows])
+
+    def table(self) -> pd.DataFrame:
+        """One row a prompt: id, group, value, label, text and the behaviour's own columns."""
+        found: dict[str, Any] = {"id": self.ids, "group": self.groups, "value": self.values}
+        if self.labels is not None:
+            found["label"] = self.labels
+        if self.texts is not None:
+            found["text"] = list(self.texts)
+        return pd.DataFrame(found | dict(self.columns))
+
+    def __repr__(self) -> str:
+        missing = len(self) - int(self.measured.sum())
+        shown = f"{self.estimate():.3f} {self.unit}" if self.measured.any() else "nothing measured"
+        kinds = "" if self.labels is None else ", " + ", ".join(f"{c} {int((self.labels == c).sum())}" for c in self.classes)
+        return f"Records({self.behaviour}: {shown}, n={len(self)}{kinds}{f', {missing} not measured' if missing else ''})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self!r}</p>" + self.table().head(10).to_html(index=False, max_colwidth=80)
+
+
+@runtime_checkable
+class Behaviour(Protocol):
+    """Something a model does with prompts. Frozen data; a new one is one file here and one line in the list of `tests/test_behaviours.py`."""
+
+    def __call__(self, model: Model, prompts: Examples) -> Records:
+        """One record a prompt, in the order of the prompts; raises ValueError for prompts it cannot be asked about."""
+        ...
+
+
+def completions(model: Model, prompts: Examples, max_new_tokens: int, given: Sequence[str] | None = None) -> tuple[str, ...]:
+    """What the model writes behind each prompt (greedy), unless completions are `given`."""
+    if given is None:
+        return tuple(model.generate(prompts, max_new_tokens))
+    if len(given) != len(prompts):
+        raise ValueError(f"{len(given)} completions for {len(prompts)} prompts; give one each, in the order of the prompts")
+    return tuple(given)
