@@ -1,6 +1,7 @@
 """Writing: change hidden states along a direction and measure what behaviour does.
 
-- `Add`, `Ablate`, `Clamp`, `Erase`: edits as frozen data; strength is stated in gaps between the class means
+- `Add`, `Ablate`, `Clamp`, `Affine`, `Erase`, `Patch`, `Skip`: edits as frozen data; strength is stated in gaps between the class means
+- `When(edit, probe, above=...)`, `KeepNorm(edit)`: an edit only where a probe fires, or with the length of h kept
 - `edited(model, *edits)`: the model under edits, as a value; `applied(hf_model, *edits)`: for other people's code
 - `Answers`: a behaviour, the logit difference between two answers; `neutral_cost`: what an edit costs elsewhere
 - `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size
@@ -10,8 +11,27 @@ from interventions.behaviours.answers import Answers
 from interventions.behaviours.neutral_text import Cost, neutral_cost
 from interventions.controls import matched_random
 from interventions.edited import applied, edited
-from interventions.edits import Ablate, Add, Clamp, Erase
+from interventions.edits import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When
 from interventions.effects import Effect, effect
 from interventions.lowrank import Edit
 
-__all__ = ["Ablate", "Add", "Answers", "Clamp", "Cost", "Edit", "Effect", "Erase", "applied", "edited", "effect", "matched_random", "neutral_cost"]
+__all__ = [
+    "Ablate",
+    "Add",
+    "Affine",
+    "Answers",
+    "Clamp",
+    "Cost",
+    "Edit",
+    "Effect",
+    "Erase",
+    "KeepNorm",
+    "Patch",
+    "Skip",
+    "When",
+    "applied",
+    "edited",
+    "effect",
+    "matched_random",
+    "neutral_cost",
+]

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from interventions.changes import NormKept, turned
 from interventions.lowrank import Edit, Fixed, LowRank, SiteEdit
 from probes.examples import Examples, Text
-from probes.models import Model, chosen_tokens
+from probes.models import Model, Write, chosen_tokens
 from probes.positions import Position
 from probes.sites import Site
 
@@ -28,15 +30,69 @@ class _Observed:
         return self.act(h)
 
 
+@dataclass(frozen=True, eq=False)
+class RandomShift:
+    """Moves every token exactly as far as another edit would, but along one random direction; keeps the length of h where that edit keeps it."""
+
+    of: Any
+    unit: Tensor
+
+    @property
+    def site(self) -> Site:
+        return self.of.site
+
+    @property
+    def at(self) -> Position:
+        return self.of.at
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return self._moved(h, self.of(h))
+
+    def for_prompts(self, texts: np.ndarray, n: int, chosen: Tensor) -> Callable[[Tensor, int], Tensor]:
+        inner = getattr(self.of, "for_prompts", None)
+        if inner is None:
+            return lambda h, first: self(h)
+        act = inner(texts, n, chosen)
+        return lambda h, first: self._moved(h, act(h, first))
+
+    def _moved(self, h: Tensor, after: Tensor) -> Tensor:
+        unit = self.unit.to(h.device)
+        if isinstance(getattr(self.of, "change", None), NormKept):
+            return turned(h.float(), after.float(), unit).to(h.dtype)
+        return h + ((after - h).float().norm(dim=-1, keepdim=True) * unit).to(h.dtype)
+
+    def __repr__(self) -> str:
+        return f"random shift as large as {self.of!r}"
+
+
 def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n: int = 20, seed: int = 0) -> list[Fixed]:
     """`n` random edits of the same kind as `edit`, each changing h by the same mean length per token at every site.
 
     A shift becomes a shift along a random unit vector; a projection becomes a projection along random orthonormal vectors,
-    scaled. Sizes are matched on up to 64 texts, evenly spaced, site by site in forward order while the earlier sites are already edited.
+    scaled. Sizes are matched on up to 64 texts, evenly spaced, site by site in forward order while the earlier sites are already edited. An edit that is not
+    linear (gated, patched, norm-keeping) becomes, token by token, a shift of the same length along a random unit vector.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     changes = edit.compile(model)
+    if not all(isinstance(getattr(c, "change", None), LowRank) for c in changes):
+        return [_shifts(changes, k, seed) for k in range(n)]
+    return _linear(model, changes, texts, n, seed)
+
+
+def _shifts(changes: Sequence[Write], k: int, seed: int) -> Fixed:
+    widths = sorted({_width(c) for c in changes})
+    generator = torch.Generator().manual_seed(seed * 100_003 + k)
+    units = {w: _orthonormal(w, 1, generator)[:, 0] for w in widths}
+    return Fixed(tuple(RandomShift(c, units[_width(c)]) for c in changes), f"matched random {k} (seed {seed})")
+
+
+def _width(write: Any) -> int:
+    """Coordinates of the hidden state that a write changes."""
+    return int(write.rows.shape[-1] if hasattr(write, "rows") else max(t.shape[-1] for t in write.change.numbers() if t.ndim == 1))
+
+
+def _linear(model: Model, changes: Sequence[SiteEdit], texts: Examples | Sequence[Text], n: int, seed: int) -> list[Fixed]:
     examples = texts if isinstance(texts, Examples) else Examples(texts)
     examples = examples.rows(np.unique(np.linspace(0, len(examples) - 1, min(CALIBRATION_TEXTS, len(examples))).astype(int)))
     encoded = model.encode(examples.texts)
@@ -51,7 +107,7 @@ def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n
         # Model-held edits come first, as they will when the control is used.
         spies = tuple(_Observed(c.site, c.at, lambda h, i=i, c=c: act(i, c, h)) for i, c in enumerate(changes))
         spied = replace(model, writes=(*model.writes, *spies))
-        last = max(changes, key=lambda c: c.site.block).site
+        last = max(changes, key=lambda c: c.site.order).site
         spied.run(batch, [last], lambda h: h[:0], spied.bound_writes(batch, encoded, examples.columns))
 
     targets: dict[int, Tensor] = {}

@@ -25,7 +25,8 @@ def edited(model: Model, *edits: Edit) -> Model:
 def applied(hf: nn.Module, *edits: Edit, blocks: str | None = None) -> Generator[nn.Module]:
     """Within the `with`, every forward pass of a Hugging Face model runs under the edits, whoever calls it.
 
-    For pipelines, evaluation harnesses and your own loops. Of nested blocks the innermost acts first; give edits to one block to
+    For pipelines, evaluation harnesses and your own loops, also in threads started inside, as streaming generation needs. A thread with edits or
+    readings of its own on the same model sees only those. Of nested blocks the innermost acts first; give edits to one block to
     fix their order. Edits here act on all tokens: prompt positions are unknown in
     other people's batches, so `at` must be "all". The model is as before afterwards, also when an exception leaves the block.
     """
@@ -33,8 +34,8 @@ def applied(hf: nn.Module, *edits: Edit, blocks: str | None = None) -> Generator
         raise ValueError("no edits given; pass at least one, such as Ablate(direction)")
     model = Model.of(hf, blocks=blocks)
     writes = [change for edit in edits for change in edit.compile(model)]
-    placed = [w for w in writes if w.at.kind != "all"]
+    placed = [w for w in writes if w.at.kind != "all" or hasattr(w, "for_prompts")]
     if placed:
-        raise ValueError(f"applied() acts on all tokens, but {placed[0]} names single ones; use edited(model, ...) for positions")
-    with hooked(inner_model(hf), [], [(model.backend.point(w.site), w) for w in writes]):
+        raise ValueError(f"applied() acts on all tokens, but {placed[0]} depends on which prompts are run; use edited(model, ...) for positions")
+    with hooked(inner_model(hf), [], [(model.backend.point(w.site), w) for w in writes], shared=True):
         yield hf

@@ -1,14 +1,30 @@
 """The one form that every linear edit takes: h + (h U) V + c."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.models import Model
+from probes.directions import Direction
+from probes.models import Model, Write
 from probes.positions import Position
 from probes.sites import Site, SitesLike
+
+
+@runtime_checkable
+class Change(Protocol):
+    """What an edit does at one site: a pure function of the hidden state."""
+
+    def delta(self, h: Tensor) -> Tensor:
+        """What the edit adds to h, in h's precision and on its device."""
+        ...
+
+    def numbers(self) -> tuple[Tensor, ...]:
+        """Everything that decides what it does, by which captures under it are told apart."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +41,9 @@ class LowRank:
         shift = self.c.to(**to)
         return shift.expand_as(h) if self.U.shape[1] == 0 else (h @ self.U.to(**to)) @ self.V.to(**to) + shift
 
+    def numbers(self) -> tuple[Tensor, ...]:
+        return self.U, self.V, self.c
+
     def scaled(self, by: float) -> "LowRank":
         """The same change, `by` times as large."""
         return LowRank(self.U, self.V * by, self.c * by)
@@ -33,14 +52,26 @@ class LowRank:
     def shift(cls, c: Float[Tensor, " d"]) -> "LowRank":
         return cls(c.new_zeros(len(c), 0), c.new_zeros(0, len(c)), c)
 
+    @classmethod
+    def holding(cls, directions: Float[Tensor, "k d"], to: Float[Tensor, " k"]) -> "LowRank":
+        """Sets h's component along each direction to the given amount, and leaves what is orthogonal to all of them.
+
+        The directions need not be orthogonal; raises ValueError when one lies in the span of the others.
+        """
+        D = directions.double()
+        if torch.linalg.matrix_rank(D) < len(D):
+            raise ValueError(f"the {len(D)} directions span fewer dimensions than there are directions; leave out those that the others already hold")
+        back = torch.linalg.solve(D @ D.T, D)
+        return cls(directions.T.contiguous(), -back.to(directions.dtype), (to.double() @ back).to(directions.dtype))
+
 
 @dataclass(frozen=True, eq=False)
 class SiteEdit:
-    """One linear change at one site and position: what a model holds as a write."""
+    """One change at one site and position: what a model holds as a write."""
 
     site: Site
     at: Position
-    change: LowRank
+    change: Change
     label: str = field(default="edit")
 
     def __call__(self, h: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
@@ -54,7 +85,7 @@ class SiteEdit:
 class Edit(Protocol):
     """An edit is frozen data that knows what it does at each site of a model."""
 
-    def compile(self, model: Model) -> tuple[SiteEdit, ...]:
+    def compile(self, model: Model) -> tuple[Write, ...]:
         """The changes it makes, in forward order; raises ValueError when it does not belong on this model."""
         ...
 
@@ -63,10 +94,10 @@ class Edit(Protocol):
 class Fixed:
     """An edit given by its compiled changes, such as a matched random control."""
 
-    changes: tuple[SiteEdit, ...]
+    changes: tuple[Write, ...]
     label: str
 
-    def compile(self, model: Model) -> tuple[SiteEdit, ...]:
+    def compile(self, model: Model) -> tuple[Write, ...]:
         return self.changes
 
     def __repr__(self) -> str:
@@ -76,12 +107,39 @@ class Fixed:
 def target_sites(model: Model, own: Site, sites: SitesLike | None) -> tuple[Site, ...]:
     """The sites an edit acts on: its direction's own by default, in forward order."""
     found = model.sites([own] if sites is None else sites)
-    return tuple(sorted(found, key=lambda s: (s.block, s.kind == "resid_post")))
+    width = {s: model.width_at(s) for s in {own, *found}}
+    other = [f"{s} has {width[s]}" for s in found if width[s] != width[own]]
+    if other:
+        raise ValueError(f"{own} has {width[own]} coordinates and {', '.join(other)}; an edit fits sites of one width")
+    return tuple(sorted(found, key=lambda s: s.order))
 
 
-def site_edits(model: Model, own: Site, sites: SitesLike | None, at: Any, change: LowRank, label: str) -> tuple[SiteEdit, ...]:
-    """The same change at every target site."""
+def position_of(at: Any) -> Position:
+    """Where an edit acts; raises ValueError for an average of tokens."""
     position = Position.parse(at)
     if position.kind == "mean":
         raise ValueError("an edit acts on tokens, and position 'mean' is an average of them; use at='all' or a single token")
-    return tuple(SiteEdit(site, position, change, label) for site in target_sites(model, own, sites))
+    return position
+
+
+def site_edits(model: Model, own: Site, sites: SitesLike | None, at: Any, change: Change, label: str) -> tuple[SiteEdit, ...]:
+    """The same change at every target site."""
+    return tuple(SiteEdit(site, position_of(at), change, label) for site in target_sites(model, own, sites))
+
+
+def same_site(directions: Direction | Sequence[Direction]) -> tuple[Direction, ...]:
+    """One or several directions as a tuple; raises ValueError unless all live at one site."""
+    found = (directions,) if isinstance(directions, Direction) else tuple(directions)
+    if not found:
+        raise ValueError("no directions given; pass one, or several at one site")
+    if len({d.site for d in found}) > 1:
+        raise ValueError(f"directions edited together must live at one site, these live at {', '.join(sorted({str(d.site) for d in found}))}")
+    return found
+
+
+def stacked(directions: Sequence[Direction]) -> Float[Tensor, "k d"]:
+    return torch.stack([d.unit for d in directions])
+
+
+def named(directions: Sequence[Direction]) -> str:
+    return repr(directions[0]) if len(directions) == 1 else f"{len(directions)} directions at {directions[0].site}"

@@ -170,5 +170,5 @@ def recording(
     def reader(site: Site) -> Callable[[Tensor], None]:
         return lambda h: record.passes[site].append(h.detach().to(device, copy=True))
 
-    with hooked(inner_model(model.hf), [(model.backend.point(site), reader(site)) for site in wanted]):
+    with hooked(inner_model(model.hf), [(model.backend.point(site), reader(site)) for site in wanted], shared=True):
         yield record

@@ -86,8 +86,9 @@ class Direction:
         """Raises ValueError, naming what differs, when this direction belongs to another model or cannot fit it."""
         if "model" in self.receipt:
             Fingerprint.from_dict(self.receipt["model"]).check(model.fingerprint, f"the direction at {self.site}")
-        if len(self.unit) != model.width:
-            raise ValueError(f"the direction has width {len(self.unit)} but {model.name!r} has width {model.width}")
+        width = model.width_at(self.site) if self.site.kind == "z" else model.width
+        if len(self.unit) != width:
+            raise ValueError(f"the direction has width {len(self.unit)} but {model.name!r} has width {width} at {self.site}")
 
     def on(self, model: Model, *, reason: str) -> "Direction":
         """The same vector declared to be meant for another model; the reason is kept with it."""

@@ -187,8 +187,14 @@ class Model:
 
         With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
         """
-        places = {w.at: chosen_tokens(w.at, batch, encoded, columns or {}).to(self.device) for w in self.writes if w.at.kind != "all"}
-        return [(w.site, Bound(w, places[w.at], cached) if w.at in places else w) for w in self.writes]
+        # An edit that differs from prompt to prompt has to be told which prompts these are, also where it acts on all tokens.
+        bound = {w.at for w in self.writes if w.at.kind != "all" or hasattr(w, "for_prompts")}
+        places = {at: chosen_tokens(at, batch, encoded, columns or {}).to(self.device) for at in bound}
+        return [(w.site, self._bound(w, places[w.at], batch.rows, len(encoded), cached) if w.at in places else w) for w in self.writes]
+
+    def _bound(self, w: Write, chosen: Tensor, rows: np.ndarray, n: int, cached: bool) -> "Bound":
+        for_prompts = getattr(w, "for_prompts", None)
+        return Bound(w, chosen, cached, (lambda h, first: w(h)) if for_prompts is None else for_prompts(rows, n, chosen))
 
     def generate(
         self, prompts: Examples | Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any
@@ -223,10 +229,13 @@ class Model:
 
 
 class Bound:
-    """An edit on one batch: it changes the chosen tokens [batch, pos] and leaves the rest. Counts the columns seen, where passes are `cached`."""
+    """An edit on one batch: it changes the chosen tokens [batch, pos] and leaves the rest. Counts the columns seen, where passes are `cached`.
 
-    def __init__(self, write: Write, chosen: Bool[Tensor, "batch pos"], cached: bool) -> None:
-        self.write, self.chosen, self.cached, self._seen = write, chosen, cached, 0
+    `act` is the edit as a function of the hidden state and of the column with which that begins.
+    """
+
+    def __init__(self, write: Write, chosen: Bool[Tensor, "batch pos"], cached: bool, act: Callable[[Tensor, int], Tensor]) -> None:
+        self.write, self.chosen, self.cached, self.act, self._seen = write, chosen, cached, act, 0
 
     @property
     def at(self) -> Position:
@@ -244,7 +253,7 @@ class Bound:
             return h
         # Tokens made during generation lie behind the prompt, where nothing is chosen.
         part = nn.functional.pad(part, (0, h.shape[1] - part.shape[1]))
-        return torch.where(part[..., None], self.write(h), h)
+        return torch.where(part[..., None], self.act(h, first), h)
 
 
 def chosen_tokens(at: Position, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray]) -> Bool[Tensor, "batch pos"]:

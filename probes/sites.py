@@ -8,6 +8,9 @@ KINDS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
 """Kinds that models serve: the residual stream before and after a block, what attention and MLP add to it, and the attention
 heads' outputs before they are mixed (`z.3` all heads of block 3 side by side, `z.3.0` its first). `array` marks rows that came from the user's own arrays."""
 
+FORWARD = ("resid_pre", "z", "attn_out", "mlp_out", "resid_post")
+"""The order in which a forward pass meets the sites of one block."""
+
 _FORM = re.compile(r"^(?:(?P<stack>\w+):)?(?P<kind>[a-z]\w*)\.(?P<block>\d+)(?:\.(?P<head>\d+))?$")
 
 
@@ -42,6 +45,12 @@ class Site:
             raise ValueError(f"cannot read {text!r} as a site; expected [stack:]kind.block[.head], such as 'resid_post.8'")
         head = found["head"]
         return cls(found["kind"], int(found["block"]), None if head is None else int(head), found["stack"])
+
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Sorts sites as a forward pass meets them."""
+        return self.block, FORWARD.index(self.kind) if self.kind in FORWARD else len(FORWARD), -1 if self.head is None else self.head
 
 
 SiteLike = Site | str

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from interventions import Ablate, Add, Clamp, Erase, applied, edited, matched_random
+from interventions import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When, applied, edited, matched_random
 from interventions.lowrank import LowRank
 from interventions.testing import check_edit
 from probes import Activations, Direction, Examples, MassMean, auroc, capture
@@ -40,6 +40,15 @@ EDITS = {
     "ablate": lambda m: Ablate(_direction(m)),
     "ablate everywhere": lambda m: Ablate(_direction(m), sites="resid_post"),
     "clamp": lambda m: Clamp(_direction(m), to=1.5),
+    "ablate two directions": lambda m: Ablate([_direction(m), _direction(m).random_like(3)]),
+    "ablate to the mean": lambda m: Ablate(_direction(m), sites="resid_post", mean_of=_acts(m)),
+    "clamp two": lambda m: Clamp([_direction(m), _direction(m).random_like(3)], to=[1, -2]),
+    "affine": lambda m: Affine(_direction(m), _acts(m), level=1, sites="resid_post"),
+    "keep norm": lambda m: KeepNorm(Add(_direction(m), gaps=2)),
+    "when": lambda m: When(Add(_direction(m), gaps=2), MassMean().fit(_acts(m)), above=0),
+    "patch": lambda m: Patch(capture(m, ["blue tall yes"], "resid_post.0"), at="first"),
+    "skip": lambda m: Skip(["attn_out.1", "mlp_out.0"]),
+    "skip a head": lambda m: Skip("z.1.0"),
     "erase": lambda m: Erase.fit(_acts(m)["resid_post.1"]),
     "erase everywhere": lambda m: Erase.fit(_acts(m)),
 }

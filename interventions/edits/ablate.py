@@ -1,8 +1,12 @@
-"""Take a direction out of the hidden state."""
+"""Take one or several directions out of the hidden state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interventions.lowrank import LowRank, SiteEdit, site_edits
+import torch
+
+from interventions.lowrank import LowRank, SiteEdit, named, position_of, same_site, stacked, target_sites
+from probes.activations import Activations
 from probes.directions import Direction
 from probes.models import Model
 from probes.positions import Position
@@ -13,18 +17,27 @@ from probes.sites import SitesLike
 class Ablate:
     """h - (h . u) u: afterwards nothing is left along the direction, for positive and negative rows alike.
 
-    At one site later blocks may write the concept back; `sites="resid_post"` takes it out after every block.
-    It removes the mean along u as well as the difference between the classes. Source: Arditi et al., arXiv 2406.11717.
+    With several directions at one site their whole span is taken out. To zero also removes the mean along u, which may move h to where it never is; with
+    `mean_of` every token gets the mean of those activations along u instead (at every target site, so they must hold it).
+    At one site later blocks may write the concept back; `sites="resid_post"` takes it out after every block, and
+    `sites=WRITERS` out of everything that is ever added to the stream. Source: Arditi et al., arXiv 2406.11717.
     """
 
-    direction: Direction
+    direction: Direction | Sequence[Direction]
     sites: SitesLike | None = None
     at: str | int | Position = "all"
+    mean_of: Activations | None = None
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
-        self.direction.check_model(model)
-        u = self.direction.unit
-        return site_edits(model, self.direction.site, self.sites, self.at, LowRank(u[:, None], -u[None], 0 * u), repr(self))
+        directions = same_site(self.direction)
+        for d in directions:
+            d.check_model(model)
+        units = stacked(directions)
+        found = []
+        for site in target_sites(model, directions[0].site, self.sites):
+            to = torch.zeros(len(units)) if self.mean_of is None else self.mean_of[site].x[0].float().mean(0).cpu() @ units.T
+            found.append(SiteEdit(site, position_of(self.at), LowRank.holding(units, to), repr(self)))
+        return tuple(found)
 
     def __repr__(self) -> str:
-        return f"Ablate({self.direction!r})"
+        return f"Ablate({named(same_site(self.direction))}{'' if self.mean_of is None else ', to the mean'})"

@@ -1,8 +1,11 @@
-"""Hold the hidden state at a chosen value along a direction."""
+"""Hold the hidden state at a chosen value along one or several directions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interventions.lowrank import LowRank, SiteEdit, site_edits
+import torch
+
+from interventions.lowrank import LowRank, SiteEdit, named, same_site, site_edits, stacked
 from probes.directions import Direction
 from probes.models import Model
 from probes.positions import Position
@@ -11,17 +14,28 @@ from probes.sites import SitesLike
 
 @dataclass(frozen=True, eq=False)
 class Clamp:
-    """h + (to - h . u) u: every token gets the same amount `to` (raw units) along the direction; to=0 is ablation."""
+    """h + (to - h . u) u: every token gets the same amount `to` (raw units) along the direction; to=0 is ablation.
 
-    direction: Direction
-    to: float | int
+    With several directions at one site `to` has one amount each, and all of them hold afterwards, also when the directions are not orthogonal.
+    """
+
+    direction: Direction | Sequence[Direction]
+    to: float | int | Sequence[float | int]
     sites: SitesLike | None = None
     at: str | int | Position = "all"
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
-        self.direction.check_model(model)
-        u = self.direction.unit
-        return site_edits(model, self.direction.site, self.sites, self.at, LowRank(u[:, None], -u[None], float(self.to) * u), repr(self))
+        directions, to = same_site(self.direction), self._amounts
+        if len(to) != len(directions):
+            raise ValueError(f"{len(directions)} directions need as many amounts, got to={self.to}")
+        for d in directions:
+            d.check_model(model)
+        change = LowRank.holding(stacked(directions), torch.tensor(to))
+        return site_edits(model, directions[0].site, self.sites, self.at, change, repr(self))
+
+    @property
+    def _amounts(self) -> tuple[float, ...]:
+        return tuple(float(t) for t in (self.to if isinstance(self.to, Sequence) else (self.to,)))
 
     def __repr__(self) -> str:
-        return f"Clamp(to {self.to:g} along {self.direction!r})"
+        return f"Clamp(to {', '.join(f'{t:g}' for t in self._amounts)} along {named(same_site(self.direction))})"

@@ -52,7 +52,7 @@ class Erase:
         if "model" in self.receipt:
             Fingerprint.from_dict(self.receipt["model"]).check(model.fingerprint, "the eraser")
         position = Position.parse(self.at)
-        order = sorted(model.sites(list(self.changes)), key=lambda s: (s.block, s.kind == "resid_post"))
+        order = sorted(model.sites(list(self.changes)), key=lambda s: s.order)
         return tuple(SiteEdit(s, position, self.changes[s], repr(self)) for s in order)
 
     def __repr__(self) -> str:

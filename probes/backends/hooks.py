@@ -5,6 +5,8 @@ reading at a changed point gives the value after the change. Hooks live only as 
 """
 
 import copy
+import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +18,11 @@ from probes.backends.points import MODULES, Change, Layout, Passed, Point, Selec
 from probes.sites import Site
 
 Read = Callable[[Tensor], None]
+
+
+_entered = threading.local()
+_evaluating: Counter[int] = Counter()
+_switching = threading.Lock()
 
 
 class _Enough(Exception):
@@ -82,11 +89,23 @@ def columns_of(h: Tensor, point: Point) -> Tensor:
 
 
 @contextmanager
-def hooked(inner: nn.Module, reads: Sequence[tuple[Point, Read]], writes: Sequence[tuple[Point, Change]] = (), stop: bool = False) -> Generator[None]:
+def hooked(
+    inner: nn.Module, reads: Sequence[tuple[Point, Read]], writes: Sequence[tuple[Point, Change]] = (), stop: bool = False, shared: bool = False
+) -> Generator[None]:
     """Within the `with`, forward passes of `inner` are changed by `writes` (in order) and shown to `reads`.
 
-    With `stop`, the pass ends once every read was served; `forward_until_enough` swallows that ending.
+    With `stop`, the pass ends once every read was served; `forward_until_enough` swallows that ending. Passes of other threads are left
+    alone; with `shared` only those are that have hooks of their own on this model, so that a thread that was merely started inside
+    (streaming generation) works under these.
     """
+    owner = threading.get_ident()
+    # How many of these each thread is inside of, by model.
+    depths: Counter[int] = _entered.__dict__.setdefault("depths", Counter())
+
+    def foreign() -> bool:
+        here = threading.get_ident()
+        return here != owner and (not shared or _entered.__dict__.get("depths", Counter())[id(inner)] > 0)
+
     places = {(p.name, p.side): p.shaped_by for p, _ in (*writes, *reads)}
     waiting = {(p.name, p.side) for p, _ in reads}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -107,6 +126,8 @@ def hooked(inner: nn.Module, reads: Sequence[tuple[Point, Read]], writes: Sequen
 
     def before(key: tuple[str, str]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if foreign():
+                return None
             if args:
                 return (visit(args[0], key), *args[1:]), kwargs
             return args, kwargs | {"hidden_states": visit(kwargs["hidden_states"], key)}
@@ -114,15 +135,17 @@ def hooked(inner: nn.Module, reads: Sequence[tuple[Point, Read]], writes: Sequen
         return hook
 
     def after(key: tuple[str, str]) -> Callable[..., Any]:
-        return lambda module, args, output: _replaced(output, visit(hidden(output), key))
+        return lambda module, args, output: None if foreign() else _replaced(output, visit(hidden(output), key))
 
     def shape_at(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            shapes[name] = tuple((args[0] if args else kwargs["hidden_states"]).shape[:-1])
+            if not foreign():
+                shapes[name] = tuple((args[0] if args else kwargs["hidden_states"]).shape[:-1])
 
         return hook
 
     handles = []
+    depths[id(inner)] += 1
     try:
         for name in {s for s in places.values() if s is not None}:
             handles.append(inner.get_submodule(name).register_forward_pre_hook(shape_at(name), with_kwargs=True))
@@ -136,22 +159,29 @@ def hooked(inner: nn.Module, reads: Sequence[tuple[Point, Read]], writes: Sequen
                 handles.append(module.register_forward_hook(after(key), prepend=first))
         yield
     finally:
+        depths[id(inner)] -= 1
         for handle in handles:
             handle.remove()
 
 
 @contextmanager
 def evaluating(hf: nn.Module) -> Generator[None]:
-    """Dropout off and no gradients; every module's training flag is put back as it was."""
-    training = [m for m in hf.modules() if m.training]
-    try:
+    """Dropout off and no gradients; every module's training flag is put back as it was, by the last thread that needs them off."""
+    with _switching:
+        training = [m for m in hf.modules() if m.training or id(m) in _evaluating]
         for m in training:
+            _evaluating[id(m)] += 1
             m.training = False
+    try:
         with torch.no_grad():
             yield
     finally:
-        for m in training:
-            m.training = True
+        with _switching:
+            for m in training:
+                _evaluating[id(m)] -= 1
+                if not _evaluating[id(m)]:
+                    del _evaluating[id(m)]
+                    m.training = True
 
 
 def forward_until_enough(run: Callable[[], Any]) -> Any:

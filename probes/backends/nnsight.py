@@ -5,6 +5,7 @@ patches torch and adds `.save` to every Python object; that happens when the fir
 """
 
 import copy
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -15,10 +16,7 @@ from torch import Tensor, nn
 
 from probes.backends.hooks import ModuleTree, evaluating, inner_model, offloaded, sharing_copy, without_head
 from probes.backends.points import Average, Change, Layout, Passed, Pick, Point, Select, whole
-from probes.sites import Site
-
-ORDER = ("resid_pre", "z", "attn_out", "mlp_out", "resid_post")
-"""The order in which a forward pass meets the sites of one block; nnsight wants them visited in it."""
+from probes.sites import FORWARD, Site
 
 Visit = tuple[str, str, str | None, Any, list[Any], list[Any]]
 """A module's name, its side and the module that shapes it, nnsight's handle, then (first column, last, change) and (number, first, last, read)."""
@@ -43,6 +41,7 @@ class NNsight(ModuleTree):
         library = _library()
         super().__init__(hf, blocks)
         self.is_remote = remote
+        self._turn = threading.RLock()  # a trace would take in passes that another thread makes meanwhile
         if remote:
             self._root = _root_on_server(library, hf, tokenizer, revision)
         else:
@@ -79,7 +78,8 @@ class NNsight(ModuleTree):
             while visits and not visits[-1][-1]:
                 visits.pop()
         call = {"remote": True} if self.is_remote else {"fn": self._copy if logits else without_head(self._copy)}
-        states, scores = self._traced(call | {**inputs, "use_cache": False, **options}, visits, logits)
+        with self._turn:
+            states, scores = self._traced(call | {**inputs, "use_cache": False, **options}, visits, logits)
         return Passed({sites[i]: h for i, h in states.items()}, scores)
 
     def generate(self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]) -> Tensor:
@@ -89,11 +89,11 @@ class NNsight(ModuleTree):
         made: list[Tensor] = []
         visits = self._visits((), whole, writes, None)
         if not visits:
-            with evaluating(self.hf), evaluating(self._copy):
+            with self._turn, evaluating(self.hf), evaluating(self._copy):
                 return self._copy.generate(**inputs, **options)  # pyright: ignore
         # What a trace says behind an open loop over decoding steps never runs, so the ids are kept from here.
         call = {"fn": lambda **kwargs: made.append(self._copy.generate(**kwargs))}  # pyright: ignore
-        with warnings.catch_warnings():
+        with self._turn, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*the loop asked for a step the run did not make")
             self._traced(call | {**inputs, **options}, visits, logits=False, every_step=True)
         return made[0]
@@ -103,13 +103,13 @@ class NNsight(ModuleTree):
         reading = _sendable_read(select) if self.is_remote else select
         changes = [(site, self.point(site), _sendable_change(site, change) if self.is_remote else change) for site, change in writes]
         reads = [(site, self.point(site, layout), i) for i, site in enumerate(sites)]
-        found: dict[tuple[str, str], tuple[tuple[int, int], Visit]] = {}
+        found: dict[tuple[str, str], tuple[tuple[int, ...], Visit]] = {}
 
         def visit(site: Site, point: Point) -> tuple[list[Any], list[Any]]:
             if point.shaped_by is not None:
                 visit(Site("resid_pre", site.block), Point(point.shaped_by, "in"))
             handle = self._handles[id(self._copy.get_submodule(point.name))]
-            new = (site.block, ORDER.index(site.kind)), (point.name, point.side, point.shaped_by, handle, [], [])
+            new = site.order, (point.name, point.side, point.shaped_by, handle, [], [])
             return found.setdefault((point.name, point.side), new)[1][-2:]
 
         for site, point, change in changes:
@@ -168,7 +168,7 @@ class NNsight(ModuleTree):
                 scores = nnsight.save(tracer.result.logits.detach())
         except OutOfOrderError as error:
             raise ValueError(
-                f"{type(self.inner).__name__} does not call its modules once each in the order {', '.join(ORDER)} ({error}); use backend='hooks'"
+                f"{type(self.inner).__name__} does not call its modules once each in the order {', '.join(FORWARD)} ({error}); use backend='hooks'"
             ) from error
         return states, scores
 

@@ -5,6 +5,7 @@ is never trusted by name: at every site it must equal plain hooks on the origina
 """
 
 import copy
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -123,6 +124,7 @@ class TransformerLens:
         self._weights = self._state_of_weights()
         self._inside: Layout | None = None
         self._generates = False
+        self._turn = threading.RLock()
         missing = [n for kind in RESIDUAL for b in range(self._n_blocks) if (n := self._hook_name(Site(kind, b), None)) not in self.bridge.hook_dict]
         if missing:
             raise ValueError(f"the bridge of {type(hf).__name__} has no {missing[0]}; {INSTEAD}")
@@ -180,7 +182,8 @@ class TransformerLens:
         """Within the `with`, passes of the bridged model meet these hooks, in order; gone afterwards, also after an exception."""
         if self._state_of_weights() != self._weights:
             raise ValueError("the model's weights were moved or changed after its bridge was made; load it again with this backend")
-        with torch.no_grad(), self.bridge.hooks(fwd_hooks=list(hooks)):
+        # One thread at a time: leaving the bridge's own `hooks` takes away other threads' hooks too.
+        with self._turn, torch.no_grad(), self.bridge.hooks(fwd_hooks=list(hooks)):
             yield self.bridge.original_model
 
     def _writers(self, writes: Sequence[tuple[Site, Change]]) -> list[tuple[str, Callable[..., Any]]]:

@@ -136,5 +136,11 @@ def edit_hash(write: Any) -> str:
     change = getattr(write, "change", None)
     if change is None:
         raise ValueError(f"{write!r} does not say what it does as data, so its captures cannot be told apart in a store; capture it into memory")
-    body = [f"{write.site} {write.at}", *(getattr(change, name).detach().cpu().float().numpy().tobytes() for name in ("U", "V", "c"))]
+    body = [f"{write.site} {write.at} {_kind(change)}", *(t.detach().cpu().float().numpy().tobytes() for t in change.numbers())]
     return hashlib.sha256(b"\0".join(b if isinstance(b, bytes) else b.encode() for b in body)).hexdigest()[:16]
+
+
+def _kind(change: Any) -> str:
+    """The classes a change is made of, from the outside in: the same numbers mean something else in another one."""
+    inner = getattr(change, "change", None)
+    return type(change).__name__ + ("" if inner is None else f" of {_kind(inner)}")

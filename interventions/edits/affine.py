@@ -1,0 +1,43 @@
+"""Put the concept at a stated level, counted from where the hidden states without it lie."""
+
+from dataclasses import dataclass
+
+import torch
+
+from interventions.lowrank import LowRank, SiteEdit, position_of, target_sites
+from probes.activations import Activations
+from probes.directions import Direction
+from probes.models import Model
+from probes.positions import Position
+from probes.sites import SitesLike
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """h - (h . u) u + (r + level * gap) u: level 0 gives every token the mean component of the negative class, level 1 that of the positive one.
+
+    `reference` holds labelled activations (y 0/1) at every target site, from which r and the gap are taken site by site. Unlike `Ablate` it goes to a place
+    where hidden states are found, and unlike `Add` the result does not depend on how much was there. Raises ValueError for activations without
+    two classes. Source: affine concept editing, Marshall et al., arXiv 2411.09003.
+    """
+
+    direction: Direction
+    reference: Activations
+    level: float | int = 0
+    sites: SitesLike | None = None
+    at: str | int | Position = "all"
+
+    def compile(self, model: Model) -> tuple[SiteEdit, ...]:
+        self.direction.check_model(model)
+        y, _ = self.reference.classes
+        u = self.direction.unit
+        found = []
+        for site in target_sites(model, self.direction.site, self.sites):
+            along = self.reference[site].x[0].float().cpu() @ u
+            absent, present = along[~y].mean(), along[y].mean()
+            to = absent + self.level * (present - absent)
+            found.append(SiteEdit(site, position_of(self.at), LowRank.holding(u[None], torch.atleast_1d(to)), repr(self)))
+        return tuple(found)
+
+    def __repr__(self) -> str:
+        return f"Affine(level {self.level:g} of {self.direction!r})"

@@ -1,0 +1,25 @@
+"""Any edit, with the length of the hidden state kept."""
+
+from dataclasses import dataclass, replace
+
+from interventions.changes import NormKept
+from interventions.lowrank import Edit, SiteEdit
+from probes.models import Model
+
+
+@dataclass(frozen=True, eq=False)
+class KeepNorm:
+    """The edit, then h scaled back to the length it had: only the direction of the hidden state changes.
+
+    Strong shifts also make hidden states long, which later norms and attention answer to whatever the direction; this keeps the two apart. No longer
+    linear, so it runs in hooks and cannot be baked into weights. Source: norm-preserving steering as in repeng and heretic; see docs/edits.md.
+    """
+
+    edit: Edit
+
+    def compile(self, model: Model) -> tuple[SiteEdit, ...]:
+        changes = self.edit.compile(model)
+        return tuple(replace(c, change=NormKept(c.change), label=repr(self)) for c in changes)
+
+    def __repr__(self) -> str:
+        return f"KeepNorm({self.edit!r})"

@@ -1,0 +1,84 @@
+"""Put hidden states of other prompts in place of a model's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interventions.lowrank import position_of, target_sites
+from probes.activations import Activations
+from probes.fingerprint import Fingerprint
+from probes.models import Model
+from probes.positions import Position
+from probes.sites import Site, SitesLike
+
+
+@dataclass(frozen=True, eq=False)
+class PatchedSite:
+    """The rows that one site gets: what a model holds as a write. `example[i]` is the prompt that row i goes to."""
+
+    site: Site
+    at: Position
+    rows: Float[Tensor, "n d"]
+    example: np.ndarray
+    label: str
+
+    def __call__(self, h: Tensor) -> Tensor:
+        raise ValueError(f"{self.label} puts in rows prompt by prompt, so it acts only where the prompts are known: capture, logits, generate of edited(model, ...)")
+
+    def for_prompts(self, texts: np.ndarray, n: int, chosen: Bool[Tensor, "batch pos"]) -> Callable[[Tensor, int], Tensor]:
+        """The function of one batch's hidden states and of the first column they stand for; `texts` are the batch's prompts, of `n` in all."""
+        prompts = 1 + int(self.example.max())
+        if prompts not in (1, n):
+            raise ValueError(f"{self.label} holds rows of {prompts} prompts and the model is run on {n}; patch the very same prompts, or rows of a single one")
+        values = self.rows.new_zeros(*chosen.shape, self.rows.shape[1])
+        for i, text in enumerate(texts):
+            mine = np.flatnonzero(self.example == (0 if prompts == 1 else text))
+            places = chosen[i].nonzero()[:, 0]
+            if len(mine) != len(places):
+                raise ValueError(
+                    f"{self.label}: position {self.at} picks {len(places)} tokens of prompt {text} and there are {len(mine)} rows for it; capture the source at "
+                    "positions that pick as many tokens, in prompts of the same length where at='all'"
+                )
+            values[i, places] = self.rows[torch.from_numpy(mine)]
+        # Tokens made later lie behind the prompt, where nothing is chosen.
+        return lambda h, first: _over(h, values[:, first : first + h.shape[1]])
+
+    def __repr__(self) -> str:
+        return f"{self.label} at {self.site}, {self.at} tokens"
+
+
+def _over(h: Tensor, values: Tensor) -> Tensor:
+    values = values.to(device=h.device, dtype=h.dtype)
+    return torch.cat([values, h[:, values.shape[1] :]], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """The hidden states `source` in place of the model's own, at the chosen tokens of each prompt: activation patching.
+
+    `source` holds one row for each token that `at` picks, prompt by prompt in the order in which the model will be run (`capture` of the other
+    prompts gives them so), or the rows of a single prompt, which then go into every prompt. Sites default to all of the source's; the last
+    patched one decides what follows. `at` defaults to the position at which the source was captured. Raises ValueError, when it is run, for
+    another number of prompts or tokens. Source: Meng et al., arXiv 2202.05262; Zhang and Nanda, arXiv 2309.16042.
+    """
+
+    source: Activations
+    sites: SitesLike | None = None
+    at: str | int | Position | None = None
+
+    def compile(self, model: Model) -> tuple[PatchedSite, ...]:
+        if "model" in self.source.receipt:
+            Fingerprint.from_dict(self.source.receipt["model"]).check(model.fingerprint, "the source of the patch")
+        at = self.source.receipt.get("at") if self.at is None else self.at
+        if at is None:
+            raise ValueError("the source does not say at which tokens it was captured; say where its rows go: Patch(source, at='last')")
+        example = np.arange(len(self.source)) if self.source.example is None else np.unique(self.source.example, return_inverse=True)[1]
+        sites = target_sites(model, self.source.sites[0], list(self.source.sites) if self.sites is None else self.sites)
+        return tuple(PatchedSite(s, position_of(at), self.source[s].x[0].cpu(), example, repr(self)) for s in sites)
+
+    def __repr__(self) -> str:
+        return f"Patch({len(self.source)} rows, {', '.join(map(str, self.source.sites))})"

@@ -1,0 +1,37 @@
+"""Leave out what a sublayer or a head contributes."""
+
+from dataclasses import dataclass
+
+import torch
+
+from interventions.changes import Constant
+from interventions.lowrank import SiteEdit, position_of
+from probes.activations import Activations
+from probes.models import Model
+from probes.positions import Position
+from probes.sites import SitesLike
+
+
+@dataclass(frozen=True, eq=False)
+class Skip:
+    """The sublayers (attn_out, mlp_out) or heads (z) at `sites` add nothing to the residual stream; with `mean_of`, what they add on average.
+
+    Zero is a value that a head may never give, so the mean over activations of ordinary text (`mean_of`, which must hold the sites) is the
+    gentler test of what it does. Raises ValueError for the residual stream itself. Source: zero and mean ablation, as in Wang et al., arXiv 2211.00593.
+    """
+
+    sites: SitesLike
+    at: str | int | Position = "all"
+    mean_of: Activations | None = None
+
+    def compile(self, model: Model) -> tuple[SiteEdit, ...]:
+        sites = sorted(model.sites(self.sites), key=lambda s: s.order)
+        stream = [str(s) for s in sites if s.kind.startswith("resid")]
+        if stream:
+            raise ValueError(f"{', '.join(stream)} is the residual stream, which nothing can skip; name attn_out, mlp_out or z")
+        values = [torch.zeros(model.width_at(s)) if self.mean_of is None else self.mean_of[s].x[0].float().mean(0).cpu() for s in sites]
+        return tuple(SiteEdit(s, position_of(self.at), Constant(v), repr(self)) for s, v in zip(sites, values, strict=True))
+
+    def __repr__(self) -> str:
+        sites = self.sites if isinstance(self.sites, str) else ", ".join(map(str, self.sites)) if not hasattr(self.sites, "kind") else str(self.sites)
+        return f"Skip({sites}{'' if self.mean_of is None else ', to the mean'})"
