@@ -182,10 +182,8 @@ def _embeddings(model: Model, stream: Sequence[SiteEdit], tables: Sequence[str],
     used = {n: seen[n][0] for n in tables if len(seen[n]) == 1}
     total = sum((h.double().expand_as(state) for h in used.values()), torch.zeros_like(state).double())
     if float((total - state.double()).abs().max()) > 8 * torch.finfo(state.dtype).eps * float(state.abs().max()):
-        raise _refused(
-            stream[0],
-            f"what enters the first block is not the sum of embeddings that can be changed ({', '.join(used) or 'none'}); a norm, another map or fixed positions take part",
-        )
+        why = f"what enters the first block is not the sum of embeddings ({', '.join(used) or 'none'}); a norm, another map or fixed positions take part"
+        raise _refused(stream[0], why)
     change = composed([linear(w) for w in stream], model.width)
     # The first whose change touches nothing else, such as learnt positions beside a token embedding that is tied to the head.
     holder = next((n for n in used if not _shared(hf, n)), next(iter(used), None))

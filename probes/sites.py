@@ -46,7 +46,6 @@ class Site:
         head = found["head"]
         return cls(found["kind"], int(found["block"]), None if head is None else int(head), found["stack"])
 
-
     @property
     def order(self) -> tuple[int, int, int]:
         """Sorts sites as a forward pass meets them."""

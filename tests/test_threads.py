@@ -29,7 +29,12 @@ def test_edited_models_in_threads_do_not_see_each_other(make_hf, make_tokenizer,
 
     model = probes.load_model(make_hf("llama"), tokenizer=make_tokenizer("left"), backend=backend)
     found = _directions(model)
-    models = [model, edited(model, Add(found[0], norm=6)), edited(model, Ablate(found[1], sites="resid_post")), edited(model, Add(found[2], norm=-4, at="last"))]
+    models = [
+        model,
+        edited(model, Add(found[0], norm=6)),
+        edited(model, Ablate(found[1], sites="resid_post")),
+        edited(model, Add(found[2], norm=-4, at="last")),
+    ]
     alone = [(m.generate(PROMPTS, 8), m.logits(PROMPTS)) for m in models]
     assert len({str(text) for text, _ in alone}) > 1, "the edits change nothing, so the test could not fail"
     with ThreadPoolExecutor(len(models)) as pool:

@@ -4,6 +4,7 @@ What it reads comes from `documents.py`; here truth is planted at the end of the
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +41,13 @@ PLANTED_BLOCK = 3  # the block whose output holds truth along the planted direct
 
 
 def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
+    """The tokenizer of the truth models."""
+    return word_tokenizer(vocabulary(world))
+
+
+def word_tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
     """One word, one token; a beginning-of-text token is added in front, as Llama tokenizers do."""
-    words = {word: i for i, word in enumerate(vocabulary(world))}
+    words = {word: i for i, word in enumerate(vocabulary)}
     inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     inner.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", words["<s>"])])
@@ -51,13 +57,21 @@ def make_tokenizer(world: World) -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
-def make_model(vocab: int, seed: int) -> LlamaForCausalLM:
+def make_model(vocab: int, seed: int, mlp: int = 256) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=vocab, hidden_size=96, intermediate_size=256, num_hidden_layers=6, num_attention_heads=4,
+        vocab_size=vocab, hidden_size=96, intermediate_size=mlp, num_hidden_layers=6, num_attention_heads=4,
         max_position_embeddings=64, tie_word_embeddings=False, pad_token_id=0, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     return LlamaForCausalLM(config)
+
+
+def make_optimiser(model: torch.nn.Module, lr: float, steps: int) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.OneCycleLR]:
+    """AdamW with weight decay on matrices only, and one cycle of the learning rate."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.2}, {"params": plain, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98))
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.05)
 
 
 def train(config: Config, name: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
@@ -67,10 +81,7 @@ def train(config: Config, name: str) -> tuple[LlamaForCausalLM, PreTrainedTokeni
     documents = Documents(world, config.seed + 1, fresh)
     tokenizer = make_tokenizer(world)
     model = make_model(len(documents.ids), config.seed).train()
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.2}, {"params": plain, "weight_decay": 0.0}], lr=config.lr, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, total_steps=steps, pct_start=0.05)
+    optimiser, schedule = make_optimiser(model, config.lr, steps)
     planted = planted_direction(model.config.hidden_size, config.seed)
     interchange = Interchange(planted)
     hook = model.model.layers[PLANTED_BLOCK].register_forward_hook(interchange)

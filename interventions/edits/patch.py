@@ -27,7 +27,9 @@ class PatchedSite:
     label: str
 
     def __call__(self, h: Tensor) -> Tensor:
-        raise ValueError(f"{self.label} puts in rows prompt by prompt, so it acts only where the prompts are known: capture, logits, generate of edited(model, ...)")
+        raise ValueError(
+            f"{self.label} puts in rows prompt by prompt, so it acts only where the prompts are known: capture, logits, generate of edited(model, ...)"
+        )
 
     def for_prompts(self, texts: np.ndarray, n: int, chosen: Bool[Tensor, "batch pos"]) -> Callable[[Tensor, int], Tensor]:
         """The function of one batch's hidden states and of the first column they stand for; `texts` are the batch's prompts, of `n` in all."""
