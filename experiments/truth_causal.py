@@ -10,6 +10,7 @@ from experiments.report import Report
 from experiments.truth_reading import Reading
 from interventions import Ablate, Add, Answers, Cost, Edit, Effect, Erase, edited, effect
 from interventions import plots as effect_plots
+from interventions.behaviours.records import Records
 from probes import Examples, Model, Site
 from probes.metrics import accuracy, auroc
 
@@ -41,10 +42,10 @@ class Setting:
         """Neutral text has no such place as the end of a statement, so the cost of an edit there is an upper bound."""
         return "" if self.edit_at == "all" else ", edited at every token"
 
-    def effect(self, edit: Edit, before: np.ndarray, control_costs: bool = True) -> Effect:
+    def effect(self, edit: Edit, before: Records, control_costs: bool = True) -> Effect:
         return effect(
             self.model, edit, ANSWERS, self.test, neutral=self.neutral, n_controls=self.controls, seed=self.seed,
-            before=before, control_costs=control_costs,
+            before=before, control_costs=control_costs, compare=False,
         )  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def choose_ablation(s: Setting, report: Report) -> tuple[dict[str, Edit], str, d
 def ablate(s: Setting, report: Report) -> dict[str, Effect]:
     """What is left of the answers on test groups after each of the four edits, beside matched random edits."""
     options, best, chosen = choose_ablation(s, report)
-    before = ANSWERS(s.model, s.test).values
+    before = ANSWERS(s.model, s.test)
     effects = {name: s.effect(edit, before) for name, edit in options.items()}
     rows = []
     for cell in [*cells(s.test), Cell("all", np.ones(len(s.test), dtype=bool))]:
@@ -185,7 +186,7 @@ def push(s: Setting, doses: Sequence[float], report: Report) -> list[Effect]:
     if not (min(doses) < 0 < max(doses)):
         raise ValueError(f"doses need values above and below 0, got {list(doses)}")
     site, picked = choose_dose(s, doses)
-    before = ANSWERS(s.model, s.test).values
+    before = ANSWERS(s.model, s.test)
     effects = []
     for dose in tqdm(doses, desc="doses", delay=2, leave=False, disable=None):
         add = Add(s.reading.probe.direction(site), gaps=dose, at=s.edit_at)
@@ -221,7 +222,7 @@ def push(s: Setting, doses: Sequence[float], report: Report) -> list[Effect]:
     )
     beyond = all(e.p_value() <= 1 / (1 + s.controls) for e, d in zip(effects, doses, strict=True) if d in picked.values())
     standing = f"{'beyond' if beyond else 'not beyond'} every matched random direction"
-    if accuracy(before, s.test.y, n_boot=1, balanced=True).value <= 0.55:
+    if accuracy(before.values, s.test.y, n_boot=1, balanced=True).value <= 0.55:
         standing += "; the unedited answers are at chance, so this is a push on answer words and says nothing about truth"
     report.claim(f"Adding it at {site}: {'; '.join(turns)}; {standing}.")
     return effects

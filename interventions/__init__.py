@@ -4,16 +4,19 @@
 - `When(edit, probe, above=...)`, `KeepNorm(edit)`: an edit only where a probe fires, or with the length of h kept
 - `edited(model, *edits)`: the model under edits, as a value; `applied(hf_model, *edits)`: for other people's code
 - `Answers`: a behaviour, the logit difference between two answers; `neutral_cost`: what an edit costs elsewhere
-- `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size
+- `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a verdict; `dosed`: over strengths
 """
 
 from interventions.behaviours.answers import Answers
 from interventions.behaviours.neutral_text import Cost, neutral_cost
 from interventions.controls import matched_random
+from interventions.doses import Doses, dosed
 from interventions.edited import applied, edited
 from interventions.edits import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When
 from interventions.effects import Effect, effect
 from interventions.lowrank import Edit
+from interventions.transitions import Transitions, transitions
+from interventions.verdicts import Verdict
 
 __all__ = [
     "Ablate",
@@ -22,16 +25,21 @@ __all__ = [
     "Answers",
     "Clamp",
     "Cost",
+    "Doses",
     "Edit",
     "Effect",
     "Erase",
     "KeepNorm",
     "Patch",
     "Skip",
+    "Transitions",
+    "Verdict",
     "When",
     "applied",
+    "dosed",
     "edited",
     "effect",
     "matched_random",
     "neutral_cost",
+    "transitions",
 ]

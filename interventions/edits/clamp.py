@@ -25,7 +25,7 @@ class Clamp:
     at: str | int | Position = "all"
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
-        directions, to = same_site(self.direction), self._amounts
+        directions, to = same_site(self.direction), self.amounts
         if len(to) != len(directions):
             raise ValueError(f"{len(directions)} directions need as many amounts, got to={self.to}")
         for d in directions:
@@ -34,8 +34,9 @@ class Clamp:
         return site_edits(model, directions[0].site, self.sites, self.at, change, repr(self))
 
     @property
-    def _amounts(self) -> tuple[float, ...]:
+    def amounts(self) -> tuple[float, ...]:
+        """One amount a direction."""
         return tuple(float(t) for t in (self.to if isinstance(self.to, Sequence) else (self.to,)))
 
     def __repr__(self) -> str:
-        return f"Clamp(to {', '.join(f'{t:g}' for t in self._amounts)} along {named(same_site(self.direction))})"
+        return f"Clamp(to {', '.join(f'{t:g}' for t in self.amounts)} along {named(same_site(self.direction))})"

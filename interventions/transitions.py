@@ -1,0 +1,80 @@
+"""Which kind of answer became which: before and after, prompt by prompt."""
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from jaxtyping import Int
+from scipy.stats import binomtest, chi2
+
+from interventions.behaviours.records import Records
+
+
+@dataclass(frozen=True, eq=False)
+class Transitions:
+    """`counts[i, j]` prompts went from class i to class j. `p_value` tests whether as many go one way as the other.
+
+    Two classes: McNemar's exact test; more: Bowker's test of symmetry. Both take prompts as independent; where several share a group, the interval of
+    `Effect.change`, which resamples groups, is the one to go by. A small p says that the mix of answers changed, not why.
+    """
+
+    classes: tuple[str, ...]
+    counts: Int[np.ndarray, "before after"]
+
+    @property
+    def changed(self) -> int:
+        """How many prompts got another kind of answer."""
+        return int(self.counts.sum() - np.trace(self.counts))
+
+    @property
+    def test(self) -> str:
+        return "McNemar exact" if len(self.classes) == 2 else "Bowker"
+
+    @property
+    def p_value(self) -> float:
+        up, down = self.counts[np.triu_indices(len(self.classes), 1)], self.counts.T[np.triu_indices(len(self.classes), 1)]
+        moved = up + down > 0
+        if not moved.any():
+            return 1.0
+        if len(self.classes) == 2:
+            return float(binomtest(int(up[0]), int(up[0] + down[0])).pvalue)
+        statistic = ((up - down)[moved] ** 2 / (up + down)[moved]).sum()
+        return float(chi2.sf(statistic, int(moved.sum())))
+
+    def __repr__(self) -> str:
+        width = max(6, *(len(c) for c in self.classes))
+        lines = [" " * width + "  to " + " ".join(f"{c:>{width}}" for c in self.classes)]
+        lines += [f"{c:<{width}}     " + " ".join(f"{n:>{width}}" for n in row) for c, row in zip(self.classes, self.counts, strict=True)]
+        return "\n".join([*lines, f"{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}"])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(c)}</th>" for c in self.classes)
+        rows = "".join(f"<tr><th>{escape(c)}</th>{''.join(f'<td>{n}</td>' for n in row)}</tr>" for c, row in zip(self.classes, self.counts, strict=True))
+        return f"<table><tr><th>before \\ after</th>{head}</tr>{rows}</table><p>{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}</p>"
+
+
+def transitions(before: Records, after: Records, where: np.ndarray | None = None) -> Transitions:
+    """Transitions over the prompts measured both times; behaviours without labels are split by the sign of their value.
+
+    Raises ValueError for records of different prompts or behaviours.
+    """
+    if before.behaviour != after.behaviour or not np.array_equal(before.ids, after.ids):
+        raise ValueError(
+            f"before is {before.behaviour} of {len(before)} prompts and after {after.behaviour} of {len(after)}; compare one behaviour on the same prompts"
+        )
+    rows = before.measured & after.measured
+    if where is not None:
+        rows &= np.asarray(where, dtype=bool)
+    classes, first, second = before.classes, before.labels, after.labels
+    if first is None or second is None:
+        classes = ("below 0", "above 0")
+        first, second = (np.where(r.values > 0, classes[1], classes[0]) for r in (before, after))
+    index = {c: i for i, c in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, ([index[c] for c in first[rows]], [index[c] for c in second[rows]]), 1)
+    return Transitions(tuple(classes), counts)
+
+
+def labels_of(records: Records) -> np.ndarray:
+    """The kind of every answer; the sign of the value where a behaviour has no kinds."""
+    return records.labels if records.labels is not None else np.where(records.values > 0, "above 0", "below 0")

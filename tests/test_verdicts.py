@@ -1,0 +1,166 @@
+"""What is said about an edit: transitions, comparisons, verdicts and doses, on a planted direction and on directions that mean nothing."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, chi2
+
+from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, dosed, effect, transitions
+from interventions.behaviours.records import Records
+from interventions.comparisons import comparisons
+from probes import Activations, Direction, Examples, capture
+from tests.test_effects import PROMPTS, _answer_direction
+
+EXAMPLES = Examples(PROMPTS, y=[0, 1, 0, 1, 0, 1])
+
+
+@pytest.fixture(scope="module")
+def model(make_model):
+    return make_model("llama")
+
+
+@pytest.fixture(scope="module")
+def strong(model):
+    return effect(model, Add(_answer_direction(model), norm=20), Answers(), EXAMPLES, neutral=PROMPTS[:3])
+
+
+def records(labels, classes=("a", "b", "c"), values=None, ids=None):
+    n = len(labels)
+    return Records(
+        "kinds",
+        "share",
+        np.zeros(n) if values is None else np.asarray(values, float),
+        np.arange(n) if ids is None else ids,
+        np.arange(n),
+        np.asarray(labels),
+        classes,
+    )
+
+
+def test_transitions_count_pairs_and_leave_out_what_was_not_measured():
+    before = records(list("aaabbc"), values=[0, 0, np.nan, 0, 0, 0])
+    after = records(list("abcbba"))
+    found = transitions(before, after)
+    assert found.counts.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 0]] and found.changed == 2
+    assert transitions(before, after, np.arange(6) > 2).counts.sum() == 3
+    with pytest.raises(ValueError, match="on the same prompts"):
+        transitions(before, records(list("aaabbc"), ids=np.arange(6) + 1))
+
+
+def test_the_tests_are_mcnemars_and_bowkers():
+    two = transitions(records(["a"] * 12 + ["b"] * 8, ("a", "b")), records(["b"] * 9 + ["a"] * 3 + ["a"] * 2 + ["b"] * 6, ("a", "b")))
+    assert two.test == "McNemar exact" and two.p_value == pytest.approx(binomtest(9, 11).pvalue)
+    three = transitions(records(list("aaaaaabbcc")), records(list("bbbbbcacab")))
+    # Pairs a-b: 5 against 1; a-c: 1 against 1; b-c: 1 against 1.
+    assert three.test == "Bowker" and three.p_value == pytest.approx(chi2.sf(16 / 6 + 0 + 0, 3))
+    assert transitions(records(list("abc")), records(list("abc"))).p_value == 1.0
+
+
+def test_a_test_keeps_its_level_where_nothing_happens_and_finds_what_does():
+    draw = np.random.default_rng(0)
+
+    def p_of(lean):
+        before = draw.integers(0, 3, 300)
+        moves = draw.random(300) < 0.3
+        after = np.where(moves, np.where(draw.random(300) < lean, 0, draw.integers(0, 3, 300)), before)
+        return transitions(records(np.array(list("abc"))[before]), records(np.array(list("abc"))[after])).p_value
+
+    null, real = np.array([p_of(0.0) for _ in range(300)]), np.array([p_of(0.6) for _ in range(50)])
+    assert 0.01 < (null < 0.05).mean() < 0.1
+    assert (real < 0.05).mean() > 0.9
+
+
+def test_the_planted_direction_moves_behaviour_and_a_random_one_is_not_told_apart(model, strong):
+    cheap = strong.verdict(max_kl=1e9)
+    assert cheap.word == "moves behaviour" and cheap and all(cheap.checks.values()), cheap
+    assert "20 matched random edits" in cheap.sentence and "KL" in cheap.sentence
+    assert strong.verdict(max_kl=1e-6).word == "moves behaviour, at a cost" and not strong.verdict(max_kl=1e-6)
+    other = effect(model, Add(_answer_direction(model).random_like(5), norm=20), Answers(), EXAMPLES)
+    assert other.verdict().word in ("no effect shown", "not told apart from random edits")
+    assert any("cost on unrelated text was not measured" in w for w in other.verdict().why_not_more)
+    nothing = effect(model, Add(_answer_direction(model), norm=0), Answers(), EXAMPLES)
+    assert nothing.verdict().word == "no effect shown" and float(nothing.changed().value) == 0
+    assert nothing.transitions().changed == 0
+
+
+def test_comparisons_stand_beside_the_edit(model, strong):
+    assert set(strong.others) == {"sign flip", "at resid_post.1"}
+    assert strong.verdict().checks["sign flip goes the other way"]
+    table = strong.table()
+    assert len(table) == 5 and "matched random" in table["edit"].iloc[-1]
+    shown = strong._repr_html_()
+    assert "matched random" in shown and "McNemar" in shown
+    assert strong.transitions().counts.sum() == 6
+    assert strong.changed().value == pytest.approx(((strong.base > 0) != (strong.after > 0)).mean())
+    assert strong.control_changed().shape == (20,)
+    alone = effect(model, Add(_answer_direction(model), norm=20), Answers(), EXAMPLES, compare=False)
+    assert not alone.others and np.allclose(alone.after, strong.after)
+
+
+def test_comparisons_by_kind_of_edit(model):
+    texts = Examples(["red", "blue tree", "old", "yes no", "tall", "no", "the house", "river"], y=[0, 1] * 4)
+    acts = capture(model, texts, "resid_post.2")
+    d = _answer_direction(model).calibrated(acts)
+    shuffled = {f"shuffled labels {k}" for k in range(3)}
+    assert set(comparisons(Add(d, gaps=2), model, acts)) == {"sign flip", "at resid_post.1", *shuffled}
+    assert set(comparisons(Ablate(d), model)) == {"at resid_post.1"}
+    assert set(comparisons(Ablate(d, sites="resid_post"), model, acts)) == shuffled
+    assert set(comparisons(Clamp(d, to=3), model)) == {"sign flip", "at resid_post.1"}
+    assert set(comparisons(Clamp(d, to=0), model)) == {"at resid_post.1"}
+    assert set(comparisons(Affine(d, acts), model, acts)) == shuffled
+    assert comparisons(Erase.fit(acts), model, acts) == {}
+    flipped = comparisons(Add(d, gaps=2), model)["sign flip"]
+    assert flipped.gaps == -2 and comparisons(Clamp(d, to=3), model)["sign flip"].amounts == (-3.0,)
+    made = [comparisons(Add(d, gaps=2), model, acts)[name].direction for name in sorted(shuffled)]
+    assert all(m.gap == d.gap and abs(m.cosine_to(d)) < 0.99 for m in made) and made[0].cosine_to(made[1]) != 1
+
+
+def test_a_shuffled_direction_that_does_as_much_is_held_against_the_edit(model, strong):
+    from dataclasses import replace
+
+    level = replace(strong, others={"shuffled labels 0": strong.now})
+    found = level.verdict(max_kl=1e9)
+    assert found.word == "not told apart from random edits" and any("shuffled labels 0" in w for w in found.why_not_more)
+    mirrored = replace(strong, others={"sign flip": strong.now})
+    assert not mirrored.verdict(max_kl=1e9).checks["sign flip goes the other way"]
+
+
+def test_before_of_other_prompts_is_refused_and_unmeasured_prompts_are_left_out(model, strong):
+    with pytest.raises(ValueError, match="other prompts"):
+        effect(model, Add(_answer_direction(model), norm=1), Answers(), EXAMPLES.rows([1, 0, 2, 3, 4, 5]), before=strong.before)
+    from dataclasses import replace
+
+    values = strong.now.values.copy()
+    values[2] = np.nan
+    partly = replace(strong, now=replace(strong.now, values=values))
+    keep = np.arange(6) != 2
+    assert partly.change().value == pytest.approx((strong.after - strong.base)[keep].mean()) and partly.change().n == 5
+
+
+def test_the_smallest_dose_within_the_cost(model):
+    d = _answer_direction(model)
+    found = dosed(model, lambda norm: Add(d, norm=norm), [20, 0, 80, 5], Answers(), EXAMPLES, neutral=PROMPTS[:3], progress=False)
+    assert found.doses == (0.0, 5.0, 20.0, 80.0)
+    changes = [float(e.change().value) for e in found.effects]
+    assert changes[0] == 0 and changes == sorted(changes)
+    kl = [float(e.cost.kl.value) for e in found.effects]
+    assert kl[0] == pytest.approx(0, abs=1e-6) and kl == sorted(kl)
+    limit = (kl[2] + kl[3]) / 2
+    reached = [float(e.turned(1).value) for e in found.effects]
+    wanted = reached[2]
+    assert wanted > 0
+    first = found.doses[next(i for i, r in enumerate(reached) if r >= wanted)]
+    assert found.smallest(lambda e: e.turned(1).value >= wanted, limit) == first
+    with pytest.raises(ValueError, match="no dose does what is wanted"):
+        found.smallest(lambda e: float(e.change().value) > changes[2] * 1.01, limit)
+    assert found.smallest(lambda e: float(e.change().value) > changes[2] * 1.01, None) == 80
+    assert len(found.table()) == 4 and {"dose", "p", "KL"} <= set(found.table().columns)
+    free = dosed(model, lambda norm: Add(d, norm=norm), [1], Answers(), EXAMPLES, progress=False)
+    with pytest.raises(ValueError, match="cost was not measured"):
+        free.smallest(lambda e: True)
+
+
+def test_activations_without_both_classes_have_no_shuffled_direction(model):
+    d = Direction.from_vector(np.eye(model.width)[0], "resid_post.1")
+    acts = Activations.from_arrays(np.random.default_rng(0).normal(size=(4, model.width)), y=[1, 1, 1, 1], sites=["resid_post.1"])
+    with pytest.raises(ValueError):
+        comparisons(Add(d, norm=1), model, acts)
