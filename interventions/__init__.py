@@ -5,6 +5,7 @@
 - `edited(model, *edits)`: the model under edits, as a value; `applied(hf_model, *edits)`: for other people's code
 - `Answers`: a behaviour, the logit difference between two answers; `neutral_cost`: what an edit costs elsewhere
 - `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a verdict; `dosed`: over strengths
+- `Monitor`: a probe that watches the model write, with a threshold of a known false-alarm rate, and stops it or edits it on alarm
 """
 
 from interventions.behaviours.answers import Answers
@@ -15,6 +16,7 @@ from interventions.edited import applied, edited
 from interventions.edits import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When
 from interventions.effects import Effect, effect
 from interventions.lowrank import Edit
+from interventions.monitor import Monitor
 from interventions.transitions import Transitions, transitions
 from interventions.verdicts import Verdict
 
@@ -30,6 +32,7 @@ __all__ = [
     "Effect",
     "Erase",
     "KeepNorm",
+    "Monitor",
     "Patch",
     "Skip",
     "Transitions",

@@ -1,0 +1,159 @@
+"""A probe watching a model write: scores equal those of a later capture, alarms act on their own row only, thresholds keep their rate."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from interventions import Add, Monitor, edited
+from probes import Direction, Examples, MassMean, capture, capture_generated, load_model
+
+PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river", "no tree"]
+SITE = "resid_post.1"
+WORDS_ONLY = {"suppress_tokens": [0, 1, 2, 3]}
+
+
+@pytest.fixture(scope="module")
+def llama(make_model):
+    return make_model("llama")
+
+
+@pytest.fixture(scope="module")
+def probe(llama):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(["red", "blue", "old", "tall", "house", "tree", "yes", "no"], rng.integers(2, 9))) for _ in range(40)]
+    return MassMean(prepare="zscore").fit(capture(llama, Examples(texts, y=np.arange(40) % 2, ids=np.arange(40)), SITE))
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_scores_are_those_of_the_probe_on_the_generated_tokens(llama, probe, batch_size):
+    seen = Monitor(probe, probe.sites[0], 1e9).watch(llama, PROMPTS, max_new_tokens=6, batch_size=batch_size, **WORDS_ONLY)
+    last = probe.score(capture(llama, PROMPTS, SITE, "last"))[0]
+    later = capture_generated(llama, PROMPTS, SITE, max_new_tokens=6, **WORDS_ONLY)
+    scores = probe.score(later)[0]
+    assert [w.text for w in seen] == llama.generate(PROMPTS, 6, **WORDS_ONLY)
+    for i, w in enumerate(seen):
+        assert len(w.scores) == 6 and len(w.tokens) == 6 and w.alarm is None
+        assert w.scores[0] == pytest.approx(float(last[i]), abs=1e-5)
+        assert np.allclose(w.scores[1:], scores[later.example == i][:5].numpy(), atol=1e-5)
+
+
+def test_an_alarm_stops_its_own_row_and_no_other(llama, probe):
+    free = Monitor(probe, probe.sites[0], 1e9).watch(llama, PROMPTS, max_new_tokens=8, **WORDS_ONLY)
+    highest = sorted(w.scores.max() for w in free)
+    threshold = (highest[1] + highest[2]) / 2
+    stopped = Monitor(probe, probe.sites[0], threshold).watch(llama, PROMPTS, max_new_tokens=8, then="stop", **WORDS_ONLY)
+    assert sum(w.alarm is not None for w in stopped) == 2
+    for w, f in zip(stopped, free, strict=True):
+        above = np.flatnonzero(f.scores > threshold)
+        assert w.alarm == (int(above[0]) if len(above) else None)
+        expected = f.tokens if w.alarm is None else f.tokens[: w.alarm]
+        assert w.tokens == expected, "nothing after the token that raised the alarm, and all of it elsewhere"
+    everyone = Monitor(probe, probe.sites[0], -1e9).watch(llama, PROMPTS, max_new_tokens=8, then="stop")
+    assert all(w.alarm == 0 and w.text == "" for w in everyone)
+
+
+def test_an_alarm_can_start_an_edit_for_its_row(llama, probe):
+    d = Direction.from_vector(torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), "resid_post.2", llama)
+    edit = Add(d, norm=30)
+    free = Monitor(probe, probe.sites[0], 1e9).watch(llama, PROMPTS, max_new_tokens=10, **WORDS_ONLY)
+    first = sorted(w.scores[1:].max() for w in free)
+    threshold = (first[1] + first[2]) / 2
+    seen = Monitor(probe, probe.sites[0], threshold).watch(llama, PROMPTS, max_new_tokens=10, then=edit, **WORDS_ONLY)
+    none = Monitor(probe, probe.sites[0], 1e9).watch(llama, PROMPTS, max_new_tokens=10, then=edit, **WORDS_ONLY)
+    assert [w.tokens for w in none] == [w.tokens for w in free], "without an alarm nothing is edited"
+    changed = 0
+    for w, f in zip(seen, free, strict=True):
+        if w.alarm is None:
+            assert w.tokens == f.tokens
+            continue
+        # The edit lies behind the probe, so it acts on the alarming token itself, unless that is in the prompt.
+        assert w.tokens[: w.alarm] == f.tokens[: w.alarm]
+        changed += w.tokens != f.tokens
+    assert changed >= 1 and any(w.alarm is None for w in seen)
+    # From the first token on, an alarm everywhere is the edited model, but for the prompt, which the edit leaves alone.
+    always = Monitor(probe, probe.sites[0], -1e9).watch(llama, PROMPTS, max_new_tokens=10, then=edit, **WORDS_ONLY)
+    assert all(w.alarm == 0 for w in always)
+    assert [w.tokens[0] for w in always] == [f.tokens[0] for f in free]
+
+
+def test_a_step_at_a_time_gives_the_same_as_all_at_once(llama, probe):
+    monitor = Monitor(probe, probe.sites[0], 0.0, platt=(2.0, -1.0))
+    (whole,) = monitor.watch(llama, PROMPTS[:1], max_new_tokens=6, **WORDS_ONLY)
+    steps = list(monitor.stream(llama, PROMPTS[0], max_new_tokens=6, **WORDS_ONLY))
+    assert [s.written for s in steps] == list(whole.tokens)
+    assert [s.token for s in steps] == ["", *whole.tokens[:-1]]
+    assert np.allclose([s.score for s in steps], whole.scores) and [s.number for s in steps] == list(range(6))
+    assert np.allclose([s.probability for s in steps], 1 / (1 + np.exp(-(2 * whole.scores - 1))))
+    assert np.allclose(whole.probability, [s.probability for s in steps])
+    on = np.maximum.accumulate(whole.scores > 0)
+    assert [s.alarm for s in steps] == on.tolist()
+
+
+def test_leaving_a_stream_stops_the_model_and_leaves_no_hooks(llama, probe):
+    before = threading.active_count()
+    for step in Monitor(probe, probe.sites[0], 1e9).stream(llama, PROMPTS[0], max_new_tokens=40, **WORDS_ONLY):
+        if step.number == 2:
+            break
+    del step
+    assert threading.active_count() == before
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in llama.hf.modules())
+
+
+def test_an_error_while_writing_reaches_the_reader(llama, probe):
+    def wrong(ids, scores):
+        raise RuntimeError("from inside")
+
+    from transformers import LogitsProcessorList
+
+    with pytest.raises(RuntimeError, match="from inside"):
+        list(Monitor(probe, probe.sites[0], 0.0).stream(llama, PROMPTS[0], logits_processor=LogitsProcessorList([wrong])))
+
+
+def test_the_threshold_keeps_its_false_alarm_rate_on_new_prompts(llama, probe):
+    rng = np.random.default_rng(1)
+    words = ["red", "blue", "old", "tall", "house", "tree", "yes", "no", "river", "stone", "alpha", "beta"]
+    prompts = [" ".join(rng.choice(words, rng.integers(2, 9))) for _ in range(240)]
+    monitor = Monitor.calibrated(llama, probe, SITE, prompts[:120], false_alarms=0.1, max_new_tokens=4)
+    alarms = np.mean([w.alarm is not None for w in monitor.watch(llama, prompts[120:], max_new_tokens=4)])
+    assert 0.02 <= alarms <= 0.22
+    own = np.mean([w.alarm is not None for w in monitor.watch(llama, prompts[:120], max_new_tokens=4)])
+    assert own == pytest.approx(11 / 120), "of 121 exchangeable prompts 12 may lie above, of which one is the new one"
+    assert "120 harmless prompts" in repr(monitor) and monitor.probability(np.zeros(1)) is None
+    with pytest.raises(ValueError, match="cannot fix a false-alarm rate of 0.01"):
+        Monitor.calibrated(llama, probe, SITE, prompts[:20], false_alarms=0.01, max_new_tokens=2)
+    alarming = [f"{p} no no" for p in prompts[:30]]
+    both = Monitor.calibrated(llama, probe, SITE, prompts[:60], alarming=alarming, false_alarms=0.1, max_new_tokens=2)
+    p = both.probability(np.array([-50.0, 0.0, 50.0]))
+    assert p is not None and ((p >= 0) & (p <= 1)).all() and "30 alarming" in repr(both)
+
+
+def test_a_monitor_is_refused_where_it_cannot_work(llama, probe, make_model, make_hf, make_tokenizer):
+    monitor = Monitor(probe, probe.sites[0], 0.0)
+    with pytest.raises(ValueError, match="weights differ"):
+        monitor.watch(make_model("llama", seed=1), PROMPTS)
+    other = load_model(llama.hf, backend="nnsight", tokenizer=make_tokenizer())
+    with pytest.raises(ValueError, match='needs backend="hooks"'):
+        monitor.watch(other, PROMPTS)
+    with pytest.raises(ValueError, match='choose "go on", "stop" or an edit'):
+        monitor.watch(llama, PROMPTS, then="halt")
+    d = Direction.from_vector(torch.ones(llama.width), SITE, llama)
+    with pytest.raises(ValueError, match="use at='all'"):
+        monitor.watch(llama, PROMPTS, then=Add(d, norm=1, at="last"))
+
+
+def test_a_monitor_sees_what_an_edited_model_writes(llama, probe):
+    d = Direction.from_vector(torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), "resid_post.0", llama)
+    model = edited(llama, Add(d, norm=3))
+    seen = Monitor(probe, probe.sites[0], 1e9).watch(model, PROMPTS, max_new_tokens=5, **WORDS_ONLY)
+    assert [w.text for w in seen] == model.generate(PROMPTS, 5, **WORDS_ONLY) != llama.generate(PROMPTS, 5, **WORDS_ONLY)
+    later = probe.score(capture_generated(model, PROMPTS, SITE, max_new_tokens=5, **WORDS_ONLY))[0].numpy()
+    assert np.allclose(np.concatenate([w.scores[1:] for w in seen]), later.reshape(4, 5)[:, :4].ravel(), atol=1e-5)
+
+
+def test_the_strip_shows_every_token_with_its_score(llama, probe):
+    (seen,) = Monitor(probe, probe.sites[0], 0.0).watch(llama, PROMPTS[:1], max_new_tokens=4, **WORDS_ONLY)
+    html = seen._repr_html_()
+    assert html.count("<span") == 5 and html.count('title="score') == 4 and "not read" in html
+    assert f"{seen.scores[0]:.3f}" in html and "Watched(" in repr(seen)
