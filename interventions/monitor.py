@@ -21,7 +21,6 @@ from probes.examples import Examples, Text
 from probes.fingerprint import Fingerprint
 from probes.linear import LinearProbe
 from probes.models import Model
-from probes.positions import Position
 from probes.sites import Site, SiteLike, as_site
 from probes.tokens import Batch, Encoded
 

@@ -121,7 +121,7 @@ def test_the_threshold_keeps_its_false_alarm_rate_on_new_prompts(llama, probe):
     own = np.mean([w.alarm is not None for w in monitor.watch(llama, prompts[:120], max_new_tokens=4)])
     assert own == pytest.approx(11 / 120), "of 121 exchangeable prompts 12 may lie above, of which one is the new one"
     assert "120 harmless prompts" in repr(monitor) and monitor.probability(np.zeros(1)) is None
-    with pytest.raises(ValueError, match="cannot fix a false-alarm rate of 0.01"):
+    with pytest.raises(ValueError, match=r"cannot fix a false-alarm rate of 0\.01"):
         Monitor.calibrated(llama, probe, SITE, prompts[:20], false_alarms=0.01, max_new_tokens=2)
     alarming = [f"{p} no no" for p in prompts[:30]]
     both = Monitor.calibrated(llama, probe, SITE, prompts[:60], alarming=alarming, false_alarms=0.1, max_new_tokens=2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import TextIteratorStreamer
 
-from interventions import Add, Ablate, applied, edited
+from interventions import Ablate, Add, applied, edited
 from probes import Direction, capture, recording
 
 PROMPTS = ["the red house is old", "a small tree"]
