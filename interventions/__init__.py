@@ -5,9 +5,11 @@
 - `edited(model, *edits)`: the model under edits, as a value; `applied(hf_model, *edits)`: for other people's code
 - `Answers`: a behaviour, the logit difference between two answers; `neutral_cost`: what an edit costs elsewhere
 - `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a verdict; `dosed`: over strengths
+- `bake(model, *edits)`: the edit in the weights of a copy; `save_baked`, `as_lora`: as an ordinary folder, as an adapter; `WRITERS`: all that writes to the stream
 - `Monitor`: a probe that watches the model write, with a threshold of a known false-alarm rate, and stops it or edits it on alarm
 """
 
+from interventions.adapters import as_lora
 from interventions.behaviours.answers import Answers
 from interventions.behaviours.neutral_text import Cost, neutral_cost
 from interventions.controls import matched_random
@@ -19,8 +21,10 @@ from interventions.lowrank import Edit
 from interventions.monitor import Monitor
 from interventions.transitions import Transitions, transitions
 from interventions.verdicts import Verdict
+from interventions.weights import WRITERS, bake, save_baked
 
 __all__ = [
+    "WRITERS",
     "Ablate",
     "Add",
     "Affine",
@@ -39,10 +43,13 @@ __all__ = [
     "Verdict",
     "When",
     "applied",
+    "as_lora",
+    "bake",
     "dosed",
     "edited",
     "effect",
     "matched_random",
     "neutral_cost",
+    "save_baked",
     "transitions",
 ]
