@@ -6,6 +6,7 @@
 - `Answers`: a behaviour, the logit difference between two answers; `neutral_cost`: what an edit costs elsewhere
 - `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a verdict; `dosed`: over strengths
 - `bake(model, *edits)`: the edit in the weights of a copy; `save_baked`, `as_lora`: as an ordinary folder, as an adapter; `WRITERS`: all that writes to the stream
+- `Judge(rubric, ...)`: a behaviour graded by any OpenAI-compatible endpoint, every verdict kept in a ledger file
 - `Monitor`: a probe that watches the model write, with a threshold of a known false-alarm rate, and stops it or edits it on alarm
 """
 
@@ -17,6 +18,7 @@ from interventions.doses import Doses, dosed
 from interventions.edited import applied, edited
 from interventions.edits import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When
 from interventions.effects import Effect, effect
+from interventions.judging import Judge, JudgeError, Limits
 from interventions.lowrank import Edit
 from interventions.monitor import Monitor
 from interventions.transitions import Transitions, transitions
@@ -35,7 +37,10 @@ __all__ = [
     "Edit",
     "Effect",
     "Erase",
+    "Judge",
+    "JudgeError",
     "KeepNorm",
+    "Limits",
     "Monitor",
     "Patch",
     "Skip",

@@ -1,0 +1,139 @@
+"""Asking for every item that the ledger lacks: several at a time, on an event loop of its own, each verdict written down as it comes."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from random import shuffle
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from interventions.judging.client import Chat, Reply, RequestFailed
+from interventions.judging.ledger import Entry, Ledger
+from interventions.judging.reading import FINAL, Verdict
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question: how many rows it answers (the same prompt and completion may come twice), and what is asked."""
+
+    id: str
+    request: Mapping[str, Any]
+    rows: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: `failed` are reasons by key of items that got no answer, `last` is the last error in full."""
+
+    failed: Mapping[str, str]
+    last: str = ""
+
+
+async def ask_all(
+    todo: Mapping[str, Item],
+    ledger: Ledger,
+    chat: Callable[[], Chat],
+    read: Callable[[Reply], Verdict],
+    judge: str,
+    tries: int,
+    allowed: int,
+    progress: bool,
+) -> Outcome:
+    """Asks until all items are answered, more than `allowed` rows have failed, or every further request is bound to fail.
+
+    Entries of `todo` that the ledger knows already (failures that are asked again) are replaced.
+    """
+    failed: dict[str, str] = {}
+    lost, stopped, last = 0, False, ""
+    before = {key: ledger.known.get(key) for key in todo}
+
+    async def work(waiting: Iterator[str], chat: Chat, bar: Any) -> None:
+        nonlocal lost, stopped, last
+        for key in waiting:
+            if stopped:
+                return
+            ledger.catch_up()  # another process may have been here
+            if (entry := ledger.known.get(key)) == before[key]:
+                try:
+                    entry = ledger.add(await _ask(key, todo[key], chat, read, judge, tries), instead=before[key])
+                except RequestFailed as failure:
+                    failed[key], last = failure.reason, last if stopped else str(failure)
+                    stopped = stopped or failure.ends_run
+            lost += todo[key].rows if key in failed or (entry is not None and entry.failure) else 0
+            stopped = stopped or lost > allowed
+            if stopped:
+                chat.stop()
+            bar.update(todo[key].rows)
+            bar.set_postfix({"failed": lost} if lost else {}, refresh=False)
+
+    with ledger.working() as first:
+        keys = list(todo)
+        if not first:
+            shuffle(keys)
+        total = sum(item.rows for item in todo.values())
+        async with chat() as open_chat:
+            waiting = iter(keys)
+            with tqdm(total=total, desc="judge", unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(min(open_chat.limits.concurrency, len(keys))):
+                            group.create_task(work(waiting, open_chat, bar))
+                except ExceptionGroup as several:  # a full disk, say; the first one ended the others
+                    raise several.exceptions[0] from None
+    return Outcome(failed, last)
+
+
+async def _ask(key: str, item: Item, chat: Chat, read: Callable[[Reply], Verdict], judge: str, tries: int) -> Entry:
+    """One item, asked the same again while its answers cannot be read."""
+    entry = Entry(key, judge, item.id, None, None, "", None, None, None, 0, 0, 0, "")
+    for n in range(1, tries + 1):
+        reply = await chat.ask(item.request)
+        verdict = read(reply)
+        raw = reply.content if reply.content is not None else reply.refusal
+        entry = replace(
+            entry,
+            label=verdict.label,
+            score=verdict.score,
+            failure=verdict.failure,
+            raw=None if raw is None else chat.key.hide(raw),
+            model=None if reply.model is None else chat.key.hide(reply.model),
+            finish_reason=reply.finish_reason,
+            tokens_in=entry.tokens_in + reply.tokens_in,
+            tokens_out=entry.tokens_out + reply.tokens_out,
+            tries=n,
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+        if not verdict.failure or verdict.failure in FINAL:
+            break
+    return entry
+
+
+def counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
+
+
+def on_own_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine in a thread with its own loop, as a notebook's loop is taken; an interrupt (Ctrl-C) cancels it and is raised after its clean-up."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="judge", daemon=True)
+    thread.start()
+
+    async def end() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    try:
+        return asyncio.run_coroutine_threadsafe(main, loop).result()
+    finally:
+        asyncio.run_coroutine_threadsafe(end(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

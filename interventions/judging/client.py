@@ -1,0 +1,228 @@
+"""Asking a chat endpoint so that a slow, busy or broken server costs time and not answers.
+
+The openai package's own retries are switched off. They pass no rate limit (each retry is a request that the server counts), stop growing at 8 seconds, pause one
+request where a Retry-After is meant for all, and refuse a Retry-After above two minutes; so the few lines of waiting are here.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn
+
+HOPELESS = {401: "the key is not accepted", 402: "the account has no credit", 403: "the key may not use this model", 404: "no such model or address"}
+PASSING = (408, 409, 425, 429)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How the endpoint is treated: requests under way at once, requests a minute (spaced evenly; None for no limit), and patience.
+
+    `timeout` is seconds for a whole answer, not between its bytes. A request that fails in passing (429, 5xx, timeout, broken connection) is sent again up
+    to `retries` times, after `first_wait`, twice that and so on up to `longest_wait` seconds, each shortened by chance by up to a half. A Retry-After is obeyed
+    by all requests of the run; one above `patience` seconds ends the run.
+    """
+
+    concurrency: int = 8
+    requests_per_minute: float | int | None = None
+    timeout: float | int = 60.0
+    retries: int = 6
+    first_wait: float | int = 0.5
+    longest_wait: float | int = 60.0
+    patience: float | int = 600.0
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1 or self.retries < 0 or self.timeout <= 0 or (self.requests_per_minute is not None and self.requests_per_minute <= 0):
+            raise ValueError(f"{self} cannot work: concurrency is 1 or more, retries 0 or more, timeout and requests_per_minute above 0")
+
+
+class Secret:
+    """A key that shows itself to no one who does not call `reveal`."""
+
+    def __init__(self, value: str) -> None:
+        value = value.strip()  # keys read from files end in a line break
+        if not value or not value.isascii() or not value.isprintable():  # HTTP libraries would quote such a key in their error
+            raise ValueError("the API key is empty or holds characters that no HTTP header can carry; look at where it comes from")
+        self.reveal = lambda: value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __deepcopy__(self, memo: Any) -> "Secret":
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a key is not pickled; give the name of an environment variable (api_key_env) and let every process read its own")
+
+    def hide(self, text: str) -> str:
+        """The text without the key: servers quote it in error messages. Placeholders such as EMPTY, which may be ordinary words, stay."""
+        return text.replace(self.reveal(), "[key]") if len(self.reveal()) >= 8 else text
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer as the server gave it; `tokens` are the answer's tokens with their alternatives, where asked for."""
+
+    content: str | None
+    refusal: str | None
+    finish_reason: str | None
+    model: str | None
+    tokens_in: int
+    tokens_out: int
+    tokens: tuple[Mapping[str, Any], ...] | None = None
+
+
+class RequestFailed(Exception):
+    """A request that failed for good: `reason` in two words for counting; `ends_run` when every other request would fail the same way."""
+
+    def __init__(self, reason: str, detail: str, ends_run: bool = False) -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.ends_run = reason, ends_run
+
+
+class Passing(Exception):
+    """A failure that may pass: `after` is the server's Retry-After in seconds, where it gave one."""
+
+    def __init__(self, reason: str, detail: str = "", after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.detail, self.after = reason, detail, after
+
+
+class Chat:
+    """A chat endpoint under limits; use as `async with Chat(...) as chat: await chat.ask(request)`.
+
+    Raises ImportError without the openai package.
+    """
+
+    def __init__(self, base_url: str | None, key: Secret, limits: Limits) -> None:
+        try:
+            import openai
+        except ImportError as error:
+            raise ImportError('judges ask through the openai package: pip install "hookprobe[judge]"') from error
+        self.openai, self.limits, self.key = openai, limits, key
+        self.client = openai.AsyncOpenAI(base_url=base_url, api_key=key.reveal(), max_retries=0, timeout=limits.timeout)
+        self.interval = 60 / limits.requests_per_minute if limits.requests_per_minute else 0.0
+        self.next_slot = self.paused_until = 0.0
+        self.stopped = asyncio.Event()
+
+    async def __aenter__(self) -> "Chat":
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.client.close()
+
+    async def ask(self, request: Mapping[str, Any]) -> Reply:
+        """Sends one request, again where that may help; raises RequestFailed when it does not."""
+        for attempt in range(self.limits.retries + 1):
+            await self._turn()
+            if self.stopped.is_set():
+                raise RequestFailed("not asked", "the run was ended")
+            try:
+                return await self._send(request)
+            except Passing as failure:
+                detail = self.key.hide(failure.detail)
+                if failure.after is not None and failure.after > self.limits.patience:
+                    raise RequestFailed(failure.reason, f"the server asks to wait {failure.after:.0f} s; patience is {self.limits.patience} s", True) from None
+                if attempt == self.limits.retries:
+                    # A server nobody can reach for that long is down for all; any other failure may be this item's own.
+                    raise RequestFailed(failure.reason, f"{detail} ({attempt + 1} times)".strip(), failure.reason == "no connection") from None
+                await self._back_off(attempt, failure.after)
+        raise AssertionError("unreachable")
+
+    def stop(self) -> None:
+        """Sends nothing more; requests under way may still be answered, those that wait give up."""
+        self.stopped.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.stopped.wait(), max(seconds, 0.0))
+        except TimeoutError:
+            return
+
+    async def _turn(self) -> None:
+        """Waits for this request's place under the rate limit and for the end of a pause."""
+        loop = asyncio.get_running_loop()
+        while True:
+            slot = max(loop.time(), self.next_slot, self.paused_until)
+            self.next_slot = slot + self.interval
+            await self._sleep(slot - loop.time())
+            if self.stopped.is_set() or loop.time() >= self.paused_until:  # a pause may have begun meanwhile
+                return
+
+    async def _back_off(self, attempt: int, after: float | None) -> None:
+        if after is not None:
+            self.paused_until = max(self.paused_until, asyncio.get_running_loop().time() + after)
+        wait = min(self.limits.first_wait * 2.0**attempt, self.limits.longest_wait)
+        await self._sleep(wait * random.uniform(0.5, 1))
+
+    async def _send(self, request: Mapping[str, Any]) -> Reply:
+        errors = self.openai
+        try:
+            # The client's own timeout starts anew with every byte, so a dripping server would hold the request for ever.
+            async with asyncio.timeout(self.limits.timeout):
+                response = await self.client.chat.completions.with_raw_response.create(**request)
+            body = response.content
+        except (TimeoutError, errors.APITimeoutError):
+            raise Passing("timeout", f"no answer in {self.limits.timeout} s") from None
+        except errors.APIConnectionError as error:
+            cause = type(error.__cause__).__name__
+            raise Passing("no connection" if cause == "ConnectError" else "broken connection", cause) from None
+        except errors.APIStatusError as error:
+            raise self._judged(error) from None
+        return read_reply(body)
+
+    def _judged(self, error: Any) -> Exception:
+        """Whether an HTTP error is worth another request, fails this item, or fails the run."""
+        status, detail = error.status_code, self.key.hide(" ".join(error.response.text.split()))[:300]
+        if status in HOPELESS or error.code == "insufficient_quota":
+            return RequestFailed(f"HTTP {status}", f"{HOPELESS.get(status, 'the account has no credit')} ({detail})", ends_run=True)
+        if status in PASSING or status >= 500:
+            return Passing(f"HTTP {status}", detail, retry_after(error.response.headers))
+        return RequestFailed(f"HTTP {status}", detail)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as the server asks for them, in number or as a date; None when it does not say or what it says cannot be read."""
+    said = headers.get("retry-after")
+    if said is None:
+        return None
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(seconds, 0.0) if seconds == seconds else None
+
+
+def read_reply(body: bytes) -> Reply:
+    """The parts of an answer that a judge needs; raises Passing for a body that is no chat completion, such as a proxy's error page."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Passing("not JSON", repr(body[:80])) from None
+    if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
+        raise Passing("no completion", repr(body[:80]))
+    usage, choice = _object(found.get("usage")), _object((found["choices"] or [None])[0])
+    message, tokens = _object(choice.get("message")), _object(choice.get("logprobs")).get("content")
+    return Reply(
+        content=_text(message.get("content")),
+        refusal=_text(message.get("refusal")),
+        finish_reason=_text(choice.get("finish_reason")),
+        model=_text(found.get("model")),
+        tokens_in=int(usage.get("prompt_tokens") or 0),
+        tokens_out=int(usage.get("completion_tokens") or 0),
+        tokens=tuple(map(_object, tokens)) if isinstance(tokens, list) else None,
+    )
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,219 @@
+"""A language model as judge: every prompt and completion graded by a rubric, through any OpenAI-compatible endpoint."""
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interventions.behaviours.records import Records, completions
+from interventions.judging.asking import Item, Outcome, ask_all, counted, on_own_loop
+from interventions.judging.client import Chat, Limits, Reply, Secret
+from interventions.judging.ledger import Entry, Ledger
+from interventions.judging.question import digest, form_of, plain, question, request_of, rubrics
+from interventions.judging.reading import Verdict, read_expected, read_label, read_score
+from probes.examples import Examples
+from probes.models import Model
+
+NOT_JUDGED = "not judged"
+
+
+class JudgeError(RuntimeError):
+    """Too many items have no verdict. `kept` is how many rows the ledger has a verdict for, `reasons` counts rows without one by reason."""
+
+    def __init__(self, message: str, kept: int, reasons: Mapping[str, int]) -> None:
+        super().__init__(message)
+        self.kept, self.reasons = kept, dict(reasons)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a judge has used so far, over all runs with its ledger: items graded, answers read, tokens, and their cost where prices are known."""
+
+    items: int
+    answers: int
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A behaviour: the model under study writes up to `max_new_tokens` behind each prompt, and `model` at `base_url` grades what it wrote.
+
+    `rubric` says in plain words what is graded; `{column:NAME}` in it is replaced by that column of the prompts, such as a reference answer. Give `classes`
+    for labels (values are then 1 for `target`, the first class unless named, and 0 for others) or `scale` for scores; `expected=True` reads the score as a mean
+    over the first token's 20 likeliest alternatives. Every verdict is in the file `ledger` (JSON lines) the moment it comes, and is never asked for again:
+    the same rubric, model, parameters and texts find it there. `limits` says how the endpoint is treated.
+
+    Answers that cannot be read are asked for again, `tries` times in all, and never guessed. Rows without a verdict are NaN, with the reason in the column
+    `failure`; when they are more than the share `max_failed`, JudgeError is raised. The API key is `api_key`, or the environment variable named `api_key_env`
+    (OPENAI_API_KEY unless `base_url` is given, so that no other server is sent that key); it is in no repr, ledger or message. `options` are further request
+    parameters; `temperature` and `max_tokens` are left out of the request when None. `price` is dollars for a million tokens in and out.
+    """
+
+    rubric: str
+    model: str
+    _: KW_ONLY
+    ledger: str | Path
+    classes: Sequence[str] = ()
+    scale: tuple[int, int] | None = None
+    expected: bool = False
+    target: str | None = None
+    name: str = "judge"
+    base_url: str | None = None
+    api_key: str | Secret | None = field(default=None, repr=False, compare=False)
+    api_key_env: str | None = None
+    temperature: float | int | None = 0.0
+    max_tokens: int | None = 256
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    tries: int = 3
+    max_failed: float | int = 0.05
+    limits: Limits = field(default_factory=Limits)
+    price: tuple[float | int, float | int] | None = None
+    max_new_tokens: int = 64
+    progress: bool = field(default=True, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.api_key, str):
+            object.__setattr__(self, "api_key", Secret(self.api_key))
+        classes = self.classes if isinstance(self.classes, str) else tuple(self.classes)
+        object.__setattr__(self, "classes", classes)
+        if bool(classes) == (self.scale is not None):
+            raise ValueError("give either classes, such as ('honest', 'deceptive'), or a scale, such as (0, 100)")
+        if classes and (isinstance(classes, str) or len(classes) < 2 or len({c.casefold() for c in classes}) < len(classes) or NOT_JUDGED in classes):
+            raise ValueError(f"classes must be two or more different names, other than {NOT_JUDGED!r}; got {classes!r}")
+        if self.target is not None and self.target not in classes:
+            raise ValueError(f"the target {self.target!r} is not among the classes {classes}")
+        if self.scale is not None and not 0 <= self.scale[0] < self.scale[1]:
+            raise ValueError(f"a scale goes from a whole number of 0 or more up to a larger one, got {self.scale}")
+        if self.expected and self.scale is None:
+            raise ValueError("expected=True reads a score, so it needs a scale")
+        if self.tries < 1 or not 0 <= self.max_failed <= 1:
+            raise ValueError(f"tries must be 1 or more and max_failed a share between 0 and 1, got {self.tries} and {self.max_failed}")
+        if "@" in (self.base_url or "") or "extra_headers" in self.options:
+            raise ValueError("base_url and options are written down, so they must hold no password or header; give the key as api_key or api_key_env")
+        if taken := set(self.options) & {"model", "messages", "stream", "n", "logprobs", "top_logprobs"}:
+            raise ValueError(f"options may not hold {sorted(taken)}: the judge sets them itself")
+        self.digest  # noqa: B018 - raises for options that are no JSON
+
+    @property
+    def digest(self) -> str:
+        """The hash of everything about the question but the texts."""
+        return digest(self.rubric, self.classes, self.scale, self.expected, self.model, self._parameters())
+
+    def __call__(self, model: Model, prompts: Examples) -> Records:
+        return self.grade(prompts, completions(model, prompts, self.max_new_tokens))
+
+    def grade(self, prompts: Examples, texts: Sequence[str], again: bool = False) -> Records:
+        """Grades completions that exist already, one a prompt; `again` asks anew for items whose answers could not be read in an earlier run.
+
+        Columns of the records: `failure` (empty for graded rows), `judge_answer`, `judge_model`, `tokens_in`, `tokens_out`. Warns when rows have no verdict and
+        raises JudgeError when they are too many, ImportError without the openai package, ValueError for a wrong number of texts.
+        """
+        given = completions_of(prompts, texts)
+        keys, items = self._items(prompts, given)
+        ledger = Ledger(self.ledger)
+        if ledger.damaged:
+            warnings.warn(f"{ledger.damaged} lines of {self.ledger} cannot be read; their items are asked again", stacklevel=2)
+        done = {k for k in items if k in ledger.known and not (again and ledger.known[k].failure)}
+        lost = sum(items[k].rows for k in done if ledger.known[k].failure)
+        allowed = int(self.max_failed * len(prompts) + 1e-9)
+        todo = {k: item for k, item in items.items() if k not in done}
+        outcome = Outcome({})
+        if todo and lost <= allowed:
+            chat = self._chat(len(todo))
+            outcome = on_own_loop(ask_all(todo, ledger, chat, self._read, self.digest, self.tries, allowed - lost, self.progress))
+        return self._records(prompts, given, keys, ledger, outcome, allowed)
+
+    def usage(self) -> Usage:
+        """Tokens and their estimated cost, of all answers that the ledger holds for this judge."""
+        lines = [e for e in Ledger(self.ledger).lines if e.judge == self.digest]
+        tokens = sum(e.tokens_in for e in lines), sum(e.tokens_out for e in lines)
+        cost = None if self.price is None else (tokens[0] * self.price[0] + tokens[1] * self.price[1]) / 1e6
+        return Usage(len({e.key for e in lines}), sum(e.tries for e in lines), *tokens, cost)
+
+    def _parameters(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        found = {name: value for name, value in found.items() if value is not None}
+        return found | ({"logprobs": True, "top_logprobs": 20} if self.expected else {}) | dict(self.options)
+
+    def _items(self, prompts: Examples, texts: Sequence[str]) -> tuple[list[str], dict[str, Item]]:
+        """The key of every row, and what is asked under each key."""
+        form = form_of(self.classes, self.scale, self.expected)
+        keys, items = [], {}
+        for rubric, prompt, text, id in zip(rubrics(self.rubric, prompts), map(plain, prompts.texts), texts, prompts.ids, strict=True):
+            request = request_of(self.model, question(rubric, form, prompt, text), self._parameters())
+            key = digest(request, prompt, text)
+            keys.append(key)
+            items[key] = Item(str(id), request, items[key].rows + 1 if key in items else 1)
+        return keys, items
+
+    def _read(self, reply: Reply) -> Verdict:
+        if self.scale is None:
+            return read_label(reply, self.classes)
+        return read_expected(reply, self.scale) if self.expected else read_score(reply, self.scale)
+
+    def _chat(self, n: int) -> Any:
+        key = self.api_key
+        env = self.api_key_env or (None if self.base_url else "OPENAI_API_KEY")
+        if key is None and env is not None:
+            if not os.environ.get(env):
+                raise ValueError(
+                    f"{n} items are to be asked, but the environment variable {env} holds no key; set it, give api_key, or the base_url of a local server"
+                )
+            key = Secret(os.environ[env])
+        # The openai client wants some key even where the server wants none.
+        key = key if isinstance(key, Secret) else Secret("none")
+        return lambda: Chat(self.base_url, key, self.limits)
+
+    def _records(self, prompts: Examples, texts: Sequence[str], keys: Sequence[str], ledger: Ledger, outcome: Outcome, allowed: int) -> Records:
+        entries = [ledger.known.get(key) for key in keys]
+        failures = [outcome.failed.get(k, "not asked") if e is None else e.failure for k, e in zip(keys, entries, strict=True)]
+        self._report(Counter(filter(None, failures)), len(keys), outcome, allowed)
+        target = self.target or (self.classes[0] if self.classes else None)
+        columns = {
+            "failure": np.array(failures, dtype=object),
+            "judge_answer": _column(entries, "raw"),
+            "judge_model": _column(entries, "model"),
+            "tokens_in": np.array([0 if e is None else e.tokens_in for e in entries]),
+            "tokens_out": np.array([0 if e is None else e.tokens_out for e in entries]),
+        }
+        if self.scale is not None:
+            scores = [np.nan if e is None or e.score is None else e.score for e in entries]
+            return Records.of(prompts, self.name, f"score {self.scale[0]}-{self.scale[1]}", scores, texts=tuple(texts), columns=columns)
+        labels = np.array([NOT_JUDGED if e is None or e.label is None else e.label for e in entries], dtype=object)
+        values = np.where(labels == NOT_JUDGED, np.nan, labels == target)
+        more = {"labels": labels, "classes": (*self.classes, NOT_JUDGED), "texts": tuple(texts), "columns": columns}
+        return Records.of(prompts, self.name, f"share {target}", values, **more)
+
+    def _report(self, reasons: Counter[str], n: int, outcome: Outcome, allowed: int) -> None:
+        missing = sum(reasons.values())
+        if not missing:
+            return
+        said = f"{missing} of {n} rows are not judged ({counted(reasons)})"
+        if missing <= allowed:
+            warnings.warn(f"{said}; they are NaN in the records", stacklevel=4)
+            return
+        last = f" Last error: {outcome.last}." if outcome.last else ""
+        on = "Verdicts in the ledger are kept: call again and only what is missing is asked; unreadable answers are asked again with grade(..., again=True)."
+        raise JudgeError(
+            f"{said}, more than max_failed={self.max_failed} allows.{last} {n - missing} have a verdict in {self.ledger}. {on}", n - missing, reasons
+        )
+
+
+def completions_of(prompts: Examples, texts: Sequence[str]) -> tuple[str, ...]:
+    """The completions as given, one a prompt; raises ValueError for another number and TypeError for one string."""
+    if isinstance(texts, str):
+        raise TypeError("the completions are one string; give a list, one a prompt")
+    if len(texts) != len(prompts):
+        raise ValueError(f"{len(texts)} completions for {len(prompts)} prompts; give one each, in the order of the prompts")
+    return tuple(texts)
+
+
+def _column(entries: Sequence[Entry | None], name: str) -> np.ndarray:
+    return np.array([None if e is None else getattr(e, name) for e in entries], dtype=object)
