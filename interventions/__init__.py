@@ -3,16 +3,23 @@
 - `Add`, `Ablate`, `Clamp`, `Affine`, `Erase`, `Patch`, `Skip`: edits as frozen data; strength is stated in gaps between the class means
 - `When(edit, probe, above=...)`, `KeepNorm(edit)`: an edit only where a probe fires, or with the length of h kept
 - `edited(model, *edits)`: the model under edits, as a value; `applied(hf_model, *edits)`: for other people's code
-- `Answers`: a behaviour, the logit difference between two answers; `neutral_cost`: what an edit costs elsewhere
-- `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a verdict; `dosed`: over strengths
 - `bake(model, *edits)`: the edit in the weights of a copy; `save_baked`, `as_lora`: as an ordinary folder, as an adapter; `WRITERS`: all that writes to the stream
-- `Judge(rubric, ...)`: a behaviour graded by any OpenAI-compatible endpoint, every verdict kept in a ledger file
+- `Answers`, `Choices`, `Refusal`, `RefusalLogprob`, `ExactMatch`, `Judge`: behaviours; each gives `Records`, one a prompt, with an `Estimate`
+- `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a verdict; `dosed`: over strengths
+- `transitions`, `honesty`: which answers became which; `footprint`, `neutral_cost`: what an edit does to other text; `agreement`: judges against people
 - `Monitor`: a probe that watches the model write, with a threshold of a known false-alarm rate, and stops it or edits it on alarm
 """
 
 from interventions.adapters import as_lora
+from interventions.behaviours.agreement import Agreement, agreement
 from interventions.behaviours.answers import Answers
+from interventions.behaviours.choices import Choices
+from interventions.behaviours.exact_match import ExactMatch
+from interventions.behaviours.footprint import Footprint, footprint
+from interventions.behaviours.honesty import Honesty, honesty
 from interventions.behaviours.neutral_text import Cost, neutral_cost
+from interventions.behaviours.records import Behaviour, Records
+from interventions.behaviours.refusal import Refusal, RefusalLogprob
 from interventions.controls import matched_random
 from interventions.doses import Doses, dosed
 from interventions.edited import applied, edited
@@ -30,29 +37,41 @@ __all__ = [
     "Ablate",
     "Add",
     "Affine",
+    "Agreement",
     "Answers",
+    "Behaviour",
+    "Choices",
     "Clamp",
     "Cost",
     "Doses",
     "Edit",
     "Effect",
     "Erase",
+    "ExactMatch",
+    "Footprint",
+    "Honesty",
     "Judge",
     "JudgeError",
     "KeepNorm",
     "Limits",
     "Monitor",
     "Patch",
+    "Records",
+    "Refusal",
+    "RefusalLogprob",
     "Skip",
     "Transitions",
     "Verdict",
     "When",
+    "agreement",
     "applied",
     "as_lora",
     "bake",
     "dosed",
     "edited",
     "effect",
+    "footprint",
+    "honesty",
     "matched_random",
     "neutral_cost",
     "save_baked",

@@ -44,9 +44,9 @@ class LowRank:
     def numbers(self) -> tuple[Tensor, ...]:
         return self.U, self.V, self.c
 
-    def scaled(self, by: float) -> "LowRank":
+    def scaled(self, by: float | int) -> "LowRank":
         """The same change, `by` times as large."""
-        return LowRank(self.U, self.V * by, self.c * by)
+        return self if by == 1 else LowRank(self.U, self.V * by, self.c * by)
 
     @classmethod
     def shift(cls, c: Float[Tensor, " d"]) -> "LowRank":

@@ -75,6 +75,17 @@ def test_affine_goes_to_the_class_means_and_mean_ablation_to_the_mean(llama, lab
         edited(llama, Affine(direction, Activations.from_arrays(labelled[SITE].x, sites=[SITE])))
 
 
+def test_strength_takes_a_part_or_more_than_there_was(llama, labelled, direction):
+    along = _all_tokens(llama) @ direction.unit
+    for strength in (0, 0.5, 1, 3):
+        after = _all_tokens(edited(llama, Ablate(direction, strength=strength)))
+        assert torch.allclose(after @ direction.unit, (1 - strength) * along, atol=1e-4)
+    mean = (labelled[SITE].x[0] @ direction.unit).mean()
+    after = _all_tokens(edited(llama, Ablate(direction, mean_of=labelled, strength=2)))
+    assert torch.allclose(after @ direction.unit, 2 * mean - along, atol=1e-4)
+    assert "strength 3" in repr(Ablate(direction, strength=3)) and "strength" not in repr(Ablate(direction))
+
+
 def test_keeping_the_norm_changes_the_direction_of_h_and_not_its_length(llama, direction):
     before, free, kept = _all_tokens(llama), _all_tokens(edited(llama, Add(direction, gaps=4))), _all_tokens(edited(llama, KeepNorm(Add(direction, gaps=4))))
     assert (free.norm(dim=1) / before.norm(dim=1) - 1).abs().min() > 1e-3

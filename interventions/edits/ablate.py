@@ -20,13 +20,15 @@ class Ablate:
     With several directions at one site their whole span is taken out. To zero also removes the mean along u, which may move h to where it never is; with
     `mean_of` every token gets the mean of those activations along u instead (at every target site, so they must hold it).
     At one site later blocks may write the concept back; `sites="resid_post"` takes it out after every block, and
-    `sites=WRITERS` out of everything that is ever added to the stream. Source: Arditi et al., arXiv 2406.11717.
+    `sites=WRITERS` out of everything that is ever added to the stream. `strength` is 1 for all of it; less takes a part, and more takes away more than there
+    was, which is no ablation any longer (published "ablations" with factors of 5 to 20 are of this kind). Source: Arditi et al., arXiv 2406.11717.
     """
 
     direction: Direction | Sequence[Direction]
     sites: SitesLike | None = None
     at: str | int | Position = "all"
     mean_of: Activations | None = None
+    strength: float | int = 1
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         directions = same_site(self.direction)
@@ -36,8 +38,8 @@ class Ablate:
         found = []
         for site in target_sites(model, directions[0].site, self.sites):
             to = torch.zeros(len(units)) if self.mean_of is None else self.mean_of[site].x[0].float().mean(0).cpu() @ units.T
-            found.append(SiteEdit(site, position_of(self.at), LowRank.holding(units, to), repr(self)))
+            found.append(SiteEdit(site, position_of(self.at), LowRank.holding(units, to).scaled(self.strength), repr(self)))
         return tuple(found)
 
     def __repr__(self) -> str:
-        return f"Ablate({named(same_site(self.direction))}{'' if self.mean_of is None else ', to the mean'})"
+        return f"Ablate({named(same_site(self.direction))}{'' if self.mean_of is None else ', to the mean'}{'' if self.strength == 1 else f', strength {self.strength:g}'})"

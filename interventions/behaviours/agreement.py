@@ -1,0 +1,110 @@
+"""How far a judge can be trusted: its agreement with people, corrected for chance, and how lenient it is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from html import escape
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from probes.metrics import Estimate, bootstrapped
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """A judge's labels against people's. Chance-corrected numbers are 1 for full agreement and 0 for what the marginals alone give.
+
+    `kappa` (Cohen) takes each rater's own marginals, `pi` (Scott) the pooled ones, which also charges a judge for saying one label too often. `pc` and
+    `p_plus` describe a judge who follows the people's criterion with probability `pc` and otherwise says `positive` with
+    probability `p_plus`: near 1 it lets things pass, near 0 it is strict. `counts` [judge, human] are rows by `classes`.
+    """
+
+    observed: Estimate
+    kappa: Estimate
+    pi: Estimate
+    pc: Estimate
+    p_plus: Estimate
+    positive: Any
+    classes: tuple[Any, ...]
+    counts: Int[np.ndarray, "k k"]
+
+    def rows(self) -> list[tuple[str, Estimate]]:
+        names = {"observed": "observed agreement", "kappa": "Cohen's kappa", "pi": "Scott's pi", "pc": "follows the criterion (Pc)",
+                 "p_plus": f"else says {self.positive} (P+)"}  # fmt: skip
+        return [(names[f.name], getattr(self, f.name)) for f in fields(self) if f.name in names]
+
+    def __repr__(self) -> str:
+        return f"Agreement(n={self.observed.n}: " + ", ".join(f"{name} {_shown(e)}" for name, e in self.rows()) + ")"
+
+    def _repr_html_(self) -> str:
+        body = "".join(f"<tr><td>{escape(name)}</td><td>{_shown(e)}</td></tr>" for name, e in self.rows())
+        return f"<table><caption>judge against human, n={self.observed.n}</caption>{body}</table>"
+
+
+def agreement(judge: Sequence[Any] | np.ndarray, human: Sequence[Any] | np.ndarray, groups: Any = None, positive: Any = 1) -> Agreement:
+    """Compares a judge's labels with people's on the same rows; intervals resample groups (default: each row its own).
+
+    Labels are of any kind and number; for `pc` = TPR - FPR and `p_plus` = FPR / (1 - pc) they are split into `positive` and the rest. A number that does not
+    exist is NaN: kappa and pi where both only ever use one label, `p_plus` of a judge that never errs. Raises ValueError for different
+    lengths, missing labels, and a `positive` that people always or never gave. Sources: Cohen 1960, Scott 1955; leniency after arXiv 2406.12624.
+    """
+    first, second = _labels(judge, "judge"), _labels(human, "human")
+    if len(first) != len(second) or not len(first):
+        raise ValueError(f"{len(first)} labels of the judge and {len(second)} of people; give both for the same rows, at least one")
+    classes = tuple(sorted({*first, *second}, key=str))
+    truth = np.array([h == positive for h in second])
+    if truth.all() or not truth.any():
+        raise ValueError(
+            f"people {'always' if truth.any() else 'never'} gave the label {positive!r}, so there is no true and false positive rate; "
+            f"name another one with positive= (their labels: {sorted(map(str, set(second)))})"
+        )
+    said = np.array([j == positive for j in first])
+    number = {c: i for i, c in enumerate(classes)}
+    k = len(classes)
+    pair = np.array([number[a] * k + number[b] for a, b in zip(first, second, strict=True)])
+    cells = np.eye(k * k)[pair]
+
+    def table(weights: np.ndarray) -> np.ndarray:
+        counts = (weights @ cells).reshape(-1, k, k)
+        return counts / counts.sum((1, 2), keepdims=True)
+
+    def corrected(weights: np.ndarray, pooled: bool) -> np.ndarray:
+        p = table(weights)
+        own, theirs = p.sum(2), p.sum(1)
+        expected = (((own + theirs) / 2) ** 2).sum(1) if pooled else (own * theirs).sum(1)
+        return _ratio(np.trace(p, axis1=1, axis2=2) - expected, 1 - expected)
+
+    def follows(weights: np.ndarray) -> np.ndarray:
+        return _share(weights, said, truth) - _share(weights, said, ~truth)
+
+    statistics: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "observed": lambda w: np.trace(table(w), axis1=1, axis2=2),
+        "kappa": lambda w: corrected(w, pooled=False),
+        "pi": lambda w: corrected(w, pooled=True),
+        "pc": follows,
+        "p_plus": lambda w: _ratio(_share(w, said, ~truth), 1 - follows(w)),
+    }
+    found = {name: bootstrapped(lambda w, s=s: s(w)[:, None], (), len(first), groups) for name, s in statistics.items()}
+    return Agreement(**found, positive=positive, classes=classes, counts=np.bincount(pair, minlength=k * k).reshape(k, k))
+
+
+def _share(weights: np.ndarray, said: np.ndarray, among: np.ndarray) -> np.ndarray:
+    return _ratio(weights @ (said & among), weights @ among.astype(float))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    # Rounding leaves crumbs of 1 - 1, which would make a number out of 0/0.
+    return np.divide(above, below, out=np.full_like(above, np.nan, dtype=float), where=np.abs(below) > 1e-12)
+
+
+def _labels(values: Sequence[Any] | np.ndarray, whose: str) -> list[Any]:
+    found = [v.item() if isinstance(v, np.generic) else v for v in values]
+    missing = sum(v is None or v != v for v in found)
+    if missing:
+        raise ValueError(f"{missing} of {len(found)} {whose} labels are missing; leave those rows out of both, and report how many they are")
+    return found
+
+
+def _shown(e: Estimate) -> str:
+    return "undefined" if np.isnan(e.value) else f"{e:.3f}"

@@ -1,0 +1,193 @@
+"""How much of what a model writes changes under an intervention, token by token: the rank of every token of one model under the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, Shaped
+
+from interventions.behaviours.logprob import Continued, forced_logits
+from probes.examples import Examples, Text
+from probes.metrics import Estimate, mean
+from probes.models import Model
+from probes.tokens import Encoded
+
+MARGINAL = 3
+"""The last rank that counts as marginal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Footprint:
+    """Every token that one model wrote, and where the other model ranks it in the same context.
+
+    One entry a token [m]: `example` (row of the prompts), `position` (0 is the first new token), `rank` under the reader (1 is its own choice), `kl` =
+    KL(changed || base) there (nats), `probability` of the token under the reader. Unshifted means rank 1, marginal 2 and 3, shifted beyond. Means are over tokens, so long
+    continuations count more; intervals resample the prompts' groups. `own` is the share of tokens the writer itself ranks first: below 1, its
+    generation settings are not plain greedy, and part of the shift is theirs. Prompts and the end-of-text token are no entries.
+    """
+
+    writer: str
+    example: Int[np.ndarray, " m"]
+    position: Int[np.ndarray, " m"]
+    rank: Int[np.ndarray, " m"]
+    kl: Float[np.ndarray, " m"]
+    probability: Float[np.ndarray, " m"]
+    tokens: Shaped[np.ndarray, " m"]
+    groups: Shaped[np.ndarray, " m"]
+    own: float
+    texts: tuple[str, ...]
+
+    @property
+    def unshifted(self) -> Estimate:
+        return mean((self.rank == 1).astype(float), self.groups)
+
+    @property
+    def marginal(self) -> Estimate:
+        return mean(((self.rank > 1) & (self.rank <= MARGINAL)).astype(float), self.groups)
+
+    @property
+    def shifted(self) -> Estimate:
+        return mean((self.rank > MARGINAL).astype(float), self.groups)
+
+    @property
+    def mean_kl(self) -> Estimate:
+        return mean(self.kl, self.groups)
+
+    def curve(self, of: str = "shifted") -> Estimate:
+        """The mean at each position [positions], over the continuations that reach it (their number falls along the curve).
+
+        `of` is unshifted, marginal, shifted, kl or probability; raises ValueError for anything else.
+        """
+        values = {"unshifted": self.rank == 1, "marginal": (self.rank > 1) & (self.rank <= MARGINAL), "shifted": self.rank > MARGINAL,
+                  "kl": self.kl, "probability": self.probability}  # fmt: skip
+        if of not in values:
+            raise ValueError(f"no curve of {of!r}; there are {', '.join(values)}")
+        found = []
+        for k in range(int(self.position.max()) + 1):
+            here = self.position == k
+            found.append(mean(values[of][here].astype(float), self.groups[here]))
+        value, low, high = (np.array([getattr(e, part) for e in found]) for part in ("value", "low", "high"))
+        return Estimate(value, low, high, len(self.rank), len(np.unique(self.groups)))
+
+    def shifted_tokens(self, n: int = 10) -> pd.DataFrame:
+        """The tokens that are shifted most often: how often, and out of how many times they were written."""
+        table = pd.DataFrame({"token": self.tokens, "shifted": self.rank > MARGINAL}).groupby("token").shifted.agg(["sum", "count"])
+        table = table.rename(columns={"sum": "shifted", "count": "written"}).query("shifted > 0")
+        return table.sort_values(["shifted", "written"], ascending=[False, True], kind="stable").head(n).reset_index()
+
+    def _shares(self) -> list[tuple[str, str]]:
+        shares = [(n, f"{getattr(self, n):.1%}") for n in ("unshifted", "marginal", "shifted")]
+        return [*shares, ("KL(changed || base), nats a token", f"{self.mean_kl:.3f}")]
+
+    def __repr__(self) -> str:
+        reader = "changed" if self.writer == "base" else "base"
+        doubt = f", but {1 - self.own:.1%} of the tokens are not the writer's own first choice" if self.own < 1 else ""
+        body = ", ".join(f"{name} {value}" for name, value in self._shares())
+        return f"Footprint({len(self.rank)} tokens written by the {self.writer} model, ranked by the {reader} one: {body}{doubt})"
+
+    def _repr_html_(self) -> str:
+        body = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in self._shares())
+        caption = f"{len(self.rank)} tokens of {len(self.texts)} texts written by the {self.writer} model"
+        return f"<table><caption>{caption}</caption>{body}</table>" + self.shifted_tokens().to_html(index=False)
+
+
+def footprint(
+    base: Model, changed: Model, prompts: Examples | Sequence[Text], max_new_tokens: int = 64, writer: str = "changed",
+    batch_size: int | None = None,
+) -> Footprint:  # fmt: skip
+    """Lets one model continue the prompts greedily and ranks each of its tokens by the other model's logits in the same context.
+
+    With `writer="changed"`: how much of the changed model's text the base model would have written too; with "base": what the change would do to the base
+    model's text. Both see the tokens of the same rendered prompt; tied logits share the best rank. Edits act on prompt and continuation as in generation.
+    Raises ValueError for models without an output head or with different tokenizers, and when every continuation is empty. Source: URIAL, arXiv 2312.01552
+    (whose KL direction is not stated). Put it beside the footprint of matched random edits, and of another prompt template.
+    """
+    for model in (base, changed):
+        model.require_generation("footprint")
+    if base.tokenizer.get_vocab() != changed.tokenizer.get_vocab():
+        raise ValueError(
+            f"{base.name!r} and {changed.name!r} have different tokenizers, so a token of one has no rank under the other; compare models that share one"
+        )
+    if writer not in ("base", "changed"):
+        raise ValueError(f"writer={writer!r}; expected 'base' or 'changed'")
+    examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
+    writing, reading = (changed, base) if writer == "changed" else (base, changed)
+    encoded = writing.encode(examples.texts)
+    parts = _written(writing, encoded, examples, max_new_tokens, batch_size)
+    full = [i for i, p in enumerate(parts) if p.new]
+    if not full:
+        raise ValueError("every continuation is empty: the model ends the text at once; check the format of the prompts")
+    # Rows without new tokens have nothing to rank.
+    kept, columns = [parts[i] for i in full], {name: column[full] for name, column in examples.columns.items()}
+    found: list[dict[str, Any]] = [{} for _ in full]
+    for batch in writing.batches([p.whole for p in kept], batch_size, side="left"):
+        ours, theirs = forced_logits(writing, batch, kept, columns), forced_logits(reading, batch, kept, columns)
+        for i, row in enumerate(batch.rows):
+            new = torch.tensor(kept[row].new)
+            found[row] = _compared(ours[i, -len(new) :].float(), theirs[i, -len(new) :].float().to(ours.device), new.to(ours.device), writer)
+    flat = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+    lengths = [len(p.new) for p in kept]
+    decode = writing.tokenizer.decode
+    return Footprint(
+        writer=writer,
+        example=np.repeat(full, lengths),
+        position=np.concatenate([np.arange(n) for n in lengths]),
+        rank=flat["rank"],
+        kl=flat["kl"],
+        probability=flat["probability"],
+        tokens=np.array([decode([t]) for p in kept for t in p.new]),
+        groups=np.repeat(examples.groups[full], lengths),
+        own=float((flat["own"] == 1).mean()),
+        texts=tuple(decode(p.new, skip_special_tokens=True) for p in parts),
+    )
+
+
+def _written(model: Model, encoded: Sequence[Encoded], prompts: Examples, max_new_tokens: int, batch_size: int | None) -> list[Continued]:
+    """Every prompt with the tokens of its greedy continuation, up to the end of text."""
+    ends = model.hf.generation_config.eos_token_id  # pyright: ignore
+    stop = set(ends if isinstance(ends, list) else [ends])
+    found: list[Continued | None] = [None] * len(encoded)
+    options = {"do_sample": False, "pad_token_id": model.pad_id, "max_new_tokens": max_new_tokens, "use_cache": True}
+    for batch in model.batches(encoded, batch_size, side="left"):
+        writes = model.bound_writes(batch, encoded, prompts.columns, cached=True)
+        out = model.backend.generate({"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)}, writes, options)
+        for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :].tolist(), strict=True):
+            own = new[: next((k for k, t in enumerate(new) if t in stop), len(new))]
+            prompt = encoded[row]
+            found[row] = Continued(prompt, Encoded((*prompt.ids, *own), (*prompt.special, *[False] * len(own)), None, prompt.text, prompt.chat))
+    return [p for p in found if p is not None]
+
+
+def _compared(
+    ours: Float[torch.Tensor, "new vocab"], theirs: Float[torch.Tensor, "new vocab"], new: Int[torch.Tensor, " new"], writer: str
+) -> dict[str, np.ndarray]:
+    """For one continuation: ranks of its tokens under reader and writer, KL(changed || base), and the reader's probability of each token."""
+    mine, other = ours.log_softmax(-1), theirs.log_softmax(-1)
+    changed, base = (mine, other) if writer == "changed" else (other, mine)
+    kl = (changed.exp() * (changed - base)).sum(-1).clamp(min=0)
+    rank, own = (1 + (logits > logits.gather(1, new[:, None])).sum(-1) for logits in (theirs, ours))
+    found = {"rank": rank, "own": own, "kl": kl.double(), "probability": other.gather(1, new[:, None])[:, 0].exp().double()}
+    return {name: t.cpu().numpy() for name, t in found.items()}
+
+
+def footprint_curves(found: Footprint, ax: Any = None) -> Any:
+    """A picture over positions: shares of shifted and marginal tokens, and KL on a second axis. Returns the Axes of the shares."""
+    from probes.plots import COLOURS, GREY, axes  # matplotlib takes a while to load, and only pictures need it
+
+    ax = axes(ax)
+    for name, curve, colour in (("shifted", found.curve("shifted"), COLOURS[1]), ("marginal", found.curve("marginal"), COLOURS[0])):
+        x = np.arange(len(curve))
+        ax.plot(x, curve.value, color=colour, label=f"{name} (rank {'> 3' if name == 'shifted' else '2 and 3'})")
+        ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
+    kl = found.curve("kl")
+    right = ax.twinx()
+    right.plot(np.arange(len(kl)), kl.value, color=GREY, ls="--", label="KL(changed || base)")
+    right.set(ylabel="KL (nats)", ylim=(0, None))
+    right.spines[["top"]].set_visible(False)
+    ax.set(xlabel="position in the continuation", ylabel="share of tokens", title=f"written by the {found.writer} model", ylim=(0, 1.02))
+    lines = [*ax.get_lines(), *right.get_lines()]
+    ax.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8)
+    return ax

@@ -1,0 +1,102 @@
+"""How probable a model finds given continuations of its prompts: no sampling, and edits act as they do in generation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.backends.hooks import inner_model
+from probes.examples import Text
+from probes.models import Model
+from probes.tokens import Batch, Encoded, encode
+
+
+@dataclass(frozen=True)
+class Continued:
+    """A prompt's tokens, and the same tokens with a continuation behind them. Edits at single tokens find them in the prompt alone."""
+
+    prompt: Encoded
+    whole: Encoded
+
+    @property
+    def new(self) -> tuple[int, ...]:
+        """The tokens of the continuation."""
+        return self.whole.ids[len(self.prompt) :]
+
+
+def continued(model: Model, texts: Sequence[Text], continuations: Sequence[str], lead: str | None = None) -> list[Continued]:
+    """Each prompt with its continuation, tokenised together as the model would meet them.
+
+    `lead` goes between the two; by default a space, unless the prompt (a chat as its template renders it) ends or the continuation begins with white space.
+    Raises ValueError for a continuation without tokens of its own, where the tokenizer merges it into the prompt, and for a model without an output head.
+    """
+    model.require_generation("the log-probability of a continuation")
+    if len(texts) != len(continuations):
+        raise ValueError(f"{len(texts)} prompts but {len(continuations)} continuations; give one each, and a prompt several times for several")
+    prompts = encode(model.tokenizer, texts, model.max_length)
+    spaced = [_space(p.text, c) if lead is None else lead for p, c in zip(prompts, continuations, strict=True)]
+    joined = [p.text + s + c for p, s, c in zip(prompts, spaced, continuations, strict=True)]
+    found: list[Continued | None] = [None] * len(prompts)
+    for is_chat in (False, True):
+        rows = [i for i, p in enumerate(prompts) if (p.chat is not None) == is_chat]
+        # A chat template has written its own special tokens.
+        ids = model.tokenizer([joined[i] for i in rows], add_special_tokens=not is_chat)["input_ids"] if rows else []
+        for i, whole in zip(rows, ids, strict=True):
+            found[i] = _checked(i, prompts[i], tuple(whole), continuations[i], joined[i], model.max_length)
+    return [c for c in found if c is not None]
+
+
+def logprobs(
+    model: Model, parts: Sequence[Continued], columns: Mapping[str, np.ndarray] | None = None, batch_size: int | None = None
+) -> Float[np.ndarray, " n"]:
+    """The log-probability (nats) of each continuation behind its prompt, summed over its tokens; whether the text then ends does not count.
+
+    `columns` [n] are those of the prompts, read by edits at span positions.
+    """
+    total = np.zeros(len(parts))
+    for batch in model.batches([p.whole for p in parts], batch_size, side="left"):
+        logits = forced_logits(model, batch, parts, columns)
+        keep = logits.shape[1]
+        lengths = torch.tensor([len(parts[row].new) for row in batch.rows])
+        own = torch.arange(keep)[None] >= keep - lengths[:, None]
+        target = batch.ids[:, -keep:].to(logits.device)
+        scores = logits.float().log_softmax(-1).gather(2, target[..., None])[..., 0].cpu().double()
+        # Columns before a shorter continuation hold its prompt; they are left out and not multiplied by 0, which would keep a NaN.
+        total[batch.rows] = torch.where(own, scores, torch.zeros_like(scores)).sum(1).numpy()
+    return total
+
+
+def forced_logits(model: Model, batch: Batch, parts: Sequence[Continued], columns: Mapping[str, np.ndarray] | None = None) -> Float[Tensor, "batch new vocab"]:
+    """What the model would have predicted in place of each new token of a left-padded batch: column -j belongs to the j-th token from the end.
+
+    Shorter continuations fill their last columns only. Rows of the batch are numbers of `parts`.
+    """
+    keep = max(len(parts[row].new) for row in batch.rows)
+    options: dict[str, Any] = {"logits_to_keep": keep + 1} if "logits_to_keep" in signature(inner_model(model.hf).forward).parameters else {}
+    # The prompt is what positions are looked up in, as in generation; left padding shifts prompt and whole alike.
+    writes = model.bound_writes(batch, [p.prompt for p in parts], columns)
+    logits = model.run(batch, writes=writes, logits=True, **options).logits
+    assert logits is not None
+    return logits[:, -keep - 1 : -1]
+
+
+def _space(prompt: str, continuation: str) -> str:
+    return "" if prompt[-1:].isspace() or continuation[:1].isspace() else " "
+
+
+def _checked(i: int, prompt: Encoded, ids: tuple[int, ...], continuation: str, joined: str, max_length: int | None) -> Continued:
+    if max_length is not None and len(ids) > max_length:
+        raise ValueError(f"prompt {i} with its continuation {continuation!r:.60} has {len(ids)} tokens but the model reads at most {max_length}; shorten them")
+    if ids[: len(prompt)] != prompt.ids:
+        raise ValueError(
+            f"behind {prompt.text[-60:]!r} the tokenizer merges the continuation {continuation!r:.60} into the prompt (or ends every text with a special "
+            "token); end the prompt before a space and let the continuation start with it"
+        )
+    if len(ids) == len(prompt):
+        raise ValueError(f"the continuation {continuation!r:.60} of prompt {i} has no tokens; give it words")
+    return Continued(prompt, Encoded(ids, (*prompt.special, *[False] * (len(ids) - len(prompt))), None, joined, prompt.chat))
