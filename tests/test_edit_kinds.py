@@ -171,6 +171,19 @@ def test_a_patch_acts_on_the_prompt_only_while_decoding(llama):
     assert cached != llama.generate(PROMPTS, 12)
 
 
+def test_a_prompt_that_is_read_in_pieces_is_patched_as_in_one(llama):
+    source = capture(llama, PROMPTS, "resid_post.0", "all")
+    model = edited(llama, Patch(source, at="all"))
+    encoded = model.encode(PROMPTS)
+    (batch,) = model.batches(encoded, 4, side="left")
+    h = torch.zeros(*batch.ids.shape, model.width)
+    ((_, whole),) = model.bound_writes(batch, encoded, cached=True)
+    ((_, pieces),) = model.bound_writes(batch, encoded, cached=True)
+    parts = [pieces(h[:, a:b]) for a, b in ((0, 3), (3, 4), (4, h.shape[1]))]
+    assert torch.equal(torch.cat(parts, dim=1), expected := whole(h))
+    assert torch.equal(expected[batch.mask.bool()], torch.cat([source.x[0][source.example == row] for row in batch.rows]))
+
+
 def test_a_patch_is_refused_where_rows_and_prompts_do_not_match(llama, make_model):
     source = capture(llama, PROMPTS, "resid_post.0", "last")
     with pytest.raises(ValueError, match="rows of 4 prompts and the model is run on 2"):
