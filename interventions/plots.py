@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from interventions.behaviours.records import Records
 from interventions.effects import Effect
 from probes.plots import COLOURS, GREY, axes
 
@@ -48,4 +49,22 @@ def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
     ax.invert_yaxis()
     ax.set(xlabel="balanced accuracy of the answers", xlim=(0, 1.02))
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return ax
+
+
+def answer_kinds(runs: Mapping[str, Records], ax: Axes | None = None, legend: bool = True) -> Axes:
+    """Share of each kind of answer in every run, as stacked bars. Raises ValueError for a behaviour without kinds."""
+    ax = axes(ax, 1.6 + 1.1 * len(runs), 3.4)
+    classes = next(iter(runs.values())).classes
+    if not classes:
+        raise ValueError(f"{next(iter(runs.values())).behaviour} does not sort answers into kinds")
+    x, bottom = np.arange(len(runs)), np.zeros(len(runs))
+    for i, kind in enumerate(classes):
+        shares = np.array([float(r.share(kind).value) for r in runs.values()])
+        ax.bar(x, shares, 0.75, bottom=bottom, color=[*COLOURS, GREY][min(i, len(COLOURS))], label=kind)
+        bottom += shares
+    ax.set_xticks(x, list(runs))
+    ax.set(ylabel="share of answers", ylim=(0, 1))
+    if legend:
+        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax

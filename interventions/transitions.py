@@ -41,16 +41,23 @@ class Transitions:
         statistic = ((up - down)[moved] ** 2 / (up + down)[moved]).sum()
         return float(chi2.sf(statistic, int(moved.sum())))
 
+    def _shown(self) -> list[tuple[str, list[str]]]:
+        """Rows of the table, with classes that never occur left out."""
+        there = [i for i in range(len(self.classes)) if self.counts[i].any() or self.counts[:, i].any()]
+        return [("", [self.classes[i] for i in there]), *((self.classes[i], [str(n) for n in self.counts[i, there]]) for i in there)]
+
     def __repr__(self) -> str:
         width = max(6, *(len(c) for c in self.classes))
-        lines = [" " * width + "  to " + " ".join(f"{c:>{width}}" for c in self.classes)]
-        lines += [f"{c:<{width}}     " + " ".join(f"{n:>{width}}" for n in row) for c, row in zip(self.classes, self.counts, strict=True)]
+        lines = [f"{name or 'before / after':<{max(width, 14)}} " + " ".join(f"{c:>{width}}" for c in row) for name, row in self._shown()]
         return "\n".join([*lines, f"{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}"])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(c)}</th>" for c in self.classes)
-        rows = "".join(f"<tr><th>{escape(c)}</th>{''.join(f'<td>{n}</td>' for n in row)}</tr>" for c, row in zip(self.classes, self.counts, strict=True))
-        return f"<table><tr><th>before \\ after</th>{head}</tr>{rows}</table><p>{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}</p>"
+        (_, head), *rows = self._shown()
+        body = "".join(f"<tr><th>{escape(name)}</th>{''.join(f'<td>{n}</td>' for n in row)}</tr>" for name, row in rows)
+        top = "".join(f"<th>{escape(c)}</th>" for c in head)
+        return (
+            f"<table><tr><th>before / after</th>{top}</tr>{body}</table><p>{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}</p>"
+        )
 
 
 def transitions(before: Records, after: Records, where: np.ndarray | None = None) -> Transitions:

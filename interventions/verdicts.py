@@ -62,7 +62,7 @@ def judged(e: "Effect", alpha: float, max_kl: float) -> Verdict:
         why.append("the cost on unrelated text was not measured; give neutral texts")
     else:
         checks["cost within the limit"] = bool(e.cost.kl.value <= max_kl)
-    said = f"{e.edit} moves {e.before.behaviour} by {change:.3f} ({unit})"
+    said = f"{e.edit} moves {unit} ({e.before.behaviour}) by {change:.3f}"
     random = f"{len(e.random)} matched random edits move it by {e.control_changes().min():.3f} to {e.control_changes().max():.3f} (p={p:.3f})"
     if not checks["interval excludes 0"]:
         word: Word = "no effect shown"
