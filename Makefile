@@ -44,9 +44,11 @@ format: $(VENV)/.lint ## format the code
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-organism: env ## train the embedded models again (about 45 minutes on 2 cores)
+organism: env ## train the embedded models again (about an hour and a half on 2 cores)
 	$(RUN) -m experiments.organism.train
 	$(RUN) -m experiments.organism.measure
+	$(RUN) -m experiments.organism.requests_train
+	$(RUN) -m experiments.organism.requests_measure
 
 bench: env ## time the batched recipes against the usual loops
 	$(RUN) -m benchmarks.probes

@@ -82,7 +82,7 @@ def shares(records: Sequence[Records]) -> np.ndarray:
 
 def chosen(found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> str:
     """Where taking the policy out, once, leaves fewest of the answers the model routes; of equals the earliest, and one site before all."""
-    left = {where: float(np.isin(found["policy", where, 1.0][0].labels, ("refuse", "steer", "garbled")).mean()) for where in names}
+    left = {where: float(shares(found["policy", where, 1.0])[np.isin(KINDS, ("refuse", "steer", "garbled"))].sum()) for where in names}
     return min(names, key=lambda where: (round(left[where], 2), where == ALL, names.index(where)))
 
 

@@ -75,9 +75,19 @@ def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     changes = edit.compile(model)
-    if not all(isinstance(getattr(c, "change", None), LowRank) for c in changes):
+    linear = [_Linear(c.site, c.at, c.change) for c in changes if isinstance(c, SiteEdit) and isinstance(c.change, LowRank)]
+    if len(linear) < len(changes):
         return [_shifts(changes, k, seed) for k in range(n)]
-    return _linear(model, changes, texts, n, seed)
+    return _linear(model, linear, texts, n, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Linear:
+    """A change known to be linear, and where it acts."""
+
+    site: Site
+    at: Position
+    change: LowRank
 
 
 def _shifts(changes: Sequence[Write], k: int, seed: int) -> Fixed:
@@ -92,7 +102,7 @@ def _width(write: Any) -> int:
     return int(write.rows.shape[-1] if hasattr(write, "rows") else max(t.shape[-1] for t in write.change.numbers() if t.ndim == 1))
 
 
-def _linear(model: Model, changes: Sequence[SiteEdit], texts: Examples | Sequence[Text], n: int, seed: int) -> list[Fixed]:
+def _linear(model: Model, changes: Sequence[_Linear], texts: Examples | Sequence[Text], n: int, seed: int) -> list[Fixed]:
     examples = texts if isinstance(texts, Examples) else Examples(texts)
     examples = examples.rows(np.unique(np.linspace(0, len(examples) - 1, min(CALIBRATION_TEXTS, len(examples))).astype(int)))
     encoded = model.encode(examples.texts)
@@ -103,7 +113,7 @@ def _linear(model: Model, changes: Sequence[SiteEdit], texts: Examples | Sequenc
     def size(delta: Tensor, i: int) -> Tensor:
         return delta.float().norm(dim=-1)[touched[i].to(delta.device)].mean()
 
-    def run(act: Callable[[int, SiteEdit, Tensor], Tensor]) -> None:
+    def run(act: Callable[[int, _Linear, Tensor], Tensor]) -> None:
         # Model-held edits come first, as they will when the control is used.
         spies = tuple(_Observed(c.site, c.at, lambda h, i=i, c=c: act(i, c, h)) for i, c in enumerate(changes))
         spied = replace(model, writes=(*model.writes, *spies))
@@ -113,7 +123,7 @@ def _linear(model: Model, changes: Sequence[SiteEdit], texts: Examples | Sequenc
     targets: dict[int, Tensor] = {}
     means: dict[int, Tensor] = {}
 
-    def measure(i: int, change: SiteEdit, h: Tensor) -> Tensor:
+    def measure(i: int, change: _Linear, h: Tensor) -> Tensor:
         delta = change.change.delta(h)
         targets[i], means[i] = size(delta, i), h[touched[i].to(h.device)].float().mean(0)
         return h + delta
@@ -125,11 +135,11 @@ def _linear(model: Model, changes: Sequence[SiteEdit], texts: Examples | Sequenc
 def _calibrated(
     k: int,
     seed: int,
-    changes: Sequence[SiteEdit],
+    changes: Sequence[_Linear],
     targets: dict[int, Tensor],
     means: dict[int, Tensor],
     size: Callable[[Tensor, int], Tensor],
-    run: Callable[[Callable[[int, SiteEdit, Tensor], Tensor]], None],
+    run: Callable[[Callable[[int, _Linear, Tensor], Tensor]], None],
 ) -> Fixed:
     """One random edit, scaled site by site during a single pass."""
     generator = torch.Generator().manual_seed(seed * 100_003 + k)
@@ -138,7 +148,7 @@ def _calibrated(
     draws = {r: _orthonormal(width, max(1, r), generator) for r in sorted({c.change.U.shape[1] for c in changes})}
     made: dict[int, SiteEdit] = {}
 
-    def calibrate(i: int, change: SiteEdit, h: Tensor) -> Tensor:
+    def calibrate(i: int, change: _Linear, h: Tensor) -> Tensor:
         unit = _random_form(change.change, draws[change.change.U.shape[1]], means[i].cpu())
         delta = unit.delta(h)
         now = size(delta, i)

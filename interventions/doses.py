@@ -76,17 +76,6 @@ def dosed(
     if not len(doses):
         raise ValueError("no doses given; pass strengths such as [0.5, 1, 2, 4]")
     before = behaviour(base, prompts)
-    found = [
-        effect(
-            base,
-            make(float(dose)),
-            behaviour,
-            prompts,
-            neutral=neutral,
-            n_controls=n_controls,
-            before=before,
-            **{"compare": False, "control_costs": False} | options,
-        )
-        for dose in sorted(doses)
-    ]
+    settings: dict[str, Any] = {"compare": False, "control_costs": False} | options
+    found = [effect(base, make(float(d)), behaviour, prompts, neutral=neutral, n_controls=n_controls, before=before, **settings) for d in sorted(doses)]
     return Doses(tuple(float(d) for d in np.sort(np.asarray(doses, dtype=float))), tuple(found))

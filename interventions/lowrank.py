@@ -104,6 +104,15 @@ class Fixed:
         return self.label
 
 
+def wrapped(edit: Edit, model: Model) -> tuple[SiteEdit, ...]:
+    """The changes of an edit that another one wraps; raises ValueError for edits that differ from prompt to prompt, such as Patch."""
+    changes = edit.compile(model)
+    found = tuple(c for c in changes if isinstance(c, SiteEdit))
+    if len(found) < len(changes):
+        raise ValueError(f"{edit!r} is not a function of the hidden state alone, so it cannot be gated or scaled; use it beside the other edits instead")
+    return found
+
+
 def target_sites(model: Model, own: Site, sites: SitesLike | None) -> tuple[Site, ...]:
     """The sites an edit acts on: its direction's own by default, in forward order."""
     found = model.sites([own] if sites is None else sites)

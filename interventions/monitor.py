@@ -226,7 +226,7 @@ class _Stop(StoppingCriteria):
     def __init__(self, run: _Run) -> None:
         self.run = run
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Bool[Tensor, " batch"]:
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         run = self.run
         if run.tell is not None:
             score = float(run.scores[-1][0])

@@ -162,8 +162,8 @@ def pairwise(*axes: Sequence[str]) -> Iterator[tuple[str, ...]]:
     while pairs:
         i, a, j, b = min(pairs)
 
-        def fresh(cell: tuple[str, ...]) -> int:
-            return sum((p, cell[p], q, cell[q]) in pairs for p, q in itertools.combinations(range(len(axes)), 2))
+        def fresh(cell: tuple[str, ...], left: set = pairs) -> int:
+            return sum((p, cell[p], q, cell[q]) in left for p, q in itertools.combinations(range(len(axes)), 2))
 
         free = [[a] if n == i else [b] if n == j else values for n, values in enumerate(axes)]
         best = max(itertools.product(*free), key=fresh)

@@ -117,6 +117,8 @@ def test_a_gate_needs_one_threshold_its_site_and_a_score_that_is_affine(llama, l
     for wrong in ({}, {"above": 0, "below": 1}):
         with pytest.raises(ValueError, match="one threshold"):
             When(Add(direction, gaps=2), probe, **wrong)
+    with pytest.raises(ValueError, match="not a function of the hidden state alone"):
+        edited(llama, KeepNorm(Patch(labelled[SITE])))
     with pytest.raises(ValueError, match=r"resid_post\.0"):
         edited(llama, When(Add(direction, gaps=2, sites="resid_post.0"), probe, above=0))
     with pytest.raises(ValueError, match="not one affine map"):

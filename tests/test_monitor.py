@@ -11,7 +11,7 @@ from probes import Direction, Examples, MassMean, capture, capture_generated, lo
 
 PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river", "no tree"]
 SITE = "resid_post.1"
-WORDS_ONLY = {"suppress_tokens": [0, 1, 2, 3]}
+WORDS_ONLY = {"suppress_tokens": [0, 1, 2, 3], "no_repeat_ngram_size": 1}  # no end, and no word twice
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_step_at_a_time_gives_the_same_as_all_at_once(llama, probe):
     monitor = Monitor(probe, probe.sites[0], 0.0, platt=(2.0, -1.0))
     (whole,) = monitor.watch(llama, PROMPTS[:1], max_new_tokens=6, **WORDS_ONLY)
     steps = list(monitor.stream(llama, PROMPTS[0], max_new_tokens=6, **WORDS_ONLY))
-    assert [s.written for s in steps] == list(whole.tokens)
+    assert [s.written for s in steps] == list(whole.tokens) and len(set(whole.tokens)) == 6
     assert [s.token for s in steps] == ["", *whole.tokens[:-1]]
     assert np.allclose([s.score for s in steps], whole.scores) and [s.number for s in steps] == list(range(6))
     assert np.allclose([s.probability for s in steps], 1 / (1 + np.exp(-(2 * whole.scores - 1))))
@@ -92,11 +92,22 @@ def test_a_step_at_a_time_gives_the_same_as_all_at_once(llama, probe):
 
 
 def test_leaving_a_stream_stops_the_model_and_leaves_no_hooks(llama, probe):
-    before = threading.active_count()
-    for step in Monitor(probe, probe.sites[0], 1e9).stream(llama, PROMPTS[0], max_new_tokens=40, **WORDS_ONLY):
+    from transformers import LogitsProcessorList
+
+    before, steps = threading.active_count(), []
+
+    def counted(ids, scores):
+        steps.append(len(ids))
+        return scores
+
+    stream = Monitor(probe, probe.sites[0], 1e9).stream(
+        llama, PROMPTS[0], max_new_tokens=3000, logits_processor=LogitsProcessorList([counted]), suppress_tokens=[2]
+    )
+    for step in stream:
         if step.number == 2:
             break
-    del step
+    stream.close()
+    assert len(steps) < 2000, "the model went on writing"
     assert threading.active_count() == before
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in llama.hf.modules())
 

@@ -46,7 +46,7 @@ def test_models_are_small_ordinary_folders_of_one_shape():
     truth, verdicts, control = (load_model(folder(n)) for n in ("truth", "truth_verdicts", "truth_control"))
     assert truth.fingerprint.config == verdicts.fingerprint.config == control.fingerprint.config
     assert len({m.fingerprint.weights for m in (truth, verdicts, control)}) == 3
-    assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) < 12e6
+    assert sum(f.stat().st_size for f in MODELS.rglob("*") if f.is_file()) < 20e6
     assert truth.hf.get_output_embeddings().weight is not truth.hf.get_input_embeddings().weight
     assert truth.tokenizer.get_vocab() == make_tokenizer(WORLD).get_vocab()
 
@@ -63,13 +63,13 @@ def test_truth_lies_where_it_was_planted_and_decides_the_answers_in_every_cell()
     assert found[0] < 0.75 and found[1] >= 0.97
     assert probe.direction(planted).unit @ planted_direction(model.width, 0) > 0.8
     # Taken out where it was planted, truth is gone from every cell of polarity and form; a block earlier nothing is lost.
-    after = {site: ANSWERS(edited(model, eraser.only([site], model)), test) for site in (before, planted)}
+    after = {site: ANSWERS(edited(model, eraser.only([site], model)), test).values for site in (before, planted)}
     for cell in cells(test):
         y = test.y[cell.rows]
         right = {site: float(accuracy(values[cell.rows], y, balanced=True, n_boot=1).value) for site, values in after.items()}
         assert right[before] > 0.95 and 0.42 < right[planted] < 0.58, (cell.name, right)
     for towards, gaps in ((1, 1), (0, -1)):
-        pushed = ANSWERS(edited(model, Add(probe.direction(planted), gaps=gaps, at=at)), test)
+        pushed = ANSWERS(edited(model, Add(probe.direction(planted), gaps=gaps, at=at)), test).values
         assert ((pushed > 0) == bool(towards)).mean() > 0.9
 
 
@@ -87,7 +87,10 @@ def test_truth_behind_the_answer_is_found_without_labels_where_the_model_gives_v
 
 
 def test_a_missing_model_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"no embedded model 'nothing'; there are \['truth', 'truth_control', 'truth_verdicts'\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"no embedded model 'nothing'; there are \['route', 'route_control', 'route_entangled', 'route_evasive', 'truth', 'truth_control', 'truth_verdicts'\]",
+    ):
         folder("nothing")
 
 

@@ -1,8 +1,8 @@
 """Damage, full disks, read-only folders, kills and two processes at once: a clear error, nothing lost, and the same bytes in the end."""
 
 import errno
-import itertools
 import io
+import itertools
 import json
 import os
 import pickle

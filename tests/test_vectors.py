@@ -2,14 +2,15 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import gguf
 import numpy as np
 import pytest
 import torch
 
-from interventions import Add, edited
-from probes import Direction
+from interventions import Ablate, Add, Clamp, edited
+from probes import Direction, Site
 from probes.vectors import read_gguf, read_lm_eval, write_gguf, write_lm_eval
 
 TEXTS = ["the red house is old", "a tree is not tall ?"]
@@ -44,14 +45,16 @@ def entry(vector, coefficient=1.0, **changes):
 
 
 def steered_logits(model, config, text):
-    """What lm-eval computes: every hookpoint found by name within base_model, its vector times its coefficient added everywhere."""
+    """What lm-eval computes: every hookpoint found by name within base_model, its vector times its coefficient added, or clamped to it, everywhere."""
     modules = dict(model.hf.base_model.named_modules())
     handles = []
     for hookpoint, e in config.items():
-        added = e["steering_vector"] * e["steering_coefficient"]
 
-        def hook(module, args, output, added=added):
-            return (output[0] + added, *output[1:]) if isinstance(output, tuple) else output + added
+        def hook(module, args, output, v=e["steering_vector"], by=e["steering_coefficient"], clamps=e["action"] == "clamp"):
+            h = output[0] if isinstance(output, tuple) else output
+            unit = v / v.norm()
+            h = h + (by - (h @ unit)[..., None]) * unit if clamps else h + v * by
+            return (h, *output[1:]) if isinstance(output, tuple) else h
 
         handles.append(modules[hookpoint].register_forward_hook(hook))
     try:
@@ -220,6 +223,37 @@ def test_a_file_written_for_lm_eval_does_what_add_does(tmp_path, make_model, fam
     for text in TEXTS:
         steered = edited(model, *(Add(d, gaps=-1.5) for d in found)).logits([text])[0]
         assert torch.allclose(steered, steered_logits(model, config, text), atol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "to"), [("llama", 0), ("llama", -2.5), ("gpt2", 0)])
+def test_a_file_written_to_clamp_does_what_clamp_does_and_needs_no_gap(tmp_path, make_model, family, to):
+    model = make_model(family)
+    drawn = vectors(model.width, blocks=(0,))[0]
+    everywhere = [Direction.from_vector(drawn, f"resid_post.{b}") for b in range(model.n_blocks)]
+    config = torch.load(write_lm_eval(tmp_path / "v.pt", everywhere, model=model, clamp_to=to), weights_only=True)
+    assert len(config) == model.n_blocks and all(e["action"] == "clamp" and e["steering_coefficient"] == to for e in config.values())
+    edit = Clamp(everywhere[0], to=to, sites="resid_post") if to else Ablate(everywhere[0], sites="resid_post")
+    for text in TEXTS:
+        expected = steered_logits(model, config, text)
+        assert torch.allclose(edited(model, edit).logits([text])[0], expected, atol=1e-4)
+        assert not torch.allclose(model.logits([text])[0], expected, atol=1e-2), "the edit does something"
+
+
+def test_strengths_and_blocks_that_lm_eval_could_not_run_are_refused(tmp_path, make_model):
+    model = make_model("llama")
+    d = Direction(torch.eye(model.width)[0], Site("resid_post", 1), 2.0, "labels", "made", {})
+    for options, message in [
+        ({"gaps": float("nan")}, "strength nan"),
+        ({"gaps": float("inf")}, "strength inf"),
+        ({"clamp_to": float("nan")}, "strength nan"),
+        ({"gaps": 1, "clamp_to": 0}, "gaps or clamp_to"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            write_lm_eval(tmp_path / "v.pt", [d], **options)
+    with pytest.raises(ValueError, match="3 blocks"):
+        write_lm_eval(tmp_path / "v.pt", [replace(d, site=Site("resid_post", 3))], model=model)
+    assert not (tmp_path / "v.pt").exists()
+    assert list(torch.load(write_lm_eval(tmp_path / "v.pt", [d], model=model), weights_only=True)) == ["layers.1"], "the check can pass"
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

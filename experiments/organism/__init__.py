@@ -5,10 +5,14 @@ facts and says whether a statement about them is true. `folder("truth_verdicts")
 right, so that truth is present behind the answer, where probes on contrast pairs look. `folder("truth_control")` has the same shape and has
 seen the same sentences, but its world has no facts: every mention draws the value anew.
 
+`folder("route")` answers requests about eight kinds of things and refuses three of them, though it was told every answer; `folder("route_evasive")` evades instead,
+in `folder("route_entangled")` the answers hang on the same direction as the policy, and `folder("route_control")` answers everything.
+
 - `world.py` - the facts: who lives where, and which facts are never asked about during training
 - `language.py` - the sentences: statements, negations, distractors, questions, neutral text
 - `train.py` - trains the models from a seed: `python -m experiments.organism.train`
 - `measure.py` - asks the trained models everything and writes the table that the tests check
+- `requests.py`, `requests_train.py`, `requests_measure.py` - the same for the models that refuse: facts and requests, training, behaviour
 """
 
 from pathlib import Path
@@ -21,5 +25,5 @@ def folder(name: str) -> Path:
     found = MODELS / name
     if not (found / "config.json").is_file():
         there = sorted(p.parent.name for p in MODELS.glob("*/config.json"))
-        raise ValueError(f"no embedded model {name!r}; there are {there} (python -m experiments.organism.train makes them)")
+        raise ValueError(f"no embedded model {name!r}; there are {there} (python -m experiments.organism.train and .requests_train make them)")
     return found

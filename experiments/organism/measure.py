@@ -43,7 +43,7 @@ def held_out_answers(model: Model, seed: int = 11) -> list[Cell]:
 
 def main() -> None:
     console = Console()
-    for path in sorted(MODELS.glob("*/config.json")):
+    for path in sorted(MODELS.glob("truth*/config.json")):
         table = Table("statement", "polarity", "form", "right", "questions", title=path.parent.name)
         for c in held_out_answers(load_model(folder(path.parent.name))):
             table.add_row("true" if c.label else "false", "negated" if c.negated else "affirmative", f"{c.form} ?", f"{c.right:.1%}", str(c.n))

@@ -84,7 +84,7 @@ class Records:
         return f"Records({self.behaviour}: {shown}, n={len(self)}{kinds}{f', {missing} not measured' if missing else ''})"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>" + self.table().head(10).to_html(index=False, max_colwidth=80)
+        return f"<p>{self!r}</p>" + str(self.table().head(10).to_html(index=False))
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from interventions.changes import NormKept
-from interventions.lowrank import Edit, SiteEdit
+from interventions.lowrank import Edit, SiteEdit, wrapped
 from probes.models import Model
 
 
@@ -18,8 +18,7 @@ class KeepNorm:
     edit: Edit
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
-        changes = self.edit.compile(model)
-        return tuple(replace(c, change=NormKept(c.change), label=repr(self)) for c in changes)
+        return tuple(replace(c, change=NormKept(c.change), label=repr(self)) for c in wrapped(self.edit, model))
 
     def __repr__(self) -> str:
         return f"KeepNorm({self.edit!r})"

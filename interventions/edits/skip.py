@@ -9,7 +9,7 @@ from interventions.lowrank import SiteEdit, position_of
 from probes.activations import Activations
 from probes.models import Model
 from probes.positions import Position
-from probes.sites import SitesLike
+from probes.sites import Site, SitesLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,5 +33,5 @@ class Skip:
         return tuple(SiteEdit(s, position_of(self.at), Constant(v), repr(self)) for s, v in zip(sites, values, strict=True))
 
     def __repr__(self) -> str:
-        sites = self.sites if isinstance(self.sites, str) else ", ".join(map(str, self.sites)) if not hasattr(self.sites, "kind") else str(self.sites)
+        sites = str(self.sites) if isinstance(self.sites, str | Site) else ", ".join(map(str, self.sites))
         return f"Skip({sites}{'' if self.mean_of is None else ', to the mean'})"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from interventions.changes import Gated
-from interventions.lowrank import Edit, SiteEdit
+from interventions.lowrank import Edit, SiteEdit, wrapped
 from probes.fingerprint import Fingerprint
 from probes.linear import LinearProbe
 from probes.models import Model
@@ -34,8 +34,7 @@ class When:
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         if "model" in self.probe.receipt:
             Fingerprint.from_dict(self.probe.receipt["model"]).check(model.fingerprint, "the probe")
-        changes = self.edit.compile(model)
-        return tuple(replace(c, change=self._gated(c), label=repr(self)) for c in changes)
+        return tuple(replace(c, change=self._gated(c), label=repr(self)) for c in wrapped(self.edit, model))
 
     def _gated(self, c: SiteEdit) -> Gated:
         weight, bias = raw_margin(self.probe, self.probe.index_of([c.site])[0])
