@@ -710,3 +710,28 @@ def test_a_served_model_is_a_judge(served, tmp_path):
     # The server does not give probabilities, and says nothing about it.
     with pytest.raises(JudgeError, match="expected=False"):
         dataclasses.replace(asked, classes=(), scale=(0, 9), expected=True).grade(prompts, texts)
+
+
+def test_a_judge_keeps_the_contract_of_behaviours_and_an_effect_can_stand_on_it(make_model, tmp_path):
+    from interventions import Add, edited, effect
+    from interventions.behaviours.testing import check_behaviour
+    from tests.test_behaviours import toward
+
+    model = make_model("llama")
+    prompts = Examples(["the red house is", "river", "a tall tree lives near the blue river", "no tree", "yes"], groups=list("aabbc"))
+    towards = Add(toward(model, "red"), norm=200)
+    with JudgeServer(answer=lambda request: json.dumps({"label": "red" if "red" in texts_of(request)[1] else "blue"})) as server:
+        judge = judge_faults.judge_at(server.url, ledger=tmp_path / "l.jsonl", limits=QUICK, max_new_tokens=3)
+        found = check_behaviour(judge, model, prompts, edited(model, towards))
+        assert len(found.texts) == 5
+        steered = effect(model, towards, judge, prompts, compare=False, progress=False)
+        assert steered.now.values.tolist() == [1.0] * 5 and steered.controls.shape == (20, 5)
+        asked = len(server.served)
+        effect(model, towards, judge, prompts, compare=False, progress=False)
+        assert len(server.served) == asked, "every verdict comes out of the ledger the second time"
+    # One row that nobody could judge is left out of every mean, not counted as 0.
+    with JudgeServer(answer=lambda request: "no label" if texts_of(request)[0] == "river" else json.dumps({"label": "red"})) as server:
+        partly = judge_faults.judge_at(server.url, ledger=tmp_path / "m.jsonl", limits=QUICK, max_failed=0.5, max_new_tokens=3)
+        with pytest.warns(UserWarning, match="1 of 5 rows are not judged"):
+            half = effect(model, towards, partly, prompts, compare=False, progress=False)
+        assert np.isnan(half.now.values[1]) and half.change().n == 4 and half.change().value == 0
