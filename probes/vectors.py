@@ -108,20 +108,31 @@ def read_lm_eval(path: str | Path, model: Model | None = None) -> tuple[Directio
     return _directions(Path(path), vectors, {"format": "lm-eval steered"}, model)
 
 
-def write_lm_eval(path: str | Path, directions: Sequence[Direction], gaps: float | int = 1.0, model: Model | None = None) -> Path:
-    """A file for `lm_eval --model steered --model_args pretrained=...,steer_path=...` that adds `gaps` gaps at every token.
+def write_lm_eval(
+    path: str | Path, directions: Sequence[Direction], gaps: float | int | None = None, model: Model | None = None, clamp_to: float | int | None = None
+) -> Path:
+    """A file for `lm_eval --model steered --model_args pretrained=...,steer_path=...` that adds `gaps` gaps (1 unless told) at every token.
 
-    `steering_coefficient` is the strength in gaps, so it can be changed in the file. lm-eval finds blocks by name: `model` gives the
-    right one; without it they are called `layers.N`, as in Llama, Qwen, Mistral, Gemma and GPT-NeoX. Raises ValueError
-    for a name that does not end in .pt or .pth, directions without a gap, two at one block, and sites other than `resid_post`.
+    With `clamp_to` the file does what `Clamp` does instead: every token gets that amount (raw units) along the direction, and 0 is ablation.
+    `steering_coefficient` is the strength in gaps, or the amount, so it can be changed in the file. lm-eval finds blocks by name: `model` gives the
+    right one (for runs with `peft=`, the model with its adapter); without it they are called `layers.N`, as in Llama, Qwen, Mistral, Gemma and GPT-NeoX.
+    Raises ValueError for a name that does not end in .pt or .pth, `gaps` beside `clamp_to`, a strength that is not finite,
+    directions without a gap (which only `clamp_to` can do without), two at one block, and sites other than `resid_post`.
     """
     if Path(path).suffix not in (".pt", ".pth"):
         raise ValueError(f"lm-eval reads steering vectors from .pt or .pth files, got {Path(path).name!r}")
-    vectors = _vectors(directions)
-    for d in directions if model is not None else ():
-        d.check_model(model)  # pyright: ignore[reportArgumentType]
+    if gaps is not None and clamp_to is not None:
+        raise ValueError(f"a file adds or clamps: give gaps or clamp_to, got gaps={gaps} and clamp_to={clamp_to}")
+    vectors = _vectors(directions, 1.0 if clamp_to is None else None)
+    coefficient = float(clamp_to if clamp_to is not None else 1.0 if gaps is None else gaps)
+    if not np.isfinite(coefficient):
+        raise ValueError(f"cannot write strength {coefficient}: expected a finite number")
+    if model is not None:
+        model.sites([d.site for d in directions])
+        for d in directions:
+            d.check_model(model)
     blocks = "layers" if model is None else _blocks_path(model)
-    plain = {"steering_coefficient": float(gaps), "action": "add", "bias": None, "head_index": None}
+    plain = {"steering_coefficient": coefficient, "action": "add" if clamp_to is None else "clamp", "bias": None, "head_index": None}
     with complete(path) as part:
         torch.save({f"{blocks}.{block}": {"steering_vector": vector, **plain} for block, vector in sorted(vectors.items())}, part)
     return Path(path)
@@ -148,15 +159,16 @@ def _directions(path: Path, vectors: Mapping[int, Tensor], told: Mapping[str, An
     return tuple(found)
 
 
-def _vectors(directions: Sequence[Direction], gaps: float | int = 1.0) -> dict[int, Float[Tensor, " d"]]:
-    """What to add to the output of each block, in float32."""
+def _vectors(directions: Sequence[Direction], gaps: float | int | None = 1.0) -> dict[int, Float[Tensor, " d"]]:
+    """What to add to the output of each block, in float32; the unit vectors themselves with `gaps=None`."""
     found: dict[int, Tensor] = {}
     for d in directions:
         if d.site != Site("resid_post", d.site.block) or d.site.block in found:
             raise ValueError(f"cannot write {d.site}: these files add one vector to the output of a block; give directions at resid_post.N, one a block")
-        if d.gap is None or not np.isfinite(d.gap * gaps):
+        length = 1.0 if gaps is None else np.nan if d.gap is None else d.gap * gaps
+        if not np.isfinite(length):
             raise ValueError(f"cannot write {d!r} at strength {gaps}: a strength is stated in gaps, and it needs one; use direction.calibrated(acts)")
-        found[d.site.block] = (d.unit.detach().cpu().double() * d.gap * gaps).float()
+        found[d.site.block] = (d.unit.detach().cpu().double() * length).float()
     if len({len(v) for v in found.values()}) != 1:
         raise ValueError(f"expected at least one direction and one width for all, got widths {[len(v) for v in found.values()]}")
     return found

@@ -727,7 +727,7 @@ def test_a_judge_keeps_the_contract_of_behaviours_and_an_effect_can_stand_on_it(
         steered = effect(model, towards, judge, prompts, compare=False, progress=False)
         assert steered.now.values.tolist() == [1.0] * 5 and steered.controls.shape == (20, 5)
         asked = len(server.served)
-        effect(model, towards, judge, prompts, compare=False, progress=False)
+        judge(edited(model, towards), prompts)
         assert len(server.served) == asked, "every verdict comes out of the ledger the second time"
     # One row that nobody could judge is left out of every mean, not counted as 0.
     with JudgeServer(answer=lambda request: "no label" if texts_of(request)[0] == "river" else json.dumps({"label": "red"})) as server:
