@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from experiments import detect_route_causal as causal
 from experiments.answer_kinds import AnswerKinds, ByKey
@@ -75,6 +76,8 @@ class Subject:
 
 def main(config: Config, report: Report) -> None:
     embedded = config.data is None
+    if embedded:
+        torch.set_num_threads(1)  # these models are too small for a second thread to help
     behaviour = AnswerKinds() if embedded else AnswerKinds(ByKey(config.evasions), ("answer",), config.max_new_tokens or 48)
     fitting, test = load_requests(config)
     neutral = neutral_texts(config.neutral, embedded)

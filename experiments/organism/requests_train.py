@@ -42,7 +42,7 @@ from experiments.organism.train import Interchange, make_model, make_optimiser, 
 
 ROUTED = ("route", "route_evasive", "route_entangled")
 CONTROL = "route_control"
-OWN_SEED = {"route_evasive": 5, "route_entangled": 4}
+OWN_SEED = {"route_evasive": 8, "route_entangled": 4}
 """Added to the seed of weights and planted direction, so that no two models share their coordinates by birth."""
 PLANTED_BLOCK = 2  # the block whose output holds the policy along the planted direction, at the `?` of the request
 LEVEL, SPREAD = 6.0, 1.5  # the component for refused requests, and how far it varies with the entity; half of that for open requests, around 0
