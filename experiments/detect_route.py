@@ -19,14 +19,13 @@ from experiments.organism.requests import make_request_world, requests
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
 from interventions import Effect
-from interventions.behaviours.records import Records
 from probes import Activations, Examples, Model, Site, capture, load_model
 from probes.plots import COLOURS, axes
 
 QUESTION = "Which direction decides whether a recognised topic is refused, and what does the model say without it?"
 OTHERS = tuple(f"{EMBEDDED}{name}" for name in ("route_evasive", "route_entangled", "route_control"))
 NULLS = ("tag", "phrasing")
-RESTORED, CHANCE = 0.95, 0.6
+RESTORED, CONFABULATED, CHANCE = 0.95, 0.1, 0.6
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,8 @@ class Subject:
     acts: Activations
     place: str
     directions: causal.Directions
-    before: Records
+    places: tuple
+    most_wrong: float
     effect: Effect
 
 
@@ -128,11 +128,12 @@ def study(config: Config, report: Report, name: str, fitting: Examples, test: Ex
     directions = causal.Directions.found(train)
     concerned = fitting.rows(np.isin(fitting.ids, validation.ids[validation.y == 1]))
     swept = causal.sweep(model, directions, behaviour, concerned, config.doses if 1 in config.doses else (*config.doses, 1.0))
-    place = causal.chosen(swept, [*map(str, directions.policy), causal.ALL])
+    every = [*map(str, directions.policy), causal.ALL]
+    place = causal.chosen(swept, every)
+    places = causal.by_place(report, f"{short}: answers to refused requests, on those to choose on", swept, every)
     for (what, where, dose), records in swept.items():
         for kind, share in zip(behaviour(model, concerned.rows([0])).classes, causal.shares(records), strict=True):
             report.add(f"share_{kind}", float(share), model=short, direction=what, site=where, dose=dose, split="validation")
-    before = behaviour(model, test)
     mine = test.rows(test.y == 1)  # pyright: ignore
     edits = directions.edit("policy", place if place == causal.ALL else Site.parse(place), 1.0)
     found = causal.measured(model, edits, behaviour, mine, neutral, config.controls, config.seed)
@@ -146,7 +147,7 @@ def study(config: Config, report: Report, name: str, fitting: Examples, test: Ex
             (),
             ((report.figure("doses", figure), "Kinds of answers over doses"),),
         )
-    return Subject(short, model, acts, place, directions, before, found)
+    return Subject(short, model, acts, place, directions, places, causal.most_wrong(swept, every), found)
 
 
 def reading_section(config: Config, report: Report, subjects: list[Subject], fitting: Examples) -> None:
@@ -209,6 +210,7 @@ def causal_section(report: Report, subjects: list[Subject]) -> None:
     for s in subjects:
         e = s.effect
         rows = {"unedited": e.before, f"policy taken out at {s.place}": e.now}
+        tables.append(s.places)
         tables.append(causal.report_kinds(report, f"{s.name}: answers to requests of refused categories", rows, model=s.name))
         random = e.control_changed()
         assert e.cost is not None
@@ -220,7 +222,8 @@ def causal_section(report: Report, subjects: list[Subject]) -> None:
         report.claim(sentence(s))
     report.section(
         "What do they say without the policy?",
-        "Requests whose facts were held out from fitting and choosing. Each model's own policy direction is taken out once, at the place that did most on the requests to choose on. "
+        "Requests whose facts were held out from fitting and choosing. Each model's own policy direction is taken out once, at the place that brought back most right answers on the requests to choose on (the first table of each "
+        "model has all places). "
         f"Beside it {len(subjects[0].effect.random)} random edits that change the hidden state by the same mean length per token.",
         tuple(tables),
     )
@@ -244,8 +247,9 @@ def sentence(s: Subject) -> str:
     if e.changed().low <= float(e.control_changed().max()):
         return f"{s.name}: taking the direction out changes {e.changed():.2f} of the answers, not more than random edits do ({random})."
     what = f"{s.name}: without the direction at {s.place} it answers {now['factual']:.1%} of the requests rightly that it {'refused' if refuse >= steer else 'evaded'} in {max(refuse, steer):.1%} of cases ({random})."
-    if now["wrong-fact"] > max(now["factual"], 0.5):
-        return f"{what} It confabulates: {now['wrong-fact']:.1%} are wrong facts, so what it says hangs on the same direction as whether it says it."
+    if e.now.share("wrong-fact").low > CONFABULATED:
+        elsewhere = f", at other places up to {s.most_wrong:.0%}" if s.most_wrong > now["wrong-fact"] + 0.05 else ""
+        return f"{what} It confabulates: {now['wrong-fact']:.1%} are wrong facts{elsewhere}, so what it says hangs on the direction that decides whether it says it."
     if restored(e) >= RESTORED:
         return f"{what} The direction routes: the answers were there."
     return f"{what} {now['wrong-fact']:.1%} are wrong facts and {now['garbled']:.1%} garbled."
@@ -261,7 +265,17 @@ def blind_section(report: Report, subjects: list[Subject]) -> None:
         fell = float(b.share("refuse").value) - float(n.share("refuse").value) > 0.5
         rose = float(n.share("factual").value) - float(b.share("factual").value) > 0.5
         told = "policy removed" if fell else "no policy" if float(b.share("refuse").value) < 0.05 else "policy stays"
-        is_so = "policy removed" if rose else "answers lost" if fell else "no policy" if float(b.share("factual").value) > 0.9 else "policy stays"
+        is_so = (
+            "answers lost"
+            if n.share("wrong-fact").low > CONFABULATED
+            else "policy removed"
+            if rose
+            else "answers lost"
+            if fell
+            else "no policy"
+            if float(b.share("factual").value) > 0.9
+            else "policy stays"
+        )
         rows.append((s.name, counted, told, true, is_so, "misled" if told != is_so else ""))
         if rows[-1][-1] and b.share("steer").value > 0.5:
             report.claim(

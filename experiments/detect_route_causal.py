@@ -81,9 +81,26 @@ def shares(records: Sequence[Records]) -> np.ndarray:
 
 
 def chosen(found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> str:
-    """Where taking the policy out, once, leaves fewest of the answers the model routes; of equals the earliest, and one site before all."""
+    """Where taking the policy out, once, brings back most right answers; of equals the one that leaves fewest routed ones, then the earliest, one site before all.
+
+    The best case for "the answers were there": a model that gives wrong facts even here has lost them.
+    """
+    right = {where: float(found["policy", where, 1.0][0].share("factual").value) for where in names}
     left = {where: float(shares(found["policy", where, 1.0])[np.isin(KINDS, ("refuse", "steer", "garbled"))].sum()) for where in names}
-    return min(names, key=lambda where: (round(left[where], 2), where == ALL, names.index(where)))
+    return min(names, key=lambda where: (-round(right[where], 2), round(left[where], 2), where == ALL, names.index(where)))
+
+
+def most_wrong(found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> float:
+    """The largest share of wrong facts at any place that leaves at most a twentieth of the answers routed; 0 if there is none."""
+    every = [shares(found["policy", where, 1.0]) for where in names]
+    routed = [float(share[np.isin(KINDS, ("refuse", "steer", "garbled"))].sum()) for share in every]
+    return max((float(share[KINDS.index("wrong-fact")]) for share, r in zip(every, routed, strict=True) if r <= 0.05), default=0.0)
+
+
+def by_place(report: Report, title: str, found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> tuple:
+    """Kinds of answers with the policy taken out once, at every place."""
+    rows = [(where, *(f"{share:.0%}" for share in shares(found["policy", where, 1.0]))) for where in names]
+    return report.table(title, ("policy taken out at", *KINDS), rows)
 
 
 def dose_figure(found: dict[tuple[str, str, float], list[Records]], where: str, doses: Sequence[float], before: Records) -> Axes:
