@@ -218,7 +218,9 @@ def causal_section(report: Report, subjects: list[Subject]) -> None:
         report.add("changed_by_random", float(random.max()), model=s.name)
         report.add("restored", restored(e), model=s.name)
         moves = e.transitions()
-        tables.append(report.table(f"{s.name}: which answer became which (before in rows); {moves.test} p={moves.p_value:.2g}", ("", *moves.classes), [(c, *map(str, row)) for c, row in zip(moves.classes, moves.counts, strict=True)]))  # fmt: skip
+        (_, classes), *counts = moves.shown()
+        title = f"{s.name}: which answer became which; {moves.test} p={moves.p_value:.2g}"
+        tables.append(report.table(title, (f"{s.name}, before / after", *classes), [(name, *row) for name, row in counts]))
         report.claim(sentence(s))
     report.section(
         "What do they say without the policy?",

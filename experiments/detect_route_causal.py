@@ -100,7 +100,7 @@ def most_wrong(found: dict[tuple[str, str, float], list[Records]], names: Sequen
 def by_place(report: Report, title: str, found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> tuple:
     """Kinds of answers with the policy taken out once, at every place."""
     rows = [(where, *(f"{share:.0%}" for share in shares(found["policy", where, 1.0]))) for where in names]
-    return report.table(title, ("policy taken out at", *KINDS), rows)
+    return report.table(title, (title.partition(":")[0] + ", policy out at", *KINDS), rows)
 
 
 def dose_figure(found: dict[tuple[str, str, float], list[Records]], where: str, doses: Sequence[float], before: Records) -> Axes:
@@ -130,4 +130,6 @@ def report_kinds(report: Report, title: str, rows: dict[str, Records], **where: 
     for name, r in rows.items():
         for kind in KINDS:
             report.add(f"share_{kind}", r.share(kind), run=name, **where)
-    return report.table(title, ("", *KINDS, "n"), [(name, *(f"{float(r.share(k).value):.1%}" for k in KINDS), str(len(r))) for name, r in rows.items()])
+    return report.table(
+        title, (title.partition(":")[0], *KINDS, "n"), [(name, *(f"{float(r.share(k).value):.1%}" for k in KINDS), str(len(r))) for name, r in rows.items()]
+    )

@@ -41,18 +41,18 @@ class Transitions:
         statistic = ((up - down)[moved] ** 2 / (up + down)[moved]).sum()
         return float(chi2.sf(statistic, int(moved.sum())))
 
-    def _shown(self) -> list[tuple[str, list[str]]]:
-        """Rows of the table, with classes that never occur left out."""
+    def shown(self) -> list[tuple[str, list[str]]]:
+        """Rows of the table, the first being its head, with classes that never occur left out."""
         there = [i for i in range(len(self.classes)) if self.counts[i].any() or self.counts[:, i].any()]
         return [("", [self.classes[i] for i in there]), *((self.classes[i], [str(n) for n in self.counts[i, there]]) for i in there)]
 
     def __repr__(self) -> str:
         width = max(6, *(len(c) for c in self.classes))
-        lines = [f"{name or 'before / after':<{max(width, 14)}} " + " ".join(f"{c:>{width}}" for c in row) for name, row in self._shown()]
+        lines = [f"{name or 'before / after':<{max(width, 14)}} " + " ".join(f"{c:>{width}}" for c in row) for name, row in self.shown()]
         return "\n".join([*lines, f"{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}"])
 
     def _repr_html_(self) -> str:
-        (_, head), *rows = self._shown()
+        (_, head), *rows = self.shown()
         body = "".join(f"<tr><th>{escape(name)}</th>{''.join(f'<td>{n}</td>' for n in row)}</tr>" for name, row in rows)
         top = "".join(f"<th>{escape(c)}</th>" for c in head)
         return (
