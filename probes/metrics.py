@@ -59,7 +59,7 @@ def auroc(scores: Any, y: Any, groups: Any = None, *, level: float = 0.95, n_boo
     flat = s.reshape(-1, s.shape[-1])
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.stack([_weighted_auroc(row, label, weights) for row in flat], axis=-1)
+        return np.stack([weighted_auroc(row, label, weights) for row in flat], axis=-1)
 
     return bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
 
@@ -117,7 +117,7 @@ def auroc_difference(scores: Any, others: Any, y: Any, groups: Any = None, *, le
     s, label, n = _checked(np.stack([_numbers(scores, "scores"), _numbers(others, "others")]), y)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        first, second = (_weighted_auroc(row, label, weights) for row in s)
+        first, second = (weighted_auroc(row, label, weights) for row in s)
         return (first - second)[:, None]
 
     return bootstrapped(statistic, (), n, groups, level, n_boot, seed)
@@ -145,7 +145,7 @@ def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
     return Estimate(difference, difference - reach, difference + reach, n, n), float(2 * norm.sf(abs(difference) / se))
 
 
-def _weighted_auroc(scores: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_auroc(scores: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """AUROC of one score vector under each row of weights [b, n]; tied scores share their rank."""
     order = np.argsort(scores, kind="stable")
     ranked, w = scores[order], weights[:, order]

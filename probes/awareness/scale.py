@@ -1,0 +1,147 @@
+"""What a raw score means: which side is up, where the threshold lies, and in which units, all fixed on labelled calibration rows and then frozen."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from probes.controls.calibration import platt
+from probes.metrics import Estimate, auroc, bootstrapped, mean
+
+RATE = 0.01
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Raw scores turned into test-like / deploy-like ones: 0 is the mean of the deployment calibration rows, 1 is one standard deviation of theirs, higher is more test-like.
+
+    Units of z rather than probabilities, because differences (a rewrite against its original) add up and do not saturate; `probability` gives Platt's sigmoid of the same score.
+    `sign` is the orientation the labels gave and `auroc` (value, low, high) what it rests on; `settled` says whether that interval leaves .5. `threshold` is in units of z.
+    """
+
+    sign: int
+    centre: float
+    spread: float
+    slope: float
+    offset: float
+    threshold: float
+    rule: str
+    auroc: tuple[float, float, float]
+    positives: int
+    negatives: int
+    source: str
+
+    @property
+    def settled(self) -> bool:
+        """Whether the calibration rows say which side is up."""
+        return self.auroc[1] > 0.5
+
+    def score(self, raw: Any) -> Float[np.ndarray, "..."]:
+        """Raw scores in calibrated units."""
+        return (self.sign * _array(raw) - self.centre) / self.spread
+
+    def probability(self, raw: Any) -> Float[np.ndarray, "..."]:
+        """Calibrated probability of being test-like."""
+        return 1 / (1 + np.exp(-(self.slope * self.score(raw) + self.offset)))
+
+    def test_like(self, raw: Any) -> Bool[np.ndarray, "..."]:
+        """Which scores lie above the frozen threshold."""
+        return self.score(raw) > self.threshold
+
+    def rates(self, raw: Any, y: Any, groups: Any = None) -> dict[str, Estimate]:
+        """Recall and false-positive rate at the frozen threshold on rows that were not calibrated on."""
+        called, label = self.test_like(raw), np.asarray(y).astype(bool)
+        member = np.arange(len(label)) if groups is None else np.asarray(groups)
+        return {name: mean(called[rows], member[rows]) for name, rows in (("recall", label), ("false-positive rate", ~label)) if rows.any()}
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"auroc": list(self.auroc)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Scale":
+        given: dict[str, Any] = values | {"auroc": tuple(values["auroc"])}
+        return cls(**given)
+
+    def __repr__(self) -> str:
+        value, low, high = self.auroc
+        side = (
+            f"{'as fitted' if self.sign > 0 else 'turned round'}, {'settled' if self.settled else 'NOT settled'} by AUROC {value:.2f} [{low:.2f}, {high:.2f}]"
+        )
+        return f"Scale({side} on {self.source} ({self.positives} test, {self.negatives} deployment); test-like above z={self.threshold:.2f}: {self.rule})"
+
+
+def calibrated(raw: Any, y: Any, groups: Any = None, *, threshold: str | float = "youden", source: str = "labelled calibration rows") -> Scale:
+    """Fixes orientation, threshold and units on labelled calibration rows (y is 1 for test-like), which must be neither train nor test rows of the probe.
+
+    `threshold` is "youden" (the best sum of sensitivity and specificity) or a false-positive rate that new deployment rows are expected to stay within. Never assume the orientation
+    from how a direction was made: the paper of arXiv 2507.01786 subtracts deployment from test and reads low scores as test-like.
+    Raises ValueError unless y has both classes, where deployment rows do not differ, and for a rate that so few of them cannot fix.
+    """
+    line, label = _array(raw), np.asarray(y)
+    found = auroc(line, label, groups)
+    label = label.astype(bool)
+    sign = 1 if found.value >= 0.5 else -1
+    limits = (found.value, found.low, found.high) if sign > 0 else (1 - found.value, 1 - found.high, 1 - found.low)
+    up = sign * line
+    centre, spread = float(up[~label].mean()), float(up[~label].std(ddof=1)) if (~label).sum() > 1 else 0.0
+    if not spread > 1e-12 * max(1.0, abs(centre)):
+        raise ValueError(
+            f"the {int((~label).sum())} deployment calibration rows all score {centre:g}, so there is no unit to measure in; give rows that differ"
+        )
+    z = (up - centre) / spread
+    cut, rule = (youden(z, label), "Youden's J") if threshold == "youden" else (_above(z[~label], threshold), f"at most {threshold} of deployment rows")
+    slope, offset = platt(torch.from_numpy(z)[None], label)
+    auc = (float(limits[0]), float(limits[1]), float(limits[2]))
+    return Scale(sign, centre, spread, float(slope[0]), float(offset[0]), cut, rule, auc, int(label.sum()), int((~label).sum()), source)
+
+
+def youden(scores: Any, y: Any) -> float:
+    """The threshold with the largest sensitivity + specificity - 1, midway between two scores; of several the highest, which alarms least."""
+    s, label = _array(scores), np.asarray(y).astype(bool)
+    values = np.unique(s)
+    below = np.searchsorted(np.sort(s[label]), values, side="right") / label.sum()
+    quiet = np.searchsorted(np.sort(s[~label]), values, side="right") / (~label).sum()
+    j = (1 - below) + quiet - 1
+    best = int(np.flatnonzero(j >= j.max() - 1e-12)[-1])
+    return float(values[best] if best == len(values) - 1 else (values[best] + values[best + 1]) / 2)
+
+
+def recall_at(scores: Any, y: Any, groups: Any = None, *, rate: float = RATE, level: float = 0.95, n_boot: int = 1000, seed: int = 0) -> Estimate:
+    """The largest share of positives above a threshold that at most this share of the negatives of the same rows exceeds; tied scores fall together.
+
+    Raises ValueError where there are fewer than 1 / rate negatives, which cannot tell such a rate.
+    """
+    s, label = _array(scores), np.asarray(y)
+    auroc(s, label, n_boot=1)  # raises on one class, NaN, or rows that do not match
+    label = label.astype(bool)
+    if not 0 < rate < 1 or (~label).sum() < 1 / rate - 1e-9:
+        raise ValueError(f"{int((~label).sum())} negative rows cannot tell a false-positive rate of {rate:g}; it takes at least {1 / rate:.0f}")
+    order = np.argsort(-s, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(s[order]) != 0, True))
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        w = weights[:, order]
+        hits, alarms = (np.cumsum(w * of[order], axis=1) for of in (label, ~label))
+        allowed = alarms[:, ends] <= rate * alarms[:, -1:] + 1e-9
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = np.where(allowed, hits[:, ends], 0).max(1) / hits[:, -1]
+        return np.where(alarms[:, -1] > 0, found, np.nan)[:, None]
+
+    return bootstrapped(statistic, (), len(s), groups, level, n_boot, seed)
+
+
+def _above(negatives: np.ndarray, rate: Any) -> float:
+    """The score that a new negative row is expected to exceed at most this often: with k of n above, (k + 1) / (n + 1)."""
+    if isinstance(rate, str) or not 0 < rate < 1:
+        raise ValueError(f'threshold is {rate!r}; give "youden" or a false-positive rate between 0 and 1')
+    n = len(negatives)
+    over = int((n + 1) * rate + 1e-9) - 1
+    if over < 0:
+        raise ValueError(f"{n} deployment calibration rows cannot fix a false-positive rate of {rate:g}; it takes at least {1 / rate - 1:.0f}")
+    return float(np.sort(negatives)[n - 1 - over])
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else np.asarray(values, dtype=float)

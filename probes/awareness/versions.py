@@ -1,0 +1,73 @@
+"""The ways in which awareness probes are made, by name: what is fitted, on which hidden states, and how a text is scored."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from probes.awareness.answers import AnswerForm
+from probes.awareness.reading import AwarenessProbe, Reads, content_means
+from probes.capture import capture, capture_pairs
+from probes.examples import Examples
+from probes.models import Model
+from probes.recipes import CCS, CRC, ContrastEigen, Logistic, MassMean
+from probes.sites import SiteLike
+
+
+@dataclass(frozen=True)
+class Version:
+    """A recipe, what it is fitted on, and how it scores a text.
+
+    `fitted_on`: "prompts" (the labelled prompts, read as they are scored), "answers" (every prompt with either answer written behind it, read at the letter; the prompts' labels are
+    not used), or "pairs" (the same answers as contrast pairs; labels give the sign at most).
+    """
+
+    recipe: Any
+    fitted_on: Literal["prompts", "answers", "pairs"]
+    reads: Reads
+
+
+VERSIONS: dict[str, Version] = {
+    "answer mean difference": Version(MassMean(), "answers", "tokens"),  # arXiv 2507.01786
+    "token mean difference": Version(MassMean(), "prompts", "tokens"),
+    "mean difference": Version(MassMean(), "prompts", "position"),
+    "logistic": Version(Logistic(), "prompts", "position"),  # arXiv 2603.19426
+    "contrast pairs": Version(ContrastEigen(), "pairs", "answers"),
+    "CRC": Version(CRC(), "pairs", "answers"),
+    "CCS": Version(CCS(), "pairs", "answers"),
+}
+
+
+def fit_awareness(
+    model: Model, train: Examples, calibration: Examples, site: SiteLike, version: str | Version = "logistic", *, at: str = "last",
+    threshold: str | float = "youden", form: AnswerForm | None = None, source: str = "labelled calibration rows",
+) -> AwarenessProbe:  # fmt: skip
+    """Fits one version at one site on `train` and freezes orientation, threshold and units on `calibration` (y is 1 for test prompts).
+
+    `at` is the token of the prompts that is read; answers are read at their letter. The site has to be chosen elsewhere, on neither of the two sets that measure.
+    Raises ValueError when the sets share a group, and for an unknown version.
+    """
+    if isinstance(version, str) and version not in VERSIONS:
+        raise ValueError(f"unknown version {version!r}; choose {', '.join(VERSIONS)} or build a Version(...)")
+    made = VERSIONS[version] if isinstance(version, str) else version
+    shared = np.intersect1d(train.groups.astype(str), calibration.groups.astype(str))
+    if len(shared):
+        raise ValueError(f"train and calibration share {len(shared)} groups (such as {shared[0]!r}); split by group, examples.split((.7, .3))")
+    asked = form or AnswerForm()
+    if made.fitted_on == "answers":
+        acts = capture(model, asked.examples(train), site, "last_content", progress=False)
+    elif made.fitted_on == "pairs":
+        acts = capture_pairs(model, asked.pairs(train), site, "last_content", progress=False)
+    else:
+        acts = content_means(model, train, site) if made.reads == "tokens" else capture(model, train, site, at, progress=False)
+    of_answers = made.reads == "answers"
+    return AwarenessProbe.calibrate(
+        model,
+        made.recipe.fit(acts),
+        calibration,
+        reads=made.reads,
+        at="last_content" if of_answers else at,
+        form=asked if of_answers else None,
+        threshold=threshold,
+        source=source,
+    )
