@@ -99,7 +99,9 @@ def main(config: Config) -> None:
             if config.device != "cpu":
                 torch.cuda.synchronize()
             times[name].append(time.perf_counter() - start)
-    title = f"{config.prompts} prompts, {config.new} new tokens, {config.layers} layers, width {config.width}, {config.device}, {torch.get_num_threads()} threads"
+    title = (
+        f"{config.prompts} prompts, {config.new} new tokens, {config.layers} layers, width {config.width}, {config.device}, {torch.get_num_threads()} threads"
+    )
     table = Table("way", "seconds (median)", "ratio to plain generate, median (range over rounds)", title=title)
     for name in names:
         ratios = [a / b for a, b in zip(times[name], times[names[0]], strict=True)]

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from probes.awareness.inputs import line_of, two_of
 from probes.awareness.verdict import Verdict, judged
 from probes.controls.claims import MARGIN
-from probes.metrics import BOOTSTRAPS, Estimate, weighted_auroc, auroc, bootstrapped, mean
+from probes.metrics import BOOTSTRAPS, Estimate, auroc, bootstrapped, mean, weighted_auroc
 
 CONTEXTS, FORMATS = ("evaluation", "deployment"), ("benchmark", "casual")
 
