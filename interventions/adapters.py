@@ -8,11 +8,10 @@ from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from interventions.lowrank import Edit
 from interventions.weights import check_equal, empty_folder, factors
-from interventions.writers import HOOKS, linear, linear_writes, plan
+from interventions.writers import HOOKS, linear, linear_writes, plan, transposed
 from probes.artefacts import complete
 from probes.backends.hooks import Hooks
 from probes.models import Model
@@ -54,7 +53,7 @@ def as_lora(model: Model, *edits: Edit, folder: str | Path) -> Path:
         lora_alpha=rank,  # scaling is lora_alpha / r
         target_modules=sorted(modules),
         lora_bias=biased,
-        fan_in_fan_out=any(isinstance(m, Conv1D) for m in modules.values()),
+        fan_in_fan_out=any(transposed(m) for m in modules.values()),
         task_type="CAUSAL_LM",
         inference_mode=True,
         base_model_name_or_path=getattr(model.config, "_name_or_path", "") or None,

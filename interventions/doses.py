@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from interventions.behaviours.records import Behaviour
 from interventions.effects import MIN_CONTROLS, Effect, effect
 from interventions.lowrank import Edit
-from interventions.plots import dose_response
 from probes.examples import Examples
 from probes.models import Model
 
@@ -47,8 +45,10 @@ class Doses:
                 return self.doses[i]
         raise ValueError(f"no dose does what is wanted within KL {max_kl}:\n{self.table().to_string(index=False)}")
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Mean behaviour over doses with its interval, beside what matched random edits do."""
+    def plot(self, ax: Any = None) -> Any:
+        """Mean behaviour over doses with its interval, beside what matched random edits do; draws on `ax`, or a figure of its own, and gives the Axes."""
+        from interventions.plots import dose_response
+
         return dose_response(self.doses, self.effects, self.effects[0].before.unit, ax)
 
     def __repr__(self) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList
 
 from interventions.edits.when import raw_margin
 from interventions.lowrank import Edit
@@ -170,6 +169,8 @@ class _Run:
         self.weight = weight.to(self.model.device)
 
     def generate(self, max_new_tokens: int, options: dict[str, Any]) -> Tensor:
+        from transformers import StoppingCriteriaList
+
         model, batch = self.model, self.batch
         backend = model.backend
         assert isinstance(backend, Hooks)
@@ -220,7 +221,7 @@ class _Run:
         )
 
 
-class _Stop(StoppingCriteria):
+class _Stop:
     """Called after every step: tells the reader, and ends rows that have had their alarm."""
 
     def __init__(self, run: _Run) -> None:

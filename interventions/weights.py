@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from interventions.lowrank import Edit
-from interventions.writers import HOOKS, WRITERS, Part, check_tokens, linear_writes, plan
+from interventions.writers import HOOKS, WRITERS, Part, check_tokens, linear_writes, plan, transposed
 from probes.artefacts import complete
 from probes.backends.hooks import Hooks
 from probes.backends.points import whole
@@ -101,7 +100,7 @@ def matrix(module: nn.Module) -> Float[Tensor, "out in"]:
     """A module's weight as the matrix that multiplies a column, in float32 at least; GPT-2's maps and embeddings keep it the other way round."""
     weight: Tensor = module.weight.detach()  # pyright: ignore
     weight = weight if weight.dtype == torch.float64 else weight.float()
-    return weight.T if isinstance(module, nn.Embedding | Conv1D) else weight
+    return weight.T if isinstance(module, nn.Embedding) or transposed(module) else weight
 
 
 def check_equal(hooked: Model, other: Model, what: str) -> None:
@@ -130,7 +129,7 @@ def _rewrite(hf: nn.Module, part: Part) -> None:
         model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
     B, A, b = factors(module, part)
     new = matrix(module) + B @ A
-    weight.copy_(new.T if isinstance(module, nn.Embedding | Conv1D) else new)
+    weight.copy_(new.T if isinstance(module, nn.Embedding) or transposed(module) else new)
     if b.any():
         bias = hf.get_parameter(f"{part.name}.bias")
         bias.copy_(bias.to(b) + b)

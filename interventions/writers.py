@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from interventions.lowrank import Edit, LowRank, SiteEdit
 from probes.backends.hooks import Hooks, evaluating, fan_in, hooked, without_head
@@ -59,7 +58,7 @@ def plan(model: Model, writes: Sequence[SiteEdit], untie: bool) -> list[Part]:
     homes = [(w, _home(w)) for w in writes]
     outputs = {h for _, h in homes if h.kind in ("attn_out", "mlp_out")}
     inside = tuple({f"{plain.blocks}.{h.block}." for h in outputs})
-    linears = [n for n, m in hf.named_modules() if n.startswith(inside) and isinstance(m, nn.Linear | Conv1D) and _fan_out(m) == model.width]
+    linears = [n for n, m in hf.named_modules() if n.startswith(inside) and (isinstance(m, nn.Linear) or transposed(m)) and _fan_out(m) == model.width]
     tables = [n for n, m in hf.named_modules() if isinstance(m, nn.Embedding) and m.embedding_dim == model.width and not n.startswith(f"{plain.blocks}.")]
     seen, states = _seen(model, plain, [*tables, *linears], outputs)
 
@@ -160,7 +159,7 @@ def _normed(layout: Layout) -> bool:
 
 
 def _fan_out(linear: nn.Module) -> int:
-    return int(linear.weight.shape[1 if isinstance(linear, Conv1D) else 0])  # pyright: ignore
+    return int(linear.weight.shape[1 if transposed(linear) else 0])  # pyright: ignore
 
 
 def _widened(change: LowRank, site: Site, width: int, n_heads: int) -> LowRank:
@@ -210,3 +209,8 @@ def _scale(model: Model, table: Any, output: Tensor) -> float:
         return 1.0
     plain = nn.functional.embedding(check_tokens(model), table.weight.detach()).double()
     return float((output.double() * plain).sum() / plain.square().sum())
+
+
+def transposed(module: nn.Module) -> bool:
+    """Whether a linear map keeps its weight as [in, out], as GPT-2's Conv1D does; known by its name, so that importing this package does not load transformers."""
+    return type(module).__name__ == "Conv1D"
