@@ -15,7 +15,7 @@ from experiments import detect_route_causal as causal
 from experiments.answer_kinds import AnswerKinds, ByKey
 from experiments.detect_route_reading import detect, policy_null
 from experiments.detect_route_transfer import carried
-from experiments.organism.requests import make_request_world, requests
+from experiments.organism.requests import KINDS, make_request_world, requests
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
 from interventions import Effect
@@ -132,7 +132,7 @@ def study(config: Config, report: Report, name: str, fitting: Examples, test: Ex
     place = causal.chosen(swept, every)
     places = causal.by_place(report, f"{short}: answers to refused requests, on those to choose on", swept, every)
     for (what, where, dose), records in swept.items():
-        for kind, share in zip(behaviour(model, concerned.rows([0])).classes, causal.shares(records), strict=True):
+        for kind, share in zip(KINDS, causal.shares(records), strict=True):
             report.add(f"share_{kind}", float(share), model=short, direction=what, site=where, dose=dose, split="validation")
     mine = test.rows(test.y == 1)  # pyright: ignore
     edits = directions.edit("policy", place if place == causal.ALL else Site.parse(place), 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interventions.changes import NormKept, turned
+from interventions.changes import Gated, NormKept, turned
 from interventions.lowrank import Edit, Fixed, LowRank, SiteEdit
 from probes.examples import Examples, Text
 from probes.models import Model, Write, chosen_tokens
@@ -57,12 +57,16 @@ class RandomShift:
 
     def _moved(self, h: Tensor, after: Tensor) -> Tensor:
         unit = self.unit.to(h.device)
-        if isinstance(getattr(self.of, "change", None), NormKept):
+        if _keeps_norm(getattr(self.of, "change", None)):
             return turned(h.float(), after.float(), unit).to(h.dtype)
         return h + ((after - h).float().norm(dim=-1, keepdim=True) * unit).to(h.dtype)
 
     def __repr__(self) -> str:
         return f"random shift as large as {self.of!r}"
+
+
+def _keeps_norm(change: Any) -> bool:
+    return isinstance(change, NormKept) or (isinstance(change, Gated) and _keeps_norm(change.change))
 
 
 def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n: int = 20, seed: int = 0) -> list[Fixed]:
@@ -143,13 +147,12 @@ def _calibrated(
 ) -> Fixed:
     """One random edit, scaled site by site during a single pass."""
     generator = torch.Generator().manual_seed(seed * 100_003 + k)
-    width = len(changes[0].change.c)
-    # One draw for all sites of equal rank, as the edit itself repeats its direction over sites.
-    draws = {r: _orthonormal(width, max(1, r), generator) for r in sorted({c.change.U.shape[1] for c in changes})}
+    # One draw for all sites of equal width and rank, as the edit itself repeats its direction over sites.
+    draws = {(d, r): _orthonormal(d, max(1, r), generator) for d, r in sorted({tuple(c.change.U.shape) for c in changes})}
     made: dict[int, SiteEdit] = {}
 
     def calibrate(i: int, change: _Linear, h: Tensor) -> Tensor:
-        unit = _random_form(change.change, draws[change.change.U.shape[1]], means[i].cpu())
+        unit = _random_form(change.change, draws[tuple(change.change.U.shape)], means[i].cpu())
         delta = unit.delta(h)
         now = size(delta, i)
         factor = float(targets[i] / now) if now > 0 else 0.0

@@ -162,6 +162,7 @@ class _Run:
     tell: Callable[[Step], None] | None = None
     scores: list[Float[Tensor, " batch"]] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
+    wrote: bool = False
 
     def __post_init__(self) -> None:
         self.alarmed: Bool[Tensor, " batch"] = torch.zeros(len(self.batch.rows), dtype=torch.bool, device=self.model.device)
@@ -191,8 +192,8 @@ class _Run:
 
     def _if_alarmed(self, write: Any) -> Callable[[Tensor], Tensor]:
         def act(h: Tensor) -> Tensor:
-            if h.shape[1] > 1 or not self.alarmed.any():
-                # The prompt is read before anything could have been written, so nothing in it is changed.
+            # The prompt is read before anything could have been written, so nothing in it is changed.
+            if not self.wrote or not self.alarmed.any():
                 return h
             return torch.where(self.alarmed.to(h.device)[:, None, None], write(h), h)
 
@@ -229,6 +230,7 @@ class _Stop:
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         run = self.run
+        run.wrote = True
         if run.tell is not None:
             score = float(run.scores[-1][0])
             p = run.monitor.probability(np.array([score]))

@@ -46,7 +46,11 @@ def judged(e: "Effect", alpha: float, max_kl: float) -> Verdict:
     why: list[str] = []
     rows = e.rows(None)
     for name, other in e.others.items():
-        moved = mean(other.values[rows] - e.base[rows], e.groups[rows])
+        here = rows[other.measured[rows]]
+        if not len(here):
+            why.append(f"no prompt could be measured under {name}")
+            continue
+        moved = mean(other.values[here] - e.base[here], e.groups[here])
         if name == "sign flip":
             checks["sign flip goes the other way"] = bool(np.sign(moved.value) != np.sign(change.value))
             if not checks["sign flip goes the other way"]:

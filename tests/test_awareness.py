@@ -166,7 +166,10 @@ def test_tables_that_cannot_be_read_say_why(tmp_path):
         find_leaks(Examples([[{"role": "user", "content": "hi"}]]))
 
 
-@pytest.mark.skipif(not CELLS.exists(), reason="the published cells are not here ; name their folder in AWARENESS_CELLS")
+@pytest.mark.skipif(
+    not CELLS.exists(),
+    reason="third-party research data that is not ours to ship; download viliana-dev/eval-awareness-2x2 and name its folder in AWARENESS_CELLS",
+)
 def test_the_leaks_of_the_published_cells_are_found():
     found = find_leaks(from_cells(CELLS))
     assert found.table.loc["casual_eval_mutual", "repeats"] == 96

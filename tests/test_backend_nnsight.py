@@ -18,7 +18,9 @@ from probes.models import Model
 from tests.conftest import ENCODERS, FAMILIES
 
 # Not imported here: that would patch torch and `object` while tests are collected.
-pytestmark = pytest.mark.skipif(find_spec("nnsight") is None, reason="needs nnsight")
+pytestmark = pytest.mark.skipif(
+    find_spec("nnsight") is None, reason="nnsight is an optional extra; make test installs it, so this skips only in an environment of your own without it"
+)
 NOT_SERVED: tuple[str, ...] = ()
 
 

@@ -204,7 +204,8 @@ def test_controls_of_other_edits_move_every_token_exactly_as_far(llama, labelled
     probe = MassMean().fit(labelled[SITE])
     plain = _all_tokens(llama)
     last = capture(llama, PROMPTS[::-1], SITE, "last")
-    for edit in (When(Add(direction, gaps=2), probe, above=0), Skip("mlp_out.1"), KeepNorm(Add(direction, gaps=3)), Patch(last)):
+    gated = When(KeepNorm(Add(direction, gaps=3)), probe, above=0)
+    for edit in (When(Add(direction, gaps=2), probe, above=0), Skip("mlp_out.1"), KeepNorm(Add(direction, gaps=3)), gated, Patch(last)):
         (write,) = edit.compile(llama)
         site = str(write.site)
         before = plain if site == SITE else _all_tokens(llama, site=site)
@@ -215,8 +216,16 @@ def test_controls_of_other_edits_move_every_token_exactly_as_far(llama, labelled
             assert torch.allclose((after - before).norm(dim=1), (real - before).norm(dim=1), rtol=1e-3, atol=1e-4)
             assert (torch.cosine_similarity(after - before, real - before, dim=1).abs() < 0.9).all()
         assert not torch.allclose(found[0], found[1])
-        if isinstance(edit, KeepNorm):
+        if isinstance(edit, KeepNorm) or edit is gated:
             assert torch.allclose(found[0].norm(dim=1), before.norm(dim=1), rtol=1e-4)
+
+
+def test_controls_of_linear_edits_at_sites_of_different_width(llama, direction):
+    from interventions.effects import _Joined
+
+    head = MassMean().fit(capture(llama, Examples(PROMPTS, y=[0, 1, 0, 1]), "z.0.0")).direction("z.0.0")
+    (control,) = matched_random(llama, _Joined((Ablate(head), Ablate(direction))), PROMPTS, n=1)
+    assert [len(c.change.c) for c in control.changes] == [len(head.unit), llama.width]
 
 
 def test_turning_goes_as_far_as_asked_for_small_and_large_angles():

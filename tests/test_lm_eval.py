@@ -168,7 +168,7 @@ def test_a_model_object_under_applied_edits_and_after_them(bench, truth, unedite
 
 
 def test_every_logit_of_a_right_padded_batch(bench, truth):
-    """The harness pads on the right without a mask; hookprobe masks. What is compared are all tokens that are no padding."""
+    """The harness pads on the right without a mask; hookprobe masks. What is compared is the last token of each row that is no padding."""
     ablate = Ablate(truth, sites="resid_post")
     ids = [bench.model.tokenizer(t)["input_ids"] for t in bench.prompts.texts[:24]]
     padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(i) for i in ids], batch_first=True)

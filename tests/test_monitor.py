@@ -78,6 +78,21 @@ def test_an_alarm_can_start_an_edit_for_its_row(llama, probe):
     assert [w.tokens[0] for w in always] == [f.tokens[0] for f in free]
 
 
+def test_a_prompt_of_one_token_is_not_edited_either(make_hf, make_tokenizer, llama, probe):
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer("left")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    bare = load_model(llama.hf, tokenizer=tokenizer)
+    rng = np.random.default_rng(0)
+    acts = capture(bare, Examples([" ".join(rng.choice(["red", "old", "house"], 3)) for _ in range(20)], y=np.arange(20) % 2, ids=np.arange(20)), SITE)
+    own = MassMean().fit(acts)
+    edit = Add(Direction.from_vector(torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), "resid_post.2", bare), norm=30)
+    (free,) = Monitor(own, own.sites[0], 1e9).watch(bare, ["river"], max_new_tokens=4, **WORDS_ONLY)
+    (always,) = Monitor(own, own.sites[0], -1e9).watch(bare, ["river"], max_new_tokens=4, then=edit, **WORDS_ONLY)
+    assert len(bare.encode(["river"])[0]) == 1 and always.tokens[0] == free.tokens[0] and always.tokens != free.tokens
+
+
 def test_a_step_at_a_time_gives_the_same_as_all_at_once(llama, probe):
     monitor = Monitor(probe, probe.sites[0], 0.0, platt=(2.0, -1.0))
     (whole,) = monitor.watch(llama, PROMPTS[:1], max_new_tokens=6, **WORDS_ONLY)

@@ -344,7 +344,7 @@ def test_an_lm_eval_file_that_could_run_code_is_refused_before_it_does(tmp_path)
     with pytest.raises(ValueError, match="could run code"):
         read_lm_eval(path)
     assert not folder.exists()
-    # The file made above, opened without care on purpose: it does run code, so the refusal is what kept it from running.
+    # The control: this test's own file, whose only payload makes a folder, opened without care on purpose. It does run code, so the refusal kept it from running.
     torch.load(path, weights_only=False)
     assert folder.exists(), "the check can fail"
 

@@ -160,6 +160,8 @@ def hooked(
         yield
     finally:
         depths[id(inner)] -= 1
+        if not depths[id(inner)]:
+            del depths[id(inner)]
         for handle in handles:
             handle.remove()
 
