@@ -148,11 +148,12 @@ def _calibrated(
     """One random edit, scaled site by site during a single pass."""
     generator = torch.Generator().manual_seed(seed * 100_003 + k)
     # One draw for all sites of equal width and rank, as the edit itself repeats its direction over sites.
-    draws = {(d, r): _orthonormal(d, max(1, r), generator) for d, r in sorted({tuple(c.change.U.shape) for c in changes})}
+    shapes = sorted({(c.change.U.shape[0], c.change.U.shape[1]) for c in changes})
+    draws = {(d, r): _orthonormal(d, max(1, r), generator) for d, r in shapes}
     made: dict[int, SiteEdit] = {}
 
     def calibrate(i: int, change: _Linear, h: Tensor) -> Tensor:
-        unit = _random_form(change.change, draws[tuple(change.change.U.shape)], means[i].cpu())
+        unit = _random_form(change.change, draws[change.change.U.shape[0], change.change.U.shape[1]], means[i].cpu())
         delta = unit.delta(h)
         now = size(delta, i)
         factor = float(targets[i] / now) if now > 0 else 0.0

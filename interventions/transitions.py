@@ -5,16 +5,19 @@ from html import escape
 
 import numpy as np
 from jaxtyping import Int
-from scipy.stats import binomtest, chi2
+from scipy.stats import binom, binomtest, chi2
 
 from interventions.behaviours.records import Records
+
+FEW = 10  # prompts exchanged by two classes below which chi-squared is not to be trusted
+OUTCOMES = 2_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class Transitions:
     """`counts[i, j]` prompts went from class i to class j. `p_value` tests whether as many go one way as the other.
 
-    Two classes: McNemar's exact test; more: Bowker's test of symmetry. Both take prompts as independent; where several share a group, the interval of
+    Two classes: McNemar's exact test; more: Bowker's test of symmetry, from its exact distribution where two classes exchanged fewer than ten prompts. Both take prompts as independent; where several share a group, the interval of
     `Effect.change`, which resamples groups, is the one to go by. A small p says that the mix of answers changed, not why.
     """
 
@@ -28,18 +31,33 @@ class Transitions:
 
     @property
     def test(self) -> str:
-        return "McNemar exact" if len(self.classes) == 2 else "Bowker"
+        if len(self.classes) == 2:
+            return "McNemar exact"
+        up, down = self._exchanged()
+        return "Bowker exact" if (up + down < FEW)[up + down > 0].any() else "Bowker"
+
+    def _exchanged(self) -> tuple[np.ndarray, np.ndarray]:
+        """For each pair of classes, how many prompts went one way and how many the other."""
+        above = np.triu_indices(len(self.classes), 1)
+        return self.counts[above], self.counts.T[above]
 
     @property
     def p_value(self) -> float:
-        up, down = self.counts[np.triu_indices(len(self.classes), 1)], self.counts.T[np.triu_indices(len(self.classes), 1)]
+        up, down = self._exchanged()
         moved = up + down > 0
         if not moved.any():
             return 1.0
         if len(self.classes) == 2:
             return float(binomtest(int(up[0]), int(up[0] + down[0])).pvalue)
-        statistic = ((up - down)[moved] ** 2 / (up + down)[moved]).sum()
-        return float(chi2.sf(statistic, int(moved.sum())))
+        return bowker(up[moved], down[moved])
+
+    def against_rest(self, kind: str) -> float:
+        """McNemar's exact p-value for one class against all others: whether as many prompts came to it as left it."""
+        if kind not in self.classes:
+            raise ValueError(f"there is no class {kind!r}; there are {', '.join(self.classes)}")
+        k = self.classes.index(kind)
+        left, came = (int(of.sum() - self.counts[k, k]) for of in (self.counts[k], self.counts[:, k]))
+        return float(binomtest(came, came + left).pvalue) if came + left else 1.0
 
     def shown(self) -> list[tuple[str, list[str]]]:
         """Rows of the table, the first being its head, with classes that never occur left out."""
@@ -58,6 +76,27 @@ class Transitions:
         return (
             f"<table><tr><th>before / after</th>{top}</tr>{body}</table><p>{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}</p>"
         )
+
+
+def bowker(up: Int[np.ndarray, " k"], down: Int[np.ndarray, " k"]) -> float:
+    """The p-value of symmetry of k pairs of classes that exchanged prompts: chi-squared, or exact where a pair exchanged fewer than ten.
+
+    Exact: given how many each pair exchanged, each prompt is as likely to have gone either way; all outcomes are counted, or 100,000 drawn when there are too many.
+    """
+    total = up + down
+    statistic = ((up - down) ** 2 / total).sum()
+    if (total >= FEW).all():
+        return float(chi2.sf(statistic, len(total)))
+    if np.prod(total + 1.0) <= OUTCOMES:
+        found, chance = np.zeros(1), np.ones(1)
+        for n in total.tolist():
+            ways = np.arange(n + 1)
+            found = np.add.outer(found, (2 * ways - n) ** 2 / n).ravel()
+            chance = np.multiply.outer(chance, binom.pmf(ways, n, 0.5)).ravel()
+        return float(min(1.0, chance[found >= statistic - 1e-9].sum()))
+    drawn = np.random.default_rng(0).binomial(total, 0.5, (100_000, len(total)))
+    found = ((2 * drawn - total) ** 2 / total).sum(1)
+    return float((1 + (found >= statistic - 1e-9).sum()) / (1 + len(found)))
 
 
 def transitions(before: Records, after: Records, where: np.ndarray | None = None) -> Transitions:

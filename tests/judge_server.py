@@ -114,9 +114,13 @@ class JudgeServer:
                 with suppress(OSError):  # the client may have closed it already
                     connection.shutdown(socket.SHUT_RDWR)
 
+    def text_of(self, body: dict[str, Any]) -> str:
+        """What a request is counted under."""
+        return texts_of(body)[1]
+
     def handle(self, handler: BaseHTTPRequestHandler) -> None:
         body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
-        text = texts_of(body)[1]
+        text = self.text_of(body)
         with self.lock:
             fault = self.fault(body, self.asked[text])
             self.asked[text] += 1

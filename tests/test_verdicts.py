@@ -1,5 +1,9 @@
 """What is said about an edit: transitions, comparisons, verdicts and doses, on a planted direction and on directions that mean nothing."""
 
+import sys
+from itertools import product
+from math import comb
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
@@ -7,6 +11,7 @@ from scipy.stats import binomtest, chi2
 from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, dosed, effect, transitions
 from interventions.behaviours.records import Records
 from interventions.comparisons import comparisons
+from interventions.transitions import bowker
 from probes import Activations, Direction, Examples, capture
 from tests.test_effects import PROMPTS, _answer_direction
 
@@ -50,9 +55,26 @@ def test_the_tests_are_mcnemars_and_bowkers():
     two = transitions(records(["a"] * 12 + ["b"] * 8, ("a", "b")), records(["b"] * 9 + ["a"] * 3 + ["a"] * 2 + ["b"] * 6, ("a", "b")))
     assert two.test == "McNemar exact" and two.p_value == pytest.approx(binomtest(9, 11).pvalue)
     three = transitions(records(list("aaaaaabbcc")), records(list("bbbbbcacab")))
-    # Pairs a-b: 5 against 1; a-c: 1 against 1; b-c: 1 against 1.
-    assert three.test == "Bowker" and three.p_value == pytest.approx(chi2.sf(16 / 6 + 0 + 0, 3))
+    # Pairs a-b: 5 against 1; a-c: 1 against 1; b-c: 1 against 1: too few for chi-squared, so every way of exchanging them is counted.
+    ways = [(i, j, k) for i, j, k in product(range(7), range(3), range(3))]
+    chance = (
+        sum(comb(6, i) * comb(2, j) * comb(2, k) for i, j, k in ways if (2 * i - 6) ** 2 / 6 + (2 * j - 2) ** 2 / 2 + (2 * k - 2) ** 2 / 2 >= 16 / 6) / 2**10
+    )
+    assert three.test == "Bowker exact" and three.p_value == pytest.approx(chance) and abs(chance - chi2.sf(16 / 6, 3)) > 0.01
+    many = transitions(records(list("aaaaaabbcc") * 10), records(list("bbbbbcacab") * 10))
+    assert many.test == "Bowker" and many.p_value == pytest.approx(chi2.sf(160 / 6 + 0 + 0, 3))
+    # a against the rest: 6 left it, 2 came.
+    assert three.against_rest("a") == pytest.approx(binomtest(2, 8).pvalue) and transitions(records(list("abc")), records(list("abc"))).against_rest("a") == 1.0
+    with pytest.raises(ValueError, match="there is no class 'd'"):
+        three.against_rest("d")
     assert transitions(records(list("abc")), records(list("abc"))).p_value == 1.0
+
+
+def test_outcomes_too_many_to_count_are_drawn(monkeypatch):
+    up, down = np.array([9, 7, 3]), np.array([2, 1, 6])
+    counted = bowker(up, down)
+    monkeypatch.setattr(sys.modules["interventions.transitions"], "OUTCOMES", 1)
+    assert bowker(up, down) == pytest.approx(counted, abs=0.005) and bowker(up, down) != counted
 
 
 def test_a_test_keeps_its_level_where_nothing_happens_and_finds_what_does():

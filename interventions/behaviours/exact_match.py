@@ -51,7 +51,7 @@ class ExactMatch:
 
     def __call__(self, model: Model, prompts: Examples, given: Sequence[str] | None = None) -> Records:
         """One record a prompt, the completion in `texts`; raises ValueError for keys that are missing or hold no words."""
-        keys = [_keys(cell, i) for i, cell in enumerate(prompts.column(self.answers.removeprefix("column:")))]
+        keys = keys_of(prompts.column(self.answers.removeprefix("column:")))
         if self.mode == "contains" and (bare := [k for own in keys for k in own if isinstance(k, str) and not normalised(k)]):
             raise ValueError(f"the key {bare[0]!r} is an article, which occurs in most texts; use mode='first' or mode='exact'")
         texts = completions(model, prompts, self.max_new_tokens, given)
@@ -100,6 +100,11 @@ def as_number(key: Any) -> float | None:
         return float(key)
     found = _NUMBER.fullmatch(str(key).strip())
     return None if found is None else float(found.group().replace(",", "").replace("\u2212", "-"))
+
+
+def keys_of(column: np.ndarray) -> list[list[str | float | int]]:
+    """The keys of every row of a column of texts, numbers or lists of these; raises ValueError for a cell that is no key."""
+    return [_keys(cell, i) for i, cell in enumerate(column)]
 
 
 def _keys(cell: Any, i: int) -> list[str | float | int]:

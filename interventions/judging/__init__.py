@@ -5,6 +5,7 @@
 """
 
 from interventions.judging.client import Limits
-from interventions.judging.judge import Judge, JudgeError, Usage
+from interventions.judging.judge import Judge
+from interventions.judging.runs import JudgeError, Usage
 
 __all__ = ["Judge", "JudgeError", "Limits", "Usage"]

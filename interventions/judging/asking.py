@@ -20,11 +20,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Item:
-    """One question: how many rows it answers (the same prompt and completion may come twice), and what is asked."""
+    """One question: how many rows it answers (the same prompt and completion may come twice), and what is asked.
+
+    `reseed` asks every further try with the next seed: a sample that could not be read would be the same again with its own.
+    """
 
     id: str
     request: Mapping[str, Any]
     rows: int = 1
+    reseed: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,12 @@ async def ask_all(
     todo: Mapping[str, Item],
     ledger: Ledger,
     chat: Callable[[], Chat],
-    read: Callable[[Reply], Verdict],
+    read: Callable[[str, Reply], Verdict],
     judge: str,
     tries: int,
     allowed: int,
     progress: bool,
+    name: str = "judge",
 ) -> Outcome:
     """Asks until all items are answered, more than `allowed` rows have failed, or every further request is bound to fail.
 
@@ -79,7 +84,7 @@ async def ask_all(
         total = sum(item.rows for item in todo.values())
         async with chat() as open_chat:
             waiting = iter(keys)
-            with tqdm(total=total, desc="judge", unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
+            with tqdm(total=total, desc=name, unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
                 try:
                     async with asyncio.TaskGroup() as group:
                         for _ in range(min(open_chat.limits.concurrency, len(keys))):
@@ -89,16 +94,17 @@ async def ask_all(
     return Outcome(failed, last)
 
 
-async def _ask(key: str, item: Item, chat: Chat, read: Callable[[Reply], Verdict], judge: str, tries: int) -> Entry:
+async def _ask(key: str, item: Item, chat: Chat, read: Callable[[str, Reply], Verdict], judge: str, tries: int) -> Entry:
     """One item, asked the same again while its answers cannot be read."""
     entry = Entry(key, judge, item.id, None, None, "", None, None, None, 0, 0, 0, "")
     for n in range(1, tries + 1):
-        reply = await chat.ask(item.request)
-        verdict = read(reply)
+        seed = {"seed": item.request["seed"] + n - 1} if item.reseed and "seed" in item.request else {}
+        reply = await chat.ask({**item.request, **seed})
+        verdict = read(key, reply)
         raw = reply.content if reply.content is not None else reply.refusal
         entry = replace(
             entry,
-            label=verdict.label,
+            label=None if verdict.label is None else chat.key.hide(verdict.label),
             score=verdict.score,
             failure=verdict.failure,
             raw=None if raw is None else chat.key.hide(raw),

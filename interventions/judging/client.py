@@ -101,7 +101,7 @@ class Chat:
         try:
             import openai
         except ImportError as error:
-            raise ImportError('judges ask through the openai package: pip install "hookprobe[judge]"') from error
+            raise ImportError('judges and rewriters ask through the openai package: pip install "hookprobe[judge]"') from error
         self.openai, self.limits, self.key = openai, limits, key
         self.client = openai.AsyncOpenAI(base_url=base_url, api_key=key.reveal(), max_retries=0, timeout=limits.timeout)
         self.interval = 60 / limits.requests_per_minute if limits.requests_per_minute else 0.0

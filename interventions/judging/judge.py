@@ -1,8 +1,5 @@
 """A language model as judge: every prompt and completion graded by a rubric, through any OpenAI-compatible endpoint."""
 
-import os
-import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -11,34 +8,16 @@ from typing import Any
 import numpy as np
 
 from interventions.behaviours.records import Records, completions
-from interventions.judging.asking import Item, Outcome, ask_all, counted, on_own_loop
-from interventions.judging.client import Chat, Limits, Reply, Secret
+from interventions.judging.asking import Item
+from interventions.judging.client import Limits, Reply, Secret
 from interventions.judging.ledger import Entry, Ledger
 from interventions.judging.question import digest, form_of, plain, question, request_of, rubrics
 from interventions.judging.reading import Verdict, read_expected, read_label, read_score
+from interventions.judging.runs import JUDGING, Usage, ask_items, chat_at, check_settings, usage_of
 from probes.examples import Examples
 from probes.models import Model
 
 NOT_JUDGED = "not judged"
-
-
-class JudgeError(RuntimeError):
-    """Too many items have no verdict. `kept` is how many rows the ledger has a verdict for, `reasons` counts rows without one by reason."""
-
-    def __init__(self, message: str, kept: int, reasons: Mapping[str, int]) -> None:
-        super().__init__(message)
-        self.kept, self.reasons = kept, dict(reasons)
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a judge has used so far, over all runs with its ledger: items graded, answers read, tokens, and their cost where prices are known."""
-
-    items: int
-    answers: int
-    tokens_in: int
-    tokens_out: int
-    cost: float | None
 
 
 @dataclass(frozen=True)
@@ -93,12 +72,7 @@ class Judge:
             raise ValueError(f"a scale goes from a whole number of 0 or more up to a larger one, got {self.scale}")
         if self.expected and self.scale is None:
             raise ValueError("expected=True reads a score, so it needs a scale")
-        if self.tries < 1 or not 0 <= self.max_failed <= 1:
-            raise ValueError(f"tries must be 1 or more and max_failed a share between 0 and 1, got {self.tries} and {self.max_failed}")
-        if "@" in (self.base_url or "") or "extra_headers" in self.options:
-            raise ValueError("base_url and options are written down, so they must hold no password or header; give the key as api_key or api_key_env")
-        if taken := set(self.options) & {"model", "messages", "stream", "n", "logprobs", "top_logprobs"}:
-            raise ValueError(f"options may not hold {sorted(taken)}: the judge sets them itself")
+        check_settings(self.base_url, self.options, self.tries, self.max_failed, ("logprobs", "top_logprobs"))
         self.digest  # noqa: B018 - raises for options that are no JSON
 
     @property
@@ -117,25 +91,14 @@ class Judge:
         """
         given = completions_of(prompts, texts)
         keys, items = self._items(prompts, given)
-        ledger = Ledger(self.ledger)
-        if ledger.damaged:
-            warnings.warn(f"{ledger.damaged} lines of {self.ledger} cannot be read; their items are asked again", stacklevel=2)
-        done = {k for k in items if k in ledger.known and not (again and ledger.known[k].failure)}
-        lost = sum(items[k].rows for k in done if ledger.known[k].failure)
-        allowed = int(self.max_failed * len(prompts) + 1e-9)
-        todo = {k: item for k, item in items.items() if k not in done}
-        outcome = Outcome({})
-        if todo and lost <= allowed:
-            chat = self._chat(len(todo))
-            outcome = on_own_loop(ask_all(todo, ledger, chat, self._read, self.digest, self.tries, allowed - lost, self.progress))
-        return self._records(prompts, given, keys, ledger, outcome, allowed)
+        entries, failures = ask_items(
+            keys, items, self.ledger, self._chat, lambda key, reply: self._read(reply), self.digest, self.tries, self.max_failed, self.progress, again, JUDGING
+        )
+        return self._records(prompts, given, entries, failures)
 
     def usage(self) -> Usage:
         """Tokens and their estimated cost, of all answers that the ledger holds for this judge."""
-        lines = [e for e in Ledger(self.ledger).lines if e.judge == self.digest]
-        tokens = sum(e.tokens_in for e in lines), sum(e.tokens_out for e in lines)
-        cost = None if self.price is None else (tokens[0] * self.price[0] + tokens[1] * self.price[1]) / 1e6
-        return Usage(len({e.key for e in lines}), sum(e.tries for e in lines), *tokens, cost)
+        return usage_of([e for e in Ledger(self.ledger).lines if e.judge == self.digest], self.price)
 
     def _parameters(self) -> dict[str, Any]:
         found: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
@@ -159,22 +122,9 @@ class Judge:
         return read_expected(reply, self.scale) if self.expected else read_score(reply, self.scale)
 
     def _chat(self, n: int) -> Any:
-        key = self.api_key
-        env = self.api_key_env or (None if self.base_url else "OPENAI_API_KEY")
-        if key is None and env is not None:
-            if not os.environ.get(env):
-                raise ValueError(
-                    f"{n} items are to be asked, but the environment variable {env} holds no key; set it, give api_key, or the base_url of a local server"
-                )
-            key = Secret(os.environ[env])
-        # The openai client wants some key even where the server wants none.
-        key = key if isinstance(key, Secret) else Secret("none")
-        return lambda: Chat(self.base_url, key, self.limits)
+        return chat_at(self.base_url, self.api_key, self.api_key_env, self.limits, n)
 
-    def _records(self, prompts: Examples, texts: Sequence[str], keys: Sequence[str], ledger: Ledger, outcome: Outcome, allowed: int) -> Records:
-        entries = [ledger.known.get(key) for key in keys]
-        failures = [outcome.failed.get(k, "not asked") if e is None else e.failure for k, e in zip(keys, entries, strict=True)]
-        self._report(Counter(filter(None, failures)), len(keys), outcome, allowed)
+    def _records(self, prompts: Examples, texts: Sequence[str], entries: Sequence[Entry | None], failures: Sequence[str]) -> Records:
         target = self.target or (self.classes[0] if self.classes else None)
         columns = {
             "failure": np.array(failures, dtype=object),
@@ -190,20 +140,6 @@ class Judge:
         values = np.where(labels == NOT_JUDGED, np.nan, labels == target)
         more = {"labels": labels, "classes": (*self.classes, NOT_JUDGED), "texts": tuple(texts), "columns": columns}
         return Records.of(prompts, self.name, f"share {target}", values, **more)
-
-    def _report(self, reasons: Counter[str], n: int, outcome: Outcome, allowed: int) -> None:
-        missing = sum(reasons.values())
-        if not missing:
-            return
-        said = f"{missing} of {n} rows are not judged ({counted(reasons)})"
-        if missing <= allowed:
-            warnings.warn(f"{said}; they are NaN in the records", stacklevel=4)
-            return
-        last = f" Last error: {outcome.last}." if outcome.last else ""
-        on = "Verdicts in the ledger are kept: call again and only what is missing is asked; unreadable answers are asked again with grade(..., again=True)."
-        raise JudgeError(
-            f"{said}, more than max_failed={self.max_failed} allows.{last} {n - missing} have a verdict in {self.ledger}. {on}", n - missing, reasons
-        )
 
 
 def completions_of(prompts: Examples, texts: Sequence[str]) -> tuple[str, ...]:

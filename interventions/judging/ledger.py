@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 @dataclass(frozen=True)
 class Entry:
-    """One graded item. `label` or `score` is the verdict; where the answers could not be read both are None and `failure` says why.
+    """One graded item. `label` or `score` is the verdict (a rewriter's `label` is the rewrite); where the answers could not be read both are None and `failure` says why.
 
     `key` is the hash of everything that was asked, `judge` that of the question without the texts. Tokens are summed over all `tries` of the item; `raw` is
     the last answer, `model` what the server called itself.

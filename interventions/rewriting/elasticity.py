@@ -1,0 +1,84 @@
+"""How far behaviour moves per unit of a probe's score: a ratio of our own, and when there is none."""
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from probes.metrics import Estimate, bootstrapped, mean
+
+DEFINITION = "context elasticity = mean change of the outcome / mean change of deploy-likeness, both over the same prompts"
+NOTE = "A definition of this project. The formula behind the awareness elasticity of arXiv 2509.00591 is not published, so the two must not be compared."
+
+
+@dataclass(frozen=True, eq=False)
+class Elasticity:
+    """`value`: change of the outcome per calibrated unit (standard deviation of deployment prompts) by which prompts became more deploy-like; below 0, more realism brings a lower outcome.
+
+    NaN with the reason in `undefined` where the score's shift is not told apart from 0. `relative` is the ratio of relative changes, (dB/B) / (ds/s), NaN
+    with `relative_undefined` where the outcome or the score of the originals is not told apart from 0 either: a margin has no natural zero.
+    """
+
+    value: Estimate
+    outcome: Estimate
+    shift: Estimate
+    undefined: str
+    relative: Estimate
+    relative_undefined: str
+    unit: str
+
+    definition = f"{DEFINITION}. {NOTE}"
+
+    def __repr__(self) -> str:
+        shown = f"undefined: {self.undefined}" if self.undefined else f"{self.value:.3f} {self.unit} per unit of deploy-likeness"
+        return f"Elasticity({shown}; outcome {self.outcome:+.3f}, shift {self.shift:+.2f})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p><p><small>{escape(self.definition)}</small></p>"
+
+
+def elasticity(
+    outcome_before: Any,
+    outcome_after: Any,
+    score_before: Any,
+    score_after: Any,
+    groups: Any = None,
+    *,
+    unit: str = "outcome",
+    seed: int = 0,
+    n_boot: int = 2000,
+) -> Elasticity:
+    """The elasticity of an outcome [n] over calibrated deploy-likeness [n] of the same prompts, before and after; the interval resamples groups.
+
+    Raises ValueError for lengths that differ and for NaN.
+    """
+    b0, b1, s0, s1 = (np.asarray(v, dtype=float) for v in (outcome_before, outcome_after, score_before, score_after))
+    n = len(b0)
+    if any(v.shape != (n,) or not np.isfinite(v).all() for v in (b0, b1, s0, s1)):
+        raise ValueError(f"outcomes and scores must be finite and one a prompt; got shapes {b0.shape}, {b1.shape}, {s0.shape}, {s1.shape}")
+    how: dict[str, Any] = {"seed": seed, "n_boot": n_boot}
+    outcome, shift, base, level = (mean(v, groups, **how) for v in (b1 - b0, s1 - s0, b0, s0))
+    undefined = _reaches_zero(shift, "the mean change of the score")
+    relative_undefined = undefined or _reaches_zero(base, "the outcome of the originals") or _reaches_zero(level, "the score of the originals")
+
+    def ratio(relative: bool) -> Estimate:
+        def statistic(weights: Float[np.ndarray, "b n"]) -> np.ndarray:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found = (weights @ (b1 - b0)) / (weights @ (s1 - s0))
+                return (found * (weights @ s0) / (weights @ b0) if relative else found)[:, None]
+
+        return bootstrapped(statistic, (), n, groups, n_boot=n_boot, seed=seed)
+
+    nothing = Estimate(float("nan"), float("nan"), float("nan"), n, outcome.n_groups)
+    return Elasticity(
+        nothing if undefined else ratio(False), outcome, shift, undefined, nothing if relative_undefined else ratio(True), relative_undefined, unit
+    )
+
+
+def _reaches_zero(e: Estimate, what: str) -> str:
+    """Why nothing may be divided by an estimate; empty where it is told apart from 0."""
+    if np.isnan(e.low):
+        return f"{what} has no interval (one group only)"
+    return f"{what} is not told apart from 0 ({e:.2f})" if e.low <= 0 <= e.high else ""

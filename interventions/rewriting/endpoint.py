@@ -1,0 +1,101 @@
+"""Rewriting with a model behind any OpenAI-compatible endpoint, with the judges' retries, ledger and care for the key."""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from interventions.judging.asking import Item
+from interventions.judging.client import Limits, Reply, Secret
+from interventions.judging.ledger import Ledger
+from interventions.judging.question import digest, request_of
+from interventions.judging.reading import CUT_OFF, EMPTY, REFUSED, Verdict
+from interventions.judging.runs import Words, ask_items, chat_at, check_settings, usage_of
+from interventions.rewriting.candidates import Candidates, asked, check_k
+from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
+from probes.examples import Examples
+
+_WORDS = Words("rewrite", "rewritten", "a rewrite", "Rewrites", "they have no text", "rewriter(..., again=True)")
+
+
+@dataclass(frozen=True)
+class EndpointRewriter:
+    """Rewrites each prompt k times with `model` at `base_url`: k requests a prompt, each a sample with a seed of its own.
+
+    Every rewrite is in the file `ledger` (JSON lines) the moment it comes and is never asked for again: the same instruction, model, parameters, prompt id, text,
+    seed and number find it there, so that k=7 after k=3 asks for four more. The request's seed is made from seed, id and number; with `send_seed=False`, for
+    servers that refuse one, it is left out and samples differ by the server's chance. `instruction` stands in for `DIRECTED`, `undirected` for `UNDIRECTED`.
+
+    Answers that are no rewrite are asked for again, `tries` times in all, with the next seed. Rows without a rewrite say why in `failures`; when they are more
+    than the share `max_failed`, JudgeError is raised. `api_key`, `api_key_env`, `options`, `limits` and `price` are those of `interventions.judging.Judge`: the key is in no
+    repr, ledger or message; `temperature` and `max_tokens` are left out of the request when None; `price` is dollars for a million tokens in and out.
+    """
+
+    model: str
+    _: KW_ONLY
+    ledger: str | Path
+    instruction: str | None = None
+    undirected: str | None = None
+    base_url: str | None = None
+    api_key: str | Secret | None = field(default=None, repr=False, compare=False)
+    api_key_env: str | None = None
+    temperature: float | int | None = 1.0
+    max_tokens: int | None = 1024
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    send_seed: bool = True
+    tries: int = 3
+    max_failed: float | int = 0.05
+    limits: Limits = field(default_factory=Limits)
+    price: tuple[float | int, float | int] | None = None
+    progress: bool = field(default=True, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.api_key, str):
+            object.__setattr__(self, "api_key", Secret(self.api_key))
+        check_settings(self.base_url, self.options, self.tries, self.max_failed, ("seed",), "the rewriter")
+        digest(self._parameters())  # raises for options that are no JSON
+
+    def __call__(self, prompts: Examples, k: int, *, directed: bool = True, seed: int = 0, again: bool = False) -> Candidates:
+        """k candidates of every prompt; `again` asks anew for those whose answers were no rewrite in an earlier run.
+
+        Warns when rows have no text and raises JudgeError when they are too many, ImportError without the openai package.
+        """
+        check_k(k)
+        instruction = (self.instruction or DIRECTED) if directed else (self.undirected or UNDIRECTED)
+        name = digest("rewrite", instruction, self.model, self._parameters())
+        items: dict[str, Item] = {}
+        texts: dict[str, str] = {}
+        for id, text in zip(prompts.ids, map(asked, prompts.texts), strict=True):
+            messages = request_messages(instruction, text)
+            for j in range(k):
+                key = digest(name, messages, seed, str(id), j)
+                # Seeds are 31 bits wide, which every server takes.
+                own = {"seed": int(digest(seed, str(id), j), 16) % 2**31} if self.send_seed else {}
+                items[key], texts[key] = Item(f"{id}#{j}", request_of(self.model, messages, self._parameters() | own), reseed=True), text
+        keys = list(items)
+
+        def read(key: str, reply: Reply) -> Verdict:
+            return read_rewrite(reply, texts[key])
+
+        entries, failures = ask_items(
+            keys, items, self.ledger, self._chat, read, name, self.tries, self.max_failed, self.progress, again, _WORDS
+        )  # fmt: skip
+        usage = usage_of([e for e in Ledger(self.ledger).lines if e.key in items], self.price)
+        rows = [("" if e is None or e.label is None else e.label, f, f"sample {i % k}") for i, (e, f) in enumerate(zip(entries, failures, strict=True))]
+        return Candidates.of_rows(prompts, k, rows, directed=directed, source=f"endpoint {self.model}", usage=usage)
+
+    def _parameters(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        return {name: value for name, value in found.items() if value is not None} | dict(self.options)
+
+    def _chat(self, n: int) -> Any:
+        return chat_at(self.base_url, self.api_key, self.api_key_env, self.limits, n)
+
+
+def read_rewrite(reply: Reply, prompt: str) -> Verdict:
+    """The rewrite in an answer, or why there is none."""
+    if reply.refusal or reply.finish_reason == "content_filter":
+        return Verdict(failure=REFUSED)
+    if not (reply.content or "").strip():
+        return Verdict(failure=EMPTY)
+    return Verdict(failure=CUT_OFF) if reply.finish_reason == "length" else cleaned(str(reply.content), prompt)
