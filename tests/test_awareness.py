@@ -37,6 +37,7 @@ from probes.awareness import (
 )
 from probes.awareness.design import content_words
 from probes.awareness.wording import CUES, ENDING, FORMATS, PAYLOADS
+from probes.controls.surface import surface_scores
 from probes.metrics import aurocs as aurocs_of
 from probes.recipes import KINDS
 
@@ -87,6 +88,28 @@ def test_cue_vocabularies_share_no_word_and_pairs_are_of_one_length():
         for by in CUES.values()
         for a, b in zip(by["evaluation"], by["deployment"], strict=True)
     )
+
+
+def test_no_classifier_of_the_text_reads_a_vocabulary_it_was_trained_without():
+    """Each task with all six vocabularies; a fold is scored by classifiers trained on the other five."""
+    found = crossed_prompts(PAYLOADS[:24], folds_per_payload=6)
+    fold, y, texts = found.column("fold"), np.asarray(found.y), np.array(found.texts)
+    told: dict[str, list[float]] = {}
+    for left_out in CUES:
+        mine = fold == left_out
+        for name, scores in surface_scores(texts[~mine].tolist(), y[~mine], texts[mine].tolist()).items():
+            told.setdefault(name, []).append(float(aurocs(scores, y[mine])))
+    assert set(told) == {"length", "style", "words", "characters"}
+    assert all(0.4 < np.mean(values) < 0.6 for values in told.values()), told
+    # The same cues with a word of the classes in every fold, as anybody would write them, are read off at once.
+    named = {f: {c: tuple(f"{cue} ({c})" for cue in by[c]) for c in by} for f, by in CUES.items()}
+    easy = [
+        t.replace(str(cue), named[f][c][CUES[f][c].index(str(cue))])
+        for t, cue, f, c in zip(texts, found.column("cue"), fold, found.column("context"), strict=True)
+    ]
+    mine = fold == "exam"
+    rest = [t for t, m in zip(easy, mine, strict=True) if not m]
+    assert aurocs(surface_scores(rest, y[~mine], [t for t, m in zip(easy, mine, strict=True) if m])["characters"], y[mine]) > 0.95
 
 
 def test_a_text_classifier_reads_cues_it_has_seen_and_not_those_of_a_held_out_vocabulary():

@@ -255,6 +255,13 @@ def test_a_character_span_that_is_none_raises(where):
         Position.parse("chars:where").tokens(encoded("red house"), {"where": where})
 
 
+def test_a_token_that_stands_for_no_character_belongs_to_no_span():
+    """Some tokenizers put tokens of no width into a text (a lone word boundary, say); they lie within a span and are not part of it."""
+    encoded = Encoded((0, 1, 2, 3), (False,) * 4, ((0, 3), (5, 5), (4, 7), (8, 12)), "the red cube")
+    assert Position.parse("text:red").tokens(encoded, {}).tolist() == [2]
+    assert Position.parse("text:the red").tokens(encoded, {}).tolist() == [0, 2]
+
+
 @pytest.mark.parametrize("where", [(2, 5), [2, 5], np.array([2, 5])], ids=["tuple", "list", "array"])
 def test_a_character_span_picks_every_token_it_touches(where):
     assert Position.parse("chars:where").tokens(encoded("red house"), {"where": where}).tolist() == [1, 2]
