@@ -49,6 +49,8 @@ organism: env ## train the embedded models again (about an hour and a half on 2 
 	$(RUN) -m experiments.organism.measure
 	$(RUN) -m experiments.organism.requests_train
 	$(RUN) -m experiments.organism.requests_measure
+	$(RUN) -m experiments.organism.purposes_train
+	$(RUN) -m experiments.organism.purposes_measure
 
 bench: env ## time the batched recipes against the usual loops
 	$(RUN) -m benchmarks.probes

@@ -4,4 +4,4 @@ Each experiment is a module with a frozen `Config` (its fields are the flags), a
 A new one is one file and one line in `NAMES`.
 """
 
-NAMES = ("truth", "polarity", "detect_route")
+NAMES = ("truth", "polarity", "detect_route", "awareness", "probe_rewrite_evaluate")

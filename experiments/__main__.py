@@ -10,6 +10,7 @@ from rich.console import Console
 
 from experiments import NAMES
 from experiments.report import Report, check_out, write
+from interventions.judging import JudgeError
 
 
 def make_console() -> Console:
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
         report = Report(name, module.QUESTION, config, console)
         module.main(config, report)
         folder = write(report, config.out)
-    except (ValueError, TypeError, FileNotFoundError) as error:
+    except (ValueError, TypeError, FileNotFoundError, JudgeError) as error:
         # What a user can mend arrives as a sentence; anything else keeps its traceback.
         Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
         return 1

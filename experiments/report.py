@@ -32,12 +32,13 @@ PACKAGES = ("torch", "transformers", "safetensors", "numpy", "scikit-learn", "pa
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the report: a title, what to see, and the tables and figures that show it."""
+    """One part of the report: a title, what to see, and the tables, figures and pieces of HTML (token strips) that show it."""
 
     title: str
     text: str
     tables: tuple[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]], ...] = ()
     figures: tuple[tuple[str, str], ...] = ()
+    html: tuple[str, ...] = ()
 
 
 @dataclass
@@ -82,8 +83,9 @@ class Report:
         self.console.print(shown)
         return header, tuple(rows)
 
-    def section(self, title: str, text: str, tables: tuple = (), figures: tuple = ()) -> None:
-        self.sections.append(Section(title, text, tuple(tables), tuple(figures)))
+    def section(self, title: str, text: str, tables: tuple = (), figures: tuple = (), html: tuple[str, ...] = ()) -> None:
+        """`html` goes into the page as it is, so whoever makes it escapes what comes from data."""
+        self.sections.append(Section(title, text, tuple(tables), tuple(figures), tuple(html)))
 
 
 def check_out(out: Path) -> None:

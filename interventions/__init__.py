@@ -7,6 +7,7 @@
 - `Answers`, `Choices`, `Refusal`, `RefusalLogprob`, `ExactMatch`, `Judge`: behaviours; each gives `Records`, one a prompt, with an `Estimate`
 - `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a verdict; `dosed`: over strengths
 - `transitions`, `honesty`: which answers became which; `footprint`, `neutral_cost`: what an edit does to other text; `agreement`: judges against people
+- `interventions.rewriting`: other wordings of prompts, the gates they pass, and what a model does with them instead of an edit
 - `Monitor`: a probe that watches the model write, with a threshold of a known false-alarm rate, and stops it or edits it on alarm
 """
 

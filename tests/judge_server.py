@@ -5,12 +5,16 @@ import os
 import re
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 WORDS = ("red", "blue")
@@ -205,3 +209,25 @@ def reset(connection: socket.socket) -> None:
     """Closes with a reset instead of an orderly end."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     os.close(connection.detach())
+
+
+@contextmanager
+def transformers_serve(folder: Path) -> Generator[str]:
+    """`transformers serve` on the model in a folder; gives the address once it answers."""
+    with JudgeServer() as free:  # a port that is free once this one is closed
+        port = free.port
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--port", str(port), "--host", "127.0.0.1", "--device", "cpu"]
+    with open(folder / "log.txt", "w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(300):
+            time.sleep(0.2)
+            assert process.poll() is None, (folder / "log.txt").read_text()
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                break
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(20)

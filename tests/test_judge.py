@@ -11,11 +11,9 @@ import os
 import pickle
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from email.utils import formatdate
 from pathlib import Path
@@ -36,7 +34,7 @@ from interventions.judging.ledger import Ledger
 from interventions.judging.question import fence, question
 from interventions.judging.reading import read_expected, read_label, read_score
 from probes import Examples
-from tests.judge_server import JudgeServer, by_colour, completion, texts_of
+from tests.judge_server import JudgeServer, by_colour, completion, texts_of, transformers_serve
 
 KEY = "sk-test-0123456789-secret"
 QUICK = Limits(concurrency=4, first_wait=0.01, timeout=5)
@@ -671,25 +669,8 @@ def served(make_hf, make_tokenizer, tmp_path_factory):
     tokenizer.chat_template = template
     hf.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    with JudgeServer() as free:  # a port that is free once this one is closed
-        port = free.port
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--port", str(port), "--host", "127.0.0.1", "--device", "cpu"]
-    with open(folder / "log.txt", "w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(300):
-            time.sleep(0.2)
-            assert process.poll() is None, (folder / "log.txt").read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                continue
-        yield f"http://127.0.0.1:{port}/v1", folder
-    finally:
-        process.terminate()
-        process.wait(20)
+    with transformers_serve(folder) as url:
+        yield url, folder
 
 
 STATEMENTS = ["the house is red", "the tree is blue", "the river is old", "the stone is tall"]

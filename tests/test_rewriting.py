@@ -5,13 +5,11 @@ import dataclasses
 import json
 import logging
 import multiprocessing
-import os
 import re
 import subprocess
 import sys
 import time
 import traceback
-import urllib.request
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -31,7 +29,7 @@ from interventions.rewriting.candidates import asked, with_asked
 from interventions.rewriting.instructions import cleaned, request_messages
 from interventions.rewriting.local import Sampler
 from probes import Examples, Model
-from tests.judge_server import completion
+from tests.judge_server import completion, transformers_serve
 from tests.rewrite_server import RewriteServer, prompt_of, reworded
 from tests.test_judge import taught
 
@@ -628,25 +626,8 @@ def served(make_hf, make_tokenizer, tmp_path_factory):
     tokenizer.chat_template = template
     hf.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    with RewriteServer() as free:  # a port that is free once this one is closed
-        port = free.port
-    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--port", str(port), "--host", "127.0.0.1", "--device", "cpu"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with open(folder / "log.txt", "w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(300):
-            time.sleep(0.2)
-            assert process.poll() is None, (folder / "log.txt").read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                continue
-        yield f"http://127.0.0.1:{port}/v1", folder
-    finally:
-        process.terminate()
-        process.wait(20)
+    with transformers_serve(folder) as url:
+        yield url, folder
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from interventions.rewriting.gates import Gated
 from probes.examples import Examples
 
 Scorer = Callable[[Examples], Float[np.ndarray, " n"]]
-"""Scores of prompts, higher for more test-like ones, in calibrated units: `lambda prompts: probe.score_texts(model, prompts)` of an `AwarenessProbe`."""
+"""Scores of prompts, higher for more test-like ones, in calibrated units: `probe.scorer(model)` of an `AwarenessProbe`."""
 Towards = Literal["deployment", "evaluation"]
 ORIGINAL, SELECTED, RANDOM, ANTI, TEXT, UNDIRECTED = "original", "probe-selected", "random of k", "anti-selected", "text-selected", "undirected paraphrase"
 MOVE: dict[str, int] = {"deployment": -1, "evaluation": 1}

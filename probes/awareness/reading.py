@@ -1,7 +1,7 @@
 """A fitted probe with everything about its reading frozen: which tokens, which side is up, the threshold, the units."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -74,6 +74,10 @@ class AwarenessProbe:
     def score_texts(self, model: Model, texts: Examples | Sequence[str]) -> Float[np.ndarray, " n"]:
         """One number a text: standard deviations above the mean of the deployment calibration texts."""
         return self.scale.score(self.raw_texts(model, texts))
+
+    def scorer(self, model: Model) -> Callable[[Examples], Float[np.ndarray, " n"]]:
+        """`score_texts` on one model, as what chooses among rewrites takes it."""
+        return lambda texts: self.score_texts(model, texts)
 
     def score(self, acts: Activations | PairActivations) -> Float[np.ndarray, " n"]:
         """The same for rows you captured: at `at`, by `content_means`, or `capture_pairs(form.pairs(texts))`, which gives one score a text."""
