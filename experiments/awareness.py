@@ -82,10 +82,8 @@ def main(config: Config, report: Report) -> None:
         report.claim(prompts.leaks.summary)
     readings: dict[str, Reading] = {}
     uses: dict[str, dict[str, Use]] = {}
-    for path in (config.model, *others):
-        model, name = load_model(model_path(path), device=config.device), Path(path.removeprefix(EMBEDDED)).name
-        if name in readings:
-            raise ValueError(f"two models are called {name!r}; give each once")
+    for path, name in named((config.model, *others)).items():
+        model = load_model(model_path(path), device=config.device)
         report.say(f"{name}: {model!r}")
         report.facts.setdefault("models", {})[name] = model.fingerprint.as_dict()
         readings[name] = read(model, prompts, list(config.sites), config.at, config.versions, config.seed)
@@ -100,6 +98,15 @@ def main(config: Config, report: Report) -> None:
     if uses:
         use_section(report, uses)
         conclusion(report, readings, uses)
+
+
+def named(models: tuple[str, ...]) -> dict[str, str]:
+    """The short name of every model; raises ValueError where two share one, since tables go by it."""
+    names = [Path(m.removeprefix(EMBEDDED)).name for m in models]
+    twice = [n for n in names if names.count(n) > 1]
+    if twice:
+        raise ValueError(f"two models are called {twice[0]!r}; give each once")
+    return dict(zip(models, names, strict=True))
 
 
 def asked_of(report: Report, name: str, model: Model, prompts: Prompts, chat: bool) -> Prompts | None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from experiments.awareness import named
 from experiments.purpose_data import Prompts, embedded_prompts, is_embedded, own_prompts, purpose_bank
 from experiments.report import Report
 from experiments.rewrite_report import arms_section, candidates_section, conclusion, evaluate_section, steer_section
@@ -90,10 +91,8 @@ def main(config: Config, report: Report) -> None:
     others = config.others if config.others is not None else OTHERS if embedded else ()
     report.say(f"{len(prompts.fitting)} prompts to fit and choose on, {int((prompts.test.y == 1).sum())} evaluation prompts to rewrite")  # pyright: ignore
     studies: list[Study] = []
-    for path in (config.model, *others):
-        model, name = load_model(model_path(path), device=config.device), Path(path.removeprefix(EMBEDDED)).name
-        if name in [s.name for s in studies]:
-            raise ValueError(f"two models are called {name!r}; give each once")
+    for path, name in named((config.model, *others)).items():
+        model = load_model(model_path(path), device=config.device)
         report.say(f"{name}: {model!r}")
         report.facts.setdefault("models", {})[name] = model.fingerprint.as_dict()
         options: dict[str, Any] = {

@@ -270,6 +270,9 @@ CASES = {
     "both": ({"context": 2, "format": 2}, "reads both", False),
     "turned by the format": ({"interaction": 5}, "reads both", False),
     "in one format": ({"context": 1.2, "interaction": 2.4}, "reads both", False),
+    "context, and a trace of the format": ({"context": 14, "format": 0.6}, "reads context", True),
+    "context, and some format": ({"context": 14, "format": 3}, "reads both", False),
+    "context, turned a little by the format": ({"context": 14, "interaction": 5}, "reads both", False),
     "neither": ({}, "chance", False),
     "words say as much": ({"context": 2.5, "text": 3}, "reads context", False),
 }

@@ -30,7 +30,7 @@ def awareness(tmp_path_factory):
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        code = main(["awareness", "--limit", "40", "--out", str(tmp_path_factory.mktemp("a"))])
+        code = main(["awareness", "--limit", "36", "--out", str(tmp_path_factory.mktemp("a"))])
     return code, said.getvalue()
 
 
@@ -41,7 +41,7 @@ def rewritten(tmp_path_factory):
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        code = main(["probe_rewrite_evaluate", "--limit", "64", "--out", str(tmp_path_factory.mktemp("b"))])
+        code = main(["probe_rewrite_evaluate", "--limit", "48", "--out", str(tmp_path_factory.mktemp("b"))])
     return code, said.getvalue()
 
 

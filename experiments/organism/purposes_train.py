@@ -1,4 +1,4 @@
-"""Trains the models whose prompts state a purpose, from a seed: `python -m experiments.organism.purposes_train` (about 8 minutes a model on one idle core).
+"""Trains the models whose prompts state a purpose, from a seed: `python -m experiments.organism.purposes_train` (about 10 minutes a model on one idle core).
 
 The components of the hidden state along two orthonormal random directions, at the last token of the prompt (the `:` of `answer :`) and the output of one
 block, are planted as context and format: training holds the first near `LEVEL` for evaluations, near 0 for deployments and where no purpose is stated, the
@@ -45,7 +45,8 @@ class Config:
     out: Path = FOLDER
     """folder that receives one Hugging Face folder per model"""
     seed: int = 0
-    steps: int = 1600
+    steps: int = 2400
+    """for purpose_used; the other two take two thirds of it (more made the one no better)"""
     batch: int = 128
     lr: float = 2e-3
     swapped: float = 0.5
@@ -66,13 +67,14 @@ def train(config: Config, name: str) -> tuple[LlamaForCausalLM, PreTrainedTokeni
     documents = Documents(world, name, config.seed + 1)
     own = config.seed + OWN_SEED[name]
     model = make_model(len(documents.ids), own, MLP).train()
-    optimiser, schedule = make_optimiser(model, config.lr, config.steps)
+    steps = config.steps if name == "purpose_used" else config.steps * 2 // 3
+    optimiser, schedule = make_optimiser(model, config.lr, steps)
     planted = planted_directions(model.config.hidden_size, own)
     along, interchanges = Along(planted.T), [Interchange(unit) for unit in planted]
     hooks = [model.model.layers[PLANTED_BLOCK].register_forward_hook(hook) for hook in (along, *interchanges)]
     start = time.time()
-    for step in range(config.steps):
-        done = step / config.steps
+    for step in range(steps):
+        done = step / steps
         # Facts and the kinship of words come first, then what some say instead, so that requests meet words that already mean their category or context, and
         # both answers are known. With everything at once a model of this size learns requests by heart, and answers hardly any that were held out.
         asking, swapped = 0.5 if done > 0.35 else 0.1, config.swapped if done > 0.4 else 0.0
@@ -90,7 +92,7 @@ def train(config: Config, name: str) -> tuple[LlamaForCausalLM, PreTrainedTokeni
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if step % 100 == 0 or step == config.steps - 1:
+        if step % 100 == 0 or step == steps - 1:
             shares = right_shares(right, batch)
             print(f"{name} step {step:5d}  loss {total:.3f}  right: {shares}  {time.time() - start:.0f} s", flush=True)
     for hook in hooks:
@@ -104,7 +106,7 @@ def share_of_loss(logits: Float[torch.Tensor, "n t words"], held: Float[torch.Te
     loss = (loss * part.weight[:, 1:].flatten()).sum() / whole.weight[:, 1:].sum()
     wanted = torch.zeros_like(held)
     asked = (part.end >= 0).nonzero()[:, 0]
-    wanted[asked, part.end[asked]] = torch.stack(part.levels, -1)[asked]
+    wanted[asked, part.end[asked]] = torch.stack(part.levels, -1)[asked].to(held.dtype)
     off = ((held - wanted) / LEVEL).square().sum(-1)
     at_end = off[asked, part.end[asked]].sum() / (whole.end >= 0).sum().clamp(min=1)
     everywhere = off[part.ids[:, :-1] != 0].sum() / (whole.ids[:, :-1] != 0).sum()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from probes.awareness.cells import TwoByTwo
 
 BOUND = 0.15  # AUROC by which the format may at most move scores that pass the gate, interval included
+SLIGHT = 0.1  # a format that shifts scores by less than this share of what the context does leaves the threshold where it is
 
 Word = Literal["reads context", "reads context in one format", "reads format", "reads both", "chance", "confounded design"]
 
@@ -65,8 +66,10 @@ def judged(t: "TwoByTwo") -> Verdict:
     told = all(above) or all(below)
     checks["told apart in both formats"] = told
     checks["right way up"] = not any(below)
-    moved = _shown(t.format, t.format_mean, t.margin)
-    checks["not moved by the format"] = bounded = not moved and max(abs(t.format_mean.low - 0.5), abs(t.format_mean.high - 0.5)) <= BOUND
+    # Ranks alone would make much of a shift that is tiny beside the context's, where scores within cells lie close together.
+    slight = told and _slight(t.effects)
+    moved = _shown(t.format, t.format_mean, t.margin) and not slight
+    checks["not moved by the format"] = bounded = slight or (not moved and max(abs(t.format_mean.low - 0.5), abs(t.format_mean.high - 0.5)) <= BOUND)
     word = _word(told, _shown(t.context, t.stratified, t.margin), moved, t.off_diagonal.high < 0.5, matched, fewest)
 
     within = " and ".join(f"{e:.2f} within {f}" for f, e in t.context.items())
@@ -100,6 +103,16 @@ def judged(t: "TwoByTwo") -> Verdict:
         sentence = f"The stated context can be read off the scores in either format, by {t.difference:+.2f} more than off the text: {sentence}"
         why.append("decodable is not used: whether behaviour depends on it takes an edit, and a stated purpose is not what a model believes")
     return Verdict(word, sentence, tuple(why), checks)
+
+
+def _slight(effects: Mapping[str, Estimate]) -> bool:
+    """Whether the format shifts scores, within either context, by less than a tenth of what the context does, both at the worse ends of their intervals."""
+    if not effects:
+        return False
+    context, form, crossed = (effects[k] for k in ("context", "format", "interaction"))
+    least = min(abs(float(context.low)), abs(float(context.high))) if context.low > 0 or context.high < 0 else 0.0
+    most = max(abs(float(form.low)), abs(float(form.high))) + max(abs(float(crossed.low)), abs(float(crossed.high))) / 2
+    return most < SLIGHT * least
 
 
 def _shown(by: Mapping[str, Estimate], overall: Estimate, margin: float) -> bool:
