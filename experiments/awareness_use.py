@@ -134,7 +134,7 @@ def use_section(report: Report, found: Mapping[str, Mapping[str, Use]]) -> None:
         ax.tick_params(axis="x", labelsize=7)
         figures.append((report.figure(f"use_{name}", ax), f"{name}: kinds of answers before and under each edit"))
     unit = next(iter(next(iter(found.values())).values())).out.before.unit
-    header = ("edit", "at", f"change of {unit}", "matched random edits", "p", "KL on neutral text", "verdict")
+    header = ("edit", "at", f"change of {unit}", "random edits", "p", "KL, neutral text", "verdict")
     tables.insert(0, report.table(f"Change of {unit} under edits", header, rows))
     report.section(
         "Does behaviour use it?",
