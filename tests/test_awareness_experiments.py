@@ -285,3 +285,21 @@ def written(folder: Path, **columns) -> Path:
     path = folder / "bad.csv"
     pd.DataFrame(columns).to_csv(path, index=False)
     return path
+
+
+def test_chat_templates_are_used_and_a_content_model_that_tells_nothing_is_refused(make_hf, make_tokenizer, tmp_path, capsys):
+    folder = tmp_path / "tiny"
+    make_hf("llama", max_position_embeddings=256).save_pretrained(folder)
+    make_tokenizer(chat=True).save_pretrained(folder)
+    flags = ["--model", str(folder), "--data", str(own_prompts(tmp_path / "own.csv")), "--max-new-tokens", "3", "--k", "2", "--length", "0", "20"]
+    flags += ["--sites", "resid_post", "--out", str(tmp_path / "runs")]
+    answers = []
+    for chat in ([], ["--chat"]):
+        assert main(["probe_rewrite_evaluate", *flags, *chat]) == 0
+        rows = results(capsys.readouterr().out)[1]
+        answers.append(rows[rows.measure.isin(["score_shift", "steered_change"])].set_index(["measure", "arm", "by"]).value)
+    # Prompts are scored as plain text either way, and asked through the template only with the flag.
+    shifts = [a["score_shift"].tolist() for a in answers]
+    assert shifts[0] == shifts[1] and answers[0]["steered_change"].tolist() != answers[1]["steered_change"].tolist()
+    assert main(["probe_rewrite_evaluate", *flags, "--content-model", str(folder)]) == 1
+    assert "does not tell rewrites from texts of another content" in " ".join(capsys.readouterr().err.split())
