@@ -151,6 +151,12 @@ def test_verdicts_say_no_more_than_the_arms_without_an_aim_allow(model):
     assert unseen.word == "moves behaviour" and not unseen and any("took no part" in w for w in unseen.why_not_more)
 
 
+def test_a_change_whose_interval_reaches_0_is_no_effect_however_large_it_looks(model):
+    found = [remeasured(model, Coin(seed), arms_of(0.8, 0.9, 0.9, n=10), progress=False) for seed in range(8)]
+    wide = [r for r in found if r.change(SELECTED).low <= 0 <= r.change(SELECTED).high and abs(r.change(SELECTED).value) >= 0.1]
+    assert len(wide) >= 2 and all(r.verdict(SELECTED).word == "no effect shown" for r in wide)
+
+
 def test_rewrites_that_do_nothing_are_seldom_called_an_effect(model):
     words = [remeasured(model, Coin(seed), arms_of(0.7, 0.7, 0.7, n=60), progress=False).verdict(SELECTED).word for seed in range(40)]
     lowered = [w for w in words if w != "no effect shown"]
