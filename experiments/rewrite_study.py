@@ -67,14 +67,15 @@ def study(
     )  # fmt: skip
     assert prompts.behaviour is not None
     behaviour = _Chatted(prompts.behaviour) if chat else prompts.behaviour
-    asked = Prompts(known, originals, behaviour, prompts.neutral)
     directions = directions_of(model, as_chat(known) if chat else known, "context", at)
     mine = known.rows(known.y == 1)  # pyright: ignore
     places = swept(model, directions, behaviour, some_of(mine, SWEPT, seed), edit_at)
     place = best_place(places)
     edits = taken_out(directions, place, edit_at)
     result = remeasured(model, behaviour, arms, edits={STEERED: edits})
-    return Study(name, probe, second, gated | others, arms, result, place, places, measured(model, edits, asked, originals, controls, seed))
+    # Random edits are made as large as this one on the tokens that are asked, those of the template included.
+    effect = measured(model, edits, prompts, as_chat(originals) if chat else originals, controls, seed)
+    return Study(name, probe, second, gated | others, arms, result, place, places, effect)
 
 
 def probes_of(model: Model, known: Examples, sites: SitesLike, at: str, seed: int) -> tuple[AwarenessProbe, AwarenessProbe]:

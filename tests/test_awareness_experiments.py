@@ -1,5 +1,7 @@
 """The two awareness experiments end to end: the embedded models are told apart, own prompts and real endpoints go through, and interruptions lose nothing."""
 
+import contextlib
+import io
 import json
 import re
 from pathlib import Path
@@ -23,26 +25,22 @@ def results(out: str) -> tuple[Path, pd.DataFrame, dict]:
     return folder, pd.DataFrame(json.loads((folder / "results.json").read_text())["rows"]), json.loads((folder / "manifest.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def awareness(tmp_path_factory):
-    import contextlib
-    import io
-
+def run(*arguments: str) -> tuple[int, str]:
+    """The exit code of an experiment and what it printed."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        code = main(["awareness", "--limit", "36", "--out", str(tmp_path_factory.mktemp("a"))])
+        code = main(list(arguments))
     return code, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def awareness(tmp_path_factory):
+    return run("awareness", "--limit", "36", "--out", str(tmp_path_factory.mktemp("a")))
 
 
 @pytest.fixture(scope="module")
 def rewritten(tmp_path_factory):
-    import contextlib
-    import io
-
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        code = main(["probe_rewrite_evaluate", "--limit", "48", "--out", str(tmp_path_factory.mktemp("b"))])
-    return code, said.getvalue()
+    return run("probe_rewrite_evaluate", "--limit", "48", "--out", str(tmp_path_factory.mktemp("b")))
 
 
 def test_reading_and_editing_tell_used_from_format_from_decodable_but_unused(awareness):
