@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,38 +13,14 @@ from tqdm import tqdm
 from interventions.behaviours.records import Behaviour, Records
 from interventions.edited import edited
 from interventions.lowrank import Edit
-from interventions.rewriting.arms import MOVE, ORIGINAL, RANDOM, SELECTED, TEXT, UNDIRECTED, Arm, Towards
+from interventions.rewriting.arms import MOVE, ORIGINAL, Arm, Towards
 from interventions.rewriting.elasticity import Elasticity, elasticity
+from interventions.rewriting.verdict import MARGIN, ArmVerdict, judged
 from interventions.transitions import Transitions, transitions
 from probes.metrics import Estimate, mean
 from probes.models import Model
 
-MARGIN = 0.05  # change of the outcome below which nothing is called an effect
 WEIGHTS = {"honest": 1.0, "deceptive": -1.0}
-Word = Literal["no effect shown", "not beyond undirected rewriting", "moves behaviour, chosen or not", "moves behaviour"]
-
-
-@dataclass(frozen=True, eq=False)
-class ArmVerdict:
-    """The strongest word an arm's controls allow, its sentence, and what stands in the way of more.
-
-    `no effect shown`: the interval of the mean change reaches 0, or the change is smaller than the margin. `not beyond undirected rewriting`: it does not, but rewording without any purpose moves as much. `moves
-    behaviour, chosen or not`: candidates taken at random move as much. True for `moves behaviour` where a probe that took no part in choosing sees the shift too, if one was given.
-    """
-
-    word: Word
-    sentence: str
-    why_not_more: tuple[str, ...]
-    checks: Mapping[str, bool]
-
-    def __bool__(self) -> bool:
-        return self.word == "moves behaviour" and all(self.checks.values())
-
-    def __repr__(self) -> str:
-        return "\n".join([self.sentence, *(f"  but: {reason}" for reason in self.why_not_more)])
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.sentence)}</b></p><ul>{''.join(f'<li>{escape(r)}</li>' for r in self.why_not_more)}</ul>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +91,7 @@ class Remeasured:
         """
         if arm in self.edits or arm == ORIGINAL:
             raise ValueError(f"{arm!r} is no arm of rewrites; for an edit use interventions.effect, which runs matched random edits")
-        return _judged(self, arm, float(margin))
+        return judged(self, arm, float(margin))
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -214,51 +189,6 @@ def _asked(model: Model, behaviour: Behaviour, arm: Arm, name: str, records: Map
         first.behaviour, first.unit, line("values"), arm.prompts.ids, arm.prompts.groups, None if first.labels is None else line("labels"), first.classes,
         None if first.texts is None else tuple((r.texts or ())[j] for r, j in parts), columns,
     )  # fmt: skip
-
-
-def _judged(r: Remeasured, arm: str, margin: float) -> ArmVerdict:
-    change, why = r.change(arm), []
-    checks = {"interval excludes 0": bool(change.low > 0 or change.high < 0)}
-    checks["at least the margin"] = abs(float(change.value)) >= margin
-    if checks["interval excludes 0"] and not checks["at least the margin"]:
-        why.append(f"the change is smaller than {margin:g}")
-    beyond: dict[str, Estimate] = {}
-    for control in (UNDIRECTED, RANDOM):
-        if control == arm:
-            continue
-        if control not in r.records:
-            why.append(f"there is no arm {control!r} beside it")
-            continue
-        beyond[control] = gap = r.change(arm, than=control)
-        # Beyond a control means further from the original than it, on the same side.
-        checks[f"beyond {control}"] = bool(gap.low > 0 if change.value > 0 else gap.high < 0)
-        if not checks[f"beyond {control}"]:
-            why.append(f"{control} comes as far: the difference of the changes is {gap:+.3f}")
-    if arm == SELECTED and TEXT in r.records:
-        gap = r.change(arm, than=TEXT)
-        if gap.low <= 0 <= gap.high:
-            why.append(f"candidates chosen by a classifier of the bare text come as far: the difference of the changes is {gap:+.3f}")
-    for by in r.arms[ORIGINAL].scores:
-        shift = r.shift(arm, by)
-        if by == "second probe":
-            checks["seen by the second probe"] = bool(shift.low > 0)
-            if not shift.low > 0:
-                why.append(f"a probe that took no part in choosing sees no shift ({shift:+.2f})")
-    kept = float((~r.arms[arm].rewritten).mean())
-    if kept > 0.2:
-        why.append(f"{kept:.0%} of the prompts have no rewrite that passed the gates and stayed as they were")
-    said = f"{r.unit} changes by {change:+.3f} in {arm!r}"
-    against = ", ".join(f"{float(r.change(c).value):+.3f} in {c!r}" for c in beyond)
-    if not (checks["interval excludes 0"] and checks["at least the margin"]):
-        word: Word = "no effect shown"
-    elif not checks.get(f"beyond {UNDIRECTED}", True):
-        word = "not beyond undirected rewriting"
-    elif not checks.get(f"beyond {RANDOM}", True):
-        word = "moves behaviour, chosen or not"
-    else:
-        word = "moves behaviour"
-    sentence = f"{word.capitalize()}: {said}{f'; {against}' if against else ''}."
-    return ArmVerdict(word, sentence, tuple(why), checks)
 
 
 def _short(value: object) -> str:
