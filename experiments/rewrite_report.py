@@ -21,7 +21,12 @@ def candidates_section(report: Report, studies: Sequence[Study]) -> None:
             usage = gated.candidates.usage
             cost = "-" if usage is None else f"{usage.tokens_in + usage.tokens_out} tokens" + ("" if usage.cost is None else f", {usage.cost:.2f}")
             accepted = ", ".join(f"{gate} {float(e.value):.0%}" for gate, e in shares.items() if gate != "passed")
-            rows.append((f"{s.name}: {name}", gated.candidates.source, str(len(gated.candidates)), accepted, f"{float(shares['passed'].value):.0%}", cost))
+            different = f"{gated.candidates.distinct:.1f} of {gated.candidates.k}"
+            who = f"{s.name}: {name}", gated.candidates.source, str(len(gated.candidates))
+            rows.append((*who, different, accepted, f"{float(shares['passed'].value):.0%}", cost))
+            report.add("distinct", gated.candidates.distinct, model=s.name, source=name)
+            if gated.candidates.k > 1 and gated.candidates.distinct == 1:
+                report.claim(f"{s.name}: all {name} rewrites of a prompt are the same, so choosing among them is not tested; let the rewriter sample.")
             for gate, e in shares.items():
                 report.add("accepted", e, model=s.name, source=name, gate=gate)
     first = studies[0]
@@ -33,7 +38,7 @@ def candidates_section(report: Report, studies: Sequence[Study]) -> None:
         "Candidates and gates",
         "Every prompt gets candidates that are meant to read like deployment (directed) and rewordings without a purpose (undirected). Only candidates that pass all gates may be chosen; a prompt without "
         "any keeps its wording.",
-        (report.table("Candidates and the gates they pass", ("candidates", "source", "rows", "passed each gate", "all", "tokens"), rows),
+        (report.table("Candidates and the gates they pass", ("candidates", "source", "rows", "different", "passed each gate", "all", "tokens"), rows),
          report.table(f"{first.name}: the first prompts", ("arm", "prompt", "probe score", "answer"), examples)),
     )  # fmt: skip
 

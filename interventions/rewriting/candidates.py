@@ -62,6 +62,12 @@ class Candidates:
         """Which rows have a text [n * k]."""
         return np.array([bool(text) for text in self.texts])
 
+    @property
+    def distinct(self) -> float:
+        """How many different texts a prompt has on average, among prompts that have any; NaN where none has. k where a rewriter samples, 1 where it always says the same."""
+        written = {(int(r), text) for r, text in zip(self.of, self.texts, strict=True) if text}
+        return len(written) / len({r for r, _ in written}) if written else float("nan")
+
     def examples(self) -> Examples:
         """The rewrites as prompts with ids `{id}#{candidate}` and the groups, y and columns of their originals.
 

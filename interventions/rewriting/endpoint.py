@@ -1,5 +1,6 @@
 """Rewriting with a model behind any OpenAI-compatible endpoint, with the judges' retries, ledger and care for the key."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ class EndpointRewriter:
     Every rewrite is in the file `ledger` (JSON lines) the moment it comes and is never asked for again: the same instruction, model, parameters, prompt id, text,
     seed and number find it there, so that k=7 after k=3 asks for four more. The request's seed is made from seed, id and number; with `send_seed=False`, for
     servers that refuse one, it is left out and samples differ by the server's chance. `instruction` stands in for `DIRECTED`, `undirected` for `UNDIRECTED`.
+
+    Warns when all rewrites of a prompt are the same, as those of a server that does not sample are.
 
     Answers that are no rewrite are asked for again, `tries` times in all, with the next seed. Rows without a rewrite say why in `failures`; when they are more
     than the share `max_failed`, JudgeError is raised. `api_key`, `api_key_env`, `options`, `limits` and `price` are those of `interventions.judging.Judge`: the key is in no
@@ -82,7 +85,15 @@ class EndpointRewriter:
         )  # fmt: skip
         usage = usage_of([e for e in Ledger(self.ledger).lines if e.key in items], self.price)
         rows = [("" if e is None or e.label is None else e.label, f, f"sample {i % k}") for i, (e, f) in enumerate(zip(entries, failures, strict=True))]
-        return Candidates.of_rows(prompts, k, rows, directed=directed, source=f"endpoint {self.model}", usage=usage)
+        found = Candidates.of_rows(prompts, k, rows, directed=directed, source=f"endpoint {self.model}", usage=usage)
+        if found.distinct == 1 and found.ok.sum() > found.ok.reshape(-1, k).any(1).sum():
+            # Some servers, `transformers serve` among them, sample only where the model's own generation config says do_sample.
+            warnings.warn(
+                f"all rewrites of a prompt are the same: {self.model} does not sample, so there is nothing to choose between. Raise temperature (now "
+                f"{self.temperature}), or tell the server to sample (a model's generation_config.json has do_sample), with a new ledger",
+                stacklevel=2,
+            )
+        return found
 
     def _parameters(self) -> dict[str, Any]:
         found: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
