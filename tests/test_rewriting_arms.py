@@ -43,7 +43,7 @@ def written(s, t, w, truth=0.0, length=10):
 
 
 def prompts(n=N):
-    return Examples([written(2, 2, 2) + str(i) for i in range(n)], y=[1] * n, groups=[i // 2 for i in range(n)], columns={"k": list(range(n))})
+    return Examples([written(2, 2, 2, 0.8) + str(i) for i in range(n)], y=[1] * n, groups=[i // 2 for i in range(n)], columns={"k": list(range(n))})
 
 
 def gated(originals, texts, k, passed=None, ratio=None, directed=True):
@@ -65,7 +65,7 @@ def made():
     rng = np.random.default_rng(0)
     originals = prompts()
     scores = rng.normal(size=(3, N * K))
-    texts = [written(*scores[:, i]) + str(i) for i in range(N * K)]
+    texts = [written(*scores[:, i], 0.3) + str(i) for i in range(N * K)]
     passed = rng.random(N * K) < 0.7
     passed[-K:] = False
     plain = [written(2, 2, 2) + f"again {i}" for i in range(2 * N)]
@@ -188,6 +188,7 @@ def test_answers_are_paired_and_each_text_is_asked_once(model, made):
     assert result.transitions(SELECTED).counts.sum() == N
     assert result.shift(SELECTED).value == pytest.approx(2 - arms[SELECTED].scores["probe"].mean(), abs=1e-3)
     e = result.elasticity(SELECTED)
+    assert result.change(SELECTED).value < 0 < result.shift(SELECTED).value, "a change of 0 would hide a wrong sign"
     assert e.value.value == pytest.approx(result.change(SELECTED).value / result.shift(SELECTED).value)
     assert "changed" not in repr(result) and SELECTED in repr(result) and "<table" in result._repr_html_()
     for call, message in (
@@ -196,6 +197,19 @@ def test_answers_are_paired_and_each_text_is_asked_once(model, made):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_prompts_with_the_same_text_are_asked_one_by_one(model):
+    """The answer key of a prompt is in its columns, so its answer may not stand for that of another prompt with the same words."""
+
+    def keyed(model, prompts):
+        right = prompts.column("k").astype(float)
+        return Records.of(prompts, "keyed", "key", right)
+
+    originals = Examples([written(2, 2, 2)] * 4, groups=[0, 0, 1, 1], columns={"k": [0, 1, 2, 3]})
+    arms = choose(gated(originals, [written(1, 1, 1)] * 4, 1), None, by_probe)
+    result = remeasured(model, keyed, arms, progress=False)
+    assert list(result.records) == [ORIGINAL, SELECTED, RANDOM, ANTI] and all(r.values.tolist() == [0, 1, 2, 3] for r in result.records.values())
 
 
 def test_prompts_that_were_not_judged_leave_their_arm_alone(model):
