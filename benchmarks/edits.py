@@ -1,4 +1,4 @@
-"""Decoding under edits against passes edited by hand: `python -m benchmarks.edits` (about an hour on one core) writes docs/edits_grid.md.
+"""Decoding under edits against passes edited by hand: `python -m benchmarks.edits` (about a quarter of an hour on one core) writes docs/edits_grid.md.
 
 Every edit x position x backend x padding side x architecture (random weights, three blocks): four prompts of different lengths, 50 new tokens.
 Batched and cached decoding is held against one unpadded pass per prompt with a plain PyTorch hook that does the edit in its own words, against

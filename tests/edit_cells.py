@@ -133,7 +133,11 @@ def largest_gap(family: str, backend: str, side: str, name: str, at: str) -> flo
     base = loaded(family, backend, side)
     model = edited(base, at_position(EDITS[name][1](k), at))
     new, logits = decoded(model, PROMPTS, NEW)
-    assert float((logits[:, 0] - decoded(base, PROMPTS, 1)[1][:, 0]).abs().max()) > 1e-3 or name == "when", "the edit changes nothing, so nothing is tested"
+    changed = float((logits[:, 0] - decoded(base, PROMPTS, 1)[1][:, 0]).abs().max())
+    if family == "gemma2" and at == "first" and EDITS[name][0] in ("resid_post.1", "mlp_out.1"):
+        assert changed == 0, "the last block looks back four tokens, so an edit of the first one behind block 1 is out of its sight"
+    else:
+        assert changed > 1e-3 or name == "when", "the edit changes nothing, so nothing is tested"
     gaps = [logits[i] - by_hand(family, name, at, p, new[i]) for i, p in enumerate(PROMPTS)]
     if backend == "hooks":  # recomputing all tokens at every step is slow in the others, which share this bookkeeping
         again, uncached = decoded(model, PROMPTS, NEW, use_cache=False)

@@ -14,6 +14,7 @@ from probes.lbfgs import minimise
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import single, singles
 from probes.store import StoredActivations
+from probes.threads import side_by_side
 from probes.transforms import Transform
 
 CHUNK = 2**23  # bytes of rows that are solved together: more would fall out of the cache
@@ -95,7 +96,12 @@ def logistic_path(
 ) -> tuple[Float[Tensor, "p site d"], Float[Tensor, "p site"], Float[Tensor, "p site"]]:
     """Weights, biases and penalised losses of p problems on the same rows, each with its labels, penalty and shares of the rows (default: equal)."""
     room = max(1, (CHUNK if z.device.type == "cpu" else 64 * CHUNK) // (z[0].numel() * 8))
-    parts: list[Any] = [_solve(z[i : i + room].double(), y, l2.to(z.device), share, steps) for i in range(0, len(z), room)]
+
+    def solved(first: int) -> tuple[Tensor, Tensor, Tensor]:
+        return _solve(z[first : first + room].double(), y, l2.to(z.device), share, steps)
+
+    firsts = range(0, len(z), room)
+    parts: list[Any] = side_by_side(solved, firsts) if z.device.type == "cpu" else [solved(i) for i in firsts]
     return tuple(torch.cat(each, dim=1) for each in zip(*parts, strict=True))  # pyright: ignore
 
 
