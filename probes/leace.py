@@ -17,9 +17,20 @@ def leace(
     x, z = x.double(), z.double()
     n = x.shape[1]
     mean = x.mean(1)
-    centred = x - mean[:, None]
-    towards = torch.einsum("snd,nc->sdc", centred, z - z.mean(0)) / n
-    return erasure(mean, centred.transpose(1, 2) @ centred / n, towards, z, shrinkage)
+    centred, d = x - mean[:, None], x.shape[2]
+    if n >= d:
+        return erasure(mean, *_moments(centred, z), z, shrinkage)
+    # Nothing happens outside the span of the rows, and within it there are n directions instead of d. The mean variance is that over all d.
+    basis = torch.linalg.qr(centred.transpose(1, 2)).Q
+    inside = centred @ basis
+    _, read, write = erasure(torch.zeros_like(inside[:, 0]), *_moments(inside, z), z, shrinkage * n / d)
+    return mean.float(), (basis @ read.double()).float(), (write.double() @ basis.transpose(1, 2)).float()
+
+
+def _moments(centred: Float[Tensor, "site n k"], z: Float[Tensor, "n c"]) -> tuple[Float[Tensor, "site k k"], Float[Tensor, "site k c"]]:
+    """Covariance of the rows, and theirs with z."""
+    n = len(z)
+    return centred.transpose(1, 2) @ centred / n, torch.einsum("snk,nc->skc", centred, z - z.mean(0)) / n
 
 
 def erasure(

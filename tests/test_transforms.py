@@ -10,7 +10,7 @@ from scipy.optimize import rosen
 
 from probes import CRC, LDA, Activations, LinearProbe, Logistic, MassMean, PairActivations, Ridge, auroc
 from probes.lbfgs import differentiated, minimise
-from probes.leace import leace
+from probes.leace import erasure, leace
 from probes.testing import planted
 from probes.transforms import NAMES, Transform, unit
 
@@ -106,6 +106,10 @@ def test_leace_leaves_no_covariance_and_moves_nothing_else():
     gone = wide - ((wide - mean[:, None]) @ read) @ write
     rest = torch.einsum("snd,nc->sdc", (gone - gone.mean(1, keepdim=True)).double(), z[:20] - z[:20].mean(0)) / 20
     assert rest.abs().max() < 1e-4
+    # Fewer rows than coordinates are worked on within their span, with what the whole covariance gives.
+    c = (wide - wide.mean(1, keepdim=True)).double()
+    _, whole_read, whole_write = erasure(wide.mean(1).double(), c.transpose(1, 2) @ c / 20, torch.einsum("snd,nc->sdc", c, z[:20] - z[:20].mean(0)) / 20, z[:20])
+    assert torch.allclose(read @ write, whole_read @ whole_write, atol=1e-6) and (read @ write).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(
