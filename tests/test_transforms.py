@@ -108,7 +108,9 @@ def test_leace_leaves_no_covariance_and_moves_nothing_else():
     assert rest.abs().max() < 1e-4
     # Fewer rows than coordinates are worked on within their span, with what the whole covariance gives.
     c = (wide - wide.mean(1, keepdim=True)).double()
-    _, whole_read, whole_write = erasure(wide.mean(1).double(), c.transpose(1, 2) @ c / 20, torch.einsum("snd,nc->sdc", c, z[:20] - z[:20].mean(0)) / 20, z[:20])
+    _, whole_read, whole_write = erasure(
+        wide.mean(1).double(), c.transpose(1, 2) @ c / 20, torch.einsum("snd,nc->sdc", c, z[:20] - z[:20].mean(0)) / 20, z[:20]
+    )
     assert torch.allclose(read @ write, whole_read @ whole_write, atol=1e-6) and (read @ write).abs().max() > 0.1
 
 
