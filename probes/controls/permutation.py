@@ -54,21 +54,32 @@ def shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: 
     Rows of a `unit` (wordings of one statement, a statement with its opposite) keep together: units of one label exchange it as wholes within their group, units of
     several labels permute them among their own rows.
     """
-    out = np.array(y, copy=True)
-    constant = []
+    return _exchanged(y, _exchanges(y, groups, unit), rng)
+
+
+def _exchanges(y: np.ndarray, groups: np.ndarray, unit: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """What may be exchanged: rows, unit after unit, the label of each unit, and how many rows it has."""
+    found, constant = [], []
     for rows in _members(groups):
-        if (out[rows] == out[rows[0]]).all():
+        if (y[rows] == y[rows[0]]).all():
             constant.append(rows)
             continue
         units = [rows[k] for k in _members(rows if unit is None else unit[rows])]
-        whole = [u for u in units if (out[u] == out[u[0]]).all()]
-        for u, value in zip(whole, rng.permutation([y[u[0]] for u in whole]) if whole else [], strict=True):
-            out[u] = value
-        for u in units:
-            if not (y[u] == y[u[0]]).all():
-                out[u] = rng.permutation(y[u])
-    for rows, value in zip(constant, rng.permutation([y[m[0]] for m in constant]) if constant else [], strict=True):
-        out[rows] = value
+        same = [bool((y[u] == y[u[0]]).all()) for u in units]
+        found.append(_wholes(y, [u for u, whole in zip(units, same, strict=True) if whole]))
+        found += [(u, y[u], np.ones(len(u), int)) for u, whole in zip(units, same, strict=True) if not whole]
+    return [each for each in (*found, _wholes(y, constant)) if len(each[0])]
+
+
+def _wholes(y: np.ndarray, units: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rows = np.concatenate(units) if units else np.empty(0, int)
+    return rows, np.array([y[u[0]] for u in units]), np.array([len(u) for u in units], int)
+
+
+def _exchanged(y: np.ndarray, exchanges: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rng: np.random.Generator) -> np.ndarray:
+    out = np.array(y, copy=True)
+    for rows, values, sizes in exchanges:
+        out[rows] = np.repeat(rng.permutation(values), sizes)
     return out
 
 
@@ -90,7 +101,7 @@ def shuffled_null(
     """
     rng = np.random.default_rng(seed)
     units = [part.columns.get("pair_id") if unit is None else part.column(unit) for part in (train, test)]
-    draws = [[_two_classes(np.asarray(part.y), part.groups, rng, of) for _ in range(n)] for part, of in zip((train, test), units, strict=True)]
+    draws = [_two_classes(np.asarray(part.y), part.groups, rng, of, n) for part, of in zip((train, test), units, strict=True)]
     y, z = np.stack([np.asarray(train.y), *draws[0]]), np.stack([np.asarray(test.y), *draws[1]])
     scored(recipe.fit(train) if probe is None else probe, test)
     scores = scores_under(recipe, train, test, y.astype(bool), progress, probe)
@@ -139,11 +150,17 @@ def _signed(probe: Any, train: PairActivations, test: Any, labels: np.ndarray) -
     return flips[..., None] * score
 
 
-def _two_classes(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None) -> np.ndarray:
+def _two_classes(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None, n: int) -> list[np.ndarray]:
+    """n shuffles with both classes."""
     if not np.array_equal(np.unique(y), [0, 1]):
         raise ValueError(f"shuffling needs labels 0 and 1, both of them, got values {np.unique(y)[:5].tolist()}")
-    for _ in range(1000):
-        drawn = shuffled(y, groups, rng, unit)
-        if len(np.unique(drawn)) == 2:
-            return drawn
-    raise ValueError("a thousand shuffles gave one class only; there are too few groups to exchange labels between")
+    exchanges, found = _exchanges(y, groups, unit), []
+    while len(found) < n:
+        for _ in range(1000):
+            drawn = _exchanged(y, exchanges, rng)
+            if len(np.unique(drawn)) == 2:
+                found.append(drawn)
+                break
+        else:
+            raise ValueError("a thousand shuffles gave one class only; there are too few groups to exchange labels between")
+    return found
