@@ -1,6 +1,6 @@
 """Tables, figures and sentences of the rewriting experiment, one function a section."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 
@@ -9,6 +9,7 @@ from experiments.rewrite_study import STEERED, Study
 from interventions.behaviours.candour import CANDOUR
 from interventions.rewriting.arms import ANTI, ORIGINAL, SELECTED
 from interventions.rewriting.elasticity import Elasticity
+from interventions.rewriting.gates import Gated
 from interventions.rewriting.plots import arm_answers, flows, score_shifts
 
 
@@ -25,10 +26,10 @@ def candidates_section(report: Report, studies: Sequence[Study]) -> None:
             who = f"{s.name}: {name}", gated.candidates.source, str(len(gated.candidates))
             rows.append((*who, different, accepted, f"{float(shares['passed'].value):.0%}", cost))
             report.add("distinct", gated.candidates.distinct, model=s.name, source=name)
-            if gated.candidates.k > 1 and gated.candidates.distinct == 1:
-                report.claim(f"{s.name}: all {name} rewrites of a prompt are the same, so choosing among them is not tested; let the rewriter sample.")
             for gate, e in shares.items():
                 report.add("accepted", e, model=s.name, source=name, gate=gate)
+        for sentence in unvaried(s.name, s.gated):
+            report.claim(sentence)
     first = studies[0]
     for i in range(min(3, len(first.arms[ORIGINAL].prompts))):
         for name in (ORIGINAL, SELECTED, ANTI, *([] if "undirected paraphrase" not in first.arms else ["undirected paraphrase"])):
@@ -41,6 +42,12 @@ def candidates_section(report: Report, studies: Sequence[Study]) -> None:
         (report.table("Candidates and the gates they pass", ("candidates", "source", "rows", "different", "passed each gate", "all", "tokens"), rows),
          report.table(f"{first.name}: the first prompts", ("arm", "prompt", "probe score", "answer"), examples)),
     )  # fmt: skip
+
+
+def unvaried(name: str, gated: Mapping[str, Gated]) -> list[str]:
+    """A sentence for every source that always says the same, so that choosing could choose nothing."""
+    same = [source for source, g in gated.items() if g.candidates.k > 1 and g.candidates.distinct == 1]
+    return [f"{name}: all {source} rewrites of a prompt are the same, so choosing among them is not tested; let the rewriter sample." for source in same]
 
 
 def arms_section(report: Report, studies: Sequence[Study]) -> None:

@@ -60,6 +60,7 @@ class JudgeServer:
         self.busy = self.most_busy = 0
         self.lock = threading.Lock()
         self.open: set[socket.socket] = set()
+        self.errors: list[BaseException] = []
         self.port = 0
 
     def __enter__(self) -> "JudgeServer":
@@ -68,6 +69,7 @@ class JudgeServer:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
+        assert not self.errors, f"the server itself failed, which clients take for a broken connection: {self.errors}"
 
     @property
     def url(self) -> str:
@@ -103,7 +105,9 @@ class JudgeServer:
             daemon_threads = True
 
             def handle_error(self, request: Any, address: Any) -> None:
-                pass  # connections are broken on purpose
+                wrong = sys.exc_info()[1]
+                if wrong is not None and not isinstance(wrong, OSError):  # connections are broken on purpose
+                    outer.errors.append(wrong)
 
         self.httpd = Server(("127.0.0.1", self.port), Handler)
         self.port = self.httpd.server_address[1]

@@ -1,6 +1,7 @@
 """The two awareness experiments end to end: the embedded models are told apart, own prompts and real endpoints go through, and interruptions lose nothing."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -12,6 +13,10 @@ import pytest
 
 from experiments.__main__ import main
 from experiments.purpose_data import embedded_prompts, format_bank, purpose_bank, without_purpose
+from experiments.rewrite_report import unvaried
+from experiments.statements import model_path
+from interventions.rewriting import Gates
+from probes import load_model
 from tests.judge_server import JudgeServer, texts_of
 from tests.rewrite_server import RewriteServer
 
@@ -141,7 +146,7 @@ def test_own_prompts_go_through_real_endpoints_and_an_interrupted_run_goes_on(sa
 
     def fault(request, nth):
         came.append(nth)
-        return "status 401" if broken["on"] and len(came) > 30 else None
+        return "HTTP 401" if broken["on"] and len(came) > 30 else None
 
     with RewriteServer(fault=fault) as writer, JudgeServer(answer=graded) as judge:
         flags = [
@@ -201,6 +206,15 @@ def test_own_prompts_go_through_real_endpoints_and_an_interrupted_run_goes_on(sa
         assert not file.is_file() or key.encode() not in file.read_bytes(), file
     html = (folder / "report.html").read_text()
     assert re.search(r"endpoint w.*?\d+ tokens", html, re.DOTALL), "what the rewriter used is reported"
+
+
+def test_rewrites_that_are_all_the_same_are_named_in_the_report():
+    prompts = embedded_prompts(8, 0, None).test
+    varied = Gates(length=None)(load_model(model_path("embedded:purpose_used")), purpose_bank()(prompts, 2))
+    first = [t for t in varied.candidates.texts[::2] for _ in range(2)]
+    same = dataclasses.replace(varied, candidates=dataclasses.replace(varied.candidates, texts=tuple(first)))
+    (said,) = unvaried("m", {"directed": same, "undirected": varied})
+    assert said.startswith("m: all directed rewrites of a prompt are the same") and unvaried("m", {"directed": varied}) == []
 
 
 def test_own_prompts_and_a_bank_need_no_network(saved, tmp_path, capsys):
