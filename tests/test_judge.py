@@ -549,7 +549,7 @@ def test_a_loop_that_runs_already_is_no_hindrance(judge):
 
 def test_an_interrupt_keeps_what_is_done_and_leaves_no_thread(judge, server):
     prompts, texts = colours(100)
-    server.delay = 0.02
+    server.delay = 0.05  # 1.25 s in all, so that a late timer still finds it at work
     timer = threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT))
     asked = judge()
     asked.grade(prompts.rows(range(1)), texts[:1])

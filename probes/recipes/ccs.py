@@ -34,7 +34,7 @@ class CCS:
     seed: int = 0
     restarts: int = 10
     steps: int = 200
-    l2: float | int = 3e-3
+    l2: float | int = 1.5e-3
     loss: Literal["burns", "symmetric"] = "burns"
     prepare: str | Transform = "rms"
     labels_give_sign: ClassVar[bool] = True
