@@ -34,6 +34,8 @@ class Config:
     epochs: int = 1500
     loop_restarts: int = 1
     """restarts of the loop that are run, in every layer; its time is scaled up to all restarts, and the best of those run is compared"""
+    l2: float = CCS().l2
+    """penalty of CCS here"""
     seeds: int = 3
     """draws of the data for CCS"""
     signal: float = 1.0
@@ -73,7 +75,7 @@ def loop(yes: torch.Tensor, no: torch.Tensor, epochs: int, seed: int) -> tuple[t
 
 def compare_ccs(config: Config, seed: int) -> tuple[str, ...]:
     train, test = pairs(config, seed), pairs(config, seed + 100)
-    ours, probe = timed(config, lambda: CCS(seed=seed, restarts=config.restarts).fit(train.to(config.device)))
+    ours, probe = timed(config, lambda: CCS(seed=seed, restarts=config.restarts, l2=config.l2).fit(train.to(config.device)))
     p = [probe.probability(test, side=s)[..., None] for s in ("yes", "no")]
     held_out, found = burns_loss(*p)[:, 0], auroc(probe.score(test), test.y, n_boot=1).value
     centre = {s: x.mean(1, keepdim=True) for s, x in (("yes", train.yes), ("no", train.no))}

@@ -7,8 +7,8 @@ FOLDER holds the XSTest completion files (arXiv 2308.01263, CC-BY-4.0; `xstest_v
 - learnt elsewhere: markers found by `learnt`, without anyone looking, in the other two models' completions; also added to the shipped ones;
 - learnt on its own: markers found in four fifths of the same model's completions and judged on the last fifth, five times;
 - anywhere: the shipped markers as plain substrings of the whole completion;
-- two lists in common use, as plain substrings of the whole completion in any case, which is how their code matches: of JailbreakBench (arXiv 2404.01318), as the code of arXiv 2406.11717
-  extends it, and of GCG (arXiv 2307.15043), as the code of many later attacks extends it;
+- two lists in common use, as plain substrings anywhere in the completion, ignoring case: JailbreakBench's (arXiv 2404.01318) as the code of arXiv 2406.11717 extends it, and the one
+  that goes back to GCG (arXiv 2307.15043), as later attacks extend it;
 - second annotator: annotator 2 as the judge of annotator 1, the ceiling.
 
 Human labels are full compliance, full refusal and partial refusal. `final_label` is the one compared with; it is what the two annotators agree on, and the

@@ -13,7 +13,7 @@ from experiments.awareness_reading import Reading, controls_section, read, readi
 from experiments.awareness_use import Use, concluded, use, use_section
 from experiments.purpose_data import Prompts, as_chat, embedded_prompts, english_prompts, is_embedded, own_prompts, published_prompts
 from experiments.report import Report
-from experiments.statements import EMBEDDED, model_path
+from experiments.statements import EMBEDDED, model_path, short_names
 from probes import Model, load_model
 
 QUESTION = "Is it the stated purpose that a probe reads, or the format of the prompt, and does behaviour use it?"
@@ -82,7 +82,7 @@ def main(config: Config, report: Report) -> None:
         report.claim(prompts.leaks.summary)
     readings: dict[str, Reading] = {}
     uses: dict[str, dict[str, Use]] = {}
-    for path, name in named((config.model, *others)).items():
+    for path, name in short_names((config.model, *others)).items():
         model = load_model(model_path(path), device=config.device)
         report.say(f"{name}: {model!r}")
         report.facts.setdefault("models", {})[name] = model.fingerprint.as_dict()
@@ -98,15 +98,6 @@ def main(config: Config, report: Report) -> None:
     if uses:
         use_section(report, uses)
         conclusion(report, readings, uses)
-
-
-def named(models: tuple[str, ...]) -> dict[str, str]:
-    """The short name of every model; raises ValueError where two share one, since tables go by it."""
-    names = [Path(m.removeprefix(EMBEDDED)).name for m in models]
-    twice = [n for n in names if names.count(n) > 1]
-    if twice:
-        raise ValueError(f"two models are called {twice[0]!r}; give each once")
-    return dict(zip(models, names, strict=True))
 
 
 def asked_of(report: Report, name: str, model: Model, prompts: Prompts, chat: bool) -> Prompts | None:

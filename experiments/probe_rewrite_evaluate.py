@@ -11,12 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from experiments.awareness import named
 from experiments.purpose_data import Prompts, embedded_prompts, is_embedded, own_prompts, purpose_bank
 from experiments.report import Report
 from experiments.rewrite_report import arms_section, candidates_section, conclusion, evaluate_section, steer_section
 from experiments.rewrite_study import Study, study
-from experiments.statements import EMBEDDED, model_path
+from experiments.statements import EMBEDDED, model_path, short_names
 from interventions import Judge
 from interventions.behaviours.candour import CANDOUR, RUBRIC
 from interventions.rewriting import DEFAULT_BANK, ContentGate, EndpointRewriter, Gates, LocalRewriter, Rewriter
@@ -91,7 +90,7 @@ def main(config: Config, report: Report) -> None:
     others = config.others if config.others is not None else OTHERS if embedded else ()
     report.say(f"{len(prompts.fitting)} prompts to fit and choose on, {int((prompts.test.y == 1).sum())} evaluation prompts to rewrite")  # pyright: ignore
     studies: list[Study] = []
-    for path, name in named((config.model, *others)).items():
+    for path, name in short_names((config.model, *others)).items():
         model = load_model(model_path(path), device=config.device)
         report.say(f"{name}: {model!r}")
         report.facts.setdefault("models", {})[name] = model.fingerprint.as_dict()

@@ -57,7 +57,7 @@ def as_chat(prompts: Examples) -> Examples:
 def embedded_prompts(limit: int | None, seed: int, neutral: Path | None) -> Prompts:
     """Facts that training asked for to fit and choose on; facts that it never asked for, with all six vocabularies, to report on."""
     world = make_request_world()
-    fitting, test = (_other_topic(purpose_prompts(world, held_out=held, limit=limit, seed=seed)) for held in (False, True))
+    fitting, test = (with_other_topic(purpose_prompts(world, held_out=held, limit=limit, seed=seed)) for held in (False, True))
     behaviour = Candour(cover="cover", target="deceptive", max_new_tokens=ANSWER_TOKENS)
     return Prompts(fitting, test, behaviour, neutral_texts(neutral, True), without_purpose(test), LETTERS)
 
@@ -69,7 +69,7 @@ def without_purpose(prompts: Examples) -> Examples:
     return Examples([" ".join(str(t).split()) for t in one.column("plain")], None, one.groups, columns)
 
 
-def _other_topic(prompts: Examples) -> Examples:
+def with_other_topic(prompts: Examples) -> Examples:
     """Adds `reworded`: the task with another word for the same topic, which is what a paraphrase without a purpose may change."""
     known = {word: words for words in TOPICS for word in words}
     tasks = []

@@ -46,7 +46,7 @@ def candidates_section(report: Report, studies: Sequence[Study]) -> None:
 
 def unvaried(name: str, gated: Mapping[str, Gated]) -> list[str]:
     """A sentence for every source that always says the same, so that choosing could choose nothing."""
-    same = [source for source, g in gated.items() if g.candidates.k > 1 and g.candidates.distinct == 1]
+    same = [source for source, g in gated.items() if g.candidates.all_alike]
     return [f"{name}: all {source} rewrites of a prompt are the same, so choosing among them is not tested; let the rewriter sample." for source in same]
 
 

@@ -44,6 +44,15 @@ def model_path(name: str) -> str:
     return str(organism.folder(name.removeprefix(EMBEDDED))) if name.startswith(EMBEDDED) else name
 
 
+def short_names(models: tuple[str, ...]) -> dict[str, str]:
+    """The short name of every model; raises ValueError where two share one, since tables go by it."""
+    names = [Path(m.removeprefix(EMBEDDED)).name for m in models]
+    twice = [n for n in names if names.count(n) > 1]
+    if twice:
+        raise ValueError(f"two models are called {twice[0]!r}; give each once")
+    return dict(zip(models, names, strict=True))
+
+
 def load_statements(data: Path | None, group: str | None, limit: int | None, seed: int) -> pd.DataFrame:
     """A table with `statement`, `label` and `group`; other columns travel along. Without a file: the embedded language."""
     if data is None:

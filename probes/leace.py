@@ -20,7 +20,7 @@ def leace(
     centred, d = x - mean[:, None], x.shape[2]
     if n >= d:
         return erasure(mean, *_moments(centred, z), z, shrinkage)
-    # Nothing happens outside the span of the rows, and within it there are n directions instead of d. The mean variance is that over all d.
+    # Nothing happens outside the span of the rows, and within it there are n directions instead of d. The shrinkage counts in the mean variance over all d.
     basis = torch.linalg.qr(centred.transpose(1, 2)).Q
     inside = centred @ basis
     _, read, write = erasure(torch.zeros_like(inside[:, 0]), *_moments(inside, z), z, shrinkage * n / d)

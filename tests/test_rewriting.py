@@ -140,7 +140,7 @@ def test_of_a_chat_the_last_user_message_is_rewritten(source, server, writer, tm
 def test_an_endpoint_that_always_says_the_same_is_named(tmp_path):
     with RewriteServer(answer=lambda request: f"said of {prompt_of(request)}") as server:
         made = EndpointRewriter("m", base_url=server.url, ledger=tmp_path / "l.jsonl", progress=False)
-        with pytest.warns(UserWarning, match=r"m does not sample.*temperature \(now 1.0\)"):
+        with pytest.warns(UserWarning, match=r"m seems not to sample.*temperature \(now 1.0\)"):
             assert made(prompts(3), 2).distinct == 1
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -155,7 +155,8 @@ def test_candidates_say_which_rows_lack_a_text():
     made = Candidates(given, 2, ("x y", "", "z", "z"), True, "hand", ("", "refused", "", ""), ("a", "b", "a", "b"))
     assert made.ok.tolist() == [True, False, True, True] and made.examples().texts == ("x y", given.texts[0], "z", "z")
     assert "1 without a text (refused 1)" in repr(made) and "1 the same as another of their prompt" in repr(made)
-    assert made.distinct == 1 and Candidates(given, 2, ("x", "y", "z", "z"), True, "hand", ("",) * 4, ("a", "b") * 2).distinct == 1.5
+    assert made.distinct == 1 and made.all_alike and Candidates(given, 2, ("x", "y", "z", "z"), True, "hand", ("",) * 4, ("a", "b") * 2).distinct == 1.5
+    assert not Candidates(given, 2, ("x", "", "z", ""), True, "hand", ("", "refused") * 2, ("a", "b") * 2).all_alike, "one text a prompt says nothing"
     assert np.isnan(Candidates(given, 1, ("", ""), True, "hand", ("refused",) * 2, ("a", "b")).distinct)
     with pytest.raises(ValueError, match="exactly one of the two"):
         dataclasses.replace(made, failures=("", "", "", ""))
@@ -652,11 +653,11 @@ def test_a_served_model_rewrites(served, tmp_path):
     rewriter = EndpointRewriter(
         str(folder), ledger=tmp_path / "l.jsonl", instruction="no", base_url=url, temperature=0.5, max_tokens=20, limits=Limits(concurrency=2, retries=1)
     )
-    with pytest.warns(UserWarning, match="does not sample"):
+    with pytest.warns(UserWarning, match="seems not to sample"):
         found = rewriter(given, 3)
     assert found.texts == ("river",) * 3 + ("stone",) * 3 and found.usage.items == 6 and found.usage.tokens_in > 300 and "4 the same as another" in repr(found)
     assert json.loads((tmp_path / "l.jsonl").read_text().splitlines()[0])["model"] == f"{folder}@main"
-    with pytest.warns(UserWarning, match="does not sample"):
+    with pytest.warns(UserWarning, match="seems not to sample"):
         assert rows_of(rewriter(given, 3)) == rows_of(found) and found.usage.answers == 6
     # The same seeds give the same samples, and other seeds others: an untaught instruction leaves the model unsure what to write.
     unsure = dataclasses.replace(rewriter, instruction="alpha river", temperature=5.0, tries=1, max_failed=1)

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from experiments.organism.purposes import purpose_prompts, vocabulary
 from experiments.organism.requests import make_request_world
 from experiments.organism.train import make_optimiser, word_tokenizer
-from experiments.purpose_data import _other_topic, purpose_bank
+from experiments.purpose_data import purpose_bank, with_other_topic
 from tests.judge_server import transformers_serve
 
 STEPS = 700
@@ -31,7 +31,7 @@ TEMPLATE = (
 def rewriter(tmp_path_factory) -> Path:
     """A model that writes what the bank might, one of many rewrites of any prompt at random: copied words, a new frame, and another purpose or none."""
     world = make_request_world(0)
-    prompts, bank = _other_topic(purpose_prompts(world, seed=3)), purpose_bank()
+    prompts, bank = with_other_topic(purpose_prompts(world, seed=3)), purpose_bank()
     words = [*vocabulary(world), "<directed>", "<undirected>", "<rewrite>"]
     tokenizer = word_tokenizer(words)
     tokenizer.chat_template, tokenizer.model_max_length = TEMPLATE, 128

@@ -68,6 +68,11 @@ class Candidates:
         written = {(int(r), text) for r, text in zip(self.of, self.texts, strict=True) if text}
         return len(written) / len({r for r, _ in written}) if written else float("nan")
 
+    @property
+    def all_alike(self) -> bool:
+        """Whether no prompt has two different texts though some prompt has several, so that there is nothing to choose between."""
+        return self.distinct == 1 and int(self.ok.sum()) > int(self.ok.reshape(-1, self.k).any(1).sum())
+
     def examples(self) -> Examples:
         """The rewrites as prompts with ids `{id}#{candidate}` and the groups, y and columns of their originals.
 

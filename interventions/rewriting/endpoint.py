@@ -86,10 +86,10 @@ class EndpointRewriter:
         usage = usage_of([e for e in Ledger(self.ledger).lines if e.key in items], self.price)
         rows = [("" if e is None or e.label is None else e.label, f, f"sample {i % k}") for i, (e, f) in enumerate(zip(entries, failures, strict=True))]
         found = Candidates.of_rows(prompts, k, rows, directed=directed, source=f"endpoint {self.model}", usage=usage)
-        if found.distinct == 1 and found.ok.sum() > found.ok.reshape(-1, k).any(1).sum():
+        if found.all_alike:
             # Some servers, `transformers serve` among them, sample only where the model's own generation config says do_sample.
             warnings.warn(
-                f"all rewrites of a prompt are the same: {self.model} does not sample, so there is nothing to choose between. Raise temperature (now "
+                f"all rewrites of a prompt are the same: {self.model} seems not to sample, so there is nothing to choose between. Raise temperature (now "
                 f"{self.temperature}), or tell the server to sample (a model's generation_config.json has do_sample), with a new ledger",
                 stacklevel=2,
             )

@@ -72,6 +72,7 @@ def _exchanges(y: np.ndarray, groups: np.ndarray, unit: np.ndarray | None) -> li
 
 
 def _wholes(y: np.ndarray, units: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Units of one label each, which exchange it as wholes."""
     rows = np.concatenate(units) if units else np.empty(0, int)
     return rows, np.array([y[u[0]] for u in units]), np.array([len(u) for u in units], int)
 
