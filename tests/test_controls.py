@@ -264,6 +264,8 @@ def test_calibrated_scores_are_probabilities_and_thresholds_hold():
         y = rows(4000, 3).y
         assert calibration_error(good, y).value[0] < 0.04 < 0.1 < calibration_error(bad, y).value[0]
         assert brier(good, y).value[0] < brier(bad, y).value[0]
+    by_score = np.argsort(probe.score(rows(4000, 3))[0].numpy())
+    assert (np.diff(calibrate(probe, rows(100, 2), "isotonic").probability(rows(4000, 3))[0][by_score]) >= 0).all(), "rising, though few rows are not"
     calibrated = calibrate(probe, rows(2000, 2))
     threshold = calibrated.threshold(0.05)
     test = rows(4000, 4)
@@ -389,6 +391,44 @@ def test_texts_in_another_order_than_the_rows_are_refused():
     assert set(claim(MassMean(), *named, texts="text", n=9).surface) == {"length", "style", "words", "characters"}
     with pytest.raises(ValueError, match=r"shape \(3, 240\)"):
         claim(MassMean(), train, test, baselines={"all sites": MassMean().fit(train).score(test)}, n=9)
+
+
+@pytest.mark.parametrize("recipe", [MassMean(), CRC()], ids=repr)
+def test_the_same_rows_read_elsewhere_are_a_baseline(recipe):
+    """What an untrained network tells as well is not the model's own; what it cannot tell is no hindrance."""
+    train, test = world(6.0, paired=recipe == CRC())
+    empty = [["first"] * len(train), ["second"] * len(test)]
+    copies = {level: tuple(elsewhere(rows, level) for rows in (train, test)) for level in ("as much", "nothing")}
+    found = {level: claim(recipe, train, test, texts=tuple(empty), baselines={"untrained": parts}, n=39, progress=False) for level, parts in copies.items()}
+    assert found["as much"].level == "decodable" and found["nothing"].level == "decodable beyond the text"
+    assert found["as much"].surface["untrained"].value > 0.95 and abs(found["nothing"].surface["untrained"].value - 0.5) < 0.15
+    assert "<td>untrained</td>" in found["nothing"]._repr_html_()
+    # The site is chosen within the train rows, as the claim's own is: only one of the sites reads anything.
+    one_site = {"untrained": tuple(elsewhere(rows, "one site") for rows in (train, test))}
+    assert claim(recipe, train, test, baselines=one_site, n=9, progress=False).surface["untrained"].value > 0.95
+
+
+def elsewhere(rows, level):
+    """The same rows with other hidden states: the same again, noise (wide enough to be learnt by heart), or noise at all sites but the last."""
+    random = torch.Generator().manual_seed(int(rows.groups[0]))
+
+    def states(x):
+        noise = torch.randn(x.shape, generator=random)
+        return {"as much": x.clone(), "nothing": torch.randn(*x.shape[:2], 480, generator=random), "one site": torch.cat([noise[:-1], x[-1:]])}[level]
+
+    fields = ("yes", "no") if hasattr(rows, "yes") else ("x",)
+    return dataclasses.replace(rows, **{name: states(getattr(rows, name)) for name in fields})
+
+
+def test_a_baseline_of_other_rows_is_refused():
+    train, test = world()
+    backwards = train.rows(np.arange(len(train))[::-1])
+    with pytest.raises(ValueError, match=r"the train rows of baseline 'untrained'.*are not those of the claim"):
+        claim(MassMean(), train, test, baselines={"untrained": (backwards, test)}, n=9)
+    with pytest.raises(ValueError, match="the test rows of baseline 'untrained'"):
+        claim(MassMean(), train, test, baselines={"untrained": (train, train)}, n=9)
+    with pytest.raises(ValueError, match="give a tuple, the train rows and the test rows"):
+        claim(MassMean(), train, test, baselines={"untrained": test}, n=9)
 
 
 def test_a_baseline_that_ranks_upside_down_is_a_strong_baseline():

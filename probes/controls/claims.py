@@ -59,7 +59,13 @@ class Claim:
         return "\n".join([self.sentence, *(f"  not more: {reason}" for reason in self.why_not_more)])
 
     def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.sentence)}</b></p><p>Why not more:</p><ul>{''.join(f'<li>{escape(r)}</li>' for r in self.why_not_more)}</ul>"
+        best_first = sorted(self.surface.items(), key=lambda item: -item[1].value)
+        lines = "".join(f"<tr><td>{escape(name)}</td><td>{e}</td></tr>" for name, e in [("this probe", self.auroc), *best_first])
+        reasons = "".join(f"<li>{escape(r)}</li>" for r in self.why_not_more)
+        return (
+            f"<p><b>{escape(self.sentence)}</b></p><p>Why not more:</p><ul>{reasons}</ul>"
+            f"<table><tr><th>AUROC on the same rows</th><th>with 95% interval</th></tr>{lines}</table>"
+        )
 
 
 def claim(
@@ -82,9 +88,9 @@ def claim(
 
     "Decodable" needs p <= alpha under `n` shuffles of the labels with the best site paid for, and an interval above .5. "Beyond the text" needs the texts and an AUROC
     at least `margin` over the best baseline on the same rows, with the interval of the difference above 0; give the `texts` of the train and test rows (a column of theirs, or two lists in their order), and further
-    test scores as `baselines` (the embedding layer, `random_weights`). `effect` adds whether the model uses it. `what` names y in the sentence, `unit` is as
+    `baselines` by name: train and test rows as read elsewhere (in the embedding layer, in `random_weights`), on which the recipe is fitted and its site chosen as here, or test scores of your own. `effect` adds whether the model uses it. `what` names y in the sentence, `unit` is as
     in `shuffled_null`.
-    Raises ValueError when train and test share a group, a pair or a text. The words follow the controls listed in docs/controls.md.
+    Raises ValueError when train and test share a group, a pair or a text, or when a baseline is of other rows. The words follow the controls listed in docs/controls.md.
     """
     read = None if texts is None else _texts(train, test, texts)
     _separate(train, test, read)
@@ -94,7 +100,7 @@ def claim(
     at = _chosen(recipe, train, seed) if len(names) > 1 else 0
     site, p, scores = names[at], float(null.p_by_site[at]), lines[at]
     found = auroc(scores, test.y, test.groups)
-    others = {name: _upright(name, s, test) for name, s in (baselines or {}).items()}
+    others = {name: _upright(name, _read_elsewhere(name, recipe, b, (train, test), seed), test) for name, b in (baselines or {}).items()}
     if read is not None:
         others = surface_scores(read[0], train.y, read[1]) | others
     surface = {name: auroc(s, test.y, test.groups) for name, s in others.items()}
@@ -169,11 +175,30 @@ def _texts(train: Rows, test: Rows, texts: str | tuple[Sequence[str], Sequence[s
     return texts
 
 
+def _read_elsewhere(name: str, recipe: Any, baseline: Any, rows: tuple[Any, Any], seed: int) -> Any:
+    """Test scores of the recipe fitted on the same rows as they were read elsewhere; scores that are already there pass."""
+    if isinstance(baseline, Activations | PairActivations):
+        raise ValueError(f"baseline {name!r} is one set of rows; give a tuple, the train rows and the test rows, since the recipe is fitted on the former")
+    if not (isinstance(baseline, tuple | list) and len(baseline) == 2 and all(isinstance(part, Activations | PairActivations) for part in baseline)):
+        return baseline
+    for part, here, which in zip(baseline, rows, ("train", "test"), strict=True):
+        if not all(np.array_equal(getattr(part, name), getattr(here, name)) for name in ("ids", "groups", "y")):
+            raise ValueError(
+                f"the {which} rows of baseline {name!r} ({len(part)}) are not those of the claim ({len(here)}) in the same order; capture the same Examples and split with the same sizes and seed"
+            )
+    train, test = baseline
+    lines, _ = scored(recipe.fit(train), test)
+    return lines[_chosen(recipe, train, seed) if len(lines) > 1 else 0]
+
+
 def _upright(name: str, scores: Any, test: Rows) -> np.ndarray:
     """A user's baseline as one vector that ranks positives above negatives: whoever reads the label upside down reads it too."""
     line = np.asarray(scores.detach().cpu() if isinstance(scores, torch.Tensor) else scores, dtype=float)
     if line.shape != (len(test),):
-        raise ValueError(f"baseline {name!r} has shape {line.shape}; give one score for each of the {len(test)} test rows, such as probe.score(acts)[0]")
+        raise ValueError(
+            f"baseline {name!r} has shape {line.shape}; give one score for each of the {len(test)} test rows, such as probe.score(acts)[0], "
+            "or a tuple of the train and test rows as read elsewhere"
+        )
     return line if aurocs(line[None], np.asarray(test.y))[0] >= 0.5 else -line
 
 
