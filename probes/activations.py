@@ -26,7 +26,7 @@ def _sites_of(stack: Tensor, sites: Sequence[SiteLike] | SiteLike | None) -> tup
 
 def _stacked(x: Any, what: str) -> Tensor:
     """[n, d] or [site, n, d] numbers as a float tensor of their own, [site, n, d]; raises on NaN."""
-    values = torch.as_tensor(x).detach().clone()
+    values = torch.as_tensor(x if isinstance(x, torch.Tensor) else np.ascontiguousarray(x)).detach().clone()
     if not values.is_floating_point():
         values = values.float()
     if values.ndim == 2:
@@ -160,6 +160,11 @@ class PairActivations(Sited):
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "PairActivations":
         return replace(self, yes=self.yes.to(device=device, dtype=dtype), no=self.no.to(device=device, dtype=dtype))
+
+    @property
+    def middle(self) -> Float[Tensor, "site n d"]:
+        """The mean of the two texts of every pair."""
+        return (self.yes.float() + self.no.float()) / 2  # halves of large half-precision numbers have no sum
 
     def side(self, side: Side) -> Activations:
         """One side as plain Activations, rows as here."""

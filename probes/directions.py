@@ -50,10 +50,10 @@ class Direction:
         return cls(v / v.norm(), as_site(site), None, "", source, {} if model is None else {"model": model.fingerprint.as_dict()})
 
     def calibrated(self, acts: Activations) -> "Direction":
-        """The same direction with its gap measured on labelled activations at its site."""
+        """The same direction with its gap measured on labelled activations at its site: the distance between the class means along it, whichever way it points."""
         y, _ = acts.classes
         along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
-        return replace(self, gap=float(along[y].mean() - along[~y].mean()), gap_from="labels")
+        return replace(self, gap=abs(float(along[y].mean() - along[~y].mean())), gap_from="labels")
 
     def __neg__(self) -> "Direction":
         return replace(self, unit=-self.unit, source=f"-({self.source})")

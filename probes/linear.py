@@ -84,7 +84,7 @@ class LinearProbe(Probe):
             raise ValueError("this probe reads single texts; score one side of the pairs: probe.score(pairs.side('yes'))")
         if side is None:
             return (self.probability(acts, "yes") + 1 - self.probability(acts, "no")) / 2
-        return torch.sigmoid(self._margin(acts, acts.yes if side == "yes" else acts.no, side, (acts.yes + acts.no) / 2))
+        return torch.sigmoid(self._margin(acts, acts.yes if side == "yes" else acts.no, side, acts.middle))
 
     def score_texts(self, model: Model, texts: Examples | Sequence[str], side: Side | None = None, **options: Any) -> Float[Tensor, "site n"]:
         """Captures the texts at the probe's own sites and position, then scores them."""

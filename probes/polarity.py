@@ -19,12 +19,13 @@ from probes.activations import PairActivations
 from probes.linear import LinearProbe
 from probes.metrics import Estimate, auroc, bootstrapped, mean
 from probes.recipes.polarity_ccs import opposites
-from probes.recipes.ttpd import polarities, truth_directions
+from probes.recipes.ttpd import negation_flags, polarities, truth_directions
 from probes.sites import Site
 from probes.transforms import unit
 
 # Whole words and the contracted ending: "nothing" and "another" are left alone.
 NEGATION = r"\b(?:not|never|no|cannot)\b|n['’]t\b"
+CONTRACTED = {"can": "can", "won": "will", "shan": "shall"}  # before 't: words that the ending has changed
 
 
 def polar_consistency(a1: Any, a0: Any, n1: Any, n0: Any) -> Any:
@@ -89,14 +90,15 @@ class PolarityReport:
         return f"<p>Polarity over {self.n_pairs} pairs of opposites; sign from {self.sign_from}</p>{self.table.to_html(float_format='{:.3f}'.format)}"
 
 
-def polarity_report(probe: LinearProbe, pairs: PairActivations) -> PolarityReport:
+def polarity_report(probe: LinearProbe, pairs: PairActivations, train: PairActivations | None = None) -> PolarityReport:
     """Everything about a pair probe on statements and their opposites, at every site of `pairs`.
 
     Needs y, `pair_id` joining two statements of which one is true, and for the negation rows a column `negated` (0/1).
     `bias`: mean of s_A + s_N - 1 (above 0 the probe agrees with both). `discrimination`: mean s_A - s_N. `contradiction`: chance of the same verdict on
     both, .5 for a constant probe; `contradiction_kappa`: 1 - that over its expectation for two statements drawn at random (1 perfect, 0 unrelated, below 0 contradictory). Flip rates count
     verdicts at .5. `accuracy_worst_cell` is over truth x negation: a negation detector has a cell near 0. `ccs_loss` is .2 for the best constant
-    probe. `auroc_negated` says how well the scores tell negation. `degenerate` marks credences with a standard deviation below .02. Intervals resample groups of pairs. Raises ValueError for pairs that are not one true and one false statement.
+    probe. `auroc_negated` says how well the scores tell negation. With `train` (the rows the probe was fitted on, with `negated`) there are also `cosine_truth` and
+    `cosine_polarity`, see `truth_cosines`; they have no interval. `degenerate` marks credences with a standard deviation below .02. Intervals resample groups of pairs. Raises ValueError for pairs that are not one true and one false statement.
     """
     if pairs.y is None:
         raise ValueError("polarity_report needs y: which statement of every pair is true")
@@ -132,6 +134,9 @@ def polarity_report(probe: LinearProbe, pairs: PairActivations) -> PolarityRepor
     }
     if "negated" in pairs.columns:
         measures |= _negation(s, pairs)
+    if train is not None:
+        cosines = truth_cosines(probe, train[pairs.sites])
+        measures |= {f"cosine_{name}": _exactly(cosines[name].to_numpy(), train) for name in cosines}
     # A probe that hardly moves from one statement to the next can have fine polarity numbers and says nothing.
     return PolarityReport(pairs.sites, measures, s.std(1) < 0.02, len(true), probe.sign_from)
 
@@ -159,7 +164,7 @@ def _loss(p_yes: np.ndarray, p_no: np.ndarray, groups: np.ndarray) -> Estimate:
 
 
 def _negation(s: np.ndarray, pairs: PairActivations) -> dict[str, Estimate]:
-    negated = np.asarray(pairs.columns["negated"]).astype(float).astype(int)
+    negated = negation_flags(pairs)
     right = (s > 0.5) == (pairs.y == 1)
     found = {}
     if len(np.unique(negated)) == 2:
@@ -175,6 +180,11 @@ def _negation(s: np.ndarray, pairs: PairActivations) -> dict[str, Estimate]:
         *(np.stack([getattr(p, field) for p in parts])[worst, at] for field in ("value", "low", "high")), n=s.shape[1], n_groups=parts[0].n_groups
     )
     return found
+
+
+def _exactly(values: np.ndarray, rows: PairActivations) -> Estimate:
+    """A number that was not sampled, in the place of an estimate."""
+    return Estimate(values, np.full_like(values, np.nan), np.full_like(values, np.nan), len(rows), len(np.unique(rows.groups)))
 
 
 def truth_cosines(probe: LinearProbe, pairs: PairActivations) -> pd.DataFrame:
@@ -237,12 +247,15 @@ class MarkedTwins:
 
 
 def marked_twins(statements: Sequence[str], pair_id: Any, marker: str = "ttt", negation: str = NEGATION) -> MarkedTwins:
-    """Replaces negation words by a marker, as whole words only, in pairs of which exactly one statement is negated.
+    """Replaces negation words by a marker, as whole words only ("can't" becomes "can ttt"), in pairs of which exactly one statement is negated.
 
     A probe that reads meaning should hardly move from the plain to the marked statement when the two are exact twins, one that reads any inserted word moves there too, and none
-    should move between `marked` and `noop`. Choose a marker of as many tokens as the negation has. Raises ValueError when no pair qualifies, or when a statement holds the marker already.
+    should move between `marked` and `noop`. Choose a marker of as many tokens as the negation has. Raises ValueError when no pair qualifies, when a statement holds the marker already,
+    or unless every statement has its pair_id.
     """
     texts = dict(enumerate(statements))
+    if len(texts) != len(pair_id):
+        raise ValueError(f"{len(texts)} statements have {len(pair_id)} pair_ids; give one a statement, in the same order")
     if holds := [s for s in statements if re.search(rf"(?<!\w){re.escape(marker)}(?!\w)", s)]:
         raise ValueError(f"{len(holds)} statements hold the marker {marker!r} already (such as {holds[0]!r}); choose another")
     pattern = re.compile(negation, re.IGNORECASE)
@@ -254,16 +267,30 @@ def marked_twins(statements: Sequence[str], pair_id: Any, marker: str = "ttt", n
         if len(rows) != 2 or sum(flagged) != 1:
             continue
         bare, other = rows.tolist() if flagged[1] else rows[::-1].tolist()
-        words = texts[bare].split(" ")
-        # "isn't" becomes "is ttt": the marker is a word of its own also where the negation was not.
-        replaced = re.sub(
-            r" {2,}", " ", pattern.sub(lambda m: marker if m[0][0].isalpha() and m[0].lower() not in ("n't", "n’t") else f" {marker}", texts[other])
-        )
-        at = min(len(words), len(re.split(rf"(?<!\w){re.escape(marker)}(?!\w)", replaced)[0].split()))
         plain.append(bare)
         negated.append(other)
-        marked.append(replaced)
-        noop.append(" ".join([*words[:at], marker, *words[at:]]))
+        marked.append(_marked(texts[other], pattern, marker))
+        noop.append(_with_marker(texts[bare], marked[-1], marker))
     if not plain:
         raise ValueError("no pair has exactly one statement with a negation word, so there is nothing to replace; see `negation`")
     return MarkedTwins(np.array(plain), np.array(negated), tuple(marked), tuple(noop), np.array(marked) == np.array(noop))
+
+
+def _marked(text: str, pattern: re.Pattern[str], marker: str) -> str:
+    """The text with the marker, as a word of its own, for every negation: "isn't" becomes "is ttt"."""
+    text = re.sub(r"\b(can)(not)\b", r"\1 \2", text, flags=re.IGNORECASE)
+    for stem, word in CONTRACTED.items():
+        text = re.sub(rf"\b{stem}(['’]t)\b", lambda m, w=word: (w.capitalize() if m[0][0].isupper() else w) + "n" + m[1], text, flags=re.IGNORECASE)
+    ending = ("n't", "n’t")
+    return re.sub(r" {2,}", " ", pattern.sub(lambda m: marker if m[0][0].isalpha() and m[0].lower() not in ending else f" {marker}", text))
+
+
+def _with_marker(text: str, like: str, marker: str) -> str:
+    """The marker put into a text before as many words as follow it in `like`, and before the stop that ends the text."""
+    words, behind = text.split(" "), re.split(rf"(?<!\w){re.escape(marker)}(?!\w)", like, maxsplit=1)[1]
+    follow = len([w for w in behind.split() if re.search(r"\w", w)])
+    at = max(0, len(words) - follow)
+    if at < len(words):
+        return " ".join([*words[:at], marker, *words[at:]])
+    stem, stop = re.fullmatch(r"(.*?)([.!?,;:]*)", text, re.DOTALL).groups()  # pyright: ignore
+    return f"{stem} {marker}{stop}"

@@ -35,11 +35,15 @@ class Rows:
 
     def rows(self: R, which: Any) -> R:
         """The rows where a boolean mask holds, or at given positions, in that order."""
+        if isinstance(which, slice):
+            which = range(*which.indices(len(self)))
         picked = np.asarray(which.cpu() if isinstance(which, torch.Tensor) else which)
         if picked.dtype == bool:
             if picked.shape != (len(self),):
                 raise ValueError(f"the mask has shape {picked.shape} but there are {len(self)} rows")
             picked = np.flatnonzero(picked)
+        if picked.size and picked.dtype.kind not in "iu":
+            raise ValueError(f"rows are picked by a boolean mask or by whole numbers, got {picked.dtype} such as {picked.ravel()[0]!r}")
         return self._take(picked.astype(np.int64))
 
     def column(self, name: str) -> np.ndarray:
@@ -57,13 +61,13 @@ class Rows:
     def with_groups(self: R, groups: str | Sequence[Any] | np.ndarray) -> R:
         """The same rows with another unit of splitting: a column's name, or one value a row."""
         values = self.column(groups) if isinstance(groups, str) else groups
-        return replace(self, groups=as_column(values, len(self), "groups"))
+        return replace(self, groups=as_groups(values, len(self)))
 
     def split(self: R, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0) -> tuple[R, ...]:
         """Parts of about the given shares in which no group occurs twice.
 
         Groups are shuffled by `seed` and dealt out by count of groups; `groups` overrides the rows' own.
-        Raises ValueError when there are fewer groups than parts.
+        Raises ValueError when there are fewer groups than parts, or when rows of one `pair_id` would come into different parts.
         """
         rows = self if groups is None else self.with_groups(groups)
         shares = np.asarray(sizes, dtype=float)
@@ -78,7 +82,22 @@ class Rows:
         ends = np.maximum(ends, np.arange(1, len(shares) + 1))
         ends = np.minimum(ends, len(names) - np.arange(len(shares))[::-1])
         starts = np.concatenate([[0], ends[:-1]])
-        return tuple(self.rows(np.isin(rows.groups, shuffled[a:b])) for a, b in zip(starts, ends, strict=True))
+        part = np.full(len(self), -1)
+        for k, (a, b) in enumerate(zip(starts, ends, strict=True)):
+            part[np.isin(rows.groups, shuffled[a:b])] = k
+        self._pairs_together(part)
+        return tuple(self.rows(part == k) for k in range(len(shares)))
+
+    def _pairs_together(self, part: np.ndarray) -> None:
+        if "pair_id" not in self.columns:
+            return
+        _, first, member = np.unique(self.columns["pair_id"], return_index=True, return_inverse=True)
+        torn = part != part[first][member]
+        if torn.any():
+            raise ValueError(
+                f"groups tear {len(np.unique(member[torn]))} pairs apart (such as pair_id {self.columns['pair_id'][torn][0]!r}), so a statement and its opposite would come into "
+                "different parts; split by the pairs, .split(sizes, groups='pair_id'), or by groups that hold whole pairs"
+            )
 
     @property
     def classes(self) -> tuple[torch.Tensor, int]:
@@ -108,9 +127,18 @@ def as_labels(values: Any, n: int) -> np.ndarray:
     return array.copy()
 
 
+def as_groups(values: Any, n: int) -> np.ndarray:
+    """Groups, one a row; raises where some are missing, since such rows would fall out of every split."""
+    array = as_column(values, n, "groups")
+    missing = np.array([g is None or g != g for g in array.tolist()])
+    if missing.any():
+        raise ValueError(f"groups lack {int(missing.sum())} values (None or NaN, first at row {int(missing.argmax())}); name a group for every row")
+    return array
+
+
 def as_column(values: Any, n: int, name: str) -> np.ndarray:
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).detach().cpu().numpy()
     try:
         array = np.array(values)  # a copy: later changes of the source stay outside
     except ValueError:  # lists of different lengths, one a row
@@ -131,7 +159,7 @@ def make_rows(n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequen
         raise ValueError(f"ids must be unique, got {n - len(np.unique(ids))} repeats")
     return {
         "y": None if y is None else as_labels(y, n),
-        "groups": as_column(ids if groups is None else groups, n, "groups"),
+        "groups": as_groups(ids if groups is None else groups, n),
         "ids": ids,
         "columns": {str(k): as_column(v, n, f"column {k!r}") for k, v in (columns or {}).items()},
     }

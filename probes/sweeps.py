@@ -19,8 +19,8 @@ from probes.sites import Site
 class Sweep:
     """What `sweep` found: a tidy `table`, and for pictures the null of every recipe on the first split and its test scores at the chosen site.
 
-    Table columns: recipe, seed, site, block, auroc, low, high, n, n_groups, inner (AUROC on train groups held out for choosing), chosen, null_mean, null_95 (best site under
-    shuffled labels), p (of the site, the best of all sites paid for), p_sweep (the best of all sites and recipes paid for). The null is taken on the first split.
+    Table columns: recipe, seed, site, block, auroc, low, high, n, n_groups, inner (AUROC on train groups held out for choosing), chosen, null_mean (all sites under shuffled labels), null_95 (that the
+    best site under them exceeds once in twenty), p (of the site, the best of all sites paid for), p_sweep (the best of all sites and recipes paid for). The null is taken on the first split.
     """
 
     table: pd.DataFrame
@@ -81,7 +81,7 @@ def sweep(
     named = dict(listed) if isinstance(listed, Mapping) else {_name(r, listed): r for r in listed}
     if not named:
         raise ValueError("sweep needs at least one recipe, got none")
-    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    seeds = seeds if isinstance(seeds, Sequence) else range(int(seeds))
     if not len(seeds):
         raise ValueError("sweep needs at least one seed, got none")
     rows, nulls, scores = [], {}, {}
@@ -92,7 +92,7 @@ def sweep(
             for name, given in named.items():
                 bar.set_postfix_str(f"{name}, split {seed}")
                 recipe = replace(given, seed=seed) if any(f.name == "seed" for f in fields(given)) else given
-                validation = aurocs(recipe.fit(inner).score(held), np.asarray(held.y))
+                validation = aurocs(scored(recipe.fit(inner), held)[0], np.asarray(held.y))
                 probe = recipe.fit(train)
                 score, names = scored(probe, test)
                 found, at = auroc(score, test.y, test.groups), int(np.argmax(validation))

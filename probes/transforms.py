@@ -13,8 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probes.checks import check_choices
 from probes.leace import leace
 
+FEWEST_PER_CELL = 3  # rows a class that is to be erased has on average
 NOISE = 1e-6  # relative spread below which float32 values count as constant
 NAMES = ("none", "mean", "median", "rms", "zscore", "l2", "l2+mean", "l2+median")
 
@@ -25,7 +27,7 @@ class Transform:
 
     `by` centres each value of a column by itself (a template, a negation flag); `clusters` does so within that many k-means
     clusters (cluster normalisation, arXiv 2407.18712, without its scale per cluster). `erase` removes what a linear probe could read of the named columns
-    (LEACE, arXiv 2306.03819); on pairs it erases their cells crossed with the side, which is where negation hides from a plain erasure.
+    (LEACE, arXiv 2306.03819): a column of floats as a number, any other as classes. On pairs it erases their cells crossed with the side, which is where negation hides from a plain erasure.
     Each side of pairs is centred by itself; the scale is shared, so that a step along a direction means the same on either side.
     """
 
@@ -37,6 +39,9 @@ class Transform:
     erase: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_choices(self)
+        if isinstance(self.erase, str):
+            raise ValueError(f"erase is a tuple of column names, got {self.erase!r}; write erase=({self.erase!r},)")
         if self.by is not None and self.clusters:
             raise ValueError("centre by a column or by clusters, not both: leave by or clusters out")
         if (self.by is not None or self.clusters) and self.centre == "none":
@@ -79,10 +84,8 @@ class Transform:
         made = {side: Fitted(str(self), shifts[side], scale, self.unit_rows, self.by, values, centroids) for side in x}
         if not self.erase:
             return made
-        named = np.stack([_column(columns, c).astype(str) for c in self.erase], axis=1)
-        labels = ["|".join([side, *row]) for side in x for row in named]
         z = torch.cat([made[side](v, cells) for side, v in sides.items()], dim=1)
-        mean, read, write = leace(z, one_hot(labels).to(z.device))
+        mean, read, write = leace(z, _nuisances({c: _column(columns, c) for c in self.erase}, tuple(x), *any_side.shape[1:]).to(z.device))
         return {s: Fitted(f.name, f.shift, f.scale, f.unit_rows, f.by, f.values, f.centroids, mean, read, write) for s, f in made.items()}
 
     def _spread(self, x: Mapping[str, Tensor], shifts: Mapping[str, Tensor], cells: Tensor | None, count: int) -> Float[Tensor, "site s"]:
@@ -219,6 +222,23 @@ def _column_cells(columns: Mapping[str, np.ndarray], name: str, values: Sequence
         raise ValueError(f"column {name!r} has values the transform was not fitted on: {new[:5]}; it knows {list(values)[:5]}")
     at = {v: i for i, v in enumerate(values)}
     return torch.tensor([at[v] for v in column.tolist()]).expand(sites, -1)
+
+
+def _nuisances(named: Mapping[str, np.ndarray], sides: Sequence[str], n: int, d: int) -> Float[Tensor, "m c"]:
+    """What is to be erased: the cells of all class columns and the side, and every column of floats on each side."""
+    numbers = [c.astype(float) for c in named.values() if c.dtype.kind == "f"]
+    classes = [c.astype(str) for c in named.values() if c.dtype.kind != "f"]
+    cells = ["|".join(row) for row in zip(*classes, strict=True)] if classes else [""] * n
+    if (count := len(set(cells))) > max(2, min(n // FEWEST_PER_CELL, d)):
+        raise ValueError(
+            f"erase={tuple(named)} makes {count} classes of {n} rows of width {d}, and erasing them would take most else along; "
+            "give a number as a column of floats, which is erased as one number, or put values together"
+        )
+    parts = [one_hot([f"{side}|{cell}" for side in sides for cell in cells])]
+    for number in numbers:
+        size = (number - number.mean()) / max(number.std(), 1e-300)
+        parts.append(torch.block_diag(*[torch.from_numpy(size)[:, None]] * len(sides)))
+    return torch.cat(parts, dim=1)
 
 
 def one_hot(labels: Sequence[str]) -> Float[Tensor, "n c"]:

@@ -168,6 +168,8 @@ def _vectors(directions: Sequence[Direction], gaps: float | int | None = 1.0) ->
         length = 1.0 if gaps is None else np.nan if d.gap is None else d.gap * gaps
         if not np.isfinite(length):
             raise ValueError(f"cannot write {d!r} at strength {gaps}: a strength is stated in gaps, and it needs one; use direction.calibrated(acts)")
+        if length == 0:
+            raise ValueError(f"cannot write {d!r} at strength {gaps}: that adds nothing, and such a file is refused when it is read")
         found[d.site.block] = (d.unit.detach().cpu().double() * length).float()
     if len({len(v) for v in found.values()}) != 1:
         raise ValueError(f"expected at least one direction and one width for all, got widths {[len(v) for v in found.values()]}")

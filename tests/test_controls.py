@@ -273,6 +273,8 @@ def test_calibrated_scores_are_probabilities_and_thresholds_hold():
     assert alarms == pytest.approx(0.05, abs=0.02)
     with pytest.raises(ValueError, match="at least 9999"):
         calibrated.threshold(1e-4)
+    with pytest.raises(ValueError, match="between 0 and 1, got 0"):
+        calibrated.threshold(0.0)
 
 
 def test_platt_equals_logistic_regression_on_platts_targets():
@@ -473,10 +475,114 @@ def test_one_group_has_no_interval():
     e = auroc([0.1, 0.9, 0.4, 0.8], [0, 1, 0, 1], groups=["a"] * 4)
     assert e.value == 1.0 and np.isnan(e.low) and np.isnan(e.high)
     with pytest.raises(ValueError, match="no split of 2 groups"):
-        claim(MassMean(), *(a.with_groups(a.y + k) for k, a in zip((0, 10), world(), strict=True)), n=9)
+        claim(MassMean(), *(dataclasses.replace(a, groups=a.y + k, columns={}) for k, a in zip((0, 10), world(), strict=True)), n=9)
 
 
 def test_an_unbalanced_label_that_cannot_be_read_costs_its_entropy():
     rng = np.random.default_rng(0)
     acts = Activations.from_arrays(rng.normal(size=(400, 6)), np.arange(400) % 10 == 0)
     assert online_codelength(MassMean(), acts, orderings=1, progress=False).compression[0] == pytest.approx(1, abs=0.2)
+
+
+def test_a_direction_at_one_large_coordinate_is_removed_whatever_the_scaling():
+    """Hidden states have coordinates that dwarf the others; scaled anew after each removal, such a coordinate would never go."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 600)
+    x = rng.normal(size=(600, 32))
+    x[:, 0] = 100 * (2 * (2 * y - 1) + 0.5 * rng.normal(size=600))
+    parts = Activations.from_arrays(x, y).split((0.7, 0.3), seed=0)
+    for recipe in (MassMean(), Logistic(), LDA(prepare="zscore")):
+        found = amnesic(recipe, *parts, remove=3)
+        assert found.by_site[0, 0] > 0.99 and found.by_site[-1, 0] < 0.65 and found.random[-1, 0] > 0.95 and found.leace[0] < 0.65
+
+
+def test_when_all_directions_are_gone_nothing_is_read():
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, 400)
+    parts = Activations.from_arrays(rng.normal(size=(400, 2)) + 2 * y[:, None] * [1, 0], y).split((0.5, 0.5))
+    found = amnesic(Logistic(), *parts, remove=4)
+    assert found.by_site.shape == (3, 1) and found.by_site[0, 0] > 0.85 and found.by_site[-1, 0] == 0.5 == found.random[-1, 0]
+
+
+def test_a_claim_says_which_of_its_conditions_failed():
+    rng = np.random.default_rng(0)
+    y, groups = rng.integers(0, 2, 120), np.arange(120) % 12
+    x = rng.normal(size=(120, 5)) + 20 * y[:, None] * [1, 0, 0, 0, 0]
+    few = claim(MassMean(), *Activations.from_arrays(x, y, groups=groups).split((0.5, 0.5)), n=99, progress=False)
+    assert few.level == "chance" and "too few groups" in few.sentence and "as chance" not in few.sentence
+    assert few.why_not_more == ("6 held-out groups cannot carry an interval; at least 10 are asked",)
+    with pytest.raises(ValueError, match="n must be at least 1"):
+        claim(MassMean(), *world(), n=0)
+
+
+def test_an_edit_that_moved_behaviour_says_nothing_of_a_chance_reading():
+    @dataclasses.dataclass
+    class Edit:
+        def change(self):
+            return auroc_difference([1.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0], [1, 0, 1, 0])
+
+        def p_value(self):
+            return 0.01
+
+    found = claim(MassMean(), *world(0.0), effect=Edit(), n=39, what="truth")
+    assert found.level == "chance" and "It is used" not in found.sentence and "nothing shows that what it changed is truth" in found.why_not_more[-1]
+
+
+def test_a_pair_is_never_torn_by_a_split():
+    acts, _ = planted(paired=True)
+    torn = dataclasses.replace(acts, groups=np.arange(len(acts)))
+    with pytest.raises(ValueError, match=r"groups tear \d+ pairs apart.*groups='pair_id'"):
+        torn.split()
+    a, b = torn.split(groups="pair_id")
+    assert not np.intersect1d(a.columns["pair_id"], b.columns["pair_id"]).size
+    # A statement and its opposite in different categories: the opposite is not trained on either.
+    seen = []
+
+    class Spy(CRC):
+        def fit(self, train):
+            seen.append(train.columns["pair_id"])
+            return super().fit(train)
+
+    mixed = dataclasses.replace(torn, columns=torn.columns | {"part": np.array(["a", "b", "b", "a", "c", "c", "c", "c"] * (len(acts) // 8))})
+    leave_one_out(Spy(), mixed, "part", progress=False)
+    for part, trained in zip("abc", seen, strict=True):
+        assert not np.isin(trained, mixed.columns["pair_id"][mixed.columns["part"] == part]).any()
+
+
+def test_a_probe_on_all_sites_together_has_one_line_in_every_control():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    x = rng.normal(size=(3, 200, 10))
+    x[:, :, 0] += 2 * y - 1
+    acts = Activations.from_arrays(x, y, groups=np.arange(200) % 40, columns={"part": np.arange(200) % 40 // 10})
+    left = leave_one_out(Concatenated(), acts, "part", progress=False)
+    assert list(left.table.columns) == ["all sites"] and left.worst("all sites")[0] in "0123"
+    carried = transfer_matrix(Concatenated(), dict(zip("ab", acts.split(), strict=True)), progress=False)
+    assert carried.table("all sites").to_numpy().min() > 0.7
+    with pytest.raises(ValueError, match=r"no scores at array\.1; there are those at all sites"):
+        carried.table("array.1")
+    assert "at all sites" in repr(online_codelength(Concatenated(), acts, orderings=1, progress=False))
+
+
+def test_leaving_out_what_only_one_class_has_is_named():
+    acts = world()[0]
+    sorted_by_class = dataclasses.replace(
+        acts, groups=np.arange(len(acts)), columns={"part": np.where(acts.y == 1, "a", np.where(np.arange(len(acts)) % 4 == 0, "a", "b"))}
+    )
+    with pytest.raises(ValueError, match="without part='a' 60 rows of one class are left"):
+        leave_one_out(MassMean(), sorted_by_class, "part", progress=False)
+
+
+def test_a_fitted_probe_is_not_fitted_again():
+    fits = []
+
+    class Counted(MLP):
+        def fit(self, acts):
+            fits.append(len(acts))
+            return super().fit(acts)
+
+    train, test = world()
+    recipe = Counted(hidden=2, restarts=1, steps=5)
+    probe = recipe.fit(train)
+    null = shuffled_null(recipe, train, test, 3, progress=False, probe=probe)
+    assert len(fits) == 4 and null.observed.tolist() == aurocs(probe.score(test).numpy(), test.y).tolist()

@@ -66,6 +66,8 @@ def test_the_values_given_are_copied():
         ({"texts": ["a", "  \n"]}, "text 1 is empty; a model cannot read it, so drop the row"),
         ({"texts": ["a", "b"], "y": [1]}, "y has 1 rows but there are 2; give one value a row, in the same order"),
         ({"texts": ["a", "b"], "groups": [1, 2, 3]}, "groups has 3 rows but there are 2"),
+        ({"texts": ["a", "b"], "groups": [1.0, float("nan")]}, "groups lack 1 values"),
+        ({"texts": ["a", "b"], "groups": ["x", None]}, "groups lack 1 values.*row 1"),
         ({"texts": ["a", "b"], "columns": {"tag": ["x"]}}, "column 'tag' has 1 rows but there are 2"),
         ({"texts": ["a", "b"], "ids": ["i", "i"]}, "ids must be unique, got 1 repeats"),
         ({"texts": ["a", "b"], "y": [1.0, float("nan")]}, "y has 1 NaN or infinite values; drop or fill those rows"),

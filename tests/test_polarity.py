@@ -1,11 +1,14 @@
 """Polarity metrics on exact vectors and on synthetic data whose truth, negation and distractors are known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from probes import CCS, CRC, ContrastEigen, PairActivations, PolarityAwareCCS, auroc
+from probes import CCS, CRC, TTPD, ContrastEigen, PairActivations, PolarityAwareCCS, auroc
 from probes.polarity import contradiction_index, ideal_distance, marked_twins, polar_consistency, polarity_report, published_metrics, truth_cosines
+from probes.testing import planted
 from probes.transforms import Transform
 
 GOLDEN = [
@@ -194,11 +197,44 @@ def test_marker_replaces_whole_negation_words_and_its_twin_holds_it_at_the_same_
     twins = marked_twins(statements, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
     assert twins.plain.tolist() == [0, 2, 7] and twins.negated.tolist() == [1, 3, 6], "pairs with no negation word, or two, are left out"
     assert twins.marked == ("The home is ttt red", "cats do ttt fly", "ttt dog barks")
-    assert twins.noop == ("The home is ttt red", "cats fly ttt", "ttt a dog barks") and twins.exact.tolist() == [True, False, False]
+    assert twins.noop == ("The home is ttt red", "cats ttt fly", "a ttt dog barks") and twins.exact.tolist() == [True, False, False]
     with pytest.raises(ValueError, match="hold the marker 'red' already"):
         marked_twins(statements, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4], marker="red")
     with pytest.raises(ValueError, match="no pair has exactly one"):
         marked_twins(["a", "b"], [0, 0])
+    with pytest.raises(ValueError, match="3 statements have 2 pair_ids"):
+        marked_twins(["a", "not a", "b"], [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("negated", "plain", "marked", "noop"),
+    [
+        ("I can't eat.", "I can eat.", "I can ttt eat.", "I can ttt eat."),
+        ("I cannot eat.", "I can eat.", "I can ttt eat.", "I can ttt eat."),
+        ("Won’t it rain?", "Will it rain?", "Will ttt it rain?", "Will ttt it rain?"),
+        ("It isn't so.", "It is so.", "It is ttt so.", "It is ttt so."),
+        ("I do not eat.", "I eat.", "I do ttt eat.", "I ttt eat."),
+        ("He said no.", "He said yes.", "He said ttt.", "He said yes ttt."),
+        ("Nothing is not here, my cant.", "Nothing is here, my cant.", "Nothing is ttt here, my cant.", "Nothing is ttt here, my cant."),
+    ],
+)
+def test_the_marker_is_a_word_of_its_own_at_the_same_place(negated, plain, marked, noop):
+    twins = marked_twins([negated, plain], [0, 0])
+    assert (twins.marked, twins.noop) == ((marked,), (noop,)) and twins.exact.tolist() == [marked == noop]
+
+
+def test_the_report_takes_flags_as_words_and_has_cosines_with_train_rows():
+    acts, _ = planted(paired=True)
+    flags = acts.columns["negated"]
+    named = dataclasses.replace(acts, columns=acts.columns | {"negated": np.where(flags == 1, "True", "False")})
+    probe = CRC().fit(acts)
+    plain, words = polarity_report(probe, acts), polarity_report(probe, named, train=named)
+    assert words["auroc_negated"].value.tolist() == plain["auroc_negated"].value.tolist() and "cosine_truth" not in plain.measures
+    assert words.table["cosine_truth"].min() > 0.9 > 0.4 > words.table["cosine_polarity"].abs().max()
+    assert words.table["cosine_truth"].tolist() == truth_cosines(probe, acts)["truth"].tolist()
+    assert TTPD().fit(named.side("yes")).weight.equal(TTPD().fit(acts.side("yes")).weight)
+    with pytest.raises(ValueError, match=r"must hold 0 \(affirmative\) or 1 \(negated\), got \['maybe'"):
+        polarity_report(probe, dataclasses.replace(acts, columns=acts.columns | {"negated": np.where(flags == 1, "yes", "maybe")}))
 
 
 def test_cosines_tell_a_truth_direction_from_one_that_turns_with_polarity():

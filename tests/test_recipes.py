@@ -1,6 +1,7 @@
 """Every recipe keeps the contract; each is also compared with an independent solution."""
 
 import dataclasses
+from typing import Literal, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from probes import (
     Activations,
     AttentionPooled,
     Concatenated,
+    ContrastEigen,
     LinearProbe,
     Logistic,
     MassMean,
     PairActivations,
+    Transform,
     auroc,
     one_vs_rest,
 )
@@ -39,6 +42,51 @@ def test_recipes_are_frozen_and_hashable(recipe):
     assert hash(recipe) == hash(dataclasses.replace(recipe))
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.seed = 3
+
+
+@pytest.mark.parametrize("recipe", [*SINGLE, *PAIRED, *TOKENS, VINC().prepare], ids=repr)
+def test_a_setting_that_means_nothing_is_refused_when_the_recipe_is_made(recipe):
+    hints = get_type_hints(type(recipe))
+    for field in dataclasses.fields(recipe):
+        if get_origin(hints[field.name]) is Literal:
+            copy = dataclasses.replace(recipe)
+            object.__setattr__(copy, field.name, "mispelt")  # past the type checker of the tests, which users do not run
+            with pytest.raises(ValueError, match=f"{field.name} must be '.*got 'mispelt'"):
+                copy.__post_init__()
+        if field.name in ("l2", "shrinkage", "lambda_polarity"):
+            with pytest.raises(ValueError, match=field.name):
+                dataclasses.replace(recipe, **{field.name: -0.5})
+
+
+@pytest.mark.parametrize("recipe", [LDA(), MassMean(), MassMean(whiten=True), Logistic()], ids=repr)
+def test_classes_without_any_spread_of_their_own_are_told_apart(recipe):
+    x, y = np.repeat([[0.0, 1, 2], [1, 1, 0]], 20, axis=0), np.repeat([0, 1], 20)
+    for size in (1, 1e-15):
+        acts = Activations.from_arrays(x * size, y)
+        assert auroc(recipe.fit(acts).score(acts), y, n_boot=1).value[0] == 1
+
+
+def test_nothing_flips_where_no_row_differs_from_another():
+    two = np.random.default_rng(0).normal(size=(2, 1, 50, 16))
+    flat = two[:, :, :1].repeat(50, axis=2)
+    acts = PairActivations.from_arrays(*np.concatenate([flat, np.stack([two[0], -two[0]])], axis=1), y=np.arange(50) % 2)
+    for form in ("ratio", "covariance"):
+        found = ContrastEigen(form=form, shrinkage=0.0).fit(acts)
+        assert found.losses[0] == 0 and not found.has_direction("array.0")
+        assert found.losses[1] == pytest.approx(-1, abs=1e-3) if form == "ratio" else found.losses[1] < -1
+
+
+def test_large_numbers_in_half_precision_have_a_middle():
+    rng = np.random.default_rng(0)
+    yes, no = ((rng.normal(size=(100, 4)) * 100 + 40_000) for _ in range(2))
+    for side in (yes, no):
+        side[:50, 0] -= 20_000
+    half, full = (
+        PairActivations.from_arrays(yes.astype(np.float16).astype(t), no.astype(np.float16).astype(t), rng.integers(0, 2, 100))
+        for t in (np.float16, np.float32)
+    )
+    recipe = CRC(prepare=Transform(centre="mean", clusters=2))
+    assert np.allclose(recipe.fit(half).score(half), recipe.fit(full.with_y(half.y)).score(full), atol=1e-5)
 
 
 def test_contract_catches_a_probe_that_ignores_labels():

@@ -218,3 +218,32 @@ def test_logistic_weights_follow_the_transform_columns():
     acts, _ = planted()
     probe = Logistic(prepare=Transform(centre="mean", scale="zscore", by="negated")).fit(acts)
     assert probe.transforms["all"].values == ("0", "1") and "by negated" in probe.transforms["all"].name
+
+
+def test_a_number_is_erased_as_a_number_and_not_as_a_class_a_value():
+    rng = np.random.default_rng(0)
+    y, length = rng.integers(0, 2, 120), rng.normal(size=120) * 10 + 50
+    x = rng.normal(size=(120, 8))
+    x[:, 0] += 2 * (2 * y - 1)
+    x[:, 1] += (length - 50) / 5
+    acts = Activations.from_arrays(x, y, columns={"length": length, "words": length.astype(int)})
+    probe = Logistic(prepare=Transform(centre="mean", erase=("length",))).fit(acts)
+    z = probe.transforms["all"](acts.x)[0].numpy()
+    assert auroc(probe.score(acts), y, n_boot=1).value[0] > 0.95
+    assert np.abs((z - z.mean(0)).T @ (length - length.mean())).max() / 120 < 1e-3 * length.std()
+    with pytest.raises(ValueError, match=r"makes \d+ classes of 120 rows of width 8.*column of floats"):
+        Logistic(prepare=Transform(centre="mean", erase=("words",))).fit(acts)
+    # On pairs the number is erased on each side, and beside classes.
+    pairs = PairActivations.from_arrays(x, -x, y, columns={"length": length, "negated": np.arange(120) % 2})
+    fitted = CRC(prepare=Transform(centre="mean", erase=("length", "negated"))).fit(pairs).transforms
+    for side, rows in (("yes", pairs.yes), ("no", pairs.no)):
+        z = fitted[side](rows)[0].numpy()
+        for nuisance in (length, np.arange(120) % 2):
+            assert np.abs((z - z.mean(0)).T @ (nuisance - nuisance.mean())).max() / 120 < 1e-3 * nuisance.std()
+
+
+def test_erase_is_a_tuple_of_names():
+    plan = Transform()
+    object.__setattr__(plan, "erase", "negated")  # past the type checker of the tests, which users do not run
+    with pytest.raises(ValueError, match=r"write erase=\('negated',\)"):
+        plan.__post_init__()

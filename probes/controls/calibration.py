@@ -46,8 +46,10 @@ class Calibrated:
         """
         n = self.negatives.shape[1]
         # With k of n rows above it, a new row lies above with probability (k + 1) / (n + 1).
+        if not 0 < false_positive_rate < 1:
+            raise ValueError(f"a false-positive rate lies between 0 and 1, got {false_positive_rate:g}")
         above = int((n + 1) * false_positive_rate + 1e-9) - 1
-        if not 0 < false_positive_rate < 1 or above < 0:
+        if above < 0:
             raise ValueError(
                 f"{n} negative calibration rows cannot fix a false-positive rate of {false_positive_rate:g}; it takes at least {1 / false_positive_rate - 1:.0f}"
             )

@@ -15,8 +15,10 @@ from probes.controls.calibration import platt
 from probes.leace import leace
 from probes.linear import LinearProbe
 from probes.metrics import Estimate, accuracy, aurocs
+from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import fold_of
 from probes.sites import Site
+from probes.transforms import NOISE
 
 PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 
@@ -66,10 +68,11 @@ def selectivity(recipe: Any, train: Activations, test: Activations, key: str, se
 class Codelength:
     """Bits needed to send the labels to someone who has the hidden states, by ordering and site.
 
-    `compression` is the bits of coding with the share of ones alone (`uniform`) over these: 1 means the states tell nothing. `control` is the same on shuffled labels.
+    `compression` is the bits of coding with the share of ones alone (`uniform`) over these. `control` is the same on shuffled labels: compare with it, since a code that reads
+    nothing lies somewhat below 1, the more so the rarer one class is (the first labels are sent at one bit each).
     """
 
-    sites: tuple[Site, ...]
+    sites: tuple[Site | str, ...]
     bits: Float[np.ndarray, "ordering site"]
     control: Float[np.ndarray, "ordering site"]
     uniform: float
@@ -105,7 +108,8 @@ def online_codelength(recipe: Any, acts: Activations, orderings: int = 5, seed: 
             for kind, labels in (("task", y.numpy()[order]), ("control", rng.permutation(y.numpy()))):
                 kinds[kind].append(_one_code(recipe, ordered.with_y(labels.astype(int))))
                 bar.update()
-    return Codelength(acts.sites, np.stack(kinds["task"]), np.stack(kinds["control"]), float(_entropy(y.double().mean().item()) * len(acts)))
+    names = acts.sites if len(kinds["task"][0]) == len(acts.sites) else ("all sites",)
+    return Codelength(names, np.stack(kinds["task"]), np.stack(kinds["control"]), float(_entropy(y.double().mean().item()) * len(acts)))
 
 
 def _entropy(share: float) -> float:
@@ -119,12 +123,12 @@ def _one_code(recipe: Any, acts: Activations) -> Float[np.ndarray, " site"]:
     if not enough:
         raise ValueError("the online code starts from four rows of either class, and there are fewer")
     ends = _whole_groups(acts.groups, sorted({max(enough[0], round(p * n)) for p in PORTIONS}))
-    bits = np.full(len(acts.sites), float(ends[0]))
+    bits: Any = float(ends[0])
     for start, end in pairwise(ends):
         sent, new = acts.rows(np.arange(start)), acts.rows(np.arange(start, end))
         p = _calibrated(recipe, sent)(new).clip(1e-6, 1 - 1e-6)
         bits = bits - np.log2(np.where(np.asarray(new.y) == 1, p, 1 - p)).sum(1)
-    return bits
+    return np.atleast_1d(bits)
 
 
 def _whole_groups(groups: np.ndarray, ends: list[int]) -> list[int]:
@@ -150,7 +154,8 @@ def _calibrated(recipe: Any, sent: Activations) -> Callable[[Activations], Float
 class Amnesic:
     """AUROC of refitted probes after directions were removed: by the probe's own (INLP), by as many random ones, and after LEACE.
 
-    `by_site` and `random` are [removed + 1, site], from no direction upwards. Many directions needed: the concept is spread out or doubled.
+    `by_site` and `random` are [removed + 1, site], from no direction upwards. Many directions needed: the concept is spread out or doubled, or
+    the probe aims beside it (LDA does where coordinates differ much in size; `prepare="zscore"` helps).
     """
 
     sites: tuple[Site, ...]
@@ -170,26 +175,41 @@ class Amnesic:
 def amnesic(recipe: Any, train: Activations, test: Activations, remove: int = 8, seed: int = 0) -> Amnesic:
     """Removes the direction a probe found, fits again, and so on (iterative nullspace projection), beside random directions and LEACE.
 
-    What a fresh probe still reads afterwards was stored elsewhere. This speaks of what can be read, not of what the model uses: for that, erase inside
-    the model (`interventions.Erase`) and measure behaviour. Sources: Ravfogel et al., arXiv 2004.07667; Elazar et al., arXiv 2006.00995.
+    Rows are prepared once, as the recipe prepares them, and everything happens there: with coordinates scaled anew after each removal a large one would never go.
+    At most as many directions as coordinates are removed. What a fresh probe still reads afterwards was stored elsewhere. This speaks of what can be read, not of what the model uses: for that, erase inside
+    the model (`interventions.Erase`) and measure behaviour. Raises TypeError for pairs and for probes without a direction. Sources: Ravfogel et al., arXiv 2004.07667; Elazar et al., arXiv 2006.00995.
     """
+    if not hasattr(recipe, "prepare"):
+        raise TypeError(f"amnesic removal needs a recipe that reads each site by itself, and {type(recipe).__name__} does not; use a linear recipe")
+    rows = single(singles(train, recipe), recipe)
+    fitted, plain = rows.transforms["all"], replace(recipe, prepare="none")
+    whole = rows.z, fitted(test.x, fitted.cells(test.columns, test.x))
+    size = rows.z.pow(2).mean((1, 2), keepdim=True).sqrt()
     draw = torch.Generator().manual_seed(seed)
     curves = {"own": [], "random": []}
     for kind, curve in curves.items():
         gone: list[torch.Tensor] = []
-        a, b = (t.x.float() for t in (train, test))
-        for k in range(remove + 1):
-            probe = recipe.fit(replace(train, x=a))
+        a, b = whole
+        for k in range(min(remove, a.shape[2]) + 1):
+            probe = plain.fit(replace(train, x=a))
             if not isinstance(probe, LinearProbe):
                 raise TypeError(f"amnesic removal needs a probe with a direction, and {type(probe).__name__} has none; use a linear recipe")
             curve.append(aurocs(probe.score(replace(test, x=b)), np.asarray(test.y)))
-            if k < remove:
+            if k < min(remove, a.shape[2]):
                 gone.append(probe.units if kind == "own" else torch.randn(probe.units.shape, generator=draw))
                 # All of them at once: projecting off one after the other would bring back what directions share.
-                basis = torch.linalg.qr(torch.stack(gone, dim=2).double().cpu()).Q.to(train.x)
-                a, b = (t.x.float() - (t.x.float() @ basis.float()) @ basis.float().transpose(1, 2) for t in (train, test))
+                basis = torch.linalg.qr(torch.stack(gone, dim=2).double().cpu()).Q.to(train.x.device)
+                a, b = (_without(t, basis, size) for t in whole)
     y = torch.nn.functional.one_hot(train.classes[0].long(), 2).double()
-    mean, read, write = leace(train.x.float(), y.to(train.x.device))
-    clean = [x.float() - ((x.float() - mean[:, None]) @ read) @ write for x in (train.x, test.x)]
-    after = aurocs(recipe.fit(replace(train, x=clean[0])).score(replace(test, x=clean[1])), np.asarray(test.y))
+    mean, read, write = leace(whole[0], y.to(train.x.device))
+    clean = [x - ((x - mean[:, None]) @ read) @ write for x in whole]
+    after = aurocs(plain.fit(replace(train, x=clean[0])).score(replace(test, x=clean[1])), np.asarray(test.y))
     return Amnesic(train.sites, np.stack(curves["own"]), np.stack(curves["random"]), after)
+
+
+def _without(
+    z: Float[torch.Tensor, "site n d"], basis: Float[torch.Tensor, "site d k"], size: Float[torch.Tensor, "site 1 1"]
+) -> Float[torch.Tensor, "site n d"]:
+    """The rows without their part in a subspace; where rounding is all that is left, nothing is."""
+    left = (z.double() - (z.double() @ basis) @ basis.transpose(1, 2)).float()
+    return torch.where(left.pow(2).mean((1, 2), keepdim=True).sqrt() > NOISE * size, left, 0)

@@ -90,8 +90,10 @@ def claim(
     at least `margin` over the best baseline on the same rows, with the interval of the difference above 0; give the `texts` of the train and test rows (a column of theirs, or two lists in their order), and further
     `baselines` by name: train and test rows as read elsewhere (in the embedding layer, in `random_weights`), on which the recipe is fitted and its site chosen as here, or test scores of your own. `effect` adds whether the model uses it. `what` names y in the sentence, `unit` is as
     in `shuffled_null`.
-    Raises ValueError when train and test share a group, a pair or a text, or when a baseline is of other rows. The words follow the controls listed in docs/controls.md.
+    Raises ValueError when train and test share a group, a pair or a text, when a baseline is of other rows, or without shuffles. The words follow the controls listed in docs/controls.md.
     """
+    if n < 1:
+        raise ValueError(f"a claim rests on shuffled labels: n must be at least 1 (199 for p down to .005), got {n}")
     read = None if texts is None else _texts(train, test, texts)
     _separate(train, test, read)
     probe = recipe.fit(train)
@@ -114,10 +116,15 @@ def claim(
     few = found.n_groups < FEWEST
     if few or p > alpha or not found.low > 0.5:
         level: Level = "chance"
-        sentence = f"Nothing may be claimed: {what} is read at {site} with AUROC {found} {over}, as chance would have it ({shuffles})."
+        chance = p > alpha or not found.low > 0.5
+        because = "as chance would have it" if chance else "from too few groups to tell"
+        sentence = f"Nothing may be claimed: {what} is read at {site} with AUROC {found} {over}, {because} ({shuffles})."
         if few:
             why.append(f"{found.n_groups} held-out groups cannot carry an interval; at least {FEWEST} are asked")
-        why.append(f"shuffled labels reach {null.level():.2f} in the best site of one run in twenty" if p > alpha else "the interval reaches .5")
+        if p > alpha:
+            why.append(f"shuffled labels reach {null.level():.2f} in the best site of one run in twenty")
+        if not found.low > 0.5:
+            why.append("the interval reaches .5")
     elif read is not None and difference is not None and difference.low > 0 and difference.value >= margin:
         level = "decodable beyond the text"
         sentence = f"{what} is {linear}decodable at {site} beyond the baselines of the text: AUROC {found} {over}, {difference:+.2f} over the best baseline ({best}); {shuffles}."
@@ -134,6 +141,8 @@ def claim(
     used = None if effect is None else bool(effect.p_value() <= alpha)
     if used and effect is not None and level != "chance":
         sentence += f" It is used: the edit moved behaviour by {effect.change():.2f}, more than matched random edits (p={effect.p_value():.3f})."
+    elif used and effect is not None:
+        why.append(f"the edit moved behaviour by {effect.change():.2f}, but nothing shows that what it changed is {what}")
     elif level != "chance":
         why.append(
             "decodable is not used: no edit of this direction was measured against matched random edits"

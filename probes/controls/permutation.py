@@ -114,15 +114,16 @@ def scores_under(
     recipe: Any, train: Activations | PairActivations, test: Activations | PairActivations, labels: Bool[np.ndarray, "b n"], progress: bool = True,
     probe: Any = None,
 ) -> Float[np.ndarray, "b site m"]:  # fmt: skip
-    """Scores of the test rows by the recipe fitted on the train rows under each of b labellings."""
+    """Scores of the test rows by the recipe fitted on the train rows under each of b labellings; `probe` is the one under the first, where it is there already."""
     if getattr(recipe, "labels_give_sign", False) and isinstance(train, PairActivations):
         return _signed(recipe.fit(train.with_y(labels[0])) if probe is None else probe, train, test, labels)
     with tqdm(total=len(labels) * len(train.sites), desc="shuffled labels", delay=2, leave=False, disable=None if progress else True) as bar:
         if isinstance(train, Activations) and hasattr(recipe, "fit_labels") and not isinstance(getattr(recipe, "l2", None), tuple):
             return _solved_together(recipe, train, test, labels, bar)
         rows = []
-        for y in labels:
-            rows.append(recipe.fit(train.with_y(y)).score(test).detach().cpu().numpy())
+        for k, y in enumerate(labels):
+            fitted = probe if k == 0 and probe is not None else recipe.fit(train.with_y(y))
+            rows.append(fitted.score(test).detach().cpu().numpy())
             bar.update(len(train.sites))
         return np.stack(rows)
 

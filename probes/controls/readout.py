@@ -1,12 +1,13 @@
 """What every control asks of a probe: one score a row, and a name for every line of scores."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from probes.activations import Activations, PairActivations
-from probes.sites import Site
+from probes.sites import Site, SiteLike
 
 
 def scored(probe: Any, acts: Activations | PairActivations) -> tuple[Float[np.ndarray, "k n"], tuple[Site | str, ...]]:
@@ -18,6 +19,14 @@ def scored(probe: Any, acts: Activations | PairActivations) -> tuple[Float[np.nd
             "yourself (metrics.auroc on probes.recipes.attention.texts_of(acts)), and for several classes take one class at a time"
         )
     return scores, acts.sites if len(scores) == len(acts.sites) else ("all sites",)
+
+
+def line_at(lines: Sequence[Site | str], site: SiteLike) -> int:
+    """Where the scores of a site are, or of "all sites"; raises ValueError naming what there is."""
+    named = [str(line) for line in lines]
+    if str(site) not in named:
+        raise ValueError(f"there are no scores at {site}; there are those at {', '.join(named)}")
+    return named.index(str(site))
 
 
 def halves(acts: Any, share: float, seed: int) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from probes.activations import Activations
+from probes.checks import check_size
 from probes.lbfgs import Objective, WithSlope, differentiated, minimise
 from probes.probe import Probe
 from probes.recipes.inputs import single, singles
@@ -62,11 +63,14 @@ class AttentionPooled:
     steps: int = 300
     prepare: str | Transform = "zscore"
 
+    def __post_init__(self) -> None:
+        check_size("l2", self.l2)
+
     def fit(self, acts: Activations | StoredActivations) -> AttentionProbe:
         """Fits all sites at once; raises ValueError for one token a text or tokens of a text with different labels."""
         acts = singles(acts, self)
         rows = single(acts, self)
-        if acts.token is None:
+        if len(np.unique(acts.example)) == len(acts):
             raise ValueError('AttentionPooled reads several tokens a text, and these activations have one; capture with at="all"')
         y = torch.from_numpy(np.asarray(texts_of(acts).y).astype(bool)).to(rows.z.device)
         text, z = _texts(acts).to(rows.z.device), rows.z.double()

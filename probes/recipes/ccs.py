@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.activations import PairActivations
+from probes.checks import check_choices, check_size
 from probes.lbfgs import differentiated, minimise
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import Paired, oriented, paired, span
@@ -40,6 +41,8 @@ class CCS:
     labels_give_sign: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_choices(self)
+        check_size("l2", self.l2)
         if self.restarts < 1 or self.steps < 1:
             raise ValueError(f"restarts and steps must be at least 1, got {self.restarts} and {self.steps}")
 

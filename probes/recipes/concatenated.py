@@ -61,6 +61,8 @@ class Concatenated:
         """Fits one probe on all sites of `acts`; raises TypeError for a recipe that cannot be solved on prepared rows."""
         if not hasattr(self.recipe, "fit_labels"):
             raise TypeError(f"{type(self.recipe).__name__} cannot be concatenated; use Logistic or MassMean")
+        if isinstance(getattr(self.recipe, "l2", None), tuple):
+            raise TypeError(f"{self.recipe} chooses among penalties a site, and layers side by side are one problem; give one l2")
         acts = singles(acts, self.recipe)
         rows = single(acts, self.recipe)
         sites, n, d = rows.z.shape

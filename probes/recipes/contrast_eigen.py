@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.activations import PairActivations
+from probes.checks import check_choices, check_size
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import oriented, paired, scaled_to_pairs, span
-from probes.transforms import Transform
+from probes.transforms import Transform, no_spread
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class ContrastEigen:
     shrinkage: float = 1e-2
     labels_give_sign: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_size("shrinkage", self.shrinkage)
+
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites at once; train labels decide the sign only. `losses` holds the eigenvalue (ratio: -1 best, 0 nothing)."""
         rows = paired(acts, self)
@@ -34,6 +39,8 @@ class ContrastEigen:
         yes, no = (z.double() if basis is None else z.double() @ basis for z in (rows.yes, rows.no))
         values, vectors = contrast_eigenvectors(yes, no, self.form, self.shrinkage)
         weight = scaled_to_pairs(rows, vectors[..., 0] if basis is None else (basis @ vectors[..., :1])[..., 0])
+        # Where rows do not differ, rounding noise may look like a perfect flip.
+        values = torch.where((no_spread(acts.yes) & no_spread(acts.no))[:, None], 0, values)
         weight, bias, sign_from = oriented(rows, weight, torch.zeros(len(weight)).to(weight))
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=values[:, 0], sign_from=sign_from)
 
@@ -47,7 +54,7 @@ def contrast_eigenvectors(
     opposed = (opposed + opposed.transpose(1, 2)) / 2
     if form == "ratio":
         spread = (yes.transpose(1, 2) @ yes + no.transpose(1, 2) @ no) / (2 * n)
-        spread.diagonal(dim1=1, dim2=2).add_((shrinkage * spread.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(1e-300)[:, None])
+        spread.diagonal(dim1=1, dim2=2).add_((max(shrinkage, 1e-10) * spread.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(1e-300)[:, None])
         root = torch.linalg.cholesky(spread)
         half = torch.linalg.solve_triangular(root, opposed, upper=False)
         values, vectors = torch.linalg.eigh(torch.linalg.solve_triangular(root, half.transpose(1, 2), upper=False))

@@ -58,7 +58,7 @@ def paired(acts: Any, recipe: Any) -> Paired:
             "or PairActivations.from_arrays(yes, no)"
         )
     fitted = Transform.parse(recipe.prepare).fit({"yes": acts.yes, "no": acts.no}, acts.columns)
-    cells = fitted["yes"].cells(acts.columns, (acts.yes + acts.no) / 2)
+    cells = fitted["yes"].cells(acts.columns, acts.middle)
     y = None if acts.y is None else acts.classes[0].to(acts.yes.device)
     return Paired(fitted["yes"](acts.yes, cells), fitted["no"](acts.no, cells), y, fitted)
 

@@ -10,7 +10,7 @@ from probes.activations import Activations
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import single, singles
 from probes.store import StoredActivations
-from probes.transforms import Transform
+from probes.transforms import NOISE, Transform
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class LDA:
         high, low = z[:, y].mean(1), z[:, ~y].mean(1)
         spread = within_class(z, y)
         covariance, level = (1 - self.shrinkage) * spread, spread.diagonal(dim1=1, dim2=2).mean(1)
-        covariance.diagonal(dim1=1, dim2=2).add_((self.shrinkage * level + 1e-12 * level.clamp_min(1e-300))[:, None])
+        # Classes without any spread of their own are told apart by their means: all directions count alike.
+        level = torch.maximum(level, NOISE**2 * z.var(1, correction=0).mean(1)).clamp_min(1e-290)
+        covariance.diagonal(dim1=1, dim2=2).add_(((self.shrinkage + 1e-12) * level)[:, None])
         weight = torch.linalg.solve(covariance, high - low)
         prior = torch.log(y.sum() / (~y).sum().double())
         bias = prior - ((high + low) / 2 * weight).sum(1)

@@ -1,6 +1,7 @@
 """Logistic regression: all sites, penalties, folds and labellings as one batched problem."""
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -36,14 +37,14 @@ class Logistic:
     folds: int = 5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.l2, tuple | float | int):
+        if not isinstance(self.l2, tuple | Real):
             raise ValueError(f"l2 is one number or a tuple of numbers, got {self.l2!r}; several penalties are a tuple, because recipes are hashable")
         if not self.penalties or not all(v > 0 for v in self.penalties):
             raise ValueError(f"l2 must be above 0, got {self.l2}; without a penalty separable data has no finite optimum")
 
     @property
-    def penalties(self) -> tuple[float | int, ...]:
-        return self.l2 if isinstance(self.l2, tuple) else (self.l2,)
+    def penalties(self) -> tuple[float, ...]:
+        return tuple(map(float, self.l2)) if isinstance(self.l2, tuple) else (float(self.l2),)
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError unless y has both classes, or for several penalties with fewer groups than folds."""

@@ -51,7 +51,14 @@ class MassMean:
         size = z.pow(2).sum(2).mean(1).sqrt()[:, None, None]
         weight = torch.where(weight.norm(dim=2, keepdim=True) > NOISE * size, weight, 0)
         if self.whiten:
-            inverse = (torch.linalg.pinv(within_class(rest.double(), labels), rtol=1e-3, hermitian=True).to(z) for labels in y)
-            weight = torch.stack([(m @ w[..., None])[..., 0] for m, w in zip(inverse, weight.transpose(0, 1), strict=True)], dim=1)
+            inverse = (_inverse_spread(rest.double(), labels) for labels in y)
+            weight = torch.stack([(m @ w.double()[..., None])[..., 0].to(z) for m, w in zip(inverse, weight.transpose(0, 1), strict=True)], dim=1)
         bias = -(((high + low) / 2 + centre[:, None]) * weight).sum(2)
         return weight.transpose(0, 1), bias.T
+
+
+def _inverse_spread(rest: Float[Tensor, "site n d"], y: Bool[Tensor, " n"]) -> Float[Tensor, "site d d"]:
+    """Inverse of the within-class covariance, without directions of hardly any spread; where no class has any spread, all directions count alike."""
+    within = within_class(rest, y)
+    none = within.diagonal(dim1=1, dim2=2).mean(1) <= NOISE**2 * rest.pow(2).mean((1, 2))
+    return torch.linalg.pinv(torch.where(none[:, None, None], torch.eye(within.shape[1]).to(within), within), rtol=1e-3, hermitian=True)

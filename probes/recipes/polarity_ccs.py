@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from probes.activations import PairActivations
+from probes.checks import check_size
 from probes.linear import LinearProbe
 from probes.recipes.ccs import CCS, LOSSES, search
 from probes.recipes.inputs import paired
@@ -27,6 +28,10 @@ class PolarityAwareCCS(CCS):
 
     lambda_polarity: float | int = 3.0
     prepare: str | Transform = PER_FLAG
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_size("lambda_polarity", self.lambda_polarity)
 
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites and restarts at once; raises ValueError unless every `pair_id` joins exactly two statements."""

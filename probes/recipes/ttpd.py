@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.activations import Activations
+from probes.checks import check_size
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import logistic_path
+from probes.rows import Rows
 from probes.store import StoredActivations
 from probes.transforms import Transform
 
@@ -20,13 +22,16 @@ class TTPD:
     """Reads truth along the part that affirmative and negated statements share, and lets polarity correct it.
 
     Regresses the rows on truth and truth x polarity, which gives a general truth direction t_G and a polarity-sensitive one t_P; finds
-    the direction of polarity; and classifies by t_G and polarity together. `negated` names the column with 0/1 polarity. Centre by topic with
-    `Transform(centre="mean", by="topic")`. Source: Buerger et al., arXiv 2407.12831.
+    the direction of polarity; and classifies by t_G and polarity together. `negated` names the column with 0/1 polarity. Where test rows are of the
+    same topics as train rows, centre by topic: `Transform(centre="mean", by="topic")`. Source: Buerger et al., arXiv 2407.12831.
     """
 
     negated: str = "negated"
     l2: float | int = 1e-2
     prepare: str | Transform = "mean"
+
+    def __post_init__(self) -> None:
+        check_size("l2", self.l2)
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError without the column, or unless both polarities and both classes are there."""
@@ -47,11 +52,19 @@ class TTPD:
 
 def polarities(acts: Activations, column: str) -> Float[Tensor, " n"]:
     """+1 for affirmative rows and -1 for negated ones."""
-    values = np.asarray(acts.column(column))
-    seen = np.unique(values.astype(str))
-    if not set(seen) <= {"0", "1", "0.0", "1.0", "False", "True"} or len(seen) < 2:
-        raise ValueError(f"column {column!r} must hold both 0 (affirmative) and 1 (negated), got {seen[:5].tolist()}")
-    return torch.from_numpy(1.0 - 2.0 * values.astype(float))
+    flags = negation_flags(acts, column)
+    if len(np.unique(flags)) < 2:
+        raise ValueError(f"column {column!r} must hold both 0 (affirmative) and 1 (negated), got {np.unique(flags).tolist()}")
+    return torch.from_numpy(1.0 - 2.0 * flags)
+
+
+def negation_flags(rows: Rows, column: str = "negated") -> Int[np.ndarray, " n"]:
+    """1 for negated rows and 0 for others, from numbers, booleans or the words true and false; raises ValueError for anything else."""
+    words = np.char.lower(rows.column(column).astype(str))
+    flags = np.isin(words, ["1", "1.0", "true"])
+    if not (flags | np.isin(words, ["0", "0.0", "false"])).all():
+        raise ValueError(f"column {column!r} must hold 0 (affirmative) or 1 (negated), got {np.unique(words)[:5].tolist()}")
+    return flags.astype(int)
 
 
 def truth_directions(z: Float[Tensor, "site n d"], y: Tensor, polarity: Float[Tensor, " n"]) -> tuple[Float[Tensor, "site d"], Float[Tensor, "site d"]]:
