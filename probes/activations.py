@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.rows import Rows, concat_rows, make_rows
+from probes.rows import Rows, as_column, concat_rows, make_rows
 from probes.sites import Site, SiteLike, as_site
 
 Side = Literal["yes", "no"]
@@ -71,14 +71,24 @@ class Activations(Sited):
     receipt: dict[str, Any]
 
     @classmethod
-    def from_arrays(cls, x: Any, y: Any = None, groups: Any = None, sites: Any = None, columns: Any = None, ids: Any = None) -> "Activations":
+    def from_arrays(
+        cls, x: Any, y: Any = None, groups: Any = None, sites: Any = None, columns: Any = None, ids: Any = None, example: Any = None
+    ) -> "Activations":
         """Wraps your own numbers, [n, d] or [site, n, d], numpy or torch; sites default to `array.0`, `array.1`, ...
 
+        Rows that are tokens of texts say which text they belong to, in the order of its tokens: `example`, one number a row, which is then the default group.
         Raises ValueError on NaN, on a wrong number of labels, groups or sites, and on ids that repeat.
         """
         stack = _stacked(x, "x")
-        rows = make_rows(stack.shape[1], y, groups, ids, columns)
-        return cls(x=stack, sites=_sites_of(stack, sites), example=np.arange(stack.shape[1]), token=None, receipt={}, **rows)
+        n = stack.shape[1]
+        text, token = np.arange(n), None
+        if example is not None:
+            text = np.unique(as_column(example, n, "example"), return_inverse=True)[1]
+            order = np.argsort(text, kind="stable")
+            token = np.empty(n, dtype=int)
+            token[order] = np.arange(n) - np.searchsorted(text[order], text[order])
+        rows = make_rows(n, y, example if groups is None and example is not None else groups, ids, columns)
+        return cls(x=stack, sites=_sites_of(stack, sites), example=text, token=token, receipt={}, **rows)
 
     def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "Activations":
         index = self.index_of(site)
@@ -144,7 +154,7 @@ class PairActivations(Sited):
         first, second = _stacked(yes, "yes"), _stacked(no, "no")
         if first.shape != second.shape:
             raise ValueError(f"yes has shape {tuple(first.shape)} and no has {tuple(second.shape)}; row i of both is one statement")
-        columns = dict(columns or {})
+        columns = {} if columns is None else dict(columns)
         columns |= {k: v for k, v in (("pair_id", pair_id), ("negated", negated)) if v is not None}
         groups = columns.get("pair_id") if groups is None else groups
         rows = make_rows(first.shape[1], y, groups, ids, columns)

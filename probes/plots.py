@@ -85,21 +85,31 @@ def heatmap(
 
 
 def sweep_curves(sweep: Sweep, recipes: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """AUROC by site of every recipe of a sweep, over the band that shuffled labels give (the widest of the recipes)."""
+    """AUROC by site of every recipe of a sweep, over the band that shuffled labels give (the widest of the recipes); level lines for recipes that read all sites together."""
     names = list(recipes or sweep.recipes)
-    curves = {name: e for name in names if len(e := sweep.curve(name)) == len(sweep.sites)}
-    widest = max((sweep.nulls[n] for n in curves if n in sweep.nulls), key=lambda null: null.level(), default=None)
+    curves = {name: e if len(e := sweep.curve(name)) == len(sweep.sites) else _level(sweep.together(name), len(sweep.sites)) for name in names}
+    widest = max(
+        (sweep.nulls[n] for n in curves if n in sweep.nulls and sweep.nulls[n].by_site.shape[1] == len(sweep.sites)),
+        key=lambda null: null.level(),
+        default=None,
+    )
     return layer_curve(sweep.sites, curves, widest, ax=axes(ax, 6.5, 4.0))
 
 
+def _level(value: Estimate, n: int) -> Estimate:
+    """One number for all sites, at every site."""
+    return Estimate(*(np.full(n, getattr(value, field)) for field in ("value", "low", "high")), n=value.n, n_groups=value.n_groups)
+
+
 def sweep_heatmap(sweep: Sweep, ax: Axes | None = None) -> Axes:
-    """Recipe by site as colours, mean test AUROC over splits; a frame marks the site chosen most often."""
-    names = [n for n in sweep.recipes if len(sweep.curve(n)) == len(sweep.sites)]
-    values = np.stack([sweep.curve(n).value for n in names])
-    ax = heatmap(values, names, [str(s) for s in sweep.sites], "AUROC on test groups", ax, (0, 1))
+    """Recipe by site as colours, mean test AUROC over splits; a frame marks the site chosen most often. Recipes that read all sites together have a column of their own."""
+    names = list(sweep.recipes)
+    seen = set(sweep.table.site)
+    columns = [s for s in [*map(str, sweep.sites), "all sites"] if s in seen]
+    values = sweep.table.pivot_table(index="recipe", columns="site", values="auroc").reindex(index=names, columns=columns).to_numpy()
+    ax = heatmap(values, names, columns, "AUROC on test groups", ax, (0, 1))
     for i, name in enumerate(names):
-        site = sweep.chosen[sweep.chosen.recipe == name].site.mode().iloc[0]
-        at = [str(s) for s in sweep.sites].index(site)
+        at = columns.index(sweep.chosen[sweep.chosen.recipe == name].site.mode().iloc[0])
         ax.add_patch(Rectangle((at - 0.5, i - 0.5), 1, 1, fill=False, lw=2, edgecolor="black"))
     return ax
 

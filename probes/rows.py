@@ -161,7 +161,7 @@ def make_rows(n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequen
         "y": None if y is None else as_labels(y, n),
         "groups": as_groups(ids if groups is None else groups, n),
         "ids": ids,
-        "columns": {str(k): as_column(v, n, f"column {k!r}") for k, v in (columns or {}).items()},
+        "columns": {str(k): as_column(v, n, f"column {k!r}") for k, v in ({} if columns is None else columns).items()},
     }
 
 

@@ -54,6 +54,13 @@ class Sweep:
         value, low, high = (wide[name].loc[at] for name in ("auroc", "low", "high"))
         return Estimate(value.mean(axis=1).to_numpy(), low.min(axis=1).to_numpy(), high.max(axis=1).to_numpy(), int(rows.n.iloc[0]), int(rows.n_groups.iloc[0]))
 
+    def together(self, recipe: str) -> Estimate:
+        """Test AUROC of a recipe that reads all sites together, as `curve` is by site."""
+        rows = self.table[(self.table.recipe == recipe) & (self.table.site == "all sites")]
+        if not len(rows):
+            raise ValueError(f"{recipe!r} reads each site by itself; see curve({recipe!r})")
+        return Estimate(float(rows.auroc.mean()), float(rows.low.min()), float(rows.high.max()), int(rows.n.iloc[0]), int(rows.n_groups.iloc[0]))
+
     def __repr__(self) -> str:
         return f"Sweep({len(self.recipes)} recipes, {len(self.sites)} sites, {self.table.seed.nunique()} splits)\n{self.summary.round(3).to_string()}"
 

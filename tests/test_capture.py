@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -533,6 +534,27 @@ def test_arrays_of_one_or_many_sites_become_activations(wrap, numbers):
     assert np.allclose(many.x, numbers)
     assert torch.equal(many["array.0"].x, one.x)
     assert many.groups.tolist() == list(range(6)), "each row is its own group unless told otherwise"
+
+
+def test_arrays_come_as_views_and_tables_too(numbers):
+    table = pd.DataFrame(numbers[0], columns=list("abc"), index=list("uvwxyz"))
+    assert np.array_equal(Activations.from_arrays(table, columns=table).x[0], numbers[0]) and np.array_equal(
+        Activations.from_arrays(numbers[:, ::-1, ::-1]).x, numbers[:, ::-1, ::-1]
+    )
+    assert Activations.from_arrays(numbers, y=torch.tensor([0, 1] * 3, dtype=torch.bfloat16)).y.tolist() == [0, 1] * 3
+
+
+def test_rows_that_are_tokens_say_of_which_text(numbers):
+    acts = Activations.from_arrays(numbers, example=[7, 3, 7, 3, 3, 7])
+    assert (acts.example.tolist(), acts.token.tolist(), acts.groups.tolist()) == ([1, 0, 1, 0, 0, 1], [0, 0, 1, 1, 2, 2], [7, 3, 7, 3, 3, 7])
+
+
+def test_rows_are_picked_by_masks_positions_and_slices(numbers):
+    acts = Activations.from_arrays(numbers)
+    assert acts.rows(slice(1, None, 2)).ids.tolist() == [1, 3, 5] == acts.rows([1, 3, 5]).ids.tolist() == acts.rows(np.arange(6) % 2 == 1).ids.tolist()
+    assert len(acts.rows([])) == 0
+    with pytest.raises(ValueError, match=r"boolean mask or by whole numbers, got float64"):
+        acts.rows([0.7, 1.2])
 
 
 def test_pair_arrays_become_pair_activations(numbers):

@@ -32,7 +32,9 @@ def test_gap_is_measured_on_labelled_rows(pair):
     a, _ = pair
     x = torch.tensor([[0.0, 0, 0], [6, 0, 8], [0, 1, 0], [6, 1, 8]])
     assert a.gap is None
-    assert a.calibrated(Activations.from_arrays(x, [0, 1, 0, 1], sites=["resid_post.1"])).gap == pytest.approx(10)
+    for direction in (a, -a):
+        calibrated = direction.calibrated(Activations.from_arrays(x, [0, 1, 0, 1], sites=["resid_post.1"]))
+        assert calibrated.gap == pytest.approx(10) and calibrated.unit.equal(direction.unit), "a distance, whichever way it points"
 
 
 @pytest.mark.parametrize("vector", [[0.0, 0.0], [np.nan, 1.0], [[1.0]]])

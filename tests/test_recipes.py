@@ -296,6 +296,8 @@ def test_attention_finds_the_token_that_holds_the_class_where_an_average_does_no
     assert (weights.reshape(3, -1, 12).argmax(2) == marked).float().mean() > 0.9
     with pytest.raises(ValueError, match='at="all"'):
         AttentionPooled().fit(planted()[0])
+    with pytest.raises(ValueError, match="several tokens a text"):  # with the token's number there, as captures have it
+        AttentionPooled().fit(dataclasses.replace(planted()[0], token=np.full(240, 5)))
     with pytest.raises(ValueError, match="different labels"):
         AttentionPooled().fit(train.with_y(np.arange(len(train)) % 2))
 
@@ -362,3 +364,21 @@ def test_a_probe_without_a_direction_goes_to_a_hub_folder_and_back(tmp_path):
     probe = MLP(hidden=4, restarts=1).fit(acts)
     loaded = load_folder(save_folder(probe, tmp_path / "probe"))
     assert type(loaded) is type(probe) and torch.equal(loaded.score(acts), probe.score(acts))
+
+
+def test_token_rows_of_your_own_are_read_as_the_captured_ones_are():
+    train = planted_tokens()
+    own = Activations.from_arrays(train.x, train.y, example=train.example)
+    assert AttentionPooled(steps=20).fit(own).score(own).equal(AttentionPooled(steps=20).fit(train).score(train))
+
+
+def test_penalties_may_be_numbers_of_numpy():
+    acts = planted()[0]
+    assert Logistic(l2=np.float64(0.1)).fit(acts).weight.equal(Logistic(l2=0.1).fit(acts).weight)
+    for number in (np.int64(1), np.float32(0.5)):
+        copy = Logistic()
+        object.__setattr__(copy, "l2", number)  # past the type checker of the tests, which users do not run
+        copy.__post_init__()
+        assert copy.fit(acts).weight.equal(Logistic(l2=float(number)).fit(acts).weight)
+    with pytest.raises(TypeError, match="give one l2"):
+        Concatenated(Logistic(l2=(0.1, 1.0))).fit(acts)

@@ -6,10 +6,10 @@ import matplotlib
 import numpy as np
 import pytest
 
-from probes import CCS, CRC, Concatenated, Logistic, MassMean, plots
+from probes import CCS, CRC, AttentionPooled, Concatenated, Logistic, MassMean, plots
 from probes.controls import shuffled_null
 from probes.sweeps import sweep
-from probes.testing import planted
+from probes.testing import planted, planted_tokens
 
 matplotlib.use("Agg")
 
@@ -80,7 +80,17 @@ def test_recipes_of_one_class_are_told_apart_by_their_fields(acts):
 def test_pictures_show_what_the_table_holds(found):
     ax = plots.sweep_curves(found)
     lines = {line.get_label(): line.get_ydata() for line in ax.lines}
-    assert np.allclose(lines["MassMean"], found.curve("MassMean").value) and "Concatenated" not in lines
+    assert np.allclose(lines["MassMean"], found.curve("MassMean").value)
+    together = found.chosen[found.chosen.recipe == "Concatenated"].auroc.mean()
+    assert np.allclose(lines["Concatenated"], [together] * 3), "a level line, since it reads all sites together"
     heat = plots.sweep_heatmap(found)
-    assert [t.get_text() for t in heat.texts] == [f"{v:.2f}" for name in ("MassMean", "Logistic") for v in found.curve(name).value]
+    assert [t.get_text() for t in heat.texts] == [f"{v:.2f}" for name in ("MassMean", "Logistic") for v in found.curve(name).value] + [f"{together:.2f}"]
+    assert [t.get_text() for t in heat.get_xticklabels()] == ["array.0", "array.1", "array.2", "all sites"]
+    with pytest.raises(ValueError, match=r"see curve\('MassMean'\)"):
+        found.together("MassMean")
     assert "MassMean" in found._repr_html_() and "Sweep(3 recipes, 3 sites, 2 splits)" in repr(found)
+
+
+def test_token_probes_are_refused_by_name():
+    with pytest.raises(TypeError, match="AttentionProbe gives scores of shape"):
+        sweep(AttentionPooled(), planted_tokens(), seeds=1, shuffles=0, progress=False)
