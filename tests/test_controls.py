@@ -500,8 +500,9 @@ def test_when_all_directions_are_gone_nothing_is_read():
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 400)
     parts = Activations.from_arrays(rng.normal(size=(400, 2)) + 2 * y[:, None] * [1, 0], y).split((0.5, 0.5))
-    found = amnesic(Logistic(), *parts, remove=4)
-    assert found.by_site.shape == (3, 1) and found.by_site[0, 0] > 0.85 and found.by_site[-1, 0] == 0.5 == found.random[-1, 0]
+    for recipe in (MassMean(), Logistic()):
+        found = amnesic(recipe, *parts, remove=4)
+        assert found.by_site.shape == (3, 1) and found.by_site[0, 0] > 0.85 and found.by_site[-1, 0] == 0.5 == found.random[-1, 0]
 
 
 def test_a_claim_says_which_of_its_conditions_failed():
