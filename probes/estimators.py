@@ -113,6 +113,8 @@ def as_estimator(recipe: Any) -> Any:
     For `MassMean`, `Logistic`, `LDA` (classifiers) and `Ridge` (a regressor). The fitted probe, with its direction, is `probe_`. Raises TypeError for
     recipes that need more than an array, naming what they need.
     """
+    if isinstance(recipe, type):
+        raise TypeError(f"as_estimator takes a recipe, got its class; write as_estimator({recipe.__name__}())")
     kind = _ESTIMATORS.get(type(recipe))
     if kind is None:
         name = type(recipe).__name__

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes import CCS, CRC, LDA, MLP, Activations, AttentionPooled, Concatenated, Logistic, MassMean, auroc
+from probes import CCS, CRC, LDA, MLP, Activations, AttentionPooled, Concatenated, Direction, Logistic, MassMean, auroc
 from probes.controls import (
     amnesic,
     brier,
@@ -326,6 +326,9 @@ def test_random_weights_have_the_shape_and_nothing_of_the_training(make_model):
     assert not any(torch.equal(ours[k], theirs[k]) for k in ours if "proj" in k)
     again = dict(random_weights(llama, seed=1).hf.named_parameters())
     assert all(torch.equal(ours[k], again[k]) for k in ours)
+    direction = Direction.from_vector(torch.ones(llama.width), "resid_post.0", llama)
+    with pytest.raises(ValueError, match=r"but was used on '.*, untrained': their weights differ"):
+        direction.check_model(fresh)
 
 
 def test_labels_that_repeat_or_oppose_within_a_group_are_exchanged_as_units():

@@ -77,3 +77,8 @@ def test_ridge_predicts_numbers(y):
 def test_recipes_that_need_more_than_an_array_say_what(recipe, needs):
     with pytest.raises(TypeError, match=needs):
         as_estimator(recipe)
+
+
+def test_a_class_in_the_place_of_a_recipe_is_named():
+    with pytest.raises(TypeError, match=r"write as_estimator\(Logistic\(\)\)"):
+        as_estimator(Logistic)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,8 @@ def random_weights(model: Model, seed: int = 0) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = type(model.hf)(model.hf.config)
-    return load_model(fresh.to(device=model.device, dtype=model.dtype).eval(), tokenizer=model.tokenizer)
+    made = load_model(fresh.to(device=model.device, dtype=model.dtype).eval(), tokenizer=model.tokenizer)
+    return replace(made, name=f"{model.name}, untrained")
 
 
 def _lengths(texts: Sequence[str]) -> np.ndarray:
