@@ -288,7 +288,7 @@ def _marked(text: str, pattern: re.Pattern[str], marker: str) -> str:
 def _with_marker(text: str, like: str, marker: str) -> str:
     """The marker put into a text before as many words as follow it in `like`, and before the stop that ends the text."""
     words, behind = text.split(" "), re.split(rf"(?<!\w){re.escape(marker)}(?!\w)", like, maxsplit=1)[1]
-    follow = len([w for w in behind.split() if re.search(r"\w", w)])
+    follow = len(re.sub(r"^\S+", "", behind).split())  # a stop that hangs on the marker is no word
     at = max(0, len(words) - follow)
     if at < len(words):
         return " ".join([*words[:at], marker, *words[at:]])

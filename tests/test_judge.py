@@ -4,6 +4,7 @@ import asyncio
 import copy
 import dataclasses
 import errno
+import itertools
 import json
 import logging
 import math
@@ -520,8 +521,9 @@ def test_killed_runs_resume_to_the_same_records(judge, server, tmp_path):
     n = len({text for text, *_ in server.served})
     records = asked.grade(prompts, texts)
     pd.testing.assert_frame_equal(judge_faults.without_tokens(records.table()), judge_faults.without_tokens(whole))
-    keys = [line["key"] for line in lines_of(asked)]
-    assert len(keys) == len(set(keys)) == 100 and n <= sizes[-1] + 4 * 4
+    ledger = Ledger(asked.ledger)
+    keys = [line.key for line in ledger.lines]
+    assert len(keys) == len(set(keys)) == 100 and ledger.damaged <= 4 and n <= sizes[-1] + 4 * 4  # a run can be killed within a line
     # A killed run loses at most the answers under way.
     assert sum(server.answered().values()) <= 100 + 4 * 4
 
@@ -549,15 +551,15 @@ def test_a_loop_that_runs_already_is_no_hindrance(judge):
 
 def test_an_interrupt_keeps_what_is_done_and_leaves_no_thread(judge, server):
     prompts, texts = colours(100)
-    server.delay = 0.05  # 1.25 s in all, so that a late timer still finds it at work
-    timer = threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT))
     asked = judge()
     asked.grade(prompts.rows(range(1)), texts[:1])
-    timer.start()
+    seen = itertools.count(1)
+    # At the thirtieth question, not after a time: a slow machine still finds the run at work.
+    server.delay, server.fault = 0.01, lambda request, nth: os.kill(os.getpid(), signal.SIGINT) if next(seen) == 30 else None
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         asked.grade(prompts, texts)
-    assert time.monotonic() - start < 2 and not [t for t in threading.enumerate() if t.name == "judge"]
+    assert time.monotonic() - start < 10 and not [t for t in threading.enumerate() if t.name == "judge"]
     kept = len(lines_of(asked))
     assert 1 < kept < 100
     assert asked.grade(prompts, texts).values.tolist() == right(100) and len(lines_of(asked)) == 100

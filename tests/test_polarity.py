@@ -215,6 +215,8 @@ def test_marker_replaces_whole_negation_words_and_its_twin_holds_it_at_the_same_
         ("It isn't so.", "It is so.", "It is ttt so.", "It is ttt so."),
         ("I do not eat.", "I eat.", "I do ttt eat.", "I ttt eat."),
         ("He said no.", "He said yes.", "He said ttt.", "He said yes ttt."),
+        ("He said no .", "He said yes .", "He said ttt .", "He said yes ttt ."),
+        ("rome is not blue .", "rome is blue .", "rome is ttt blue .", "rome is ttt blue ."),
         ("Nothing is not here, my cant.", "Nothing is here, my cant.", "Nothing is ttt here, my cant.", "Nothing is ttt here, my cant."),
     ],
 )

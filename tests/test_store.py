@@ -127,7 +127,7 @@ def test_columns_of_any_kind_come_back_when_a_store_is_opened(model, texts, tmp_
         "none": [None, "x", 1.5] * (n // 3),
         "word": list("abcdefghi"),
     }
-    examples = Examples(texts, columns=columns, ids=np.arange(n) + 100, groups=["a", 1, None] * (n // 3))
+    examples = Examples(texts, columns=columns, ids=np.arange(n) + 100, groups=["a", "b", "c"] * (n // 3))
     read(model, examples, store=tmp_path)
     same_rows(open_store(tmp_path), read(model, examples))
     assert open_store(tmp_path).columns["word"].dtype.kind == "U"
