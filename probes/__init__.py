@@ -11,7 +11,7 @@
 - `auroc`, `accuracy`: every number is an `Estimate` with an interval over groups
 
 Changing what a model does lives in `interventions`. Plots are in `probes.plots`, controls and claims in `probes.controls`, many recipes at once in
-`probes.sweeps`, statements and their opposites in `probes.polarity`, scikit-learn estimators in `probes.estimators`, other tools' steering vectors in `probes.vectors`,
+`probes.sweeps`, statements and their opposites in `probes.polarity` (the marker control in `probes.markers`), scikit-learn estimators in `probes.estimators`, other tools' steering vectors in `probes.vectors`,
 hub folders in `probes.hub`, activations on disk in `probes.store` (recipes fit from it through `probes.streaming`), the tokens a position picks in `probes.show`,
 what is checked on a model's first use in `probes.selfcheck`.
 - `probes.awareness`: evaluation told apart from format (2x2 designs, leaks, a gate for claims)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from probes import CCS, CRC, TTPD, ContrastEigen, PairActivations, PolarityAwareCCS, auroc
-from probes.polarity import contradiction_index, ideal_distance, marked_twins, polar_consistency, polarity_report, published_metrics, truth_cosines
+from probes.markers import marked_twins
+from probes.polarity import contradiction_index, ideal_distance, polar_consistency, polarity_report, published_metrics, truth_cosines
 from probes.testing import planted
 from probes.transforms import Transform
 
