@@ -39,7 +39,8 @@ class LDA:
         # Classes without any spread of their own are told apart by their means: all directions count alike.
         level = torch.maximum(level, NOISE**2 * z.var(1, correction=0).mean(1)).clamp_min(1e-290)
         covariance.diagonal(dim1=1, dim2=2).add_(((self.shrinkage + 1e-12) * level)[:, None])
-        weight = torch.linalg.solve(covariance, high - low)
+        # By Cholesky: MKL's LU of many matrices at once can hang after other threaded work (oneMKL error at DLASWP).
+        weight = torch.cholesky_solve((high - low)[..., None], torch.linalg.cholesky(covariance))[..., 0]
         prior = torch.log(y.sum() / (~y).sum().double())
         bias = prior - ((high + low) / 2 * weight).sum(1)
         margin = torch.einsum("snd,sd->sn", z, weight) + bias[:, None]
