@@ -48,11 +48,11 @@ class Ridge:
         if z.shape[2] <= n:
             gram = z0.transpose(1, 2) @ z0 / n
             gram.diagonal(dim1=1, dim2=2).add_(self.l2)
-            weight = torch.linalg.solve(gram, torch.einsum("snd,n->sd", z0, y - level) / n)
+            weight = torch.cholesky_solve((torch.einsum("snd,n->sd", z0, y - level) / n)[..., None], torch.linalg.cholesky(gram))[..., 0]
         else:
             gram = z0 @ z0.transpose(1, 2) / n
             gram.diagonal(dim1=1, dim2=2).add_(self.l2)
-            weight = torch.einsum("snd,sn->sd", z0, torch.linalg.solve(gram, (y - level).expand(len(z), -1))) / n
+            weight = torch.einsum("snd,sn->sd", z0, torch.cholesky_solve((y - level).expand(len(z), -1)[..., None], torch.linalg.cholesky(gram))[..., 0]) / n
         bias = level - (centre * weight).sum(1)
         losses = (torch.einsum("snd,sd->sn", z, weight) + bias[:, None] - y).pow(2).mean(1)
         if np.isin(acts.y, (0, 1)).all():
