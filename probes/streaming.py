@@ -16,6 +16,7 @@ from torch import Tensor
 from probes.activations import Activations
 from probes.leace import erasure
 from probes.linear import LinearProbe
+from probes.solving import solve_positive
 from probes.store import StoredActivations
 from probes.transforms import NOISE, Fitted, Transform, one_hot, spread
 
@@ -115,7 +116,7 @@ def ridge(recipe: Any, acts: StoredActivations) -> LinearProbe:
     found = moments(acts, (y - y.mean())[:, None], fitted["all"], second=True)
     assert found.covariance is not None
     gram = found.covariance + recipe.l2 * torch.eye(acts.width, dtype=torch.float64)
-    weight = torch.linalg.solve(gram, found.by_column[:, 0] / found.n)
+    weight = solve_positive(gram, found.by_column[:, 0] / found.n)
     bias = y.mean() - (found.mean * weight).sum(1)
     binary = bool(np.isin(np.asarray(acts.y), (0, 1)).all())
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import single, singles
+from probes.solving import solve_positive
 from probes.store import StoredActivations
 from probes.transforms import NOISE, Transform
 
@@ -39,8 +40,7 @@ class LDA:
         # Classes without any spread of their own are told apart by their means: all directions count alike.
         level = torch.maximum(level, NOISE**2 * z.var(1, correction=0).mean(1)).clamp_min(1e-290)
         covariance.diagonal(dim1=1, dim2=2).add_(((self.shrinkage + 1e-12) * level)[:, None])
-        # By Cholesky: MKL's LU of many matrices at once can hang after other threaded work (oneMKL error at DLASWP).
-        weight = torch.cholesky_solve((high - low)[..., None], torch.linalg.cholesky(covariance))[..., 0]
+        weight = solve_positive(covariance, high - low)
         prior = torch.log(y.sum() / (~y).sum().double())
         bias = prior - ((high + low) / 2 * weight).sum(1)
         margin = torch.einsum("snd,sd->sn", z, weight) + bias[:, None]

@@ -9,6 +9,7 @@ from probes import streaming
 from probes.activations import Activations
 from probes.linear import LinearProbe, finish
 from probes.recipes.inputs import singles
+from probes.solving import solve_positive
 from probes.store import StoredActivations
 from probes.streaming import streams
 from probes.transforms import Transform
@@ -48,11 +49,11 @@ class Ridge:
         if z.shape[2] <= n:
             gram = z0.transpose(1, 2) @ z0 / n
             gram.diagonal(dim1=1, dim2=2).add_(self.l2)
-            weight = torch.cholesky_solve((torch.einsum("snd,n->sd", z0, y - level) / n)[..., None], torch.linalg.cholesky(gram))[..., 0]
+            weight = solve_positive(gram, torch.einsum("snd,n->sd", z0, y - level) / n)
         else:
             gram = z0 @ z0.transpose(1, 2) / n
             gram.diagonal(dim1=1, dim2=2).add_(self.l2)
-            weight = torch.einsum("snd,sn->sd", z0, torch.cholesky_solve((y - level).expand(len(z), -1)[..., None], torch.linalg.cholesky(gram))[..., 0]) / n
+            weight = torch.einsum("snd,sn->sd", z0, solve_positive(gram, (y - level).expand(len(z), -1))) / n
         bias = level - (centre * weight).sum(1)
         losses = (torch.einsum("snd,sd->sn", z, weight) + bias[:, None] - y).pow(2).mean(1)
         if np.isin(acts.y, (0, 1)).all():
