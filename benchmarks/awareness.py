@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 
 from probes import Activations, Examples, Logistic, capture, load_model
 from probes.awareness import TwoByTwo, find_leaks, from_cells, held_out, held_out_text, two_by_two
-from probes.awareness.plots import four_cells_beside
+from probes.display.crossed_plots import four_cells_beside
 
 CORNERS = ("bench_eval", "casual_deploy_matched")
 

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
 from probes import Examples, Model, capture, load_model
-from probes.tokens import Encoded, batches
+from probes.data.tokens import Encoded, batches
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def peers(config: Config, model: Model, encoded: list[Encoded], budget: int) -> 
     import nnsight
     from transformer_lens.model_bridge import TransformerBridge
 
-    from probes.backends.hooks import sharing_copy
+    from probes.models.backends.hooks import sharing_copy
 
     hf = model.hf
     shape = (config.layers, len(encoded), config.width)

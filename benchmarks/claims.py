@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 
 from probes import CCS, CRC, VINC, Activations, ContrastEigen, Logistic, MassMean, PairActivations, PolarityAwareCCS
 from probes.controls import claim
-from probes.metrics import aurocs
+from probes.metrics.estimates import aurocs
 
 SITES, GROUPS, ROWS = 4, 100, 4
 SUPERVISED = (MassMean(), Logistic())

@@ -28,9 +28,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-import probes.store.plan
+import probes.reading.store.plan
 from probes import Activations, Examples, Model, capture, load_model
-from probes.store import StoredActivations, open_store
+from probes.reading.store import StoredActivations, open_store
 
 SITES = ["resid_pre.0", "resid_post.1"]
 WORDS = [f"w{i}" for i in range(40)]
@@ -369,7 +369,7 @@ def fuzz(model: Model, n: int, seed: int, folder: Path, mend_every: int = 100) -
 
 def main(config: Config) -> None:
     torch.set_num_threads(1)  # a child has only the thread that forked it
-    probes.store.plan.SHARD_BYTES = 4096
+    probes.reading.store.plan.SHARD_BYTES = 4096
     model, table, figures = small_model(), Table("what", "figures", "seconds"), {}
     parts = {
         "kills": lambda folder: kills(model, config.kills, config.seed, folder),

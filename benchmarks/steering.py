@@ -19,9 +19,9 @@ from rich.table import Table
 from benchmarks.capture import Config as Shape
 from benchmarks.capture import made, sentences
 from interventions import Ablate, Add, Monitor, edited
-from interventions.weights import bake
+from interventions.weights.baking import bake
 from probes import Direction, Examples, MassMean, Model, capture, load_model
-from probes.sites import Site
+from probes.data.sites import Site
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from safetensors.torch import save_file
 from benchmarks.capture import Config as Shape
 from benchmarks.capture import made, sentences
 from probes import Examples, Position, Site, capture
-from probes.reading import Reading
-from probes.store.plan import make_plan
-from probes.store.shards import write_shards
+from probes.reading.plan import Reading
+from probes.reading.store.plan import make_plan
+from probes.reading.store.shards import write_shards
 
 
 @dataclass(frozen=True)

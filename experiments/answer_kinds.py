@@ -10,8 +10,8 @@ from experiments.organism.requests import ANSWER_TOKENS, KINDS, classify
 from interventions.behaviours.exact_match import ExactMatch
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, refuses
-from probes.examples import Examples
-from probes.models import Model
+from probes.data.examples import Examples
+from probes.models.model import Model
 
 Sorter = Callable[[str, Mapping[str, Any]], str]
 

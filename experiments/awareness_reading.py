@@ -13,12 +13,12 @@ from experiments.purpose_data import Prompts
 from experiments.report import Report
 from probes import Activations, Examples, Logistic, Model, Site, auroc, capture
 from probes.awareness import TokenStrip, TwoByTwo, fit_awareness, held_out, held_out_text, letter_check, recall_at, terminal_tokens, two_by_two
-from probes.awareness.plots import four_cells
-from probes.awareness.shortcuts import LetterCheck
-from probes.controls.surface import surface_scores
-from probes.metrics import Estimate, mean, weighted_auroc
-from probes.plots import axes
-from probes.sites import SitesLike
+from probes.data.sites import SitesLike
+from probes.display.crossed_plots import four_cells
+from probes.display.plots import axes
+from probes.evidence.shortcuts import LetterCheck
+from probes.evidence.surface import surface_scores
+from probes.metrics.estimates import Estimate, mean, weighted_auroc
 
 BOOTSTRAPS = 500
 TEXT = "characters"

@@ -12,7 +12,7 @@ from experiments.purpose_data import Prompts
 from experiments.report import Report
 from interventions import Ablate, Add, Edit, Effect, edited, effect
 from interventions.behaviours.records import Behaviour, Records
-from interventions.plots import answer_kinds
+from interventions.display.plots import answer_kinds
 from probes import Direction, Examples, MassMean, Model, Site, capture
 from probes.awareness import TwoByTwo
 

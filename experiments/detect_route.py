@@ -20,7 +20,7 @@ from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
 from interventions import Effect
 from probes import Activations, Examples, Model, Site, capture, load_model
-from probes.plots import COLOURS, axes
+from probes.display.plots import COLOURS, axes
 
 QUESTION = "Which direction decides whether a recognised topic is refused, and what does the model say without it?"
 OTHERS = tuple(f"{EMBEDDED}{name}" for name in ("route_evasive", "route_entangled", "route_control"))

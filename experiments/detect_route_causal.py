@@ -15,7 +15,7 @@ from experiments.report import Report
 from interventions import Ablate, Edit, Effect, edited, effect
 from interventions.behaviours.records import Records
 from probes import Activations, Direction, Examples, MassMean, Model, Site
-from probes.plots import COLOURS
+from probes.display.plots import COLOURS
 
 ALL = "all blocks"
 RANDOM_DRAWS = 3

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from probes import Activations, MassMean, one_vs_rest
 from probes.controls import Null
-from probes.metrics import Estimate, auroc, aurocs
+from probes.metrics.estimates import Estimate, auroc, aurocs
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,9 +34,9 @@ from probes import (
     load_model,
 )
 from probes.controls import random_weights, shuffled_null, surface_baselines
-from probes.markers import NEGATION
-from probes.metrics import Estimate, aurocs
-from probes.polarity import polarity_report
+from probes.evidence.markers import NEGATION
+from probes.evidence.polarity import polarity_report
+from probes.metrics.estimates import Estimate, aurocs
 
 QUESTION = "Do unsupervised probes treat a statement and its opposite as opposites, or do they read the negation?"
 SHARES = (0.5, 0.2, 0.3)

@@ -9,8 +9,8 @@ from experiments.report import Report
 from experiments.statements import binary_columns
 from probes import Activations, Estimate, LinearProbe, PairActivations, Site, auroc, plots
 from probes.controls import Null
-from probes.markers import marked_twins
-from probes.polarity import PolarityReport, polarity_report, published_metrics, truth_cosines
+from probes.evidence.markers import marked_twins
+from probes.evidence.polarity import PolarityReport, polarity_report, published_metrics, truth_cosines
 
 SHOWN = {
     "auroc": "AUROC", "auroc_negated": "AUROC neg.", "accuracy_worst_cell": "worst cell", "contradiction": "contrad.",

@@ -25,7 +25,7 @@ from interventions.behaviours.records import Behaviour
 from interventions.rewriting import TemplateBank
 from probes import Examples
 from probes.awareness import crossed_prompts, find_leaks, from_cells, without_cues
-from probes.awareness.leaks import Leaks
+from probes.evidence.leaks import Leaks
 
 NEEDED = ("prompt", "context", "format", "group")
 EVALUATION = "evaluation"

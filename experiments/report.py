@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from probes.metrics import Estimate
+from probes.metrics.estimates import Estimate
 
 SCHEMA_VERSION = 1
 PACKAGES = ("torch", "transformers", "safetensors", "numpy", "scikit-learn", "pandas")

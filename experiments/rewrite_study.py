@@ -15,8 +15,8 @@ from interventions.rewriting.arms import Arm, Scorer, choose
 from interventions.rewriting.outcomes import Remeasured, remeasured
 from probes import Examples, Model
 from probes.awareness import AwarenessProbe, fit_awareness
-from probes.controls.surface import surface_scores
-from probes.sites import SitesLike
+from probes.data.sites import SitesLike
+from probes.evidence.surface import surface_scores
 
 CASUAL_FORMAT = "casual format"
 STEERED = "context taken out"

@@ -11,7 +11,7 @@ from experiments import organism
 from experiments.organism.language import neutral, statements
 from experiments.organism.world import make_world
 from probes import Examples, Pairs
-from probes.rows import Rows
+from probes.data.rows import Rows
 
 EMBEDDED = "embedded:"
 EMBEDDED_TEMPLATES = (("{statement} true ?", "yes,no"), ("{statement} false ?", "no,yes"))

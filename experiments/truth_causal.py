@@ -12,7 +12,7 @@ from interventions import Ablate, Add, Answers, Cost, Edit, Effect, Erase, edite
 from interventions import plots as effect_plots
 from interventions.behaviours.records import Records
 from probes import Examples, Model, Site
-from probes.metrics import accuracy, auroc
+from probes.metrics.estimates import accuracy, auroc
 
 ANSWERS = Answers("column:if_true", "column:if_false")
 ALL = "resid_post"

@@ -11,7 +11,6 @@
 - `Monitor`: a probe that watches the model write, with a threshold of a known false-alarm rate, and stops it or edits it on alarm
 """
 
-from interventions.adapters import as_lora
 from interventions.behaviours.agreement import Agreement, agreement
 from interventions.behaviours.answers import Answers
 from interventions.behaviours.choices import Choices
@@ -21,17 +20,18 @@ from interventions.behaviours.honesty import Honesty, honesty
 from interventions.behaviours.neutral_text import Cost, neutral_cost
 from interventions.behaviours.records import Behaviour, Records
 from interventions.behaviours.refusal import Refusal, RefusalLogprob
-from interventions.controls import matched_random
-from interventions.doses import Doses, dosed
-from interventions.edited import applied, edited
 from interventions.edits import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When
-from interventions.effects import Effect, effect
+from interventions.effects.doses import Doses, dosed
+from interventions.effects.effect import Effect, effect
+from interventions.effects.random import matched_random
+from interventions.effects.transitions import Transitions, transitions
+from interventions.effects.verdict import Verdict
 from interventions.judging import Judge, JudgeError, Limits
-from interventions.lowrank import Edit
-from interventions.monitor import Monitor
-from interventions.transitions import Transitions, transitions
-from interventions.verdicts import Verdict
-from interventions.weights import WRITERS, bake, save_baked
+from interventions.monitor.monitor import Monitor
+from interventions.weights.adapters import as_lora
+from interventions.weights.baking import WRITERS, bake, save_baked
+from interventions.writes.edited import applied, edited
+from interventions.writes.lowrank import Edit
 
 __all__ = [
     "WRITERS",

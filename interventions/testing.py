@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
-from interventions.edited import applied, edited
-from interventions.lowrank import Edit
-from probes.capture import capture
-from probes.models import Model
+from interventions.writes.edited import applied, edited
+from interventions.writes.lowrank import Edit
+from probes.models.model import Model
+from probes.reading.capture import capture
 
 
 def check_edit(edit: Edit, model: Model, texts: Sequence[str]) -> None:

@@ -17,17 +17,19 @@ what is checked on a model's first use in `probes.selfcheck`.
 - `probes.awareness`: evaluation told apart from format (2x2 designs, leaks, a gate for claims)
 """
 
-from probes.activations import Activations, PairActivations
-from probes.capture import Recording, capture, capture_pairs, recording
-from probes.directions import Direction, cosine_map
-from probes.examples import Examples, Pairs
-from probes.generated import capture_generated
-from probes.linear import LinearProbe
-from probes.loading import load_model
-from probes.metrics import Estimate, accuracy, auroc
-from probes.models import Model
-from probes.positions import Position
-from probes.probe import Probe
+from probes.data.activations import Activations, PairActivations
+from probes.data.examples import Examples, Pairs
+from probes.data.positions import Position
+from probes.data.sites import Site
+from probes.fitting.directions import Direction, cosine_map
+from probes.fitting.linear import LinearProbe
+from probes.fitting.probe import Probe
+from probes.fitting.transforms import Transform
+from probes.metrics.estimates import Estimate, accuracy, auroc
+from probes.models.loading import load_model
+from probes.models.model import Model
+from probes.reading.capture import Recording, capture, capture_pairs, recording
+from probes.reading.generated import capture_generated
 from probes.recipes import (
     CCS,
     CRC,
@@ -44,8 +46,6 @@ from probes.recipes import (
     Ridge,
     one_vs_rest,
 )
-from probes.sites import Site
-from probes.transforms import Transform
 
 __all__ = [
     "CCS",

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from probes.activations import Activations, PairActivations
-from probes.linear import LinearProbe
-from probes.metrics import auroc
+from probes.data.activations import Activations, PairActivations
+from probes.fitting.linear import LinearProbe
+from probes.metrics.estimates import auroc
 from probes.recipes.attention import texts_of
 
 SITES, ROWS, WIDTH = 3, 240, 12

@@ -37,8 +37,8 @@ from probes.awareness import (
 )
 from probes.awareness.design import content_words
 from probes.awareness.wording import CUES, ENDING, FORMATS, PAYLOADS
-from probes.controls.surface import surface_scores
-from probes.metrics import aurocs as aurocs_of
+from probes.evidence.surface import surface_scores
+from probes.metrics.estimates import aurocs as aurocs_of
 from probes.recipes import KINDS
 
 CELLS = Path(os.environ.get("AWARENESS_CELLS", "awareness_2x2"))
@@ -391,7 +391,7 @@ def test_own_names_and_constant_scores():
 
 def test_pictures_of_the_cells():
     matplotlib.use("Agg")
-    from probes.awareness.plots import four_cells, four_cells_beside
+    from probes.display.crossed_plots import four_cells, four_cells_beside
 
     s, c, f, task, _ = draw(context=3)
     ax = four_cells(two_by_two(s, c, f, task, threshold=0.5))
@@ -666,7 +666,7 @@ def test_the_strip_shows_what_the_score_is_made_of(model):
     assert last.scores[-1] == pytest.approx(last.score, abs=1e-4)
     html = strip._repr_html_()
     assert html.count("<span") == 7 and "opacity:.55" in html and "rgba(" in html and f"{strip.scores[3]:.3f}" in html and "yes(" in repr(strip)
-    from probes.awareness.strips import TokenStrip
+    from probes.display.strips import TokenStrip
 
     drawn = TokenStrip(("<b>", "up", "down\n"), (False,) * 3, np.array([1.0, 3.0, -1.0]), 1.0, 1.0)._repr_html_()
     assert "&lt;b&gt;" in drawn and "rgba(214, 69, 65, 0.75)" in drawn and "rgba(52, 119, 186, 0.50)" in drawn and "<br>" in drawn

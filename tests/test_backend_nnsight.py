@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from probes import Position, Site, capture
-from probes.backends.hooks import Hooks
-from probes.backends.nnsight import NNsight
-from probes.backends.points import Average, Backend, Layout, Pick, whole
-from probes.models import Model
+from probes.models.backends.hooks import Hooks
+from probes.models.backends.nnsight import NNsight
+from probes.models.backends.points import Average, Backend, Layout, Pick, whole
+from probes.models.model import Model
 from tests.conftest import ENCODERS, FAMILIES
 
 # Not imported here: that would patch torch and `object` while tests are collected.
@@ -290,7 +290,7 @@ def test_no_tokenizer_is_needed(make_hf):
 
 
 def test_importing_probes_does_not_import_nnsight():
-    code = "import sys, probes, probes.backends.nnsight; assert 'nnsight' not in sys.modules; assert not hasattr(object(), 'save')"
+    code = "import sys, probes, probes.models.backends.nnsight; assert 'nnsight' not in sys.modules; assert not hasattr(object(), 'save')"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
@@ -443,7 +443,7 @@ def test_a_whole_capture_goes_through_the_server_and_leaves_model_and_tokenizer_
 
 @pytest.mark.parametrize("at", ["all", "last"])
 def test_linear_edits_of_a_model_act_on_the_server(at, ndif, texts):
-    from interventions.lowrank import LowRank, SiteEdit
+    from interventions.writes.lowrank import LowRank, SiteEdit
 
     edit = linear_edit()
     writes = (SiteEdit(Site("resid_post", 1), Position(at), LowRank(edit.U, edit.V, edit.c)),)

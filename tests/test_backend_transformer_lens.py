@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from probes import Position, Site, capture, recording
-from probes.backends import transformer_lens
-from probes.backends.hooks import Hooks
-from probes.backends.points import Backend, Layout, whole
-from probes.backends.transformer_lens import TransformerLens, boot, twin
-from probes.models import Model
+from probes.models.backends import transformer_lens
+from probes.models.backends.hooks import Hooks
+from probes.models.backends.points import Backend, Layout, whole
+from probes.models.backends.transformer_lens import TransformerLens, boot, twin
+from probes.models.model import Model
 from tests.conftest import ENCODERS, FAMILIES
 
 pytest.importorskip("transformer_lens")

@@ -620,7 +620,7 @@ def greedy(model, prompt, n, change=None):
 
 
 def part_of(model, ids):
-    from probes.tokens import Encoded
+    from probes.data.tokens import Encoded
 
     return Encoded(tuple(ids), (False,) * len(ids), None, "")
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from probes import Activations, Examples, PairActivations, Pairs, Position, Site, capture, capture_pairs, load_model, recording
-from probes.models import Model
+from probes.models.model import Model
 from tests.conftest import ENCODERS, FAMILIES
 
 STATEMENTS = (

@@ -9,9 +9,9 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
 from probes import Examples, Position, Site, capture, load_model
-from probes.chat import MARKER, Turn
-from probes.show import show_tokens
-from probes.tokens import encode
+from probes.data.chat import MARKER, Turn
+from probes.data.tokens import encode
+from probes.reading.show import show_tokens
 
 HEADERS = ("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[INST]", "[/INST]")
 PROMPTED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -26,7 +26,7 @@ from probes.controls import (
     surface_baselines,
     transfer_matrix,
 )
-from probes.metrics import auroc_difference, aurocs, delong
+from probes.metrics.estimates import auroc_difference, aurocs, delong
 from probes.testing import planted, planted_tokens
 
 
@@ -278,7 +278,7 @@ def test_calibrated_scores_are_probabilities_and_thresholds_hold():
 
 
 def test_platt_equals_logistic_regression_on_platts_targets():
-    from probes.controls.calibration import platt
+    from probes.evidence.calibration import platt
 
     rng = np.random.default_rng(0)
     y = np.arange(80) % 2
@@ -352,8 +352,8 @@ def test_labels_that_repeat_or_oppose_within_a_group_are_exchanged_as_units():
 
 
 def test_a_claim_needs_both_the_permutation_and_the_interval_and_enough_groups(monkeypatch):
-    from probes.controls import claims
-    from probes.metrics import Estimate
+    from probes.evidence import claims
+    from probes.metrics.estimates import Estimate
 
     train, test = world()
     strong = shuffled_null(MassMean(), train, test, 39)
@@ -384,7 +384,7 @@ def test_the_site_of_a_claim_is_chosen_on_train_groups_alone():
 
 
 def test_texts_in_another_order_than_the_rows_are_refused():
-    from probes.rows import text_ids
+    from probes.data.rows import text_ids
 
     train, test = world()
     texts = [[f"{name} {i}" for i in range(240)] for name in ("a", "b")]

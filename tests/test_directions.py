@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from probes import Activations, Direction, cosine_map
-from probes.directions import final_norm_gain
+from probes.fitting.directions import final_norm_gain
 
 
 @pytest.fixture

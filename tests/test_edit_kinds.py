@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from interventions import Ablate, Add, Affine, Clamp, KeepNorm, Patch, Skip, When, applied, edited, matched_random
-from interventions.changes import Gated, turned
-from interventions.lowrank import LowRank
+from interventions.writes.changes import Gated, turned
+from interventions.writes.lowrank import LowRank
 from probes import CCS, Activations, Direction, Examples, Logistic, MassMean, Site, capture
-from probes.activations import PairActivations
-from probes.store.plan import edit_hash
+from probes.data.activations import PairActivations
+from probes.reading.store.plan import edit_hash
 
 PROMPTS = ["the red house is old", "a tree", "delta lives near the river . true ?", "yes"]
 SITE = "resid_post.1"
@@ -221,7 +221,7 @@ def test_controls_of_other_edits_move_every_token_exactly_as_far(llama, labelled
 
 
 def test_controls_of_linear_edits_at_sites_of_different_width(llama, direction):
-    from interventions.effects import _Joined
+    from interventions.effects.effect import _Joined
 
     head = MassMean().fit(capture(llama, Examples(PROMPTS, y=[0, 1, 0, 1]), "z.0.0")).direction("z.0.0")
     (control,) = matched_random(llama, _Joined((Ablate(head), Ablate(direction))), PROMPTS, n=1)

@@ -6,8 +6,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from interventions import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When, applied, edited, matched_random
-from interventions.lowrank import LowRank
 from interventions.testing import check_edit
+from interventions.writes.lowrank import LowRank
 from probes import Activations, Direction, Examples, MassMean, auroc, capture
 
 PROMPTS = ["the red house is old", "a tree", "delta lives near the river . true ?", "yes"]

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from probes import CCS, LDA, MLP, TTPD, AttentionPooled, Concatenated, Logistic, MassMean, Ridge
-from probes.estimators import as_estimator
+from probes.exchange.estimators import as_estimator
 
 # The array API check runs only where SCIPY_ARRAY_API was set before the first import.
 CHECKS = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from probes import Examples, Position, Site, capture, capture_generated, load_model
-from probes.tokens import Encoded
+from probes.data.tokens import Encoded
 from tests.test_capture import Shift
 
 PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river", "no tree"]

@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import ModelCard
 
 from probes import CRC, Direction, Examples, LinearProbe, MassMean, Transform, capture
-from probes.hub import load_folder, push_to_hub, save_folder
+from probes.exchange.hub import load_folder, push_to_hub, save_folder
 from probes.testing import planted
 
 SENTENCES = [f"{'the' if i % 2 else 'a'} {noun} is {adjective}" for noun in ("house", "tree") for i, adjective in enumerate(("old", "red", "tall", "small"))]
@@ -104,7 +104,7 @@ def test_a_save_that_fails_leaves_the_old_files(tmp_path, probe, monkeypatch):
     def broken(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("probes.artefacts.save_file", broken)
+    monkeypatch.setattr("probes.data.artefacts.save_file", broken)
     with pytest.raises(OSError, match="disk full"):
         save_folder(probe[probe.sites[0]], tmp_path)
     monkeypatch.undo()

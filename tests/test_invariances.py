@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes import CRC, LDA, TTPD, VINC, AttentionPooled, Concatenated, ContrastEigen, Logistic, MassMean, PairActivations, Ridge
-from probes.metrics import aurocs
+from probes.metrics.estimates import aurocs
 from probes.recipes import PAIRED, SINGLE, TOKENS
 from probes.recipes.attention import texts_of
 from probes.testing import planted, planted_tokens

@@ -70,7 +70,7 @@ def test_shape_annotations_are_checked_in_this_run():
     import jaxtyping
     import torch
 
-    from interventions.lowrank import LowRank
+    from interventions.writes.lowrank import LowRank
 
     with pytest.raises(jaxtyping.TypeCheckError):
         LowRank(torch.zeros(3, 1), torch.zeros(1, 4), torch.zeros(3))

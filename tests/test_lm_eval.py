@@ -20,7 +20,7 @@ from experiments.statements import EMBEDDED_TEMPLATES, as_prompts, load_statemen
 from interventions import WRITERS, Ablate, Add, Answers, Clamp, applied, as_lora, bake, edited, matched_random, save_baked
 from interventions.behaviours.logprob import continued, logprobs
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
-from probes.vectors import read_lm_eval, write_lm_eval
+from probes.exchange.vectors import read_lm_eval, write_lm_eval
 
 pytestmark = pytest.mark.slow
 REASON = "lm-eval is not installed; pip install lm-eval (in an environment of its own: it brings some thirty packages)"

@@ -6,7 +6,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from probes import accuracy, auroc
 from probes.controls import shuffled, shuffled_null, surface_baselines
-from probes.metrics import mean
+from probes.metrics.estimates import mean
 from probes.recipes import MassMean
 from probes.testing import planted
 

@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from probes import Position, Site, capture, load_model
-from probes.fingerprint import Fingerprint
+from probes.data.fingerprint import Fingerprint
 
 PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river and the small stone house is not", "no tree", "alpha beta gamma"]
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from probes import CCS, CRC, TTPD, ContrastEigen, PairActivations, PolarityAwareCCS, auroc
-from probes.markers import marked_twins
-from probes.polarity import contradiction_index, ideal_distance, polar_consistency, polarity_report, published_metrics, truth_cosines
+from probes.evidence.markers import marked_twins
+from probes.evidence.polarity import contradiction_index, ideal_distance, polar_consistency, polarity_report, published_metrics, truth_cosines
+from probes.fitting.transforms import Transform
 from probes.testing import planted
-from probes.transforms import Transform
 
 GOLDEN = [
     ((1, 0, 0, 1), 0, 0, 0, 0),

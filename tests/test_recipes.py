@@ -358,7 +358,7 @@ def test_one_probe_a_class_where_there_are_several():
 
 
 def test_a_probe_without_a_direction_goes_to_a_hub_folder_and_back(tmp_path):
-    from probes.hub import load_folder, save_folder
+    from probes.exchange.hub import load_folder, save_folder
 
     acts = planted()[0]
     probe = MLP(hidden=4, restarts=1).fit(acts)

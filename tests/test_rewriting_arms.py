@@ -16,7 +16,7 @@ from interventions.rewriting.gates import Gated
 from interventions.rewriting.outcomes import remeasured
 from interventions.rewriting.plots import arm_answers, flows, score_shifts
 from probes import Direction, Examples
-from probes.plots import plt
+from probes.display.plots import plt
 
 N, K = 40, 5
 

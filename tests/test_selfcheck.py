@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from probes import Examples, MassMean, Site, capture, load_model
-from probes.backends.hooks import ModuleTree
-from probes.models import Model
-from probes.selfcheck import SelfCheckError, self_check
+from probes.models.backends.hooks import ModuleTree
+from probes.models.model import Model
+from probes.models.selfcheck import SelfCheckError, self_check
 from tests.conftest import ENCODERS, FAMILIES
 
 TEXTS = ["the red house is old .", "river", "a tall tree lives near the blue river"]

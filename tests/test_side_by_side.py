@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
+from probes.fitting.threads import side_by_side
 from probes.recipes.logistic import logistic_path
-from probes.threads import side_by_side
 
 
 @pytest.fixture(params=[1, 2, 5])

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from probes import Site, capture, load_model
-from probes.backends.points import MODULES, explained, whole
-from probes.tokens import pad
+from probes.data.tokens import pad
+from probes.models.backends.points import MODULES, explained, whole
 from tests.conftest import ENCODERS, FAMILIES
 from tests.test_capture import Shift, difference, expected_rows
 

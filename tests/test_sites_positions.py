@@ -8,9 +8,9 @@ import torch
 from tokenizers import AddedToken
 from tokenizers.normalizers import Replace
 
-from probes.positions import Position
-from probes.sites import Site, as_site, expand_sites
-from probes.tokens import Encoded, batches, encode, pad
+from probes.data.positions import Position
+from probes.data.sites import Site, as_site, expand_sites
+from probes.data.tokens import Encoded, batches, encode, pad
 
 # --- sites ----------------------------------------------------------------------------------------------------------
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-import probes.store.stored
-from interventions.lowrank import LowRank, SiteEdit
+import probes.reading.store.stored
+from interventions.writes.lowrank import LowRank, SiteEdit
 from probes import Examples, Pairs, Position, Site, capture, capture_pairs, load_model
-from probes.models import Model
-from probes.reading import Reading
-from probes.store import StoredActivations, open_store
-from probes.store.filling import my_part
-from probes.store.plan import make_plan, shard_of
+from probes.models.model import Model
+from probes.reading.plan import Reading
+from probes.reading.store import StoredActivations, open_store
+from probes.reading.store.filling import my_part
+from probes.reading.store.plan import make_plan, shard_of
 
 SITES = ("resid_pre.1", "resid_post.0", "resid_post.2")
 
@@ -32,7 +32,7 @@ def alone(monkeypatch):
     """No launcher around the tests, and shards of a few rows."""
     for name in ("RANK", "WORLD_SIZE", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("probes.store.plan.SHARD_BYTES", 800)
+    monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 800)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def same_rows(a, b):
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("at", ["last", "all", "mean", "span:who", -1, "0:2"])
 def test_a_store_of_several_shards_holds_the_rows_of_a_capture_into_memory(at, side, make_model, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr("probes.store.plan.SHARD_BYTES", 10_000 if at == "all" else 800)
+    monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 10_000 if at == "all" else 800)
     model = make_model("gpt2", side)
     examples = examples.rows([i for i in range(len(examples)) if len(examples.texts[i].split()) > 1])
     got, want = read(model, examples, at, store=tmp_path), read(model, examples, at)
@@ -99,7 +99,7 @@ def test_a_store_of_several_shards_holds_the_rows_of_a_capture_into_memory(at, s
 
 @pytest.mark.parametrize("at", ["last", "all", "mean"])
 def test_in_the_same_batches_the_stored_rows_are_the_very_same(at, model, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr("probes.store.plan.SHARD_BYTES", 10_000 if at == "all" else 800)
+    monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 10_000 if at == "all" else 800)
     got, want = read(model, examples, at, batch_size=1, store=tmp_path), read(model, examples, at, batch_size=1)
     assert torch.equal(got.load().x, want.x)
 
@@ -156,7 +156,7 @@ def test_pairs_of_a_store_with_missing_shards_say_how_many_there_are(model, text
 @pytest.fixture(scope="module")
 def both(model, examples, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("probes.store.plan.SHARD_BYTES", 10_000)
+        patch.setattr("probes.reading.store.plan.SHARD_BYTES", 10_000)
         return read(model, examples, "all", batch_size=1, store=tmp_path_factory.mktemp("store")), read(model, examples, "all", batch_size=1)
 
 
@@ -224,7 +224,7 @@ def no_shard_is_opened(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a shard was opened")
 
-    monkeypatch.setattr("probes.store.shards.safe_open", refuse)
+    monkeypatch.setattr("probes.reading.store.shards.safe_open", refuse)
 
 
 def test_opening_and_choosing_read_no_shard(both, no_shard_is_opened):
@@ -237,8 +237,8 @@ def test_opening_and_choosing_read_no_shard(both, no_shard_is_opened):
 
 def test_a_load_opens_only_the_shards_of_its_rows_and_sites(both, monkeypatch):
     opened = []
-    check = probes.store.stored.check_shard
-    monkeypatch.setattr("probes.store.stored.check_shard", lambda *args: opened.append(args[1:3]) or check(*args))
+    check = probes.reading.store.stored.check_shard
+    monkeypatch.setattr("probes.reading.store.stored.check_shard", lambda *args: opened.append(args[1:3]) or check(*args))
     acts = open_store(both[0].folder)
     some = acts["resid_post.2"].rows(acts.shard == acts.shard[0])
     some.load()
@@ -258,7 +258,7 @@ def test_rows_are_mapped_from_the_file_rather_than_read(both):
 
 
 def test_more_than_the_free_memory_is_refused_before_it_is_read(both, monkeypatch, no_shard_is_opened):
-    monkeypatch.setattr("probes.store.stored._free_memory", lambda: 100)
+    monkeypatch.setattr("probes.reading.store.stored._free_memory", lambda: 100)
     with pytest.raises(
         MemoryError, match=r"these activations have .* GiB and .* are free; choose sites or rows first, or go through \.blocks\(\) or \.chunks\(\)"
     ):
@@ -427,7 +427,7 @@ def test_a_store_with_rows_missing_says_how_many_and_goes_on(model, examples, tm
 
 
 def test_there_are_as_many_shards_as_parts(model, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr("probes.store.plan.SHARD_BYTES", 2**26)
+    monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 2**26)
     assert read(model, examples, store=tmp_path, shard="0/5").plan.n_shards == 5
 
 
@@ -544,7 +544,7 @@ def memory_for(tokens, monkeypatch, error=torch.OutOfMemoryError):
 @pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
 @pytest.mark.parametrize("at", ["all", "mean"])
 def test_batches_too_large_for_the_memory_are_halved_and_no_row_is_lost(at, stored, error, model, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr("probes.store.plan.SHARD_BYTES", 2**20)
+    monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 2**20)
     want = read(model, examples, at)
     fitted = memory_for(60, monkeypatch, error)
     got = read(model, examples, at, batch_size=9, **({"store": tmp_path} if stored else {}))
@@ -568,7 +568,7 @@ def test_another_error_of_the_model_is_not_taken_for_a_full_memory(model, exampl
 
 
 def test_a_site_that_is_still_being_captured_does_not_hide_the_finished_ones(make_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(probes.store.plan, "SHARD_BYTES", 300)
+    monkeypatch.setattr(probes.reading.store.plan, "SHARD_BYTES", 300)
     model, texts = make_model(), ["the red house", "river", "a tall tree", "no tree", "old stone"]
     done = capture(model, texts, "resid_post.1", store=tmp_path)
     half = capture(model, texts, "mlp_out.1", store=tmp_path, shard=(0, 2))

@@ -18,13 +18,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import probes.store.shards
+import probes.reading.store.shards
 from benchmarks import faults
 from probes import Examples, capture
-from probes.models import Model
-from probes.store import open_store
-from probes.store.index import read_index
-from probes.store.plan import Plan
+from probes.models.model import Model
+from probes.reading.store import open_store
+from probes.reading.store.index import read_index
+from probes.reading.store.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 SITES = ["resid_pre.1", "resid_post.0"]
@@ -44,7 +44,7 @@ def alone(monkeypatch):
     """No launcher around the tests, and shards of a few rows."""
     for name in ("RANK", "WORLD_SIZE", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("probes.store.plan.SHARD_BYTES", 600)
+    monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 600)
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def test_a_lost_manifest_or_index_is_made_again_around_the_shards(names, options
         (folder / name).unlink()
     with pytest.raises(ValueError, match=r"holds no captures|rows.parquet cannot be read .*No such file.*; capture again"):
         open_store(folder)
-    monkeypatch.setattr("probes.store.plan.SHARD_BYTES", 2**20)
+    monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 2**20)
     read(**options)
     assert read.passes == []
     if not options:
@@ -247,10 +247,10 @@ def test_manifest_and_index_of_another_capture_are_not_taken_for_its_own(store, 
 
 def test_a_manifest_of_a_newer_version_is_not_overwritten(store, read, monkeypatch):
     folder, _ = store
-    monkeypatch.setattr("probes.store.plan.FORMAT", 7)
+    monkeypatch.setattr("probes.reading.store.plan.FORMAT", 7)
     (folder / "manifest.json").write_bytes(Plan.read(folder).as_bytes())
     newer = (folder / "manifest.json").read_bytes()
-    monkeypatch.setattr("probes.store.plan.FORMAT", 1)
+    monkeypatch.setattr("probes.reading.store.plan.FORMAT", 1)
     for attempt in (read, lambda: open_store(folder)):
         with pytest.raises(ValueError, match="was written by a newer hookprobe; upgrade to read it"):
             attempt()
@@ -339,7 +339,7 @@ def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(a
     whole = store[1]
     calls = itertools.count(1)
 
-    write = probes.store.shards._write_safetensors
+    write = probes.reading.store.shards._write_safetensors
 
     def full(file, x, about):
         if next(calls) > after:
@@ -347,7 +347,7 @@ def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(a
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file.name))
         return write(file, x, about)
 
-    monkeypatch.setattr(probes.store.shards, "_write_safetensors", full)
+    monkeypatch.setattr(probes.reading.store.shards, "_write_safetensors", full)
     with pytest.raises(OSError, match=r"could not write .*No space left on device.*; shards that were complete are kept, and the same call goes on from there"):
         read(store=tmp_path / "full")
     assert not faults.leftovers(tmp_path / "full")
@@ -355,7 +355,7 @@ def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(a
     kept = faults.contents(folder)
     assert sum(k.endswith(".safetensors") for k in kept) == after
     assert all(whole[k] == v for k, v in kept.items())
-    monkeypatch.setattr(probes.store.shards, "_write_safetensors", write)
+    monkeypatch.setattr(probes.reading.store.shards, "_write_safetensors", write)
     read.passes.clear()
     read(store=tmp_path / "full")
     assert faults.contents(folder) == whole

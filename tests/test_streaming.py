@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-import probes.store.plan
-import probes.store.stored
+import probes.reading.store.plan
+import probes.reading.store.stored
 from probes import LDA, Examples, MassMean, Ridge, Transform, capture
-from probes.leace import leace
-from probes.streaming import fit_transform, moments, principal_components
+from probes.fitting.leace import leace
+from probes.fitting.streaming import fit_transform, moments, principal_components
 
 PLANS = ["none", "mean", "rms", "zscore", Transform(centre="mean", erase=("tag",))]
 
@@ -22,7 +22,7 @@ def both(make_model, tmp_path_factory):
     labels = np.array([t.count("r") > 3 for t in texts], dtype=int)
     examples = Examples(texts, y=labels, columns={"tag": draw.choice(["a", "b", "c"], 120), "size": np.array([len(t) / 7 for t in texts])})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probes.store.plan, "SHARD_BYTES", 9_000)
+        patch.setattr(probes.reading.store.plan, "SHARD_BYTES", 9_000)
         on_disk = capture(make_model(), examples, "resid_post", store=tmp_path_factory.mktemp("store"))
     assert on_disk.plan.n_shards > 3
     return on_disk, on_disk.load()
@@ -30,16 +30,16 @@ def both(make_model, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    whole = probes.store.stored.StoredActivations.chunks
-    monkeypatch.setattr(probes.store.stored.StoredActivations, "chunks", lambda self: whole(self, 8_000))
+    whole = probes.reading.store.stored.StoredActivations.chunks
+    monkeypatch.setattr(probes.reading.store.stored.StoredActivations, "chunks", lambda self: whole(self, 8_000))
 
 
 @pytest.fixture
 def loads(monkeypatch):
     """The largest number of rows that were in memory at once."""
     rows = []
-    whole = probes.store.stored.StoredActivations.load
-    monkeypatch.setattr(probes.store.stored.StoredActivations, "load", lambda self: rows.append(len(self)) or whole(self))
+    whole = probes.reading.store.stored.StoredActivations.load
+    monkeypatch.setattr(probes.reading.store.stored.StoredActivations, "load", lambda self: rows.append(len(self)) or whole(self))
     return rows
 
 

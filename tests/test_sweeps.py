@@ -8,7 +8,7 @@ import pytest
 
 from probes import CCS, CRC, AttentionPooled, Concatenated, Logistic, MassMean, plots
 from probes.controls import shuffled_null
-from probes.sweeps import sweep
+from probes.evidence.sweeps import sweep
 from probes.testing import planted, planted_tokens
 
 matplotlib.use("Agg")

@@ -9,10 +9,10 @@ from scipy.optimize import minimize as scipy_minimise
 from scipy.optimize import rosen
 
 from probes import CRC, LDA, Activations, LinearProbe, Logistic, MassMean, PairActivations, Ridge, auroc
-from probes.lbfgs import differentiated, minimise
-from probes.leace import erasure, leace
+from probes.fitting.lbfgs import differentiated, minimise
+from probes.fitting.leace import erasure, leace
+from probes.fitting.transforms import NAMES, Transform, unit
 from probes.testing import planted
-from probes.transforms import NAMES, Transform, unit
 
 PLANS = [
     *NAMES, Transform(centre="mean", by="negated"), Transform(centre="median", scale="zscore", by="negated"),

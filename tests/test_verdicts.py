@@ -10,8 +10,8 @@ from scipy.stats import binomtest, chi2
 
 from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, dosed, effect, transitions
 from interventions.behaviours.records import Records
-from interventions.comparisons import comparisons
-from interventions.transitions import bowker
+from interventions.effects.comparisons import comparisons
+from interventions.effects.transitions import bowker
 from probes import Activations, Direction, Examples, capture
 from tests.test_effects import PROMPTS, _answer_direction
 
@@ -73,7 +73,7 @@ def test_the_tests_are_mcnemars_and_bowkers():
 def test_outcomes_too_many_to_count_are_drawn(monkeypatch):
     up, down = np.array([9, 7, 3]), np.array([2, 1, 6])
     counted = bowker(up, down)
-    monkeypatch.setattr(sys.modules["interventions.transitions"], "OUTCOMES", 1)
+    monkeypatch.setattr(sys.modules["interventions.effects.transitions"], "OUTCOMES", 1)
     assert bowker(up, down) == pytest.approx(counted, abs=0.005) and bowker(up, down) != counted
 
 

@@ -10,11 +10,11 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 from interventions import Ablate, Add, Clamp, applied, edited, matched_random, weights
-from interventions.adapters import as_lora
-from interventions.changes import Constant
-from interventions.lowrank import Fixed, LowRank, SiteEdit
-from interventions.weights import WRITERS, bake, save_baked
-from interventions.writers import composed
+from interventions.weights.adapters import as_lora
+from interventions.weights.baking import WRITERS, bake, save_baked
+from interventions.weights.writers import composed
+from interventions.writes.changes import Constant
+from interventions.writes.lowrank import Fixed, LowRank, SiteEdit
 from probes import Direction, Position, Site, capture, load_model
 from tests.conftest import FAMILIES
 
@@ -332,7 +332,7 @@ def test_the_result_is_checked_before_it_is_given_out(make_model, tmp_path, monk
     edit = Ablate(direction(model), sites="mlp_out.1")
     true = weights.factors
     monkeypatch.setattr(weights, "factors", lambda module, part: (lambda B, A, b: (1.05 * B, A, b))(*true(module, part)))
-    monkeypatch.setattr("interventions.adapters.factors", weights.factors)
+    monkeypatch.setattr("interventions.weights.adapters.factors", weights.factors)
     with pytest.raises(ValueError, match=r"went into the weights of .* miss the hooked model's by \d\.\de-0\d of their size \(up to 1e-04"):
         bake(model, edit)
     with pytest.raises(ValueError, match="went into an adapter of"):

@@ -22,7 +22,7 @@ from experiments.organism.requests_measure import neutral_lines
 from interventions import Ablate, Add, Edit, edited, matched_random, neutral_cost
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
 from probes.awareness.design import CONTEXTS, KINDS_OF_FORMAT
-from probes.rows import Rows
+from probes.data.rows import Rows
 
 PLANTED_SITE = Site("resid_post", PLANTED_BLOCK)
 UNSTATED = "none"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from probes.metrics import Estimate, bootstrapped
+from probes.metrics.estimates import Estimate, bootstrapped
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from interventions.behaviours.records import Records
-from probes.examples import Examples
-from probes.models import Model
-from probes.tokens import Encoded, encode
+from probes.data.examples import Examples
+from probes.data.tokens import Encoded, encode
+from probes.models.model import Model
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 from interventions.behaviours.exact_match import keys_of, matches
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, refuses
-from probes.examples import Examples
-from probes.models import Model
+from probes.data.examples import Examples
+from probes.models.model import Model
 
 CANDOUR = ("honest", "deceptive", "refusal")
 UNCLEAR = "unclear"

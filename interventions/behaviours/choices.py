@@ -11,8 +11,8 @@ import numpy as np
 
 from interventions.behaviours.logprob import continued, logprobs
 from interventions.behaviours.records import Records
-from probes.examples import Examples, Text
-from probes.models import Model
+from probes.data.examples import Examples, Text
+from probes.models.model import Model
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MOST_ORDERS = 24

@@ -10,8 +10,8 @@ import numpy as np
 
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, refuses
-from probes.examples import Examples
-from probes.models import Model
+from probes.data.examples import Examples
+from probes.models.model import Model
 
 MODES = ("exact", "first", "contains")
 LABELS = ("right", "wrong", "refused", "empty")

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int, Shaped
 
 from interventions.behaviours.logprob import Continued, forced_logits
-from probes.examples import Examples, Text
-from probes.metrics import Estimate, mean
-from probes.models import Model
-from probes.tokens import Encoded
+from probes.data.examples import Examples, Text
+from probes.data.tokens import Encoded
+from probes.metrics.estimates import Estimate, mean
+from probes.models.model import Model
 
 MARGINAL = 3
 """The last rank that counts as marginal."""
@@ -175,7 +175,7 @@ def _compared(
 
 def footprint_curves(found: Footprint, ax: Any = None) -> Any:
     """A picture over positions: shares of shifted and marginal tokens, and KL on a second axis. Returns the Axes of the shares."""
-    from probes.plots import COLOURS, GREY, axes  # matplotlib takes a while to load, and only pictures need it
+    from probes.display.plots import COLOURS, GREY, axes  # matplotlib takes a while to load, and only pictures need it
 
     ax = axes(ax)
     for name, curve, colour in (("shifted", found.curve("shifted"), COLOURS[1]), ("marginal", found.curve("marginal"), COLOURS[0])):

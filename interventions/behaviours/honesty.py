@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from interventions.behaviours.records import Records
-from probes.metrics import Estimate, bootstrapped
+from probes.metrics.estimates import Estimate, bootstrapped
 
 KINDS = ("correct", "wrong", "idk")
 

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.backends.hooks import inner_model
-from probes.examples import Text
-from probes.models import Model
-from probes.tokens import Batch, Encoded, encode
+from probes.data.examples import Text
+from probes.data.tokens import Batch, Encoded, encode
+from probes.models.backends.hooks import inner_model
+from probes.models.model import Model
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from probes.metrics import Estimate, mean
-from probes.models import Model, Write
-from probes.positions import Position
-from probes.sites import Site
-from probes.tokens import Batch
+from probes.data.positions import Position
+from probes.data.sites import Site
+from probes.data.tokens import Batch
+from probes.metrics.estimates import Estimate, mean
+from probes.models.model import Model, Write
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from probes.examples import Examples
-from probes.metrics import Estimate, mean
-from probes.models import Model
+from probes.data.examples import Examples
+from probes.metrics.estimates import Estimate, mean
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

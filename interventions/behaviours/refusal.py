@@ -11,8 +11,8 @@ from scipy.special import logsumexp
 
 from interventions.behaviours.logprob import continued, logprobs
 from interventions.behaviours.records import Records, completions
-from probes.examples import Examples
-from probes.models import Model
+from probes.data.examples import Examples
+from probes.models.model import Model
 
 MARKERS = (
     "I cannot", "I can't", "I can not", "I could not", "I will not", "I won't", "I would not", "I should not", "I shouldn't", "I must not",

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from interventions.behaviours.records import Behaviour, Records
-from probes.examples import Examples
-from probes.models import Model
+from probes.data.examples import Examples
+from probes.models.model import Model
 
 
 def check_behaviour(behaviour: Behaviour, model: Model, prompts: Examples, changed: Model | None = None, tolerance: float = 1e-4) -> Records:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from interventions.lowrank import LowRank, SiteEdit, named, position_of, same_site, stacked, target_sites
-from probes.activations import Activations
-from probes.directions import Direction
-from probes.models import Model
-from probes.positions import Position
-from probes.sites import SitesLike
+from interventions.writes.lowrank import LowRank, SiteEdit, named, position_of, same_site, stacked, target_sites
+from probes.data.activations import Activations
+from probes.data.positions import Position
+from probes.data.sites import SitesLike
+from probes.fitting.directions import Direction
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

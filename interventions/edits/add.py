@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from interventions.lowrank import LowRank, SiteEdit, site_edits
-from probes.directions import Direction
-from probes.models import Model
-from probes.positions import Position
-from probes.sites import SitesLike
+from interventions.writes.lowrank import LowRank, SiteEdit, site_edits
+from probes.data.positions import Position
+from probes.data.sites import SitesLike
+from probes.fitting.directions import Direction
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

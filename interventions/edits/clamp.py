@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from interventions.lowrank import LowRank, SiteEdit, named, same_site, site_edits, stacked
-from probes.directions import Direction
-from probes.models import Model
-from probes.positions import Position
-from probes.sites import SitesLike
+from interventions.writes.lowrank import LowRank, SiteEdit, named, same_site, site_edits, stacked
+from probes.data.positions import Position
+from probes.data.sites import SitesLike
+from probes.fitting.directions import Direction
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from interventions.lowrank import LowRank, SiteEdit
-from probes.activations import Activations
-from probes.fingerprint import Fingerprint
-from probes.leace import leace
-from probes.models import Model
-from probes.positions import Position
-from probes.sites import Site, SitesLike
+from interventions.writes.lowrank import LowRank, SiteEdit
+from probes.data.activations import Activations
+from probes.data.fingerprint import Fingerprint
+from probes.data.positions import Position
+from probes.data.sites import Site, SitesLike
+from probes.fitting.leace import leace
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from interventions.changes import NormKept
-from interventions.lowrank import Edit, SiteEdit, wrapped
-from probes.models import Model
+from interventions.writes.changes import NormKept
+from interventions.writes.lowrank import Edit, SiteEdit, wrapped
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

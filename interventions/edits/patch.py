@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interventions.lowrank import position_of, target_sites
-from probes.activations import Activations
-from probes.fingerprint import Fingerprint
-from probes.models import Model
-from probes.positions import Position
-from probes.sites import Site, SitesLike
+from interventions.writes.lowrank import position_of, target_sites
+from probes.data.activations import Activations
+from probes.data.fingerprint import Fingerprint
+from probes.data.positions import Position
+from probes.data.sites import Site, SitesLike
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
-from interventions.changes import Constant
-from interventions.lowrank import SiteEdit, position_of
-from probes.activations import Activations
-from probes.models import Model
-from probes.positions import Position
-from probes.sites import Site, SitesLike
+from interventions.writes.changes import Constant
+from interventions.writes.lowrank import SiteEdit, position_of
+from probes.data.activations import Activations
+from probes.data.positions import Position
+from probes.data.sites import Site, SitesLike
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from interventions.changes import Gated
-from interventions.lowrank import Edit, SiteEdit, wrapped
-from probes.fingerprint import Fingerprint
-from probes.linear import LinearProbe
-from probes.models import Model
+from interventions.writes.changes import Gated
+from interventions.writes.lowrank import Edit, SiteEdit, wrapped
+from probes.data.fingerprint import Fingerprint
+from probes.fitting.linear import LinearProbe
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

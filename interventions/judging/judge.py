@@ -14,8 +14,8 @@ from interventions.judging.ledger import Entry, Ledger
 from interventions.judging.question import digest, form_of, plain, question, request_of, rubrics
 from interventions.judging.reading import Verdict, read_expected, read_label, read_score
 from interventions.judging.runs import JUDGING, Usage, ask_items, chat_at, check_settings, usage_of
-from probes.examples import Examples
-from probes.models import Model
+from probes.data.examples import Examples
+from probes.models.model import Model
 
 NOT_JUDGED = "not judged"
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from probes.examples import Examples, Text
+from probes.data.examples import Examples, Text
 
 CONTROL = re.compile(r"<(?=[|｜])|<(?=/?\w+\|?>)|\[(?=/?[A-Z_]+\])")
 JOINER = chr(0x2060)

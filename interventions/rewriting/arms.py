@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interventions.rewriting.gates import Gated
-from probes.examples import Examples
+from probes.data.examples import Examples
 
 Scorer = Callable[[Examples], Float[np.ndarray, " n"]]
 """Scores of prompts, higher for more test-like ones, in calibrated units: `probe.scorer(model)` of an `AwarenessProbe`."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from interventions.judging.question import digest
 from interventions.rewriting.candidates import Candidates, check_k, shown
-from probes.examples import Examples
+from probes.data.examples import Examples
 
 Templates = tuple[str, ...] | Mapping[Any, tuple[str, ...]]
 

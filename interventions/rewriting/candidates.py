@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from interventions.judging.runs import Usage
-from probes.examples import Examples, Text
+from probes.data.examples import Examples, Text
 
 
 @dataclass(frozen=True, eq=False)

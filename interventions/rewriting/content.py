@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interventions.behaviours.logprob import Continued, forced_logits
-from probes.metrics import Estimate, auroc
-from probes.models import Model
-from probes.tokens import Encoded, encode
+from probes.data.tokens import Encoded, encode
+from probes.metrics.estimates import Estimate, auroc
+from probes.models.model import Model
 
 CONTEXTS = ("Paraphrase the following sentence: {source}", "Rewrite the following sentence to be {style}: {source}", "Repeat the following sentence: {source}")
 """The three requests behind which a rewrite is scored: p1, p2 and p3."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from probes.metrics import Estimate, bootstrapped, mean
+from probes.metrics.estimates import Estimate, bootstrapped, mean
 
 DEFINITION = "context elasticity = mean change of the outcome / mean change of deploy-likeness, both over the same prompts"
 NOTE = "A definition of this project. The formula behind the awareness elasticity of arXiv 2509.00591 is not published, so the two must not be compared."

@@ -14,7 +14,7 @@ from interventions.judging.reading import CUT_OFF, EMPTY, REFUSED, Verdict
 from interventions.judging.runs import Words, ask_items, chat_at, check_settings, usage_of
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
-from probes.examples import Examples
+from probes.data.examples import Examples
 
 _WORDS = Words("rewrite", "rewritten", "a rewrite", "Rewrites", "they have no text", "rewriter(..., again=True)")
 

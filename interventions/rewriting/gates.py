@@ -10,9 +10,9 @@ from jaxtyping import Float
 
 from interventions.rewriting.candidates import Candidates, asked, shown
 from interventions.rewriting.content import ContentGate
-from probes.examples import Examples
-from probes.metrics import Estimate, mean
-from probes.models import Model
+from probes.data.examples import Examples
+from probes.metrics.estimates import Estimate, mean
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

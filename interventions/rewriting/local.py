@@ -19,9 +19,9 @@ from interventions.judging.reading import CUT_OFF, Verdict
 from interventions.judging.runs import usage_of
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
-from probes.backends.hooks import inner_model
-from probes.examples import Examples, Text
-from probes.models import Model
+from probes.data.examples import Examples, Text
+from probes.models.backends.hooks import inner_model
+from probes.models.model import Model
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from jaxtyping import Float
 from tqdm import tqdm
 
 from interventions.behaviours.records import Behaviour, Records
-from interventions.edited import edited
-from interventions.lowrank import Edit
+from interventions.effects.transitions import Transitions, transitions
 from interventions.rewriting.arms import MOVE, ORIGINAL, Arm, Towards
 from interventions.rewriting.elasticity import Elasticity, elasticity
 from interventions.rewriting.verdict import MARGIN, ArmVerdict, judged
-from interventions.transitions import Transitions, transitions
-from probes.metrics import Estimate, mean
-from probes.models import Model
+from interventions.writes.edited import edited
+from interventions.writes.lowrank import Edit
+from probes.metrics.estimates import Estimate, mean
+from probes.models.model import Model
 
 WEIGHTS = {"honest": 1.0, "deceptive": -1.0}
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from interventions.plots import answer_kinds
+from interventions.display.plots import answer_kinds
 from interventions.rewriting.arms import ORIGINAL
 from interventions.rewriting.outcomes import Remeasured
-from probes.plots import COLOURS, axes
+from probes.display.plots import COLOURS, axes
 
 
 def score_shifts(result: Remeasured, ax: Axes | None = None, legend: bool = True) -> Axes:

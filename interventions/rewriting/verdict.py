@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Literal
 
 from interventions.rewriting.arms import ORIGINAL, RANDOM, SELECTED, TEXT, UNDIRECTED
-from probes.metrics import Estimate
+from probes.metrics.estimates import Estimate
 
 if TYPE_CHECKING:
     from interventions.rewriting.outcomes import Remeasured

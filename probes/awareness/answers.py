@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from probes.examples import Examples, Pairs
+from probes.data.examples import Examples, Pairs
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probes.awareness.wording import CUES, ENDING, FORMATS, PAYLOADS, Cues, Formats
-from probes.examples import Examples
+from probes.data.examples import Examples
 
 CONTEXTS = ("evaluation", "deployment")
 KINDS_OF_FORMAT = ("benchmark", "casual")

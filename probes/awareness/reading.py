@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from probes import artefacts
-from probes.activations import Activations, PairActivations
 from probes.awareness.answers import AnswerForm
 from probes.awareness.scale import Scale, calibrated
-from probes.awareness.strips import TokenStrip
-from probes.capture import capture, capture_pairs
-from probes.examples import Examples
-from probes.linear import LinearProbe
-from probes.models import Model
-from probes.sites import Site, SiteLike, as_site
+from probes.data import artefacts
+from probes.data.activations import Activations, PairActivations
+from probes.data.examples import Examples
+from probes.data.sites import Site, SiteLike, as_site
+from probes.display.strips import TokenStrip
+from probes.fitting.linear import LinearProbe
+from probes.models.model import Model
+from probes.reading.capture import capture, capture_pairs
 
 Reads = Literal["position", "tokens", "answers"]
 CHUNK = 64  # texts whose tokens are in memory at once

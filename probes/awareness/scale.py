@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from probes.controls.calibration import platt
-from probes.metrics import Estimate, auroc, bootstrapped, mean
+from probes.evidence.calibration import platt
+from probes.metrics.estimates import Estimate, auroc, bootstrapped, mean
 
 RATE = 0.01
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from probes.examples import Examples
+from probes.data.examples import Examples
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import numpy as np
 
 from probes.awareness.answers import AnswerForm
 from probes.awareness.reading import AwarenessProbe, Reads, content_means
-from probes.capture import capture, capture_pairs
-from probes.examples import Examples
-from probes.models import Model
+from probes.data.examples import Examples
+from probes.data.sites import SiteLike
+from probes.models.model import Model
+from probes.reading.capture import capture, capture_pairs
 from probes.recipes import CCS, CRC, ContrastEigen, Logistic, MassMean
-from probes.sites import SiteLike
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@
 - `calibrate`, `calibration_error`, `brier`: scores as probabilities, thresholds at a chosen false-positive rate
 """
 
-from probes.controls.calibration import Calibrated, brier, calibrate, calibration_error, reliability
-from probes.controls.capacity import amnesic, online_codelength, selectivity
-from probes.controls.claims import Claim, claim, seed_spread
-from probes.controls.permutation import Null, scores_under, shuffled, shuffled_null
-from probes.controls.surface import random_weights, surface_baselines, surface_scores
-from probes.controls.transfer import LeftOut, Transfer, leave_one_out, transfer_matrix
+from probes.evidence.calibration import Calibrated, brier, calibrate, calibration_error, reliability
+from probes.evidence.capacity import amnesic, online_codelength, selectivity
+from probes.evidence.claims import Claim, claim, seed_spread
+from probes.evidence.permutation import Null, scores_under, shuffled, shuffled_null
+from probes.evidence.surface import random_weights, surface_baselines, surface_scores
+from probes.evidence.transfer import LeftOut, Transfer, leave_one_out, transfer_matrix
 
 __all__ = [
     "Calibrated", "Claim", "LeftOut", "Null", "Transfer", "amnesic", "brier", "calibrate", "calibration_error", "claim", "leave_one_out",

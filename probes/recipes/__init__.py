@@ -4,8 +4,8 @@ A new recipe is one file here and one line in `SINGLE`, `PAIRED` or `TOKENS`, wh
 (`probes.testing.check_recipe`).
 """
 
-from probes.linear import LinearProbe
-from probes.probe import Probe
+from probes.fitting.linear import LinearProbe
+from probes.fitting.probe import Probe
 from probes.recipes.attention import AttentionPooled, AttentionProbe
 from probes.recipes.ccs import CCS
 from probes.recipes.concatenated import Concatenated, ConcatenatedProbe

@@ -9,14 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probes.activations import Activations
-from probes.checks import check_size
-from probes.lbfgs import Objective, WithSlope, differentiated, minimise
-from probes.probe import Probe
+from probes.data.activations import Activations
+from probes.data.checks import check_size
+from probes.data.rows import Rows
+from probes.fitting.lbfgs import Objective, WithSlope, differentiated, minimise
+from probes.fitting.probe import Probe
+from probes.fitting.transforms import Transform
+from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
-from probes.rows import Rows
-from probes.store import StoredActivations
-from probes.transforms import Transform
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.activations import PairActivations
-from probes.checks import check_choices, check_size
-from probes.lbfgs import differentiated, minimise
-from probes.linear import LinearProbe, finish
+from probes.data.activations import PairActivations
+from probes.data.checks import check_choices, check_size
+from probes.fitting.lbfgs import differentiated, minimise
+from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.transforms import Transform
 from probes.recipes.inputs import Paired, oriented, paired, span
-from probes.transforms import Transform
 
 SETTLED = 1e-5  # a search over restarts does not need the last digits of each
 Loss = Callable[[Float[Tensor, "site n r"], Float[Tensor, "site n r"]], Float[Tensor, "site r"]]

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probes.activations import Activations
-from probes.directions import Direction
-from probes.probe import Probe
+from probes.data.activations import Activations
+from probes.data.sites import SiteLike, as_site
+from probes.fitting.directions import Direction
+from probes.fitting.probe import Probe
+from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import Logistic
-from probes.sites import SiteLike, as_site
-from probes.store import StoredActivations
 
 
 @dataclass(frozen=True, eq=False, repr=False)

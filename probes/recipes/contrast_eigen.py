@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.activations import PairActivations
-from probes.checks import check_choices, check_size
-from probes.linear import LinearProbe, finish
+from probes.data.activations import PairActivations
+from probes.data.checks import check_choices, check_size
+from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.transforms import Transform, no_spread
 from probes.recipes.inputs import oriented, paired, scaled_to_pairs, span
-from probes.transforms import Transform, no_spread
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.activations import PairActivations
-from probes.linear import LinearProbe, finish
+from probes.data.activations import PairActivations
+from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.transforms import Transform
 from probes.recipes.inputs import oriented, paired, scaled_to_pairs
-from probes.transforms import Transform
 
 
 @dataclass(frozen=True)

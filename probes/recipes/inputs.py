@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes.activations import Activations, PairActivations
-from probes.store import StoredActivations
-from probes.transforms import Fitted, Transform
+from probes.data.activations import Activations, PairActivations
+from probes.fitting.transforms import Fitted, Transform
+from probes.reading.store import StoredActivations
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes.activations import Activations
-from probes.linear import LinearProbe, finish
+from probes.data.activations import Activations
+from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.solving import solve_positive
+from probes.fitting.transforms import NOISE, Transform
+from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
-from probes.solving import solve_positive
-from probes.store import StoredActivations
-from probes.transforms import NOISE, Transform
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probes.activations import Activations
-from probes.lbfgs import minimise
-from probes.linear import LinearProbe, finish
+from probes.data.activations import Activations
+from probes.fitting.lbfgs import minimise
+from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.threads import side_by_side
+from probes.fitting.transforms import Transform
+from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
-from probes.store import StoredActivations
-from probes.threads import side_by_side
-from probes.transforms import Transform
 
 CHUNK = 2**23  # bytes of rows that are solved together: more would fall out of the cache
 

@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes import streaming
-from probes.activations import Activations
-from probes.linear import LinearProbe, finish
+from probes.data.activations import Activations
+from probes.fitting import streaming
+from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.streaming import streams
+from probes.fitting.transforms import NOISE, Transform
+from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 from probes.recipes.lda import within_class
-from probes.store import StoredActivations
-from probes.streaming import streams
-from probes.transforms import NOISE, Transform
 
 
 @dataclass(frozen=True)

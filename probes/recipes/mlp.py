@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probes.activations import Activations
-from probes.lbfgs import differentiated, minimise
-from probes.probe import Probe
+from probes.data.activations import Activations
+from probes.fitting.lbfgs import differentiated, minimise
+from probes.fitting.probe import Probe
+from probes.fitting.transforms import Transform
+from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
-from probes.store import StoredActivations
-from probes.transforms import Transform
 
 
 @dataclass(frozen=True, eq=False, repr=False)

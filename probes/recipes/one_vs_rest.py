@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.activations import Activations, PairActivations
-from probes.metrics import Estimate, auroc, mean
+from probes.data.activations import Activations, PairActivations
+from probes.metrics.estimates import Estimate, auroc, mean
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.activations import PairActivations
-from probes.checks import check_size
-from probes.linear import LinearProbe
+from probes.data.activations import PairActivations
+from probes.data.checks import check_size
+from probes.fitting.linear import LinearProbe
+from probes.fitting.transforms import Transform
 from probes.recipes.ccs import CCS, LOSSES, search
 from probes.recipes.inputs import paired
-from probes.transforms import Transform
 
 PER_FLAG = Transform(centre="mean", scale="rms", by="negated")
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from probes import streaming
-from probes.activations import Activations
-from probes.linear import LinearProbe, finish
+from probes.data.activations import Activations
+from probes.fitting import streaming
+from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.solving import solve_positive
+from probes.fitting.streaming import streams
+from probes.fitting.transforms import Transform
+from probes.reading.store import StoredActivations
 from probes.recipes.inputs import singles
-from probes.solving import solve_positive
-from probes.store import StoredActivations
-from probes.streaming import streams
-from probes.transforms import Transform
 
 
 @dataclass(frozen=True)

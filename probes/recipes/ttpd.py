@@ -7,14 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.activations import Activations
-from probes.checks import check_size
-from probes.linear import LinearProbe, finish
+from probes.data.activations import Activations
+from probes.data.checks import check_size
+from probes.data.rows import Rows
+from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.transforms import Transform
+from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import logistic_path
-from probes.rows import Rows
-from probes.store import StoredActivations
-from probes.transforms import Transform
 
 
 @dataclass(frozen=True)

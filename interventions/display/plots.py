@@ -1,0 +1,70 @@
+"""Pictures of effects. Functions take results and an optional `ax`, and return the Axes; they never run a model."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from interventions.behaviours.records import Records
+from interventions.effects.effect import Effect
+from probes.display.plots import COLOURS, GREY, axes
+
+
+def dose_response(doses: Sequence[float], effects: Sequence[Effect], unit: str = "logit difference", ax: Axes | None = None) -> Axes:
+    """Mean behaviour over doses with its interval, beside what matched random directions do at the same strength."""
+    ax = axes(ax)
+    base = effects[0].base.mean()
+    changes = [e.change() for e in effects]
+    controls = np.array([e.control_changes() for e in effects])
+    ax.axhline(base, color="black", lw=0.8, ls=":", label="unedited")
+    ax.fill_between(doses, base + controls.min(1), base + controls.max(1), color=GREY, alpha=0.3, lw=0, label=f"{controls.shape[1]} matched random")
+    ax.plot(doses, [base + c.value for c in changes], color=COLOURS[0], marker="o", ms=4, label="direction found")
+    ax.fill_between(doses, [base + c.low for c in changes], [base + c.high for c in changes], color=COLOURS[0], alpha=0.2, lw=0)
+    ax.set(xlabel="strength (gaps between the class means)", ylabel=f"mean {unit}")
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
+    """Balanced accuracy before and after each edit, and the range over matched random edits."""
+    ax = axes(ax, 6.4, 0.9 + 0.6 * len(effects))
+    names = list(effects)
+    for i, e in enumerate(effects.values()):
+        base, after, controls = e.accuracy("base"), e.accuracy("after"), e.accuracy("controls").value
+        ax.plot([controls.min(), controls.max()], [i, i], color=GREY, lw=7, alpha=0.45, solid_capstyle="butt", label="matched random, range" if not i else None)
+        ax.plot([base.value], [i], marker="|", ms=16, color="black", label="unedited" if not i else None, ls="")
+        ax.errorbar(
+            after.value,
+            i,
+            xerr=[[after.value - after.low], [after.high - after.value]],
+            color=COLOURS[1],
+            marker="o",
+            ms=5,
+            capsize=3,
+            label="edited" if not i else None,
+            ls="",
+        )
+    ax.axvline(0.5, color="black", lw=0.8, ls=":")
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set(xlabel="balanced accuracy of the answers", xlim=(0, 1.02))
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return ax
+
+
+def answer_kinds(runs: Mapping[str, Records], ax: Axes | None = None, legend: bool = True) -> Axes:
+    """Share of each kind of answer in every run, as stacked bars. Raises ValueError for a behaviour without kinds."""
+    ax = axes(ax, 1.6 + 1.1 * len(runs), 3.4)
+    classes = next(iter(runs.values())).classes
+    if not classes:
+        raise ValueError(f"{next(iter(runs.values())).behaviour} does not sort answers into kinds")
+    x, bottom = np.arange(len(runs)), np.zeros(len(runs))
+    for i, kind in enumerate(classes):
+        shares = np.array([float(r.share(kind).value) for r in runs.values()])
+        ax.bar(x, shares, 0.75, bottom=bottom, color=[*COLOURS, GREY][min(i, len(COLOURS))], label=kind)
+        bottom += shares
+    ax.set_xticks(x, list(runs))
+    ax.set(ylabel="share of answers", ylim=(0, 1))
+    if legend:
+        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return ax

@@ -1,0 +1,177 @@
+"""Matched random edits: what a change of the same size does when its direction means nothing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interventions.writes.changes import Gated, NormKept, turned
+from interventions.writes.lowrank import Edit, Fixed, LowRank, SiteEdit
+from probes.data.examples import Examples, Text
+from probes.data.positions import Position
+from probes.data.sites import Site
+from probes.models.model import Model, Write, chosen_tokens
+
+CALIBRATION_TEXTS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class _Observed:
+    """A write that also looks at what it does."""
+
+    site: Site
+    at: Position
+    act: Callable[[Tensor], Tensor]
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return self.act(h)
+
+
+@dataclass(frozen=True, eq=False)
+class RandomShift:
+    """Moves every token exactly as far as another edit would, but along one random direction; keeps the length of h where that edit keeps it."""
+
+    of: Any
+    unit: Tensor
+
+    @property
+    def site(self) -> Site:
+        return self.of.site
+
+    @property
+    def at(self) -> Position:
+        return self.of.at
+
+    def __call__(self, h: Tensor) -> Tensor:
+        return self._moved(h, self.of(h))
+
+    def for_prompts(self, texts: np.ndarray, n: int, chosen: Tensor) -> Callable[[Tensor, int], Tensor]:
+        inner = getattr(self.of, "for_prompts", None)
+        if inner is None:
+            return lambda h, first: self(h)
+        act = inner(texts, n, chosen)
+        return lambda h, first: self._moved(h, act(h, first))
+
+    def _moved(self, h: Tensor, after: Tensor) -> Tensor:
+        unit = self.unit.to(h.device)
+        if _keeps_norm(getattr(self.of, "change", None)):
+            return turned(h.float(), after.float(), unit).to(h.dtype)
+        return h + ((after - h).float().norm(dim=-1, keepdim=True) * unit).to(h.dtype)
+
+    def __repr__(self) -> str:
+        return f"random shift as large as {self.of!r}"
+
+
+def _keeps_norm(change: Any) -> bool:
+    return isinstance(change, NormKept) or (isinstance(change, Gated) and _keeps_norm(change.change))
+
+
+def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n: int = 20, seed: int = 0) -> list[Fixed]:
+    """`n` random edits of the same kind as `edit`, each changing h by the same mean length per token at every site.
+
+    A shift becomes a shift along a random unit vector; a projection becomes a projection along random orthonormal vectors,
+    scaled. Sizes are matched on up to 64 texts, evenly spaced, site by site in forward order while the earlier sites are already edited. An edit that is not
+    linear (gated, patched, norm-keeping) becomes, token by token, a shift of the same length along a random unit vector.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    changes = edit.compile(model)
+    linear = [_Linear(c.site, c.at, c.change) for c in changes if isinstance(c, SiteEdit) and isinstance(c.change, LowRank)]
+    if len(linear) < len(changes):
+        return [_shifts(changes, k, seed) for k in range(n)]
+    return _linear(model, linear, texts, n, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Linear:
+    """A change known to be linear, and where it acts."""
+
+    site: Site
+    at: Position
+    change: LowRank
+
+
+def _shifts(changes: Sequence[Write], k: int, seed: int) -> Fixed:
+    widths = sorted({_width(c) for c in changes})
+    generator = torch.Generator().manual_seed(seed * 100_003 + k)
+    units = {w: _orthonormal(w, 1, generator)[:, 0] for w in widths}
+    return Fixed(tuple(RandomShift(c, units[_width(c)]) for c in changes), f"matched random {k} (seed {seed})")
+
+
+def _width(write: Any) -> int:
+    """Coordinates of the hidden state that a write changes."""
+    return int(write.rows.shape[-1] if hasattr(write, "rows") else max(t.shape[-1] for t in write.change.numbers() if t.ndim == 1))
+
+
+def _linear(model: Model, changes: Sequence[_Linear], texts: Examples | Sequence[Text], n: int, seed: int) -> list[Fixed]:
+    examples = texts if isinstance(texts, Examples) else Examples(texts)
+    examples = examples.rows(np.unique(np.linspace(0, len(examples) - 1, min(CALIBRATION_TEXTS, len(examples))).astype(int)))
+    encoded = model.encode(examples.texts)
+    (batch,) = model.batches(encoded, batch_size=len(encoded))
+    real = batch.mask.bool()
+    touched = [real & chosen_tokens(c.at, batch, encoded, examples.columns) for c in changes]
+
+    def size(delta: Tensor, i: int) -> Tensor:
+        return delta.float().norm(dim=-1)[touched[i].to(delta.device)].mean()
+
+    def run(act: Callable[[int, _Linear, Tensor], Tensor]) -> None:
+        # Model-held edits come first, as they will when the control is used.
+        spies = tuple(_Observed(c.site, c.at, lambda h, i=i, c=c: act(i, c, h)) for i, c in enumerate(changes))
+        spied = replace(model, writes=(*model.writes, *spies))
+        last = max(changes, key=lambda c: c.site.order).site
+        spied.run(batch, [last], lambda h: h[:0], spied.bound_writes(batch, encoded, examples.columns))
+
+    targets: dict[int, Tensor] = {}
+    means: dict[int, Tensor] = {}
+
+    def measure(i: int, change: _Linear, h: Tensor) -> Tensor:
+        delta = change.change.delta(h)
+        targets[i], means[i] = size(delta, i), h[touched[i].to(h.device)].float().mean(0)
+        return h + delta
+
+    run(measure)
+    return [_calibrated(k, seed, changes, targets, means, size, run) for k in range(n)]
+
+
+def _calibrated(
+    k: int,
+    seed: int,
+    changes: Sequence[_Linear],
+    targets: dict[int, Tensor],
+    means: dict[int, Tensor],
+    size: Callable[[Tensor, int], Tensor],
+    run: Callable[[Callable[[int, _Linear, Tensor], Tensor]], None],
+) -> Fixed:
+    """One random edit, scaled site by site during a single pass."""
+    generator = torch.Generator().manual_seed(seed * 100_003 + k)
+    # One draw for all sites of equal width and rank, as the edit itself repeats its direction over sites.
+    shapes = sorted({(c.change.U.shape[0], c.change.U.shape[1]) for c in changes})
+    draws = {(d, r): _orthonormal(d, max(1, r), generator) for d, r in shapes}
+    made: dict[int, SiteEdit] = {}
+
+    def calibrate(i: int, change: _Linear, h: Tensor) -> Tensor:
+        unit = _random_form(change.change, draws[change.change.U.shape[0], change.change.U.shape[1]], means[i].cpu())
+        delta = unit.delta(h)
+        now = size(delta, i)
+        factor = float(targets[i] / now) if now > 0 else 0.0
+        made[i] = SiteEdit(change.site, change.at, unit.scaled(factor), f"matched random {k}")
+        return h + delta * factor
+
+    run(calibrate)
+    return Fixed(tuple(made[i] for i in range(len(changes))), f"matched random {k} (seed {seed})")
+
+
+def _orthonormal(width: int, rank: int, generator: torch.Generator) -> Tensor:
+    q, _ = torch.linalg.qr(torch.randn(width, rank, generator=generator))
+    return q
+
+
+def _random_form(change: LowRank, directions: Tensor, mean: Tensor) -> LowRank:
+    """A random change of the same kind: shift, projection to zero, or projection to the mean."""
+    if change.U.shape[1] == 0:
+        return LowRank.shift(directions[:, 0])
+    centre = mean if change.c.abs().max() > 0 else torch.zeros_like(mean)
+    return LowRank(directions, -directions.T.contiguous(), (centre @ directions) @ directions.T)

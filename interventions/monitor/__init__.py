@@ -1,0 +1,1 @@
+"""A probe that watches a model write."""

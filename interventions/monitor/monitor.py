@@ -1,0 +1,243 @@
+"""A probe that watches a model while it writes: a score for every token, a threshold with a known false-alarm rate, and what to do when it is crossed."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interventions.edits.when import raw_margin
+from interventions.monitor.watched import Step, Watched
+from interventions.writes.lowrank import Edit
+from probes.data.examples import Examples, Text
+from probes.data.fingerprint import Fingerprint
+from probes.data.sites import Site, SiteLike, as_site
+from probes.data.tokens import Batch, Encoded
+from probes.evidence.calibration import platt
+from probes.fitting.linear import LinearProbe
+from probes.models.backends.hooks import Hooks, hooked
+from probes.models.model import Model
+
+Then = str | Edit
+"""What an alarm does: "go on", "stop", or an edit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Monitor:
+    """A linear probe read at every token that a model writes.
+
+    `threshold` is in the probe's margin; `platt` maps a margin to a probability (slope and offset), where labelled prompts were given. A score belongs to the token that
+    was just read; step 0 is the prompt's last token, so an alarm can come before anything is written. Made by `Monitor.calibrated`, or directly with a
+    threshold of your own.
+    """
+
+    probe: LinearProbe
+    site: Site
+    threshold: float
+    platt: tuple[float, float] | None = None
+    calibration: str = "threshold given by hand"
+
+    @classmethod
+    def calibrated(
+        cls,
+        model: Model,
+        probe: LinearProbe,
+        site: SiteLike,
+        harmless: Examples | Sequence[Text],
+        *,
+        alarming: Examples | Sequence[Text] | None = None,
+        false_alarms: float = 0.05,
+        max_new_tokens: int = 20,
+    ) -> "Monitor":
+        """A threshold that at most this share of new harmless prompts is expected to cross anywhere in their answers.
+
+        The model answers the prompts and each answer's highest score counts, since one token over the threshold is an alarm; with `alarming` prompts the highest scores also
+        fit the map to probabilities. Neither may have been used to fit the probe. Raises ValueError for too few prompts to tell such a rate.
+        """
+        watch = cls(probe, as_site(site), float("inf"))
+        quiet = np.array([w.scores.max() for w in watch.watch(model, harmless, max_new_tokens=max_new_tokens)])
+        # With k of n prompts above it, a new one lies above with probability (k + 1) / (n + 1).
+        above = int((len(quiet) + 1) * false_alarms + 1e-9) - 1
+        if not 0 < false_alarms < 1 or above < 0:
+            raise ValueError(f"{len(quiet)} harmless prompts cannot fix a false-alarm rate of {false_alarms:g}; it takes at least {1 / false_alarms - 1:.0f}")
+        told = f"at most {false_alarms:g} false alarms a prompt, from {len(quiet)} harmless prompts and {max_new_tokens} new tokens"
+        found = replace(watch, threshold=float(np.sort(quiet)[len(quiet) - 1 - above]), calibration=told)
+        if alarming is None:
+            return found
+        loud = np.array([w.scores.max() for w in watch.watch(model, alarming, max_new_tokens=max_new_tokens)])
+        slope, offset = platt(torch.from_numpy(np.concatenate([quiet, loud]))[None], np.arange(len(quiet) + len(loud)) >= len(quiet))
+        return replace(found, platt=(float(slope[0]), float(offset[0])), calibration=f"{told}; probabilities from {len(loud)} alarming ones")
+
+    def watch(
+        self, model: Model, prompts: Examples | Sequence[Text], *, max_new_tokens: int = 20, then: Then = "go on", batch_size: int | None = None, **options: Any
+    ) -> list[Watched]:
+        """Answers with the score of every token, in the order of the prompts; options go to Hugging Face `generate`.
+
+        `then` says what an alarm does to its own row: "go on", "stop" (no token is written after it), or an edit, which acts at every later token of
+        that row (and at the alarming one, where it lies behind the probe in the pass). Raises ValueError for a model on another backend than hooks.
+        """
+        site_writes = self._prepared(model, then)
+        examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
+        encoded = model.encode(examples.texts)
+        found: dict[int, Watched] = {}
+        for batch in model.batches(encoded, batch_size, side="left"):
+            run = _Run(self, model, batch, encoded, examples, site_writes, stop=then == "stop")
+            ids = run.generate(max_new_tokens, options)
+            for i, row in enumerate(batch.rows.tolist()):
+                found[row] = run.watched(i, ids)
+        return [found[i] for i in range(len(encoded))]
+
+    def stream(self, model: Model, prompt: Text, *, max_new_tokens: int = 20, then: Then = "go on", **options: Any) -> Iterator[Step]:
+        """One prompt, token by token as it is written: each step has the token, its score, its probability and whether the alarm is on.
+
+        Leaving the loop early stops the model. The model runs in a thread of its own, which other threads on the same model do not see.
+        """
+        site_writes = self._prepared(model, then)
+        examples = Examples([prompt])
+        encoded = model.encode(examples.texts)
+        (batch,) = model.batches(encoded, 1, side="left")
+        steps: queue.Queue[Step | BaseException | None] = queue.Queue()
+        run = _Run(self, model, batch, encoded, examples, site_writes, stop=then == "stop", tell=steps.put)
+
+        def work() -> None:
+            try:
+                run.generate(max_new_tokens, options)
+            except BaseException as error:
+                steps.put(error)
+            else:
+                steps.put(None)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            while (step := steps.get()) is not None:
+                if isinstance(step, BaseException):
+                    raise step
+                yield step
+        finally:
+            run.left.set()
+            thread.join()
+
+    def probability(self, scores: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"] | None:
+        """Calibrated probabilities of scores; None where none were calibrated."""
+        return None if self.platt is None else 1 / (1 + np.exp(-(self.platt[0] * scores + self.platt[1])))
+
+    def _prepared(self, model: Model, then: Then) -> tuple[Any, ...]:
+        """The writes of the edit that an alarm triggers."""
+        model.require_generation("watching")
+        if not isinstance(model.backend, Hooks):
+            raise ValueError(f'a monitor reads while the model writes, which needs backend="hooks"; this model runs on {model.backend.name}')
+        if "model" in self.probe.receipt:
+            Fingerprint.from_dict(self.probe.receipt["model"]).check(model.fingerprint, "the monitor's probe")
+        if isinstance(then, str):
+            if then not in ("go on", "stop"):
+                raise ValueError(f'then is {then!r}; choose "go on", "stop" or an edit')
+            return ()
+        writes = then.compile(model)
+        placed = [w for w in writes if w.at.kind != "all" or hasattr(w, "for_prompts")]
+        if placed:
+            raise ValueError(f"an alarm edits the tokens that come after it, and {placed[0]} names tokens of the prompt; use at='all'")
+        return writes
+
+    def __repr__(self) -> str:
+        return f"Monitor({self.probe.recipe} at {self.site}, alarm above {self.threshold:.3g}: {self.calibration})"
+
+
+@dataclass(eq=False)
+class _Run:
+    """One batch being watched: scores so far, and which rows have had their alarm."""
+
+    monitor: Monitor
+    model: Model
+    batch: Batch
+    encoded: Sequence[Encoded]
+    examples: Examples
+    triggered: Sequence[Any]
+    stop: bool
+    tell: Callable[[Step], None] | None = None
+    scores: list[Float[Tensor, " batch"]] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
+    wrote: bool = False
+
+    def __post_init__(self) -> None:
+        self.alarmed: Bool[Tensor, " batch"] = torch.zeros(len(self.batch.rows), dtype=torch.bool, device=self.model.device)
+        weight, self.bias = raw_margin(self.monitor.probe, self.monitor.probe.index_of([self.monitor.site])[0])
+        self.weight = weight.to(self.model.device)
+
+    def generate(self, max_new_tokens: int, options: dict[str, Any]) -> Tensor:
+        from transformers import StoppingCriteriaList
+
+        model, batch = self.model, self.batch
+        backend = model.backend
+        assert isinstance(backend, Hooks)
+        inputs = {"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)}
+        own = model.bound_writes(batch, self.encoded, self.examples.columns, cached=True)
+        # Behind the model's own edits, which act whether or not there is an alarm.
+        writes = [*own, *((w.site, self._if_alarmed(w)) for w in self.triggered)]
+        settings = {"do_sample": False, "pad_token_id": model.pad_id} | options | {"max_new_tokens": max_new_tokens, "use_cache": True}
+        settings["stopping_criteria"] = StoppingCriteriaList([*settings.get("stopping_criteria", ()), _Stop(self)])
+        with hooked(backend.inner, [(backend.point(self.monitor.site), self._read)]):
+            return backend.generate(inputs, writes, settings)
+
+    def _read(self, h: Tensor) -> None:
+        """The score of the newest token of every row."""
+        score = h[:, -1].float() @ self.weight.to(h.device) + self.bias
+        self.scores.append(score)
+        self.alarmed |= (score > self.monitor.threshold).to(self.alarmed.device)
+
+    def _if_alarmed(self, write: Any) -> Callable[[Tensor], Tensor]:
+        def act(h: Tensor) -> Tensor:
+            # The prompt is read before anything could have been written, so nothing in it is changed.
+            if not self.wrote or not self.alarmed.any():
+                return h
+            return torch.where(self.alarmed.to(h.device)[:, None, None], write(h), h)
+
+        return act
+
+    def watched(self, i: int, ids: Tensor) -> Watched:
+        """What was written in row i, up to its end of text, and the scores of the prompt's last token and of every token that was read."""
+        new = ids[i, self.batch.ids.shape[1] :].tolist()
+        ends = self.model.hf.generation_config.eos_token_id  # pyright: ignore
+        stop = set(ends if isinstance(ends, list) else [ends])
+        length = next((k for k, t in enumerate(new) if t in stop), len(new))
+        scores = torch.stack(self.scores, dim=1)[i].cpu().numpy().astype(np.float64)
+        above = np.flatnonzero(scores[: length + 1] > self.monitor.threshold)
+        decode = self.model.tokenizer.decode
+        if self.stop and len(above):
+            length = min(length, int(above[0]))  # rows of a batch end together; what a stopped row was padded with is no text
+        scores = scores[: length + 1]
+        tokens = tuple(decode([t]) for t in new[:length])
+        return Watched(
+            decode(new[:length], skip_special_tokens=True),
+            tokens,
+            scores,
+            self.monitor.probability(scores),
+            self.monitor.threshold,
+            int(above[0]) if len(above) else None,
+        )
+
+
+class _Stop:
+    """Called after every step: tells the reader, and ends rows that have had their alarm."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run = run
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
+        run = self.run
+        run.wrote = True
+        if run.tell is not None:
+            score = float(run.scores[-1][0])
+            p = run.monitor.probability(np.array([score]))
+            step = len(run.scores) - 1
+            # The score is that of the token read, which is the one before the token now written.
+            token = "" if step == 0 else run.model.tokenizer.decode([int(input_ids[0, -2])])
+            run.tell(Step(step, token, run.model.tokenizer.decode([int(input_ids[0, -1])]), score, None if p is None else float(p[0]), bool(run.alarmed[0])))
+        if run.left.is_set():
+            return torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        return run.alarmed.to(input_ids.device) if run.stop else torch.zeros_like(run.alarmed).to(input_ids.device)

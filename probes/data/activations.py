@@ -1,0 +1,185 @@
+"""Captured hidden states as values: `Activations` (rows of one or more sites) and `PairActivations` (yes and no sides)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.data.rows import Rows, as_column, concat_rows, make_rows
+from probes.data.sites import Site, SiteLike, as_site
+
+Side = Literal["yes", "no"]
+
+
+def _sites_of(stack: Tensor, sites: Sequence[SiteLike] | SiteLike | None) -> tuple[Site, ...]:
+    if sites is None:
+        return tuple(Site("array", i) for i in range(stack.shape[0]))
+    named = tuple(as_site(s) for s in ([sites] if isinstance(sites, Site | str) else sites))
+    if len(named) != stack.shape[0] or len(set(named)) != len(named):
+        raise ValueError(f"x holds {stack.shape[0]} sites but {len(named)} were named ({', '.join(map(str, named))}); name each once")
+    return named
+
+
+def _stacked(x: Any, what: str) -> Tensor:
+    """[n, d] or [site, n, d] numbers as a float tensor of their own, [site, n, d]; raises on NaN."""
+    values = torch.as_tensor(x if isinstance(x, torch.Tensor) else np.ascontiguousarray(x)).detach().clone()
+    if not values.is_floating_point():
+        values = values.float()
+    if values.ndim == 2:
+        values = values[None]
+    if values.ndim != 3 or 0 in values.shape:
+        raise ValueError(f"{what} has shape {tuple(values.shape)}; expected [n, d] or [site, n, d] with at least one row")
+    bad = ~torch.isfinite(values).all(dim=2)
+    if bad.any():
+        site, row = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"{what} has NaN or infinite values in {int(bad.sum())} rows (first: site index {site}, row {row}); "
+            "half-precision overflow is the usual cause, so capture in float32 or bfloat16, or drop those rows"
+        )
+    return values
+
+
+class Sited(Rows):
+    """Rows whose numbers lie at named sites."""
+
+    sites: tuple[Site, ...]
+
+    def index_of(self, sites: SiteLike | Sequence[SiteLike]) -> list[int]:
+        wanted = [as_site(s) for s in ([sites] if isinstance(sites, Site | str) else sites)]
+        missing = [str(s) for s in wanted if s not in self.sites]
+        if missing:
+            raise ValueError(f"these activations have no site {', '.join(missing)}; they have {', '.join(map(str, self.sites))}")
+        return [self.sites.index(s) for s in wanted]
+
+
+@dataclass(frozen=True, eq=False)
+class Activations(Sited):
+    """Hidden states of some rows at some sites, with the row data and the receipt of how they were captured.
+
+    `x` is [site, n, d]. `acts[site]` has one site, `acts.rows(mask)` fewer rows. With several tokens a text,
+    `example` and `token` say which text and which of its tokens a row is. `receipt` records model, position and data.
+    """
+
+    x: Float[Tensor, "site n d"]
+    sites: tuple[Site, ...]
+    example: np.ndarray
+    token: np.ndarray | None
+    receipt: dict[str, Any]
+
+    @classmethod
+    def from_arrays(
+        cls, x: Any, y: Any = None, groups: Any = None, sites: Any = None, columns: Any = None, ids: Any = None, example: Any = None
+    ) -> "Activations":
+        """Wraps your own numbers, [n, d] or [site, n, d], numpy or torch; sites default to `array.0`, `array.1`, ...
+
+        Rows that are tokens of texts say which text they belong to, in the order of its tokens: `example`, one number a row, which is then the default group.
+        Raises ValueError on NaN, on a wrong number of labels, groups or sites, and on ids that repeat.
+        """
+        stack = _stacked(x, "x")
+        n = stack.shape[1]
+        text, token = np.arange(n), None
+        if example is not None:
+            text = np.unique(as_column(example, n, "example"), return_inverse=True)[1]
+            order = np.argsort(text, kind="stable")
+            token = np.empty(n, dtype=int)
+            token[order] = np.arange(n) - np.searchsorted(text[order], text[order])
+        rows = make_rows(n, y, example if groups is None and example is not None else groups, ids, columns)
+        return cls(x=stack, sites=_sites_of(stack, sites), example=text, token=token, receipt={}, **rows)
+
+    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "Activations":
+        index = self.index_of(site)
+        return replace(self, x=self.x[index], sites=tuple(self.sites[i] for i in index))
+
+    def _take(self, index: np.ndarray) -> "Activations":
+        base = super()._take(index)
+        at = torch.from_numpy(index).to(self.x.device)
+        return replace(base, x=self.x[:, at], example=self.example[index], token=None if self.token is None else self.token[index])
+
+    def blocks(self, max_bytes: int = 2**28) -> "Iterator[Activations]":
+        """Stacks of sites that fit into `max_bytes` each."""
+        step = max(1, max_bytes // max(1, self.x[0].nbytes))
+        for start in range(0, len(self.sites), step):
+            yield self[self.sites[start : start + step]]
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "Activations":
+        return replace(self, x=self.x.to(device=device, dtype=dtype))
+
+    @staticmethod
+    def concat(parts: Sequence["Activations"]) -> "Activations":
+        """Rows of several captures under one another; sites and model must agree, ids must not clash."""
+        if len({p.sites for p in parts}) > 1:
+            raise ValueError("the parts have different sites; choose common ones first, acts[sites]")
+        models = {str(p.receipt.get("model")) for p in parts}
+        if len(models) > 1:
+            raise ValueError("the parts were captured from different models")
+        rows = concat_rows(parts)
+        if len(np.unique(rows["ids"])) != len(rows["ids"]):
+            raise ValueError("ids clash between the parts; give the Examples distinct ids")
+        starts = np.cumsum([0] + [int(p.example.max()) + 1 for p in parts[:-1]])
+        tokens = [p.token for p in parts]
+        return Activations(
+            x=torch.cat([p.x for p in parts], dim=1),
+            sites=parts[0].sites,
+            example=np.concatenate([p.example + s for p, s in zip(parts, starts, strict=True)]),
+            token=None if any(t is None for t in tokens) else np.concatenate(tokens),  # pyright: ignore
+            receipt=parts[0].receipt | {"data": [p.receipt.get("data") for p in parts]},
+            **rows,
+        )
+
+    def __repr__(self) -> str:
+        span = str(self.sites[0]) if len(self.sites) == 1 else f"{self.sites[0]} to {self.sites[-1]}"
+        at = f", at {self.receipt['at']}" if "at" in self.receipt else ""
+        return f"Activations({len(self)} rows, width {self.x.shape[-1]}, {len(self.sites)} sites: {span}{at}, y {'given' if self.y is not None else 'none'})"
+
+
+@dataclass(frozen=True, eq=False)
+class PairActivations(Sited):
+    """Hidden states of contrast pairs: `yes` and `no` are [site, n, d]; row i of both is one statement."""
+
+    yes: Float[Tensor, "site n d"]
+    no: Float[Tensor, "site n d"]
+    sites: tuple[Site, ...]
+    receipt: dict[str, Any]
+
+    @classmethod
+    def from_arrays(
+        cls, yes: Any, no: Any, y: Any = None, groups: Any = None, pair_id: Any = None, negated: Any = None,
+        sites: Any = None, columns: Any = None, ids: Any = None,
+    ) -> "PairActivations":  # fmt: skip
+        """Wraps your own numbers; `pair_id` joins a statement with its opposite and is the default group."""
+        first, second = _stacked(yes, "yes"), _stacked(no, "no")
+        if first.shape != second.shape:
+            raise ValueError(f"yes has shape {tuple(first.shape)} and no has {tuple(second.shape)}; row i of both is one statement")
+        columns = {} if columns is None else dict(columns)
+        columns |= {k: v for k, v in (("pair_id", pair_id), ("negated", negated)) if v is not None}
+        groups = columns.get("pair_id") if groups is None else groups
+        rows = make_rows(first.shape[1], y, groups, ids, columns)
+        return cls(yes=first, no=second, sites=_sites_of(first, sites), receipt={}, **rows)
+
+    def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "PairActivations":
+        index = self.index_of(site)
+        return replace(self, yes=self.yes[index], no=self.no[index], sites=tuple(self.sites[i] for i in index))
+
+    def _take(self, index: np.ndarray) -> "PairActivations":
+        at = torch.from_numpy(index).to(self.yes.device)
+        return replace(super()._take(index), yes=self.yes[:, at], no=self.no[:, at])
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "PairActivations":
+        return replace(self, yes=self.yes.to(device=device, dtype=dtype), no=self.no.to(device=device, dtype=dtype))
+
+    @property
+    def middle(self) -> Float[Tensor, "site n d"]:
+        """The mean of the two texts of every pair."""
+        return (self.yes.float() + self.no.float()) / 2  # halves of large half-precision numbers have no sum
+
+    def side(self, side: Side) -> Activations:
+        """One side as plain Activations, rows as here."""
+        x = self.yes if side == "yes" else self.no
+        return Activations(self.y, self.groups, self.ids, self.columns, x, self.sites, np.arange(len(self)), None, self.receipt)
+
+    def __repr__(self) -> str:
+        return f"PairActivations({len(self)} statements, width {self.yes.shape[-1]}, {len(self.sites)} sites, y {'given' if self.y is not None else 'none'})"

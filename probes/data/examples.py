@@ -1,0 +1,182 @@
+"""What goes into a model: texts or chat messages with labels (`Examples`), and contrast pairs (`Pairs`)."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probes.data.rows import Rows, concat_rows, make_rows
+
+Text = str | list[dict[str, str]]
+"""A plain text, or chat messages such as `[{"role": "user", "content": "..."}]`."""
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Examples(Rows):
+    """Texts with what is known about them.
+
+    `texts` are strings or chat messages, `y` is 0/1 (or real), `groups` is the unit that must not cross a
+    split (an entity, a source), `columns` holds anything else per row, `ids` are stable (hash of the text).
+    Raises ValueError on an empty text, a wrong number of rows or NaN labels.
+    """
+
+    texts: tuple[Text, ...]
+
+    def __init__(self, texts: Iterable[Text], y: Any = None, groups: Any = None, columns: dict[str, Any] | None = None, ids: Any = None) -> None:
+        if isinstance(texts, str):
+            raise TypeError("texts is one string; give a list of texts")
+        texts = tuple(texts)
+        plain = [_plain(text, i) for i, text in enumerate(texts)]
+        if not texts:
+            raise ValueError("no texts given")
+        object.__setattr__(self, "texts", texts)
+        for name, value in make_rows(len(texts), y, groups, ids, columns, plain).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def hash(self) -> str:
+        """Content hash of texts and ids, so that a result can name its data."""
+        body = json.dumps([list(map(str, self.ids)), self.texts], ensure_ascii=False)
+        return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+    def _take(self, index: np.ndarray) -> "Examples":
+        return type(self)(
+            [self.texts[i] for i in index],
+            None if self.y is None else self.y[index],
+            self.groups[index],
+            {name: column[index] for name, column in self.columns.items()},
+            self.ids[index],
+        )
+
+    def with_y(self, label: Any) -> "Examples":
+        values = self.column(label) if isinstance(label, str) else label
+        return type(self)(self.texts, values, self.groups, self.columns, self.ids)
+
+    def with_groups(self, groups: Any) -> "Examples":
+        values = self.column(groups) if isinstance(groups, str) else groups
+        return type(self)(self.texts, self.y, values, self.columns, self.ids)
+
+    @classmethod
+    def concat(cls, parts: Sequence["Examples"]) -> "Examples":
+        """Several sets under one another; ids that clash get the part's number."""
+        rows = concat_rows(parts)
+        ids = rows["ids"]
+        if len(np.unique(ids)) != len(ids):
+            ids = np.concatenate([[f"{i}/{x}" for x in p.ids] for i, p in enumerate(parts)])
+        return cls([t for p in parts for t in p.texts], rows["y"], rows["groups"], rows["columns"], ids)
+
+    @classmethod
+    def from_pandas(cls, table: pd.DataFrame, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
+        """One example a row of a table; every column travels along. Names missing columns when it raises."""
+        wanted = [name for name in (text, y, groups) if name is not None]
+        missing = [name for name in wanted if name not in table.columns]
+        if missing:
+            raise ValueError(f"the table has no column {missing}; it has {list(table.columns)}")
+        empty = {name: int(table[name].isna().to_numpy().sum()) for name in wanted}
+        bad = next((name for name, count in empty.items() if count), None)
+        if bad is not None:
+            raise ValueError(f"column {bad!r} has {empty[bad]} empty cells; fill or drop those rows")
+        columns = {str(name): table[name].to_numpy() for name in table.columns if name != text}
+        return cls([_cell(value) for value in table[text]], None if y is None else table[y], None if groups is None else table[groups], columns)
+
+    @classmethod
+    def from_csv(cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
+        """Reads a CSV file; see `from_pandas`."""
+        return cls.from_pandas(pd.read_csv(path, dtype={text: str}), text, y, groups)
+
+    @classmethod
+    def from_jsonl(cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
+        """Reads one JSON object a line; see `from_pandas`."""
+        table = pd.read_json(path, lines=True, dtype=False)  # pyright: ignore[reportArgumentType]
+        return cls.from_pandas(table, text, y, groups)
+
+    @classmethod
+    def from_hf(cls, dataset: Any, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
+        """Takes one split of a Hugging Face dataset; see `from_pandas`."""
+        return cls.from_pandas(dataset.to_pandas(), text, y, groups)
+
+    def __repr__(self) -> str:
+        labels = "no y" if self.y is None else f"mean y {np.mean(self.y):.2f}"
+        return f"Examples({len(self)} texts, {labels}, {len(np.unique(self.groups))} groups, columns {sorted(self.columns)})"
+
+
+def _cell(value: Any) -> Any:
+    """A table's cell as a text: chat messages stay messages (`datasets` gives them as an array), numbers become text."""
+    return list(value) if isinstance(value, list | tuple | np.ndarray) else str(value)
+
+
+def _plain(text: Any, i: int) -> str:
+    if isinstance(text, str):
+        if not text.strip():
+            raise ValueError(f"text {i} is empty; a model cannot read it, so drop the row (its label and group too)")
+        return text
+    if isinstance(text, list) and text and all(isinstance(m, dict) and "role" in m and "content" in m for m in text):
+        return json.dumps(text)
+    raise TypeError(f"text {i} is {type(text).__name__} {text!r:.60}; expected a string or chat messages with role and content")
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Pairs(Rows):
+    """Contrast pairs: for each statement the text answered yes and the text answered no.
+
+    Row i of `yes` and `no` is one statement and `y` says whether it is true. `pair_id` joins a statement
+    with its opposite and is the default group, so that the two never cross a split.
+    """
+
+    yes: tuple[str, ...]
+    no: tuple[str, ...]
+
+    def __init__(
+        self,
+        yes: Iterable[str],
+        no: Iterable[str],
+        y: Any = None,
+        pair_id: Any = None,
+        negated: Any = None,
+        groups: Any = None,
+        columns: dict[str, Any] | None = None,
+        ids: Any = None,
+    ) -> None:
+        yes, no = tuple(yes), tuple(no)
+        if len(yes) != len(no):
+            raise ValueError(f"yes has {len(yes)} texts and no has {len(no)}; row i of both is one statement")
+        if not yes:
+            raise ValueError("no pairs given")
+        for i, (a, b) in enumerate(zip(yes, no, strict=True)):
+            if _plain(a, i) == _plain(b, i):
+                raise ValueError(f"pair {i} has the same text twice ({a!r:.60}); yes and no must differ in the answer")
+        columns = dict(columns or {})
+        for name, value in (("pair_id", pair_id), ("negated", negated)):
+            if value is not None:
+                columns[name] = value
+        groups = columns.get("pair_id") if groups is None else groups
+        object.__setattr__(self, "yes", yes)
+        object.__setattr__(self, "no", no)
+        for name, value in make_rows(len(yes), y, groups, ids, columns, [f"{a}\n{b}" for a, b in zip(yes, no, strict=True)]).items():
+            object.__setattr__(self, name, value)
+
+    def _take(self, index: np.ndarray) -> "Pairs":
+        columns = {name: column[index] for name, column in self.columns.items()}
+        y = None if self.y is None else self.y[index]
+        return type(self)([self.yes[i] for i in index], [self.no[i] for i in index], y, groups=self.groups[index], columns=columns, ids=self.ids[index])
+
+    def with_y(self, label: Any) -> "Pairs":
+        values = self.column(label) if isinstance(label, str) else label
+        return type(self)(self.yes, self.no, values, groups=self.groups, columns=self.columns, ids=self.ids)
+
+    def with_groups(self, groups: Any) -> "Pairs":
+        values = self.column(groups) if isinstance(groups, str) else groups
+        return type(self)(self.yes, self.no, self.y, groups=values, columns=self.columns, ids=self.ids)
+
+    @property
+    def sides(self) -> tuple[Examples, Examples]:
+        """The yes texts and the no texts as Examples with the same ids."""
+        return tuple(Examples(side, self.y, self.groups, self.columns, self.ids) for side in (self.yes, self.no))  # pyright: ignore[reportReturnType]
+
+    def __repr__(self) -> str:
+        return f"Pairs({len(self)} statements, {len(np.unique(self.groups))} groups, columns {sorted(self.columns)})"

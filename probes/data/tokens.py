@@ -1,0 +1,121 @@
+"""From texts to token batches: tokenising, bucketing by length, padding with the right position ids."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from probes.data.chat import Chat, Turn
+from probes.data.examples import Text
+
+Side = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One tokenised text: its ids, which of them are special tokens, where each lies in the text, and the chat it was rendered from."""
+
+    ids: tuple[int, ...]
+    special: tuple[bool, ...]
+    offsets: tuple[tuple[int, int], ...] | None
+    text: str
+    chat: Chat | None = field(default=None, compare=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    # Found when first asked for, since it renders the chat once more for every turn.
+    @cached_property
+    def turns(self) -> tuple[Turn, ...] | None:
+        """The turns of the chat with the characters of each one's content; None for plain text."""
+        return None if self.chat is None else self.chat.turns(self.text)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Padded tokens. `rows` says which texts these are; `start[i]` is the column of text i's first token."""
+
+    rows: np.ndarray
+    ids: Int[torch.Tensor, "batch pos"]
+    mask: Int[torch.Tensor, "batch pos"]
+    start: np.ndarray
+
+    @property
+    def padded(self) -> bool:
+        return bool((self.mask == 0).any())
+
+
+def encode(tokenizer: Any, texts: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
+    """Tokenises texts as the model expects them, special tokens included; chat messages go through the chat template.
+
+    Raises ValueError for a text that has no tokens, is longer than `max_length` (nothing is ever cut off
+    silently), or would start with two beginning-of-text tokens.
+    """
+    # Copies of the messages: the list may change after it was encoded.
+    chats = [None if isinstance(t, str) else Chat(tokenizer, tuple(dict(m) for m in t)) for t in texts]
+    rendered = [str(t) if chat is None else chat.render() for t, chat in zip(texts, chats, strict=True)]
+    specials = _special_ids(tokenizer)
+    found: list[Encoded | None] = [None] * len(rendered)
+    for is_chat in (False, True):
+        rows = [i for i, chat in enumerate(chats) if (chat is not None) == is_chat]
+        if not rows:
+            continue
+        # One call for all: fast tokenizers work on many texts at once. A chat template writes its own special tokens.
+        out = tokenizer([rendered[i] for i in rows], add_special_tokens=not is_chat, return_offsets_mapping=tokenizer.is_fast)
+        spans: list[Any] = out["offset_mapping"] if tokenizer.is_fast else [None] * len(rows)
+        for i, ids, span in zip(rows, out["input_ids"], spans, strict=True):
+            offsets = None if span is None else tuple((int(a), int(b)) for a, b in span)
+            found[i] = Encoded(tuple(ids), tuple(t in specials for t in ids), offsets, rendered[i], chats[i])
+    whole = [e for e in found if e is not None]
+    for i, e in enumerate(whole):
+        _check(i, e, tokenizer.bos_token_id, max_length)
+    return whole
+
+
+def _special_ids(tokenizer: Any) -> set[int]:
+    """The tokens that are not content: named ones, and added ones marked special, such as the headers of chat turns."""
+    # An unknown word is content, unless its token has another office too (GPT-2 has one token for all of them).
+    offices = {getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "cls", "sep")}
+    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return (added | set(tokenizer.all_special_ids)) - ({tokenizer.unk_token_id} - offices)
+
+
+def _check(i: int, e: Encoded, bos: int | None, max_length: int | None) -> None:
+    if not e.ids:
+        raise ValueError(f"text {i} ({e.text!r:.60}) has no tokens under this tokenizer")
+    if max_length is not None and len(e.ids) > max_length:
+        raise ValueError(f"text {i} has {len(e.ids)} tokens but the model reads at most {max_length}; shorten it ({e.text!r:.60})")
+    if bos is not None and e.ids[:2] == (bos, bos):
+        remedy = "take it out of the text" if e.chat is None else "take it out of the chat template"
+        raise ValueError(f"text {i} starts with two beginning-of-text tokens; the tokenizer adds one already, so {remedy}")
+
+
+def batches(encoded: Sequence[Encoded], pad_id: int, side: Side, batch_size: int | None, max_tokens: int = 2048) -> Iterator[Batch]:
+    """Batches of texts of similar length, longest first, at most `max_tokens` padded tokens or `batch_size` rows each."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}; None lets the token budget decide")
+    order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i]), i))
+    start = 0
+    while start < len(order):
+        longest = len(encoded[order[start]])
+        size = batch_size if batch_size is not None else max(1, max_tokens // longest)
+        chunk = order[start : start + size]
+        yield pad([encoded[i] for i in chunk], pad_id, side, np.asarray(chunk))
+        start += size
+
+
+def pad(encoded: Sequence[Encoded], pad_id: int, side: Side, rows: np.ndarray) -> Batch:
+    width = max(len(e) for e in encoded)
+    ids = torch.full((len(encoded), width), pad_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    start = np.zeros(len(encoded), dtype=np.int64)
+    for i, e in enumerate(encoded):
+        start[i] = width - len(e) if side == "left" else 0
+        span = slice(int(start[i]), int(start[i]) + len(e))
+        ids[i, span] = torch.tensor(e.ids)
+        mask[i, span] = 1
+    return Batch(rows, ids, mask, start)

@@ -1,0 +1,1 @@
+"""What people look at: figures and shaded tokens. Never fits, never loads."""

@@ -1,0 +1,145 @@
+"""Scores as probabilities that can be taken at their word: fitted on rows of their own, judged on others."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probes.data.activations import Activations, PairActivations
+from probes.data.sites import Site
+from probes.evidence.readout import scored
+from probes.fitting.linear import LinearProbe
+from probes.metrics.estimates import Estimate, bootstrapped, mean
+from probes.recipes.logistic import logistic_path
+
+BINS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A probe with the map from its scores to probabilities, one map a site, and the score at which a stated rate of false alarms is met."""
+
+    probe: Any
+    method: str
+    sites: tuple[Site | str, ...]
+    knots: tuple[tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]], ...]
+    negatives: Float[np.ndarray, "site n"]
+
+    def probability(self, acts: Activations | PairActivations) -> Float[np.ndarray, "site n"]:
+        """Calibrated probability of the positive class."""
+        scores, names = scored(self.probe, acts)
+        out = np.empty_like(scores)
+        for i, site in enumerate(names):
+            if site not in self.sites:
+                raise ValueError(f"nothing was calibrated at {site}; there is {', '.join(map(str, self.sites))}")
+            a, b = self.knots[self.sites.index(site)]
+            out[i] = 1 / (1 + np.exp(-(a[0] * scores[i] + b[0]))) if self.method == "platt" else np.interp(scores[i], a, b)
+        return out
+
+    def threshold(self, false_positive_rate: float = 0.01) -> Float[np.ndarray, " site"]:
+        """The score that at most this share of new negative rows is expected to exceed, one a site.
+
+        Raises ValueError when there are too few negative rows to tell such a rate.
+        """
+        n = self.negatives.shape[1]
+        # With k of n rows above it, a new row lies above with probability (k + 1) / (n + 1).
+        if not 0 < false_positive_rate < 1:
+            raise ValueError(f"a false-positive rate lies between 0 and 1, got {false_positive_rate:g}")
+        above = int((n + 1) * false_positive_rate + 1e-9) - 1
+        if above < 0:
+            raise ValueError(
+                f"{n} negative calibration rows cannot fix a false-positive rate of {false_positive_rate:g}; it takes at least {1 / false_positive_rate - 1:.0f}"
+            )
+        return np.sort(self.negatives, axis=1)[:, n - 1 - above]
+
+    def __repr__(self) -> str:
+        return f"Calibrated({self.method} at {len(self.sites)} sites, {self.probe!r})"
+
+
+def calibrate(probe: LinearProbe | Any, acts: Activations | PairActivations, method: Literal["platt", "isotonic"] = "platt") -> Calibrated:
+    """Fits the map from scores to probabilities on calibration rows, which must be neither the train rows nor the test rows of the probe.
+
+    `platt` is a sigmoid with two numbers (arXiv 1706.04599 discusses it), `isotonic` any rising step function, which needs some hundred rows.
+    Raises ValueError unless both classes are there.
+    """
+    y = acts.classes[0].numpy()
+    values, names = scored(probe, acts)
+    scores = torch.from_numpy(values)
+    if method == "platt":
+        slope, offset = platt(scores, y)
+        knots = tuple((np.array([float(a)]), np.array([float(b)])) for a, b in zip(slope, offset, strict=True))
+    elif method == "isotonic":
+        from sklearn.isotonic import IsotonicRegression
+
+        fits = [IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(row.numpy(), y) for row in scores]
+        knots = tuple((np.asarray(f.X_thresholds_), np.asarray(f.y_thresholds_)) for f in fits)
+    else:
+        raise ValueError(f"unknown method {method!r}; choose platt or isotonic")
+    return Calibrated(probe, method, names, knots, scores[:, ~torch.from_numpy(y)].numpy())
+
+
+def platt(scores: Tensor, y: Any) -> tuple[Float[Tensor, " site"], Float[Tensor, " site"]]:
+    """Slope and offset of the sigmoid that turns the scores [site, n] into probabilities; the targets are Platt's, so separable scores stay finite."""
+    scores, labels = scores.detach().cpu().double(), torch.as_tensor(np.asarray(y)).bool()
+    positive, negative = int(labels.sum()), int((~labels).sum())
+    spread = scores.std(1, correction=0).clamp_min(1e-12)[:, None]
+    # Platt's targets (k + 1) / (k + 2) are rows of both labels in these shares.
+    n = len(labels)
+    high, low = (positive + 1) / (positive + 2), 1 / (negative + 2)
+    target = torch.where(labels, high, low).double()
+    both = torch.cat([scores, scores], dim=1)[..., None] / spread[..., None]
+    doubled = torch.arange(2 * n) < n
+    share = (torch.cat([target, 1 - target]) / n)[None]
+    weight, bias, _ = logistic_path(both, doubled[None], torch.tensor([1e-9], dtype=torch.float64), share)
+    return weight[0, :, 0] / spread[:, 0], bias[0]
+
+
+def brier(p: Any, y: Any, groups: Any = None) -> Estimate:
+    """Mean squared distance of the probabilities [..., n] from the labels: 0 best, .25 for always saying one half."""
+    p, label = _probabilities(p, y)
+    return mean((p - label) ** 2, groups)
+
+
+def calibration_error(p: Any, y: Any, groups: Any = None, bins: int = BINS) -> Estimate:
+    """Expected calibration error: how far, on average, the share of positives lies from the stated probability, over bins of equal size.
+
+    0 is best. It is biased upwards with few rows, so compare on equal numbers of rows. p is [..., n]. Source: arXiv 1706.04599.
+    """
+    p, label = _probabilities(p, y)
+    flat = p.reshape(-1, p.shape[-1])
+    orders = [_bins(row, bins) for row in flat]
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        found = []
+        for row, parts in zip(flat, orders, strict=True):
+            gaps = [np.abs((weights[:, part] * (label[part] - row[part])).sum(1)) for part in parts]
+            found.append(np.sum(gaps, axis=0) / weights.sum(1))
+        return np.stack(found, axis=1)
+
+    return bootstrapped(statistic, p.shape[:-1], p.shape[-1], groups)
+
+
+def reliability(p: Any, y: Any, bins: int = BINS) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Int[np.ndarray, " b"]]:
+    """For a reliability plot of one vector of probabilities: mean probability, share of positives and number of rows in bins of equal size."""
+    p, label = _probabilities(p, y)
+    parts = _bins(p, bins)
+    return np.array([p[k].mean() for k in parts]), np.array([label[k].mean() for k in parts]), np.array([len(k) for k in parts])
+
+
+def _bins(p: Float[np.ndarray, " n"], bins: int) -> list[np.ndarray]:
+    """Rows in bins of about equal size; equal probabilities share a bin, so the order of the rows does not matter."""
+    order = np.argsort(p, kind="stable")
+    ends = np.rint(np.linspace(0, len(p), min(bins, len(p)) + 1)).astype(int)[1:-1]
+    return [part for part in np.split(order, np.unique(np.searchsorted(p[order], p[order[ends]], side="left"))) if len(part)]
+
+
+def _probabilities(p: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    p, label = np.asarray(p.detach().cpu() if isinstance(p, Tensor) else p, dtype=float), np.asarray(y, dtype=float)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p must hold probabilities between 0 and 1, got values from {np.nanmin(p):g} to {np.nanmax(p):g}")
+    if label.shape != p.shape[-1:]:
+        raise ValueError(f"y has shape {label.shape} but p has {p.shape[-1]} rows; pass the labels of the same rows")
+    return p, label

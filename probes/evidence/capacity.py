@@ -1,0 +1,215 @@
+"""How much of a score is the probe's own doing: selectivity, description length, and what is left after directions are removed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from tqdm import tqdm
+
+from probes.data.activations import Activations
+from probes.data.sites import Site
+from probes.evidence.calibration import platt
+from probes.fitting.leace import leace
+from probes.fitting.linear import LinearProbe
+from probes.fitting.transforms import NOISE
+from probes.metrics.estimates import Estimate, accuracy, aurocs
+from probes.recipes.inputs import single, singles
+from probes.recipes.logistic import fold_of
+
+PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Selectivity:
+    """Accuracy on the task minus accuracy on random labels that only memorising can learn, each one value a site."""
+
+    task: Estimate
+    control: Float[np.ndarray, "seed site"]
+
+    @property
+    def value(self) -> Float[np.ndarray, " site"]:
+        """High: the probe reads the representation. Near 0: a probe this flexible could have learnt anything."""
+        return np.asarray(self.task.value) - self.control.mean(0)
+
+    def __repr__(self) -> str:
+        return f"Selectivity({', '.join(f'{v:.2f}' for v in self.value)}; {len(self.control)} control labellings)"
+
+
+def selectivity(recipe: Any, train: Activations, test: Activations, key: str, seeds: int = 5) -> Selectivity:
+    """Balanced accuracy on y against accuracy on a random label per value of the column `key` (a template, a first word, a topic).
+
+    The control label is the same in train and test, so a probe that can memorise keys learns it. Raises ValueError when train and test share fewer
+    than four keys. Source: Hewitt and Liang, arXiv 1909.03368.
+    """
+    ours, theirs = train.column(key).astype(str), test.column(key).astype(str)
+    shared = np.intersect1d(ours, theirs)
+    if len(shared) < 4:
+        raise ValueError(f"train and test share {len(shared)} values of {key!r}; the control task needs at least 4 keys that occur in both")
+    seen = test.rows(np.isin(theirs, shared))
+    controls = []
+    for seed in range(seeds):
+        keys = np.unique(ours)
+        balanced = np.random.default_rng(seed).permutation(np.arange(len(keys)) % 2)
+        label = dict(zip(keys, balanced, strict=True))
+        of = [np.array([label[k] for k in rows.column(key).astype(str)]) for rows in (train, seen)]
+        if len(np.unique(of[1])) == 2:  # the shared keys may by chance have drawn one label
+            controls.append(accuracy(recipe.fit(train.with_y(of[0])).score(seen), of[1], balanced=True, n_boot=1).value)
+    if not controls:
+        raise ValueError(f"the shared values of {key!r} got one control label in every draw; use a column with more values")
+    task = accuracy(recipe.fit(train).score(test), test.y, test.groups, balanced=True)
+    return Selectivity(task, np.stack(controls))
+
+
+@dataclass(frozen=True, eq=False)
+class Codelength:
+    """Bits needed to send the labels to someone who has the hidden states, by ordering and site.
+
+    `compression` is the bits of coding with the share of ones alone (`uniform`) over these. `control` is the same on shuffled labels: compare with it, since a code that reads
+    nothing lies somewhat below 1, the more so the rarer one class is (the first labels are sent at one bit each).
+    """
+
+    sites: tuple[Site | str, ...]
+    bits: Float[np.ndarray, "ordering site"]
+    control: Float[np.ndarray, "ordering site"]
+    uniform: float
+
+    @property
+    def compression(self) -> Float[np.ndarray, " site"]:
+        return self.uniform / self.bits.mean(0)
+
+    def __repr__(self) -> str:
+        best = int(self.compression.argmax())
+        return (
+            f"Codelength({self.uniform:.0f} bits from the share of ones alone; best {self.bits.mean(0)[best]:.0f} at {self.sites[best]} "
+            f"(compression {self.compression[best]:.2f}), shuffled labels {self.control.mean(0)[best]:.0f}; {len(self.bits)} orderings)"
+        )
+
+
+def online_codelength(recipe: Any, acts: Activations, orderings: int = 5, seed: int = 0, progress: bool = True) -> Codelength:
+    """Minimum description length by the online code: portions of the rows are sent one after the other, each coded by a probe fitted on those before it.
+
+    Rewards probes that need few rows, which accuracy does not. Whole groups stay together; the first portion is sent without a model and has at least four rows
+    of either class. Probabilities are calibrated by Platt scaling on cross-fitted scores of the rows already sent and kept above 1e-6.
+    Source: Voita and Titov, arXiv 2003.12298.
+    """
+    y, _ = acts.classes
+    kinds: dict[str, list[np.ndarray]] = {"task": [], "control": []}
+    with tqdm(total=2 * orderings, desc="online code", delay=2, leave=False, disable=None if progress else True) as bar:
+        for k in range(orderings):
+            rng = np.random.default_rng([seed, k])
+            names = rng.permutation(np.unique(acts.groups))
+            at = {g: i for i, g in enumerate(names.tolist())}
+            order = np.argsort([at[g] for g in acts.groups.tolist()], kind="stable")
+            ordered = acts.rows(order)
+            for kind, labels in (("task", y.numpy()[order]), ("control", rng.permutation(y.numpy()))):
+                kinds[kind].append(_one_code(recipe, ordered.with_y(labels.astype(int))))
+                bar.update()
+    names = acts.sites if len(kinds["task"][0]) == len(acts.sites) else ("all sites",)
+    return Codelength(names, np.stack(kinds["task"]), np.stack(kinds["control"]), float(_entropy(y.double().mean().item()) * len(acts)))
+
+
+def _entropy(share: float) -> float:
+    """Bits a label when only the share of ones is known."""
+    return -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+
+
+def _one_code(recipe: Any, acts: Activations) -> Float[np.ndarray, " site"]:
+    n, y = len(acts), np.asarray(acts.y)
+    enough = [i + 1 for i in range(n) if min(y[: i + 1].sum(), i + 1 - y[: i + 1].sum()) >= 4]
+    if not enough:
+        raise ValueError("the online code starts from four rows of either class, and there are fewer")
+    ends = _whole_groups(acts.groups, sorted({max(enough[0], round(p * n)) for p in PORTIONS}))
+    bits: Any = float(ends[0])
+    for start, end in pairwise(ends):
+        sent, new = acts.rows(np.arange(start)), acts.rows(np.arange(start, end))
+        p = _calibrated(recipe, sent)(new).clip(1e-6, 1 - 1e-6)
+        bits = bits - np.log2(np.where(np.asarray(new.y) == 1, p, 1 - p)).sum(1)
+    return np.atleast_1d(bits)
+
+
+def _whole_groups(groups: np.ndarray, ends: list[int]) -> list[int]:
+    """Ends moved up so that no group is cut; the groups lie together."""
+    last = np.flatnonzero(np.append(groups[1:] != groups[:-1], True)) + 1
+    return sorted({int(last[np.searchsorted(last, end)]) for end in ends})
+
+
+def _calibrated(recipe: Any, sent: Activations) -> Callable[[Activations], Float[np.ndarray, "site m"]]:
+    probe = recipe.fit(sent)
+    fold = fold_of(sent, 2) if len(np.unique(sent.groups)) > 1 else np.zeros(len(sent))
+    halves = [sent.rows(fold == k) for k in (0, 1)]
+    if any(len(np.unique(np.asarray(h.y))) < 2 for h in halves):
+        # Too few groups to cross-fit: the share of ones so far is all that can be coded with.
+        return lambda new: np.full((len(new.sites), len(new)), float(np.asarray(sent.y).mean()))
+    crossed = [(recipe.fit(halves[1 - k]).score(halves[k]), halves[k].y) for k in (0, 1)]
+    scores, labels = torch.cat([c[0] for c in crossed], dim=1), np.concatenate([np.asarray(c[1]) for c in crossed])
+    slope, offset = platt(scores, labels)
+    return lambda new: torch.sigmoid(slope[:, None] * probe.score(new).double().cpu() + offset[:, None]).numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Amnesic:
+    """AUROC of refitted probes after directions were removed: by the probe's own (INLP), by as many random ones, and after LEACE.
+
+    `by_site` and `random` are [removed + 1, site], from no direction upwards. Many directions needed: the concept is spread out or doubled, or
+    the probe aims beside it (LDA does where coordinates differ much in size; `prepare="zscore"` helps).
+    """
+
+    sites: tuple[Site, ...]
+    by_site: Float[np.ndarray, "k site"]
+    random: Float[np.ndarray, "k site"]
+    leace: Float[np.ndarray, " site"]
+
+    def removed_to_chance(self, level: float = 0.55) -> np.ndarray:
+        """How many directions had to go until AUROC fell to `level`, by site; -1 where it never did."""
+        below = self.by_site <= level
+        return np.where(below.any(0), below.argmax(0), -1)
+
+    def __repr__(self) -> str:
+        return f"Amnesic({len(self.by_site) - 1} directions removed at {len(self.sites)} sites; AUROC {self.by_site[0].max():.2f} at first, {self.by_site[-1].max():.2f} after, {self.random[-1].max():.2f} after random ones, {self.leace.max():.2f} after LEACE)"
+
+
+def amnesic(recipe: Any, train: Activations, test: Activations, remove: int = 8, seed: int = 0) -> Amnesic:
+    """Removes the direction a probe found, fits again, and so on (iterative nullspace projection), beside random directions and LEACE.
+
+    Rows are prepared once, as the recipe prepares them, and everything happens there: with coordinates scaled anew after each removal a large one would never go.
+    At most as many directions as coordinates are removed. What a fresh probe still reads afterwards was stored elsewhere. This speaks of what can be read, not of what the model uses: for that, erase inside
+    the model (`interventions.Erase`) and measure behaviour. Raises TypeError for pairs and for probes without a direction. Sources: Ravfogel et al., arXiv 2004.07667; Elazar et al., arXiv 2006.00995.
+    """
+    if not hasattr(recipe, "prepare"):
+        raise TypeError(f"amnesic removal needs a recipe that reads each site by itself, and {type(recipe).__name__} does not; use a linear recipe")
+    rows = single(singles(train, recipe), recipe)
+    fitted, plain = rows.transforms["all"], replace(recipe, prepare="none")
+    whole = rows.z, fitted(test.x, fitted.cells(test.columns, test.x))
+    size = rows.z.pow(2).mean((1, 2), keepdim=True).sqrt()
+    draw = torch.Generator().manual_seed(seed)
+    curves = {"own": [], "random": []}
+    for kind, curve in curves.items():
+        gone: list[torch.Tensor] = []
+        a, b = whole
+        for k in range(min(remove, a.shape[2]) + 1):
+            probe = plain.fit(replace(train, x=a))
+            if not isinstance(probe, LinearProbe):
+                raise TypeError(f"amnesic removal needs a probe with a direction, and {type(probe).__name__} has none; use a linear recipe")
+            curve.append(aurocs(probe.score(replace(test, x=b)), np.asarray(test.y)))
+            if k < min(remove, a.shape[2]):
+                gone.append(probe.units if kind == "own" else torch.randn(probe.units.shape, generator=draw))
+                # All of them at once: projecting off one after the other would bring back what directions share.
+                basis = torch.linalg.qr(torch.stack(gone, dim=2).double().cpu()).Q.to(train.x.device)
+                a, b = (_without(t, basis, size) for t in whole)
+    y = torch.nn.functional.one_hot(train.classes[0].long(), 2).double()
+    mean, read, write = leace(whole[0], y.to(train.x.device))
+    clean = [x - ((x - mean[:, None]) @ read) @ write for x in whole]
+    after = aurocs(plain.fit(replace(train, x=clean[0])).score(replace(test, x=clean[1])), np.asarray(test.y))
+    return Amnesic(train.sites, np.stack(curves["own"]), np.stack(curves["random"]), after)
+
+
+def _without(
+    z: Float[torch.Tensor, "site n d"], basis: Float[torch.Tensor, "site d k"], size: Float[torch.Tensor, "site 1 1"]
+) -> Float[torch.Tensor, "site n d"]:
+    """The rows without their part in a subspace; where rounding is all that is left, nothing is."""
+    left = (z.double() - (z.double() @ basis) @ basis.transpose(1, 2)).float()
+    return torch.where(left.pow(2).mean((1, 2), keepdim=True).sqrt() > NOISE * size, left, 0)

@@ -1,0 +1,132 @@
+"""Probes and directions as Hugging Face hub folders: the artefact in safetensors beside a model card that people can read."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from probes.data.artefacts import complete, kind_of
+from probes.fitting.directions import Direction
+from probes.fitting.probe import Probe
+from probes.recipes import KINDS
+
+_FILES: dict[str, type[Probe] | type[Direction]] = {"probe.safetensors": Probe, "direction.safetensors": Direction}
+
+
+def save_folder(artefact: Probe | Direction, folder: str | Path) -> Path:
+    """Writes `probe.safetensors` or `direction.safetensors` and a model card, `README.md`; returns the folder.
+
+    What is there under these names is replaced, each file only once the new one is complete. Raises ValueError when the folder
+    holds an artefact of the other kind, and TypeError for any other artefact.
+    """
+    target = Path(folder).expanduser()
+    name = _file(artefact)
+    _refuse_other(name, {f for f in _FILES if (target / f).exists()}, target)
+    target.mkdir(parents=True, exist_ok=True)
+    _write(artefact, target, target.resolve().name)
+    return target
+
+
+def load_folder(folder_or_repo_id: str | Path, revision: str | None = None) -> Probe | Direction:
+    """The probe or direction in a folder, or in a model repository of the hub at `revision` (branch, tag or commit).
+
+    Raises ValueError for a folder that holds neither or both, a revision of a local folder, and a name that is no repository id.
+    """
+    folder = Path(folder_or_repo_id).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ValueError(f"{folder} is a local folder, which has no revisions; got revision={revision!r}")
+    else:
+        import huggingface_hub
+        from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+        try:
+            validate_repo_id(str(folder_or_repo_id))
+        except HFValidationError as error:
+            raise ValueError(f"{folder_or_repo_id} is neither a folder here nor the id of a repository on the hub, such as 'name/probe'") from error
+        folder = Path(huggingface_hub.snapshot_download(str(folder_or_repo_id), revision=revision, allow_patterns=list(_FILES)))
+    found = [name for name in _FILES if (folder / name).is_file()]
+    if len(found) != 1:
+        raise ValueError(f"{folder_or_repo_id} holds {' and '.join(found) or 'no artefact'}; expected either {' or '.join(_FILES)}")
+    path = folder / found[0]
+    return Direction.load(path) if found[0].startswith("direction") else KINDS[kind_of(path, KINDS)].load(path)
+
+
+def push_to_hub(artefact: Probe | Direction, repo_id: str, private: bool = True, token: str | None = None) -> str:
+    """Uploads the artefact and its card to a model repository of the hub, which is made if needed; returns its address.
+
+    Raises ValueError when the repository holds an artefact of the other kind, or is public already and `private` was not turned off.
+    """
+    import huggingface_hub
+
+    name = _file(artefact)
+    api = huggingface_hub.HfApi(token=token)
+    address = api.create_repo(repo_id, private=private, exist_ok=True)
+    there = api.model_info(address.repo_id)
+    # An existing repository keeps its visibility whatever create_repo was asked for.
+    if private and not there.private:
+        raise ValueError(f"{address.repo_id} exists and is public; publish there with private=False, or choose another name")
+    _refuse_other(name, {f.rfilename for f in there.siblings or ()} & {*_FILES}, address.repo_id)
+    with tempfile.TemporaryDirectory() as folder:
+        _write(artefact, Path(folder), address.repo_id)
+        api.upload_folder(repo_id=address.repo_id, folder_path=folder, commit_message=f"Upload {name} with hookprobe")
+    return str(address)
+
+
+def _file(artefact: Any) -> str:
+    for name, kind in _FILES.items():
+        if isinstance(artefact, kind):
+            return name
+    raise TypeError(f"a hub folder holds a probe or a Direction, got {type(artefact).__name__}")
+
+
+def _refuse_other(name: str, there: set[str], where: Any) -> None:
+    if there - {name}:
+        raise ValueError(f"{where} holds {', '.join(sorted(there - {name}))} already and takes one artefact only; save {name} elsewhere")
+
+
+def _write(artefact: Probe | Direction, folder: Path, shown_as: str) -> None:
+    artefact.save(folder / _file(artefact))
+    with complete(folder / "README.md") as part:
+        part.write_text(_card(artefact, shown_as), encoding="utf-8")
+
+
+def _card(artefact: Probe | Direction, shown_as: str) -> str:
+    """The model card: what the hub sorts by, what the artefact is, how to load it."""
+    from huggingface_hub import ModelCardData
+
+    name = artefact.receipt.get("model", {}).get("name")
+    facts: dict[str, Any]
+    if isinstance(artefact, Probe):
+        title, tag, variable = artefact.KIND.capitalize(), artefact.KIND.lower().replace(" ", "-"), "probe"
+        use = "probe.score(acts)  # margins of probes.capture(model, texts, probe.sites, at=...); above 0 means the positive class"
+        facts = {"Recipe": artefact.recipe, "Sites": _sites(artefact), "Width": artefact.width}
+        facts |= {"Position": artefact.receipt.get("at"), "Sign from": artefact.sign_from, "Gaps from": getattr(artefact, "gap_from", None)}
+    else:
+        title, tag, variable = "Direction", "steering-vector", "direction"
+        use = "edited(model, Add(direction, gaps=1))" if artefact.gap is not None else "edited(model, Add(direction, norm=1))"
+        use += "  # from interventions import Add, edited"
+        facts = {"Recipe": artefact.source, "Site": artefact.site, "Width": len(artefact.unit), "Position": artefact.receipt.get("at")}
+        facts |= {"Gap": artefact.gap and f"{artefact.gap:.4g}", "Gap from": artefact.gap_from}
+        facts |= {} if artefact.exact else {"Mean cosine to the rows' gradients": f"{artefact.cosine:.3f}"}
+    front = ModelCardData(library_name="hookprobe", tags=["interpretability", tag], base_model=name if _is_hub_id(name) else None)
+    lines = [f"- {key}: `{value}`" for key, value in ({"Model": name} | facts).items() if value not in (None, "")]
+    code = ["```python", "from probes.exchange.hub import load_folder", f"{variable} = load_folder({shown_as!r})", use, "```"]
+    return "\n".join(["---", front.to_yaml().strip(), "---", "", f"# {title} `{shown_as}`", "", *lines, "", "To load it:", "", *code, ""])
+
+
+def _sites(probe: Probe) -> str:
+    names = [str(s) for s in probe.sites]
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} to {names[-1]} ({len(names)} sites)"
+
+
+def _is_hub_id(name: Any) -> bool:
+    """Whether a model's name is an owner and a repository, not a folder here or a class."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    if not isinstance(name, str) or "/" not in name or Path(name).exists():
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True

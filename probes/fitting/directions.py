@@ -1,0 +1,153 @@
+"""A `Direction`: one unit vector in raw activation space, with its site, its gap and where it came from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.data import artefacts
+from probes.data.activations import Activations
+from probes.data.fingerprint import Fingerprint
+from probes.data.sites import Site, SiteLike, as_site
+from probes.models.backends.hooks import inner_model
+from probes.models.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """The direction a concept takes at one site.
+
+    `unit` has length 1 in raw activation space. `gap` is the distance between the class means along it, the unit in which
+    edits state their strength; `gap_from` says whose classes (`labels` or `predicted`). `exact` is False when it averages
+    a gradient that changes from row to row; `cosine` is then the mean cosine of the row gradients to it.
+    """
+
+    unit: Float[Tensor, " d"]
+    site: Site
+    gap: float | None
+    gap_from: str
+    source: str
+    receipt: dict[str, Any]
+    exact: bool = True
+    cosine: float = 1.0
+
+    def __post_init__(self) -> None:
+        norm = float(self.unit.norm())
+        if not np.isfinite(norm) or abs(norm - 1) > 1e-3:
+            raise ValueError(f"a direction has unit length, got a vector of length {norm:g}; use Direction.from_vector")
+
+    @classmethod
+    def from_vector(cls, vector: Any, site: SiteLike, model: Model | None = None, source: str = "vector") -> "Direction":
+        """A direction from any vector, scaled to unit length. It has no gap until `.calibrated(acts)`."""
+        v = torch.as_tensor(vector).detach().clone().float()
+        if v.ndim != 1 or not torch.isfinite(v).all() or not v.norm() > 0:
+            raise ValueError(f"a direction needs one finite vector that is not zero, got shape {tuple(v.shape)} and norm {float(v.norm()):g}")
+        return cls(v / v.norm(), as_site(site), None, "", source, {} if model is None else {"model": model.fingerprint.as_dict()})
+
+    def calibrated(self, acts: Activations) -> "Direction":
+        """The same direction with its gap measured on labelled activations at its site: the distance between the class means along it, whichever way it points."""
+        y, _ = acts.classes
+        along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
+        return replace(self, gap=abs(float(along[y].mean() - along[~y].mean())), gap_from="labels")
+
+    def __neg__(self) -> "Direction":
+        return replace(self, unit=-self.unit, source=f"-({self.source})")
+
+    def cosine_to(self, other: "Direction") -> float:
+        """Cosine of the angle between two directions of one width, -1 to 1."""
+        if self.unit.shape != other.unit.shape:
+            raise ValueError(f"directions of width {len(self.unit)} and {len(other.unit)} have no angle")
+        return float(self.unit.cpu() @ other.unit.cpu())
+
+    def orthogonal_to(self, other: "Direction") -> "Direction":
+        """What is left of this direction without its part along `other`; the gap shrinks along with it.
+
+        Raises ValueError when the two are (almost) parallel or at different sites.
+        """
+        if self.site != other.site:
+            raise ValueError(f"the directions live at {self.site} and {other.site}; only directions at one site can be compared by projection")
+        rest = self.unit - (self.unit @ other.unit) * other.unit
+        if rest.norm() < 1e-4:
+            raise ValueError("the two directions are parallel, so nothing is left")
+        gap = None if self.gap is None else self.gap * float(rest.norm())
+        return replace(self, unit=rest / rest.norm(), gap=gap, source=f"({self.source}) orthogonal to ({other.source})")
+
+    def random_like(self, seed: int) -> "Direction":
+        """A random direction at the same site with the same gap, as a control."""
+        v = torch.randn(self.unit.shape, generator=torch.Generator().manual_seed(seed)).to(self.unit)
+        return replace(self, unit=v / v.norm(), source=f"random({seed})")
+
+    def check_model(self, model: Model) -> None:
+        """Raises ValueError, naming what differs, when this direction belongs to another model or cannot fit it."""
+        if "model" in self.receipt:
+            Fingerprint.from_dict(self.receipt["model"]).check(model.fingerprint, f"the direction at {self.site}")
+        width = model.width_at(self.site) if self.site.kind == "z" else model.width
+        if len(self.unit) != width:
+            raise ValueError(f"the direction has width {len(self.unit)} but {model.name!r} has width {width} at {self.site}")
+
+    def on(self, model: Model, *, reason: str) -> "Direction":
+        """The same vector declared to be meant for another model; the reason is kept with it."""
+        if not reason.strip():
+            raise ValueError("say why the direction may be used on another model: on(model, reason='...')")
+        moves = [*self.receipt.get("transfers", []), {"from": self.receipt.get("model", {}).get("name"), "to": model.name, "reason": reason}]
+        return replace(self, receipt=self.receipt | {"model": model.fingerprint.as_dict(), "transfers": moves})
+
+    def tokens(self, model: Model, k: int = 10) -> dict[str, list[tuple[str, float]]]:
+        """The tokens this direction promotes and suppresses most when read through the output head (logit lens).
+
+        The final norm's gain is applied, its scaling is not. Each entry is (token, logit per unit length, mean over the
+        vocabulary taken off). Early sites often give no readable tokens: later blocks may still turn the direction.
+        """
+        model.require_generation("the logit lens")
+        self.check_model(model)
+        weight = model.hf.get_output_embeddings().weight.detach().float().cpu()  # pyright: ignore
+        logits = weight @ (final_norm_gain(model) * self.unit.cpu())
+        logits = logits - logits.mean()
+        order = logits.argsort().tolist()
+
+        def named(ids: list[int]) -> list[tuple[str, float]]:
+            return [(model.tokenizer.decode([i]), float(logits[i])) for i in ids]
+
+        return {"promoted": named(order[::-1][:k]), "suppressed": named(order[:k])}
+
+    def save(self, path: str | Path) -> Path:
+        header = {name: getattr(self, name) for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")}
+        return artefacts.save(path, "direction", {"unit": self.unit}, header | {"site": str(self.site)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Direction":
+        tensors, header = artefacts.load(path, "direction")
+        fields = {name: header[name] for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")}
+        return cls(unit=tensors["unit"], site=Site.parse(header["site"]), **fields)
+
+    def __repr__(self) -> str:
+        gap = "no gap" if self.gap is None else f"gap {self.gap:.3g}"
+        return f"Direction({self.site}, {gap}, {self.source}{'' if self.exact else f', inexact (cosine {self.cosine:.2f})'})"
+
+
+def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:
+    """Cosines between all directions given, across sites and recipes."""
+    units = torch.stack([d.unit.cpu() for d in directions])
+    return (units @ units.T).numpy()
+
+
+def final_norm_gain(model: Model) -> Float[Tensor, " d"]:
+    """How strongly the norm before the output head weighs each coordinate, measured by pushing a vector of signs through it."""
+    inner = inner_model(model.hf)
+    owner_path = model.backend.blocks.rpartition(".")[0]
+    children = list(inner.get_submodule(owner_path).named_children())
+    after = children[[m for _, m in children].index(model.blocks) + 1 :]
+    norms = [m for name, m in after if "norm" in name.lower() or name.startswith("ln")]
+    if not norms:
+        return torch.ones(model.width)
+    signs = torch.ones(model.width)
+    signs[1::2] = -1  # balanced, so that LayerNorm's centring changes nothing
+    probe = signs.to(model.device, model.dtype)
+    with torch.no_grad():
+        gain = (norms[-1](probe[None, None]) - norms[-1](-probe[None, None]))[0, 0] / 2
+    return gain.float().cpu() * signs

@@ -1,0 +1,226 @@
+"""Reading and writing hidden states through nnsight, on this machine or on NDIF's.
+
+nnsight addresses the same Hugging Face module tree as plain hooks, so sites lie where `hooks` finds them. Importing nnsight
+patches torch and adds `.save` to every Python object; that happens when the first backend is made, not when `probes` is imported.
+"""
+
+import copy
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probes.data.sites import FORWARD, Site
+from probes.models.backends.hooks import ModuleTree, evaluating, inner_model, offloaded, sharing_copy, without_head
+from probes.models.backends.points import Average, Change, Layout, Passed, Pick, Point, Select, whole
+
+Visit = tuple[str, str, str | None, Any, list[Any], list[Any]]
+"""A module's name, its side and the module that shapes it, nnsight's handle, then (first column, last, change) and (number, first, last, read)."""
+
+
+class NNsight(ModuleTree):
+    """nnsight 0.8 on a Hugging Face model: the same numbers as `hooks`, and with `remote=True` a model that runs on NDIF.
+
+    The given model stays as it is. nnsight replaces the forward of every module that it wraps, so it gets a copy of the module
+    tree on the same weight tensors (measured: 5 KiB a module, 2 MiB for 32 Llama blocks of any width). The copy has the
+    structure, settings and devices of the moment it was made; weights changed in place later on are seen.
+
+    With `remote=True` the model only says which one is meant (`name_or_path`, `revision`, its config and its tokenizer): its weights are not
+    used and may lie on the meta device, and every pass is a job for the NDIF server. The API key is read by nnsight from
+    NDIF_API_KEY. Only plain torch operations travel, so edits must be linear and `generate` is refused. Requests were tested up
+    to the network: packed, unpacked without this package and run on a model of the same name, but never by NDIF itself.
+    """
+
+    name = "nnsight"
+
+    def __init__(self, hf: nn.Module, tokenizer: Any = None, blocks: str | None = None, remote: bool = False, revision: str | None = None) -> None:
+        library = _library()
+        super().__init__(hf, blocks)
+        self.is_remote = remote
+        self._turn = threading.RLock()  # a trace would take in passes that another thread makes meanwhile
+        if remote:
+            self._root = _root_on_server(library, hf, tokenizer, revision)
+        else:
+            if offloaded(hf):
+                raise ValueError(
+                    "some weights of this model are offloaded and come and go during a pass, which nnsight's copy cannot follow; use backend='hooks'"
+                )
+            self._root = _quiet(lambda: library.NNsight(inner_model(sharing_copy(hf))))
+        self._copy: nn.Module = self._root._module
+        self._handles = {id(handle._module): handle for handle in self._root.modules()}
+
+    @classmethod
+    def remote(cls, name: str, tokenizer: Any = None, blocks: str | None = None, revision: str | None = None) -> "NNsight":
+        """A causal language model on NDIF by its hub name: config and tokenizer are fetched, weights are not.
+
+        `hf` of the result lies on the meta device. Tested up to the network, as the class says.
+        """
+        import transformers
+
+        config = transformers.AutoConfig.from_pretrained(name, revision=revision)
+        with torch.device("meta"):
+            hf = transformers.AutoModelForCausalLM.from_config(config)
+        return cls(hf.eval(), tokenizer or transformers.AutoTokenizer.from_pretrained(name, revision=revision), blocks, remote=True, revision=revision)
+
+    def run(
+        self, inputs: Mapping[str, Tensor], sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], logits: bool, options: Mapping[str, Any],
+        layout: Layout | None = None,
+    ) -> Passed:  # fmt: skip
+        """One trace of one forward pass on these very inputs. Raises ValueError for what cannot be served, saying what to use instead."""
+        if lost := [k for k, t in inputs.items() if t.device.type == "meta"]:
+            raise ValueError(f"{', '.join(lost)} lie on the meta device and hold no values; make the inputs on the CPU")
+        visits = self._visits(sites, select, writes, layout)
+        if not logits:
+            while visits and not visits[-1][-1]:
+                visits.pop()
+        call = {"remote": True} if self.is_remote else {"fn": self._copy if logits else without_head(self._copy)}
+        with self._turn:
+            states, scores = self._traced(call | {**inputs, "use_cache": False, **options}, visits, logits)
+        return Passed({sites[i]: h for i, h in states.items()}, scores)
+
+    def generate(self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]) -> Tensor:
+        """Token ids of prompts and continuations, every pass under the changes; not on NDIF (ValueError)."""
+        if self.is_remote:
+            raise ValueError("generate is not served on NDIF: its decoding steps cannot be read back; load the weights and use backend='hooks'")
+        made: list[Tensor] = []
+        visits = self._visits((), whole, writes, None)
+        if not visits:
+            with self._turn, evaluating(self.hf), evaluating(self._copy):
+                return self._copy.generate(**inputs, **options)  # pyright: ignore
+        # What a trace says behind an open loop over decoding steps never runs, so the ids are kept from here.
+        call = {"fn": lambda **kwargs: made.append(self._copy.generate(**kwargs))}  # pyright: ignore
+        with self._turn, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*the loop asked for a step the run did not make")
+            self._traced(call | {**inputs, **options}, visits, logits=False, every_step=True)
+        return made[0]
+
+    def _visits(self, sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], layout: Layout | None) -> list[Visit]:
+        """What to do at each point, in the order in which a forward pass meets them."""
+        reading = _sendable_read(select) if self.is_remote else select
+        changes = [(site, self.point(site), _sendable_change(site, change) if self.is_remote else change) for site, change in writes]
+        reads = [(site, self.point(site, layout), i) for i, site in enumerate(sites)]
+        found: dict[tuple[str, str], tuple[tuple[int, ...], Visit]] = {}
+
+        def visit(site: Site, point: Point) -> tuple[list[Any], list[Any]]:
+            if point.shaped_by is not None:
+                visit(Site("resid_pre", site.block), Point(point.shaped_by, "in"))
+            handle = self._handles[id(self._copy.get_submodule(point.name))]
+            new = site.order, (point.name, point.side, point.shaped_by, handle, [], [])
+            return found.setdefault((point.name, point.side), new)[1][-2:]
+
+        for site, point, change in changes:
+            visit(site, point)[0].append((*(point.columns or (0, None)), change))
+        for site, point, i in reads:
+            visit(site, point)[1].append((i, *(point.columns or (0, None)), reading))
+        return [v for _, v in sorted(found.values(), key=lambda item: item[0])]
+
+    def _traced(self, call: Mapping[str, Any], visits: Sequence[Visit], logits: bool, every_step: bool = False) -> tuple[dict[int, Tensor], Tensor | None]:
+        """The picked states by number and the logits, if asked for; without them the pass ends behind the last visit."""
+        nnsight = _library()
+        from nnsight.intervention.interleaver import OutOfOrderError
+
+        states: dict[int, Tensor] = {}
+        scores: Tensor | None = None
+        try:
+            # nnsight reads the source of this block and may run it on a server without this package: only torch, no helpers, no `self`.
+            with evaluating(self.hf), evaluating(self._copy), self._root.trace(**call) as tracer:
+                states = nnsight.save({})
+                shapes = {}
+                for _ in tracer.iter[:] if every_step else (0,):
+                    for name, side, shaped_by, handle, changes, reads in visits:
+                        args, kwargs = handle.inputs if side == "in" else ((handle.output,), {})
+                        given = args[0] if args else kwargs["hidden_states"]
+                        flat = given if isinstance(given, torch.Tensor) else given[0]
+                        shapes[name, side] = flat.shape[:-1]
+                        h = flat if shaped_by is None else flat.view(*shapes[shaped_by, "in"], flat.shape[-1])
+                        for first, last, change in changes:
+                            part = h[..., first:last]
+                            if isinstance(change, tuple):
+                                U, V, c = (t.to(part) for t in change[:3])
+                                edited = part + part @ U @ V + c
+                                part = edited if change[3] is None else torch.where(change[3].to(part.device)[..., None], edited, part)
+                            else:
+                                part = change(part)
+                            h = part if last is None else torch.cat([h[..., :first], part, h[..., last:]], dim=-1)
+                        if changes and side == "in":
+                            new = h.reshape(flat.shape)
+                            handle.inputs = ((new, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": new})
+                        elif changes:
+                            new = h.reshape(flat.shape)
+                            handle.output = new if isinstance(given, torch.Tensor) else (new, *given[1:])
+                        for i, first, last, select in reads:
+                            part = h[..., first:last].detach()
+                            if not isinstance(select, tuple):
+                                states[i] = select(part)
+                            elif select[0] == "pick":
+                                states[i] = part[select[1].to(part.device), select[2].to(part.device)]
+                            elif select[0] == "average":
+                                here = select[1].to(part.device)[..., None]
+                                states[i] = torch.where(here == 1, part.float(), 0).sum(1) / here.sum(1)
+                            else:
+                                states[i] = part.clone()
+                if not logits:
+                    tracer.stop()
+                scores = nnsight.save(tracer.result.logits.detach())
+        except OutOfOrderError as error:
+            raise ValueError(
+                f"{type(self.inner).__name__} does not call its modules once each in the order {', '.join(FORWARD)} ({error}); use backend='hooks'"
+            ) from error
+        return states, scores
+
+
+def _library() -> ModuleType:
+    try:
+        import nnsight
+    except ImportError as error:
+        raise ImportError('backend="nnsight" needs nnsight: pip install "hookprobe[nnsight]"') from error
+    return nnsight
+
+
+def _quiet(make: Any) -> Any:
+    """Without nnsight's advice on submodules named `output`, as BERT's are: modules are never looked up by attribute here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Module .* has a submodule named")
+        return make()
+
+
+def _root_on_server(library: ModuleType, hf: nn.Module, tokenizer: Any, revision: str | None) -> Any:
+    """nnsight's handle on a model by its name. Raises ValueError where NDIF could not know which model is meant."""
+    from nnsight.schema.config import CONFIG, ApiConfig
+
+    if hasattr(hf, "peft_config"):
+        raise ValueError("NDIF runs a model as it is on the hub, and this one has adapters; use it without remote=True, or pass its base model")
+    if tokenizer is None:
+        raise ValueError("remote=True needs the model's tokenizer; give it as tokenizer=")
+    if not getattr(hf, "name_or_path", "") or not hf.can_generate():  # pyright: ignore
+        raise ValueError(f"remote=True needs a causal language model with its hub name, got a {type(hf).__name__} named {getattr(hf, 'name_or_path', '')!r}")
+    if not CONFIG.API.APIKEY and CONFIG.API.HOST == ApiConfig().HOST:
+        raise ValueError("NDIF needs an API key: put it in the environment variable NDIF_API_KEY before Python starts")
+    # nnsight changes the padding side of the tokenizer it is given, and would move the model to a GPU if no device were named.
+    tokens = copy.deepcopy(tokenizer)
+    return _quiet(lambda: library.TransformersModel(sharing_copy(hf), tokenizer=tokens, revision=revision, device="meta"))
+
+
+def _sendable_read(select: Select) -> tuple[Any, ...]:
+    if isinstance(select, Pick):
+        return "pick", select.row.cpu(), select.column.cpu()
+    if isinstance(select, Average):
+        return "average", select.mask.cpu()
+    if select is whole:
+        return ("whole",)
+    raise ValueError(
+        f"NDIF runs no code of yours, so it cannot select with {select!r}; use Pick, Average or whole (probes.models.backends.points), or backend='hooks'"
+    )
+
+
+def _sendable_change(site: Site, write: Any) -> tuple[Tensor | None, ...]:
+    """U, V and c of a linear edit and the tokens it acts on, None for all."""
+    linear = getattr(write, "change", None)
+    everywhere = getattr(getattr(write, "at", None), "kind", None) == "all"
+    if not all(isinstance(getattr(linear, part, None), Tensor) for part in "UVc") or not (everywhere or isinstance(getattr(write, "chosen", None), Tensor)):
+        raise ValueError(f"NDIF runs no code of yours, so it cannot apply {write!r} at {site}; use an edit of the form h + (h U) V + c, or backend='hooks'")
+    return linear.U.cpu(), linear.V.cpu(), linear.c.cpu(), None if everywhere else write.chosen.cpu()  # pyright: ignore

@@ -1,0 +1,250 @@
+"""Reading and writing hidden states at TransformerLens' own hook points, on a bridge beside the Hugging Face model.
+
+The bridge replaces modules of the model it is given, so it gets a copy of the module tree on the same weights. What it shows
+is never trusted by name: at every site it must equal plain hooks on the original model, on a few tokens, or the site is refused.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probes.data.sites import Site
+from probes.models.backends.hooks import Hooks, changed, columns_of, evaluating
+from probes.models.backends.points import Change, Layout, Passed, Point, Select, head_columns, proven, whole
+
+RESIDUAL = {"resid_pre": "hook_in", "resid_post": "hook_out"}
+LAYOUTS = (
+    Layout("ln1_post.hook_out", "ln2_post.hook_out", "attn.o.hook_in"),  # Gemma-2 and 3, OLMo-2: normed before it is added
+    Layout("attn.hook_out", "mlp.hook_out", "attn.o.hook_in"),
+    Layout("attn.o.hook_out", "mlp.out.hook_out", "attn.o.hook_in"),  # BLOOM, whose sublayers return the sum
+    Layout("attn.o.hook_out", "mlp.out.hook_out", "attn.o.hook_in", ("ln1", "ln2")),  # BERT
+)
+"""Hook points inside a block, in TransformerLens' names and tried in this order."""
+
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+"""Relative RMS by which a site of the bridge may differ from the original: it computes attention in another order."""
+
+INSTEAD = 'use backend="hooks", which reads the model as it is'
+
+
+class _Enough(Exception):
+    """Raised by a hook when everything wanted was seen."""
+
+
+class _Headed(nn.Module):
+    """A bare model in the place where the bridge looks for it: inside a model with a head."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.config = body.config
+        self.prefix = str(body.base_model_prefix)
+        self.add_module(self.prefix, body)
+
+    def forward(self, **inputs: Any) -> Any:
+        return self.get_submodule(self.prefix)(**inputs)
+
+
+def refuse(hf: nn.Module) -> None:
+    """Raises ValueError for models of which a bridge could show something else than what they compute."""
+    name, config = type(hf).__name__, getattr(hf, "config", None)
+    dtypes = {p.dtype for p in hf.parameters()}
+    if hasattr(hf, "peft_config"):
+        raise ValueError(f"{name} carries an adapter, and switching it would not reach the bridge; merge it (merge_and_unload) or {INSTEAD}")
+    if getattr(config, "quantization_config", None) is not None or not dtypes <= TOLERANCE.keys():
+        raise ValueError(f"{name} is quantised ({', '.join(sorted(map(str, dtypes)))}), and the bridge computes with plain weights; {INSTEAD}")
+    places = {str(d) for d in getattr(hf, "hf_device_map", {}).values()}
+    if len(places) > 1:
+        raise ValueError(f"{name} is spread over {', '.join(sorted(places))}, and the bridge is for one device; {INSTEAD}")
+
+
+def twin(hf: nn.Module) -> Any:
+    """A copy of the module tree whose parameters and buffers are other objects on the same memory."""
+    # Other objects, because some of TransformerLens' adapters give a parameter new data.
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in hf.parameters()}
+    return copy.deepcopy(hf, memo | {id(b): b.detach() for b in hf.buffers()})
+
+
+def boot(hf: nn.Module, tokenizer: Any = None) -> Any:
+    """A TransformerBridge on the weights of `hf`, which stays as it is; raises ValueError where TransformerLens has none for it."""
+    try:
+        from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+        from transformer_lens.model_bridge.sources import build_bridge_from_module, detect_tokenizer_bos_eos
+    except ImportError as error:
+        raise ImportError('the TransformerLens backend needs transformer-lens 4.3: pip install "hookprobe[transformer-lens]"') from error
+
+    name, model = type(hf).__name__, twin(hf)
+    bare = model.base_model is model
+    names = [name.removesuffix("Model") + head for head in ("ForCausalLM", "LMHeadModel", "ForMaskedLM")] if bare else [name]
+    known = next((n for n in names if n in SUPPORTED_ARCHITECTURES), None)
+    if known is None:
+        raise ValueError(f"TransformerLens has no bridge for {name}; {INSTEAD}")
+
+    def without_head(adapter: Any) -> None:
+        inside = f"{model.base_model_prefix}."
+        for component in [c for c, bridge in adapter.component_mapping.items() if bare and not bridge.name.startswith(inside)]:
+            del adapter.component_mapping[component]
+
+    try:
+        # As TransformerLens itself does; other implementations hide the masks its attention needs.
+        model.set_attn_implementation("eager")
+        whole_model = (_Headed(model) if bare else model).eval()
+        bridge = build_bridge_from_module(whole_model, known, hf_config=model.config, post_adapter_hook=without_head)
+    except Exception as error:
+        raise ValueError(f"TransformerLens cannot make a bridge for this {name} ({type(error).__name__}: {error}); {INSTEAD}") from error
+    if tokenizer is not None:
+        # Not given above, where it would be loaded a second time by its name, from the hub or a folder that need not exist.
+        bridge.tokenizer = copy.deepcopy(tokenizer)
+        bridge.cfg.tokenizer_prepends_bos, bridge.cfg.tokenizer_appends_eos = detect_tokenizer_bos_eos(bridge.tokenizer)
+    return bridge
+
+
+class TransformerLens:
+    """A Hugging Face model read through TransformerLens. `bridge` is the TransformerBridge, for TransformerLens' own tools.
+
+    The bridge shares the model's weights; only a fused query-key-value weight whose heads are interleaved is copied once (GPT-NeoX,
+    BLOOM, Falcon: at most a quarter of a block's weights where the MLP is four times as wide as the model, and nothing in the other
+    families measured). Changing the model's weights later raises, since those copies would be out of date. Attention is computed
+    without fused kernels, so long texts take more memory than with plain hooks. Making one costs a few passes over 12 tokens.
+    """
+
+    name = "transformer_lens"
+
+    def __init__(self, hf: nn.Module, tokenizer: Any = None, blocks: str | None = None) -> None:
+        refuse(hf)
+        self.hf = hf
+        self._plain = Hooks(hf, blocks)
+        self.blocks = self._plain.blocks
+        self._n_blocks = len(self._plain.inner.get_submodule(self.blocks))  # pyright: ignore
+        self.bridge = boot(hf, tokenizer)
+        self._weights = self._state_of_weights()
+        self._inside: Layout | None = None
+        self._generates = False
+        self._turn = threading.RLock()
+        missing = [n for kind in RESIDUAL for b in range(self._n_blocks) if (n := self._hook_name(Site(kind, b), None)) not in self.bridge.hook_dict]
+        if missing:
+            raise ValueError(f"the bridge of {type(hf).__name__} has no {missing[0]}; {INSTEAD}")
+        self._compare(tuple(RESIDUAL), None)
+
+    def layout(self) -> Layout:
+        """The proven names inside a block, in the words of the Hugging Face model, as every backend gives them."""
+        return self._plain.layout()
+
+    def point(self, site: Site) -> Point:
+        """Where a site lies in the Hugging Face model."""
+        return self._plain.point(site)
+
+    def lens_layout(self) -> Layout:
+        """The proven hook points inside a block, in TransformerLens' words; raises ValueError where none are."""
+        if self._inside is None:
+            self.layout()
+            there = {n.removeprefix("blocks.0.") for n in self.bridge.hook_dict}
+            try:
+                layout = proven(self, [c for c in LAYOUTS if {c.attn_out, c.mlp_out, c.z} <= there], list(self.bridge.blocks))
+            except ValueError as error:
+                raise ValueError(f"TransformerLens: {error}; {INSTEAD}") from error
+            self._compare(("attn_out", "mlp_out", "z"), layout)
+            self._inside = layout
+        return self._inside
+
+    def run(
+        self, inputs: Mapping[str, Tensor], sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], logits: bool, options: Mapping[str, Any],
+        layout: Layout | None = None,
+    ) -> Passed:  # fmt: skip
+        states: dict[Site, Tensor] = {}
+
+        def reader(site: Site) -> Callable[..., None]:
+            def read(h: Tensor, hook: Any) -> None:
+                states[site] = select(columns_of(h.flatten(2), self._columns(site, h)))
+                if not logits and len(states) == len(sites):
+                    raise _Enough
+
+            return read
+
+        reads = [(self._hook_name(s, layout), reader(s)) for s in sites]
+        out = None
+        with suppress(_Enough), self._hooked([*self._writers(writes), *reads]) as model:
+            # Not bridge.forward, which makes position ids of its own where none are given.
+            out = model(**inputs, use_cache=False, **options)
+        return Passed(states, out.logits if logits and out is not None else None)
+
+    def generate(self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]) -> Tensor:
+        self._compare_cached_passes()
+        with self._hooked(self._writers(writes)) as model:
+            return model.generate(**inputs, **options)
+
+    @contextmanager
+    def _hooked(self, hooks: Sequence[tuple[str, Callable[..., Any]]]) -> Generator[Any]:
+        """Within the `with`, passes of the bridged model meet these hooks, in order; gone afterwards, also after an exception."""
+        if self._state_of_weights() != self._weights:
+            raise ValueError("the model's weights were moved or changed after its bridge was made; load it again with this backend")
+        # One thread at a time: leaving the bridge's own `hooks` takes away other threads' hooks too.
+        with self._turn, torch.no_grad(), self.bridge.hooks(fwd_hooks=list(hooks)):
+            yield self.bridge.original_model
+
+    def _writers(self, writes: Sequence[tuple[Site, Change]]) -> list[tuple[str, Callable[..., Any]]]:
+        def writer(site: Site, change: Change) -> Callable[..., Tensor]:
+            return lambda h, hook: changed(h.flatten(2), [(self._columns(site, h), change)]).reshape(h.shape)
+
+        return [(self._hook_name(site, None), writer(site, change)) for site, change in writes]
+
+    def _hook_name(self, site: Site, layout: Layout | None) -> str:
+        inside = RESIDUAL.get(site.kind) or getattr(layout or self.lens_layout(), site.kind)
+        return f"blocks.{site.block}.{inside}"
+
+    def _columns(self, site: Site, h: Tensor) -> Point:
+        """The part of a hook point that a site is; heads may come as an axis of their own."""
+        width = h.flatten(2).shape[-1]
+        return Point(str(site), columns=head_columns(site, width, int(self.hf.config.num_attention_heads)))  # pyright: ignore
+
+    def _state_of_weights(self) -> list[tuple[int, int]]:
+        return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.hf.parameters()]
+
+    def _probe(self) -> list[dict[str, Tensor]]:
+        """Two rows of six tokens, and the same with padding in front of one."""
+        tokens = torch.linspace(0, int(self.hf.config.vocab_size) - 1, 12).long().view(2, 6).to(next(self.hf.parameters()).device)  # pyright: ignore
+        mask = torch.ones_like(tokens)
+        mask[0, :2] = 0
+        return [{"input_ids": tokens}, {"input_ids": tokens, "attention_mask": mask}]
+
+    def _compare(self, kinds: Sequence[str], layout: Layout | None) -> None:
+        """Raises ValueError unless the bridge gives what plain hooks give at every site of these kinds."""
+        sites = [Site(kind, b) for kind in kinds for b in range(self._n_blocks)]
+        for inputs in self._probe():
+            plain = self._plain.run(inputs, sites, whole, (), False, {}).states
+            ours = self.run(inputs, sites, whole, (), False, {}, layout).states
+            for site in sites:
+                if site not in ours:
+                    raise ValueError(f"{site} is never reached in the bridge of {type(self.hf).__name__}; {INSTEAD}")
+                self._require_equal(str(site), ours[site], plain[site], inputs)
+
+    def _compare_cached_passes(self) -> None:
+        """Raises ValueError unless a pass that goes on from a cache gives the logits of the original; found out once."""
+        if self._generates:
+            return
+        if not hasattr(self.bridge.original_model, "generate"):
+            raise ValueError(f"{type(self.hf).__name__} has no language-model head to generate with; it can be read")
+        inputs = self._probe()[1]
+        tokens, mask = inputs.values()
+
+        def logits(model: Any) -> Tensor:
+            first = model(input_ids=tokens[:, :4], attention_mask=mask[:, :4], use_cache=True)
+            return model(input_ids=tokens[:, 4:], attention_mask=mask, past_key_values=first.past_key_values, use_cache=True).logits
+
+        with evaluating(self.hf), self._hooked([]) as model:
+            self._require_equal("a pass with a cache", logits(model), logits(self.hf), {})
+        self._generates = True
+
+    def _require_equal(self, what: str, ours: Tensor, plain: Tensor, inputs: Mapping[str, Tensor]) -> None:
+        allowed = max(TOLERANCE[p.dtype] for p in self.hf.parameters())
+        seen = inputs["attention_mask"].bool() if "attention_mask" in inputs else ...
+        off = float("inf") if ours.shape != plain.shape else float((ours - plain)[seen].double().norm() / plain[seen].double().norm())
+        if not off <= allowed:
+            raise ValueError(
+                f"{what} of the bridge differs from the original {type(self.hf).__name__} by {off:.1e} of its size "
+                f"({tuple(ours.shape)} and {tuple(plain.shape)}), allowed is {allowed:.0e}; {INSTEAD}"
+            )

@@ -1,0 +1,113 @@
+"""Making a `Model`: by hub name, from a folder, or from an object in memory."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from probes.models.backends.hooks import Hooks, inner_model
+from probes.models.backends.points import Backend
+from probes.models.model import Model
+
+BACKENDS = ("hooks", "transformer_lens", "nnsight")
+
+
+def load_model(
+    model: str | Path | nn.Module,
+    backend: str = "hooks",
+    *,
+    tokenizer: Any = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    device_map: Any = None,
+    revision: str | None = None,
+    blocks: str | None = None,
+    remote: bool = False,
+    trust_remote_code: bool = False,
+) -> Model:
+    """Loads a model by hub name or folder, or wraps one that is already in memory (which is never changed).
+
+    `backend` says what runs it: "hooks" (plain PyTorch, the fastest), "transformer_lens" or "nnsight", which give the same numbers and are
+    imported only then. `remote=True` runs an nnsight model on NDIF by its hub name; it was tested up to the network.
+    Causal language models, encoders (reading only) and PEFT adapters work. `blocks` names the list of
+    transformer blocks where it cannot be found; `dtype` defaults to the checkpoint's. Raises ValueError
+    for an unknown backend, a missing tokenizer, or a path that holds no model.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; there is {', '.join(BACKENDS)}")
+    if remote and backend != "nnsight":
+        raise ValueError(f'remote=True runs on NDIF, which needs backend="nnsight"; got backend={backend!r}')
+    if remote and not isinstance(model, nn.Module):
+        if not (device is dtype is device_map is None and not trust_remote_code):
+            raise ValueError("a remote model's device, dtype and code are the server's; leave out device, dtype, device_map and trust_remote_code")
+        from probes.models.backends.nnsight import NNsight
+
+        tokenizer = tokenizer or _tokenizer(str(model), {"revision": revision})
+        served = NNsight.remote(str(model), tokenizer, blocks, revision)
+        return Model(served.hf, tokenizer, str(model), served)
+    if isinstance(model, nn.Module):
+        if device is not None or dtype is not None or device_map is not None:
+            raise ValueError("the model is already in memory and is left as it is; move or cast it yourself, then pass it without device or dtype")
+        if tokenizer is None:
+            raise ValueError("a model in memory needs its tokenizer: load_model(model, tokenizer=tokenizer)")
+        name = getattr(inner_model(model).config, "_name_or_path", "") or type(model).__name__
+        hf = model
+    else:
+        hf, tokenizer = _from_hub(str(model), tokenizer, dtype, device_map, revision, trust_remote_code)
+        if device is not None:
+            hf.to(device)  # pyright: ignore
+        name, hf = str(model), hf.eval()
+    return Model(hf, tokenizer, name, _backend(backend, hf, tokenizer, blocks, remote, revision))
+
+
+def _backend(name: str, hf: nn.Module, tokenizer: Any, blocks: str | None, remote: bool, revision: str | None) -> Backend:
+    # Imported here, because each of the two libraries takes seconds to import and nnsight patches torch.
+    if name == "transformer_lens":
+        from probes.models.backends.transformer_lens import TransformerLens
+
+        return TransformerLens(hf, tokenizer, blocks)
+    if name == "nnsight":
+        from probes.models.backends.nnsight import NNsight
+
+        return NNsight(hf, tokenizer, blocks, remote, revision)
+    return Hooks(hf, blocks)
+
+
+def _from_hub(name: str, tokenizer: Any, dtype: Any, device_map: Any, revision: str | None, trust_remote_code: bool) -> tuple[nn.Module, Any]:
+    import transformers
+
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
+        raise ValueError(f"{name} is a folder without config.json (or adapter_config.json), so it holds no model")
+    if folder.exists():
+        name = str(folder)
+    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    weights = common | {"dtype": dtype or "auto"} | ({} if device_map is None else {"device_map": device_map})
+    if (folder / "adapter_config.json").is_file():
+        from peft import AutoPeftModelForCausalLM, PeftConfig
+
+        base = PeftConfig.from_pretrained(name).base_model_name_or_path
+        own = (folder / "tokenizer_config.json").is_file()
+        hf = AutoPeftModelForCausalLM.from_pretrained(name, **weights)  # pyright: ignore[reportArgumentType]
+        return hf, tokenizer or _tokenizer(name if own else str(base), common)
+    config = transformers.AutoConfig.from_pretrained(name, **common)
+    heads = ("ForCausalLM", "LMHeadModel")
+    causal = any(a.endswith(heads) for a in config.architectures or [])
+    auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+    hf = auto.from_pretrained(name, config=config, **weights)
+    return hf, tokenizer or _tokenizer(name, common)
+
+
+def _tokenizer(name: str, common: dict[str, Any]) -> Any:
+    import transformers
+
+    message = f"{name} holds no tokenizer; give one with load_model(..., tokenizer=...)"
+    try:
+        found = transformers.AutoTokenizer.from_pretrained(name, **common)
+    except (OSError, ValueError) as error:
+        raise ValueError(message) from error
+    # transformers 5 makes an empty tokenizer of the model's class when the folder has none.
+    if not set(found.get_vocab().values()) - set(found.all_special_ids):
+        raise ValueError(message)
+    return found

@@ -1,0 +1,272 @@
+"""A model to read: weights, tokenizer and any edits, behind one value. `probes.loading.load_model` makes it."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from probes.data.examples import Examples, Text
+from probes.data.fingerprint import Fingerprint, fingerprint
+from probes.data.positions import Position
+from probes.data.sites import Site, SitesLike, expand_sites
+from probes.data.tokens import Batch, Encoded, Side, batches, encode
+from probes.models.backends.hooks import Hooks, fan_in, inner_model
+from probes.models.backends.points import Backend, Passed, Select, input_device
+
+CPU_TOKENS, GPU_TOKENS = 2048, 16384
+"""Padded tokens a batch where no batch size is given; a batch that does not fit is halved (`probes.reading`)."""
+
+
+@runtime_checkable
+class Write(Protocol):
+    """An edit at one site, as a model holds it: where, at which tokens, and the function of the hidden state."""
+
+    @property
+    def site(self) -> Site: ...
+    @property
+    def at(self) -> Position: ...
+    def __call__(self, h: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A language model as a value. `edited(model, ...)` gives another Model on the same weights; this one stays as it is.
+
+    `n_blocks` and `width` describe the residual stream; `generates` says whether there is a language-model head.
+    """
+
+    hf: nn.Module
+    tokenizer: Any
+    name: str
+    backend: Backend
+    writes: tuple[Write, ...] = field(default=())
+
+    @classmethod
+    def of(cls, hf: nn.Module, tokenizer: Any = None, name: str | None = None, blocks: str | None = None) -> "Model":
+        """A Hugging Face model in memory, read through plain hooks."""
+        return cls(hf, tokenizer, name or type(hf).__name__, Hooks(hf, blocks))
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return inner_model(self.hf).get_submodule(self.backend.blocks)  # pyright: ignore
+
+    @property
+    def config(self) -> Any:
+        return inner_model(self.hf).config
+
+    @property
+    def n_blocks(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def width(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go in; the CPU for a model whose weights are on a server."""
+        return input_device(self.hf)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(p.dtype for p in self.hf.parameters() if p.is_floating_point())
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        return fingerprint(self.hf, self.tokenizer, self.name)
+
+    @property
+    def generates(self) -> bool:
+        return self.hf.get_output_embeddings() is not None and inner_model(self.hf).can_generate()  # pyright: ignore
+
+    def require_generation(self, wish: str) -> None:
+        if not self.generates:
+            raise ValueError(
+                f"{wish} needs a causal language model, but {self.name!r} is a {type(inner_model(self.hf)).__name__} without a "
+                "language-model head (an encoder, for example): it can be read (capture, probes) but not asked"
+            )
+
+    @property
+    def n_heads(self) -> int:
+        return int(getattr(self.config, "num_attention_heads", 0))
+
+    def sites(self, sites: SitesLike) -> tuple[Site, ...]:
+        return expand_sites(sites, self.n_blocks, self.n_heads)
+
+    def width_at(self, site: Site) -> int:
+        """Coordinates of the hidden state at a site: the model's width, or a head's."""
+        if site.kind != "z":
+            return self.width
+        whole = fan_in(inner_model(self.hf).get_submodule(f"{self.backend.blocks}.{site.block}.{self.backend.layout().z}"))
+        return whole if site.head is None else whole // self.n_heads
+
+    @property
+    def max_length(self) -> int | None:
+        limits = [getattr(self.config, name, None) for name in ("max_position_embeddings", "n_positions")]
+        found = next((n for n in limits if n), None)
+        if found is not None and _position_offset(self.config):
+            found -= _position_offset(self.config)
+        return found
+
+    @property
+    def pad_id(self) -> int:
+        """What fills padded places; the mask hides it, so any token does where the tokenizer has none."""
+        return next((i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0)
+
+    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
+        return encode(self.tokenizer, texts, self.max_length)
+
+    def batches(self, encoded: Sequence[Encoded], batch_size: int | None = None, side: Side | None = None) -> list[Batch]:
+        return list(batches(encoded, self.pad_id, side or self.tokenizer.padding_side, batch_size, self.token_budget))
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens a batch where no batch size is given."""
+        return CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
+
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Keyword inputs of the forward pass. Padded batches carry mask and position ids, without which left padding goes wrong."""
+        inputs = {"input_ids": batch.ids.to(self.device)}
+        if batch.padded:
+            inputs["attention_mask"] = batch.mask.to(self.device)
+            if "position_ids" in inspect.signature(inner_model(self.hf).forward).parameters:
+                count = batch.mask.cumsum(1) - 1
+                offset = _position_offset(self.config)
+                positions = torch.where(batch.mask == 1, count + offset, max(0, offset - 1))
+                inputs["position_ids"] = positions.to(self.device)
+        return inputs
+
+    def run(
+        self,
+        batch: Batch,
+        sites: Sequence[Site] = (),
+        select: Select = lambda h: h,
+        writes: Sequence[tuple[Site, Callable[[Tensor], Tensor]]] = (),
+        logits: bool = False,
+        **options: Any,
+    ) -> Passed:
+        """One forward pass over a batch. Without `logits` the output head is skipped and the pass ends after the last site read."""
+        return self.backend.run(self.inputs(batch), sites, select, writes, logits, options)
+
+    def logits(
+        self, texts: Sequence[Text | Encoded], batch_size: int | None = None, columns: Mapping[str, np.ndarray] | None = None
+    ) -> Float[Tensor, "n vocab"]:
+        """Next-token logits after each text (or already encoded tokens), in float32 on the CPU.
+
+        `columns` is only needed under edits at span positions, which read it.
+        """
+        self.require_generation("logits")
+        encoded = [t for t in texts if isinstance(t, Encoded)]
+        if len(encoded) != len(texts):
+            encoded = self.encode([t for t in texts if not isinstance(t, Encoded)])
+            if len(encoded) != len(texts):
+                raise TypeError("give either texts or encoded tokens, not a mixture")
+        keep: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner_model(self.hf).forward).parameters else {}
+        out: Tensor | None = None
+        for batch in self.batches(encoded, batch_size, side="left"):
+            writes = self.bound_writes(batch, encoded, columns)
+            found = self.run(batch, writes=writes, logits=True, **keep).logits
+            assert found is not None
+            last = found[:, -1].float().cpu()
+            out = torch.empty(len(encoded), last.shape[-1]) if out is None else out
+            out[torch.from_numpy(batch.rows)] = last
+        if out is None:
+            raise ValueError("no texts given")
+        return out
+
+    def bound_writes(
+        self, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray] | None = None, cached: bool = False
+    ) -> list[tuple[Site, Callable[[Tensor], Tensor]]]:
+        """This model's edits as functions of one batch's hidden states, positions made absolute.
+
+        With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
+        """
+        # An edit that differs from prompt to prompt has to be told which prompts these are, also where it acts on all tokens.
+        bound = {w.at for w in self.writes if w.at.kind != "all" or hasattr(w, "for_prompts")}
+        places = {at: chosen_tokens(at, batch, encoded, columns or {}).to(self.device) for at in bound}
+        return [(w.site, self._bound(w, places[w.at], batch.rows, len(encoded), cached) if w.at in places else w) for w in self.writes]
+
+    def _bound(self, w: Write, chosen: Tensor, rows: np.ndarray, n: int, cached: bool) -> "Bound":
+        for_prompts = getattr(w, "for_prompts", None)
+        return Bound(w, chosen, cached, (lambda h, first: w(h)) if for_prompts is None else for_prompts(rows, n, chosen))
+
+    def generate(
+        self, prompts: Examples | Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any
+    ) -> list[str]:
+        """Continuations only, greedy unless asked (`do_sample=True, temperature=...`); other keywords go to Hugging Face `generate`.
+
+        Edits at position `all` act on prompt and new tokens; at any other position they act on that token of the prompt
+        (span positions read the columns of `Examples`). For several samples a prompt, give it several times.
+        """
+        self.require_generation("generate")
+        if isinstance(prompts, str):
+            raise TypeError("prompts is one string; give a list of prompts")
+        if kwargs.get("num_return_sequences", 1) != 1:
+            raise ValueError("generate returns one text a prompt; for several samples give the prompt several times")
+        if kwargs.get("num_beams", 1) != 1 and any(w.at.kind != "all" for w in self.writes):
+            raise ValueError("beams reorder the rows, so edits at single prompt positions would go astray; use num_beams=1 or at='all'")
+        columns = prompts.columns if isinstance(prompts, Examples) else None
+        encoded = self.encode(prompts.texts if isinstance(prompts, Examples) else prompts)
+        texts = [""] * len(encoded)
+        options = {"do_sample": False, "pad_token_id": self.pad_id} | kwargs
+        for batch in self.batches(encoded, batch_size, side="left"):
+            writes = self.bound_writes(batch, encoded, columns, cached=use_cache)
+            inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
+            out = self.backend.generate(inputs, writes, {"max_new_tokens": max_new_tokens, "use_cache": use_cache} | options)
+            for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :], strict=True):
+                texts[row] = self.tokenizer.decode(new, skip_special_tokens=True)
+        return texts
+
+    def __repr__(self) -> str:
+        edits = f", {len(self.writes)} edited sites" if self.writes else ""
+        return f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width}, {self.dtype}{edits})"
+
+
+class Bound:
+    """An edit on one batch: it changes the chosen tokens [batch, pos] and leaves the rest. Counts the columns seen, where passes are `cached`.
+
+    `act` is the edit as a function of the hidden state and of the column with which that begins.
+    """
+
+    def __init__(self, write: Write, chosen: Bool[Tensor, "batch pos"], cached: bool, act: Callable[[Tensor, int], Tensor]) -> None:
+        self.write, self.chosen, self.cached, self.act, self._seen = write, chosen, cached, act, 0
+
+    @property
+    def at(self) -> Position:
+        return self.write.at
+
+    @property
+    def change(self) -> Any:
+        """The edit as data, where it has such a form; what is sent to other machines."""
+        return getattr(self.write, "change", None)
+
+    def __call__(self, h: Tensor) -> Tensor:
+        first, self._seen = self._seen, self._seen + h.shape[1] if self.cached else 0
+        part = self.chosen[:, first : first + h.shape[1]].to(h.device)
+        if not part.any():
+            return h
+        # Tokens made during generation lie behind the prompt, where nothing is chosen.
+        part = nn.functional.pad(part, (0, h.shape[1] - part.shape[1]))
+        return torch.where(part[..., None], self.act(h, first), h)
+
+
+def chosen_tokens(at: Position, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray]) -> Bool[Tensor, "batch pos"]:
+    """Which places of a padded batch a position picks."""
+    chosen = torch.zeros(batch.ids.shape, dtype=torch.bool)
+    needed = {k: c for k, c in columns.items() if k == at.column} or columns
+    for i, row in enumerate(batch.rows):
+        here = at.tokens(encoded[row], {k: c[row] for k, c in needed.items()})
+        chosen[i, torch.from_numpy(here + batch.start[i])] = True
+    return chosen
+
+
+def _position_offset(config: Any) -> int:
+    """RoBERTa counts positions from behind its padding index; everyone else from 0."""
+    family = str(getattr(config, "model_type", ""))
+    return int(config.pad_token_id) + 1 if "roberta" in family or family in ("camembert", "xmod", "mpnet", "longformer") else 0
