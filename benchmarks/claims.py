@@ -20,6 +20,7 @@ from scipy.stats import binomtest
 
 from probes import CCS, CRC, VINC, Activations, ContrastEigen, Logistic, MassMean, PairActivations, PolarityAwareCCS
 from probes.controls import claim
+from probes.fitting.recipe import Recipe
 from probes.metrics.estimates import aurocs
 
 SITES, GROUPS, ROWS = 4, 100, 4
@@ -64,7 +65,7 @@ def draw(width: int, seed: int, signal: float, paired: bool, constant: bool, gro
     return PairActivations.from_arrays(common + noise(0.3) + moved / 2, common + noise(0.3) - moved / 2, y=y, groups=group, columns=columns)
 
 
-def one(recipe: Any, width: int, seed: int, signal: float, paired: bool, shuffles: int) -> bool:
+def one(recipe: Recipe, width: int, seed: int, signal: float, paired: bool, shuffles: int) -> bool:
     """Whether `claim` claims anything on one draw."""
     torch.set_num_threads(1)
     # Statement and opposite need both labels, so pairs are constant within groups only where that is possible: never.
@@ -73,7 +74,7 @@ def one(recipe: Any, width: int, seed: int, signal: float, paired: bool, shuffle
     return claim(recipe, train, test, n=shuffles, seed=seed, progress=False).made
 
 
-def reached(recipe: Any, width: int, signal: float, paired: bool) -> float:
+def reached(recipe: Recipe, width: int, signal: float, paired: bool) -> float:
     """Mean AUROC on fresh rows of probes fitted on a few draws of this signal."""
     found = []
     for seed in range(5):

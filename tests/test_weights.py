@@ -9,7 +9,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from interventions import Ablate, Add, Clamp, applied, edited, matched_random, weights
+from interventions import Ablate, Add, Clamp, applied, edited, matched_random
+from interventions.weights import baking
 from interventions.weights.adapters import as_lora
 from interventions.weights.baking import WRITERS, bake, save_baked
 from interventions.weights.writers import composed
@@ -330,15 +331,15 @@ def test_what_an_adapter_cannot_hold(make_model, tmp_path, monkeypatch):
 def test_the_result_is_checked_before_it_is_given_out(make_model, tmp_path, monkeypatch):
     model = make_model("llama")
     edit = Ablate(direction(model), sites="mlp_out.1")
-    true = weights.factors
-    monkeypatch.setattr(weights, "factors", lambda module, part: (lambda B, A, b: (1.05 * B, A, b))(*true(module, part)))
-    monkeypatch.setattr("interventions.weights.adapters.factors", weights.factors)
+    true = baking.factors
+    monkeypatch.setattr(baking, "factors", lambda module, part: (lambda B, A, b: (1.05 * B, A, b))(*true(module, part)))
+    monkeypatch.setattr("interventions.weights.adapters.factors", baking.factors)
     with pytest.raises(ValueError, match=r"went into the weights of .* miss the hooked model's by \d\.\de-0\d of their size \(up to 1e-04"):
         bake(model, edit)
     with pytest.raises(ValueError, match="went into an adapter of"):
         as_lora(model, edit, folder=tmp_path / "adapter")
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(weights, "factors", true)
+    monkeypatch.setattr(baking, "factors", true)
     assert bake(model, edit)
 
 
@@ -392,7 +393,7 @@ def test_other_precisions(dtype, make_hf, make_tokenizer):
     assert baked.dtype == dtype
     with applied(model.hf, edit):
         want = logits(model.hf)
-    limit = weights.TOLERANCE.get(dtype, 1e-5)
+    limit = baking.TOLERANCE.get(dtype, 1e-5)
     assert off(logits(baked.hf), want) < limit < off(logits(model.hf), want)
 
 

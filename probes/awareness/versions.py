@@ -1,7 +1,7 @@
 """The ways in which awareness probes are made, by name: what is fitted, on which hidden states, and how a text is scored."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from probes.awareness.answers import AnswerForm
 from probes.awareness.reading import AwarenessProbe, Reads, content_means
 from probes.data.examples import Examples
 from probes.data.sites import SiteLike
+from probes.fitting.recipe import Recipe
 from probes.models.model import Model
 from probes.reading.capture import capture, capture_pairs
 from probes.recipes import CCS, CRC, ContrastEigen, Logistic, MassMean
@@ -22,7 +23,7 @@ class Version:
     not used), or "pairs" (the same answers as contrast pairs; labels give the sign at most).
     """
 
-    recipe: Any
+    recipe: Recipe
     fitted_on: Literal["prompts", "answers", "pairs"]
     reads: Reads
 

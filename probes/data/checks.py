@@ -5,12 +5,12 @@ from numbers import Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
-def check_choices(recipe: Any) -> None:
+def check_choices(settings: Any) -> None:
     """Raises ValueError where a field that takes one of a few words holds another one."""
-    hints = get_type_hints(type(recipe))
-    for field in fields(recipe):
-        if get_origin(hints[field.name]) is Literal and getattr(recipe, field.name) not in get_args(hints[field.name]):
-            raise ValueError(f"{field.name} must be {' or '.join(map(repr, get_args(hints[field.name])))}, got {getattr(recipe, field.name)!r}")
+    hints = get_type_hints(type(settings))
+    for field in fields(settings):
+        if get_origin(hints[field.name]) is Literal and getattr(settings, field.name) not in get_args(hints[field.name]):
+            raise ValueError(f"{field.name} must be {' or '.join(map(repr, get_args(hints[field.name])))}, got {getattr(settings, field.name)!r}")
 
 
 def check_size(name: str, value: Any) -> None:

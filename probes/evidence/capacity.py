@@ -15,6 +15,7 @@ from probes.data.sites import Site
 from probes.evidence.calibration import platt
 from probes.fitting.leace import leace
 from probes.fitting.linear import LinearProbe
+from probes.fitting.recipe import Prepares, Recipe
 from probes.fitting.transforms import NOISE
 from probes.metrics.estimates import Estimate, accuracy, aurocs
 from probes.recipes.inputs import single, singles
@@ -39,7 +40,7 @@ class Selectivity:
         return f"Selectivity({', '.join(f'{v:.2f}' for v in self.value)}; {len(self.control)} control labellings)"
 
 
-def selectivity(recipe: Any, train: Activations, test: Activations, key: str, seeds: int = 5) -> Selectivity:
+def selectivity(recipe: Recipe, train: Activations, test: Activations, key: str, seeds: int = 5) -> Selectivity:
     """Balanced accuracy on y against accuracy on a random label per value of the column `key` (a template, a first word, a topic).
 
     The control label is the same in train and test, so a probe that can memorise keys learns it. Raises ValueError when train and test share fewer
@@ -89,7 +90,7 @@ class Codelength:
         )
 
 
-def online_codelength(recipe: Any, acts: Activations, orderings: int = 5, seed: int = 0, progress: bool = True) -> Codelength:
+def online_codelength(recipe: Recipe, acts: Activations, orderings: int = 5, seed: int = 0, progress: bool = True) -> Codelength:
     """Minimum description length by the online code: portions of the rows are sent one after the other, each coded by a probe fitted on those before it.
 
     Rewards probes that need few rows, which accuracy does not. Whole groups stay together; the first portion is sent without a model and has at least four rows
@@ -117,7 +118,7 @@ def _entropy(share: float) -> float:
     return -share * np.log2(share) - (1 - share) * np.log2(1 - share)
 
 
-def _one_code(recipe: Any, acts: Activations) -> Float[np.ndarray, " site"]:
+def _one_code(recipe: Recipe, acts: Activations) -> Float[np.ndarray, " site"]:
     n, y = len(acts), np.asarray(acts.y)
     enough = [i + 1 for i in range(n) if min(y[: i + 1].sum(), i + 1 - y[: i + 1].sum()) >= 4]
     if not enough:
@@ -137,7 +138,7 @@ def _whole_groups(groups: np.ndarray, ends: list[int]) -> list[int]:
     return sorted({int(last[np.searchsorted(last, end)]) for end in ends})
 
 
-def _calibrated(recipe: Any, sent: Activations) -> Callable[[Activations], Float[np.ndarray, "site m"]]:
+def _calibrated(recipe: Recipe, sent: Activations) -> Callable[[Activations], Float[np.ndarray, "site m"]]:
     probe = recipe.fit(sent)
     fold = fold_of(sent, 2) if len(np.unique(sent.groups)) > 1 else np.zeros(len(sent))
     halves = [sent.rows(fold == k) for k in (0, 1)]
@@ -172,14 +173,14 @@ class Amnesic:
         return f"Amnesic({len(self.by_site) - 1} directions removed at {len(self.sites)} sites; AUROC {self.by_site[0].max():.2f} at first, {self.by_site[-1].max():.2f} after, {self.random[-1].max():.2f} after random ones, {self.leace.max():.2f} after LEACE)"
 
 
-def amnesic(recipe: Any, train: Activations, test: Activations, remove: int = 8, seed: int = 0) -> Amnesic:
+def amnesic(recipe: Recipe, train: Activations, test: Activations, remove: int = 8, seed: int = 0) -> Amnesic:
     """Removes the direction a probe found, fits again, and so on (iterative nullspace projection), beside random directions and LEACE.
 
     Rows are prepared once, as the recipe prepares them, and everything happens there: with coordinates scaled anew after each removal a large one would never go.
     At most as many directions as coordinates are removed. What a fresh probe still reads afterwards was stored elsewhere. This speaks of what can be read, not of what the model uses: for that, erase inside
     the model (`interventions.Erase`) and measure behaviour. Raises TypeError for pairs and for probes without a direction. Sources: Ravfogel et al., arXiv 2004.07667; Elazar et al., arXiv 2006.00995.
     """
-    if not hasattr(recipe, "prepare"):
+    if not isinstance(recipe, Prepares):
         raise TypeError(f"amnesic removal needs a recipe that reads each site by itself, and {type(recipe).__name__} does not; use a linear recipe")
     rows = single(singles(train, recipe), recipe)
     fitted, plain = rows.transforms["all"], replace(recipe, prepare="none")

@@ -16,6 +16,7 @@ from probes.evidence.permutation import Null, shuffled_null
 from probes.evidence.readout import halves, scored
 from probes.evidence.surface import surface_scores
 from probes.fitting.linear import LinearProbe
+from probes.fitting.recipe import Recipe, Seeded
 from probes.metrics.estimates import Estimate, auroc, auroc_difference, aurocs
 from probes.recipes.concatenated import ConcatenatedProbe
 
@@ -69,7 +70,7 @@ class Claim:
 
 
 def claim(
-    recipe: Any,
+    recipe: Recipe,
     train: Activations | PairActivations,
     test: Activations | PairActivations,
     *,
@@ -152,17 +153,17 @@ def claim(
     return Claim(level, sentence, tuple(why), site, found, null, surface, difference, used)
 
 
-def seed_spread(recipe: Any, train: Activations | PairActivations, test: Activations | PairActivations, seeds: int = 10) -> Float[np.ndarray, "seed site"]:
+def seed_spread(recipe: Recipe, train: Activations | PairActivations, test: Activations | PairActivations, seeds: int = 10) -> Float[np.ndarray, "seed site"]:
     """Test AUROC under other random starts of the same recipe on the same rows; a wide spread means that the search is not done.
 
     Raises ValueError for recipes without a seed, which have none.
     """
-    if not hasattr(recipe, "seed"):
+    if not isinstance(recipe, Seeded):
         raise ValueError(f"{type(recipe).__name__} has no seed: on the same rows it always finds the same probe")
     return np.stack([aurocs(replace(recipe, seed=k).fit(train).score(test), np.asarray(test.y)) for k in range(seeds)])
 
 
-def _chosen(recipe: Any, train: Activations | PairActivations, seed: int) -> int:
+def _chosen(recipe: Recipe, train: Activations | PairActivations, seed: int) -> int:
     """The site that does best on train groups held out for choosing."""
     inner, held = halves(train, 0.7, seed)
     return int(np.argmax(aurocs(recipe.fit(inner).score(held), np.asarray(held.y))))
@@ -184,7 +185,7 @@ def _texts(train: Rows, test: Rows, texts: str | tuple[Sequence[str], Sequence[s
     return texts
 
 
-def _read_elsewhere(name: str, recipe: Any, baseline: Any, rows: tuple[Any, Any], seed: int) -> Any:
+def _read_elsewhere(name: str, recipe: Recipe, baseline: Any, rows: tuple[Any, Any], seed: int) -> Any:
     """Test scores of the recipe fitted on the same rows as they were read elsewhere; scores that are already there pass."""
     if isinstance(baseline, Activations | PairActivations):
         raise ValueError(f"baseline {name!r} is one set of rows; give a tuple, the train rows and the test rows, since the recipe is fitted on the former")

@@ -11,12 +11,13 @@ from probes.data.examples import Examples
 from probes.data.rows import Rows
 from probes.evidence.readout import scored
 from probes.evidence.surface import surface_scores
+from probes.fitting.recipe import Recipe
 
 Fold = tuple[np.ndarray, np.ndarray]
 
 
 def held_out(
-    recipe: Any, acts: Activations | PairActivations, *, by: str | None = None, trained_on: Any = None, folds: int = 5, seed: int = 0
+    recipe: Recipe, acts: Activations | PairActivations, *, by: str | None = None, trained_on: Any = None, folds: int = 5, seed: int = 0
 ) -> Float[np.ndarray, "site n"]:
     """Scores [site, n] of all rows, each by a probe fitted without the row's group.
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from probes.data.activations import Activations, PairActivations
 from probes.evidence.readout import scored
+from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
 from probes.metrics.estimates import aurocs
 from probes.recipes.inputs import single
 
@@ -90,7 +91,7 @@ def _members(names: np.ndarray) -> list[np.ndarray]:
 
 
 def shuffled_null(
-    recipe: Any, train: Activations | PairActivations, test: Activations | PairActivations, n: int = 199, seed: int = 0, progress: bool = True,
+    recipe: Recipe, train: Activations | PairActivations, test: Activations | PairActivations, n: int = 199, seed: int = 0, progress: bool = True,
     probe: Any = None, unit: str | None = None,
 ) -> Null:  # fmt: skip
     """Refits the recipe on shuffled labels `n` times and scores each on equally shuffled test labels.
@@ -111,14 +112,14 @@ def shuffled_null(
 
 
 def scores_under(
-    recipe: Any, train: Activations | PairActivations, test: Activations | PairActivations, labels: Bool[np.ndarray, "b n"], progress: bool = True,
+    recipe: Recipe, train: Activations | PairActivations, test: Activations | PairActivations, labels: Bool[np.ndarray, "b n"], progress: bool = True,
     probe: Any = None,
 ) -> Float[np.ndarray, "b site m"]:  # fmt: skip
     """Scores of the test rows by the recipe fitted on the train rows under each of b labellings; `probe` is the one under the first, where it is there already."""
-    if getattr(recipe, "labels_give_sign", False) and isinstance(train, PairActivations):
+    if isinstance(recipe, SignFromLabels) and recipe.labels_give_sign and isinstance(train, PairActivations):
         return _signed(recipe.fit(train.with_y(labels[0])) if probe is None else probe, train, test, labels)
     with tqdm(total=len(labels) * len(train.sites), desc="shuffled labels", delay=2, leave=False, disable=None if progress else True) as bar:
-        if isinstance(train, Activations) and hasattr(recipe, "fit_labels") and not isinstance(getattr(recipe, "l2", None), tuple):
+        if isinstance(train, Activations) and isinstance(recipe, SolvesLabels) and recipe.solves_together:
             return _solved_together(recipe, train, test, labels, bar)
         rows = []
         for k, y in enumerate(labels):
@@ -128,7 +129,7 @@ def scores_under(
         return np.stack(rows)
 
 
-def _solved_together(recipe: Any, train: Activations, test: Any, labels: np.ndarray, bar: Any) -> np.ndarray:
+def _solved_together(recipe: SolvesLabels, train: Activations, test: Any, labels: np.ndarray, bar: Any) -> np.ndarray:
     blocks = []
     for block in train.blocks(ROOM):
         rows, own = single(block, recipe), test[block.sites]

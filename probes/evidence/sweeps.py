@@ -1,7 +1,7 @@
 """Many recipes at all sites over several splits, with the choice of the site inside the train groups and the null beside every number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.sites import Site
 from probes.evidence.permutation import Null, shuffled_null
 from probes.evidence.readout import halves, scored
+from probes.fitting.recipe import Recipe, Seeded
 from probes.metrics.estimates import Estimate, auroc, aurocs
 
 
@@ -69,7 +70,7 @@ class Sweep:
 
 
 def sweep(
-    recipes: Any,
+    recipes: Recipe | Mapping[str, Recipe] | Sequence[Recipe],
     acts: Activations | PairActivations,
     *,
     seeds: Sequence[int] | int = 3,
@@ -98,7 +99,7 @@ def sweep(
             inner, held = halves(train, 0.7, seed)
             for name, given in named.items():
                 bar.set_postfix_str(f"{name}, split {seed}")
-                recipe = replace(given, seed=seed) if any(f.name == "seed" for f in fields(given)) else given
+                recipe = replace(given, seed=seed) if isinstance(given, Seeded) else given
                 validation = aurocs(scored(recipe.fit(inner), held)[0], np.asarray(held.y))
                 probe = recipe.fit(train)
                 score, names = scored(probe, test)
@@ -111,7 +112,7 @@ def sweep(
     return Sweep(_with_nulls(pd.DataFrame(rows), nulls), acts.sites, {k: v for k, v in nulls.items() if v is not None}, scores)
 
 
-def _name(recipe: Any, among: Sequence[Any]) -> str:
+def _name(recipe: Recipe, among: Sequence[Any]) -> str:
     """The class alone where that tells recipes apart, else everything about it."""
     alike = [r for r in among if type(r) is type(recipe)]
     return type(recipe).__name__ if len(alike) == 1 else repr(recipe)

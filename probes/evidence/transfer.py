@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike
 from probes.evidence.readout import line_at, scored
+from probes.fitting.recipe import Recipe
 from probes.metrics.estimates import Estimate, auroc
 
 
@@ -63,7 +63,7 @@ class LeftOut:
         return f"LeftOut({len(self.values)} values of {self.by!r}, {len(self.sites)} sites)\n{self.table.round(3).to_string()}"
 
 
-def leave_one_out(recipe: Any, acts: Activations | PairActivations, by: str, progress: bool = True) -> LeftOut:
+def leave_one_out(recipe: Recipe, acts: Activations | PairActivations, by: str, progress: bool = True) -> LeftOut:
     """Trains without each value of a column (a category, a template, a topic) in turn and scores the rows of that value.
 
     Rows that share a group or a pair with the left-out value are not trained on either. Raises ValueError for fewer than two values, or where one class is left to train on.
@@ -92,7 +92,7 @@ def leave_one_out(recipe: Any, acts: Activations | PairActivations, by: str, pro
     return LeftOut(by, lines, found, tuple(skipped))
 
 
-def transfer_matrix(recipe: Any, parts: Mapping[str, Activations | PairActivations], share: float = 0.7, seed: int = 0, progress: bool = True) -> Transfer:
+def transfer_matrix(recipe: Recipe, parts: Mapping[str, Activations | PairActivations], share: float = 0.7, seed: int = 0, progress: bool = True) -> Transfer:
     """Trains on each part (a dataset, a format, a polarity) and scores all parts; one fit a part.
 
     `share` of the groups of a part are trained on and the rest are its diagonal entry. Parts that were made from the same rows may share groups: rows whose group or pair

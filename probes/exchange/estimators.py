@@ -1,6 +1,6 @@
 """Recipes as scikit-learn estimators, for pipelines, grid searches and cross-validation on plain arrays."""
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probes.data.activations import Activations
+from probes.fitting.recipe import Recipe
 from probes.recipes import LDA, Logistic, MassMean, Ridge
 
 
@@ -107,7 +108,7 @@ _NEEDS = {
 }  # fmt: skip
 
 
-def as_estimator(recipe: Any) -> Any:
+def as_estimator(recipe: Recipe) -> Any:
     """A scikit-learn estimator with the recipe's fields as its parameters: `cross_val_score(as_estimator(Logistic()), x, y, groups=g, cv=GroupKFold())`.
 
     For `MassMean`, `Logistic`, `LDA` (classifiers) and `Ridge` (a regressor). The fitted probe, with its direction, is `probe_`. Raises TypeError for
@@ -120,4 +121,5 @@ def as_estimator(recipe: Any) -> Any:
         name = type(recipe).__name__
         reason = f"it needs {_NEEDS[name]}, and scikit-learn passes single rows" if _NEEDS.get(name) else "there is no estimator for it"
         raise TypeError(f"{name} cannot be a scikit-learn estimator: {reason}; use {name}.fit(acts), or one of {', '.join(r.__name__ for r in _ESTIMATORS)}")
+    assert is_dataclass(recipe)
     return kind(**{f.name: getattr(recipe, f.name) for f in fields(recipe)})

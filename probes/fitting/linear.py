@@ -14,6 +14,7 @@ from probes.data.examples import Examples
 from probes.data.sites import SiteLike, as_site
 from probes.fitting.directions import Direction
 from probes.fitting.probe import Probe
+from probes.fitting.recipe import Recipe
 from probes.fitting.transforms import Fitted, no_spread
 from probes.models.model import Model
 from probes.reading.capture import capture
@@ -118,7 +119,7 @@ def finish(
     bias: Tensor,
     transforms: Mapping[str, Fitted],
     *,
-    recipe: Any,
+    recipe: Recipe,
     losses: Tensor | None = None,
     sign_from: str = "train labels",
     notes: Mapping[str, Any] | None = None,

@@ -16,6 +16,7 @@ from torch import Tensor
 from probes.data.activations import Activations
 from probes.fitting.leace import erasure
 from probes.fitting.linear import LinearProbe
+from probes.fitting.recipe import Penalised, Recipe, Whitens
 from probes.fitting.solving import solve_positive
 from probes.fitting.transforms import NOISE, Fitted, Transform, one_hot, spread
 from probes.reading.store import StoredActivations
@@ -86,7 +87,7 @@ def fit_transform(plan: Transform, acts: Stored) -> dict[str, Fitted]:
     return {"all": Fitted(made.name, made.shift, made.scale, mean=mean, read=read, write=write)}
 
 
-def mass_mean(recipe: Any, acts: StoredActivations) -> LinearProbe:
+def mass_mean(recipe: Whitens, acts: StoredActivations) -> LinearProbe:
     """What `MassMean.fit` gives in memory."""
     y, _ = acts.classes
     fitted = fit_transform(Transform.parse(recipe.prepare), acts)
@@ -109,7 +110,7 @@ def mass_mean(recipe: Any, acts: StoredActivations) -> LinearProbe:
     return _finished(recipe, acts, weight, bias, fitted, loss)
 
 
-def ridge(recipe: Any, acts: StoredActivations) -> LinearProbe:
+def ridge(recipe: Penalised, acts: StoredActivations) -> LinearProbe:
     """What `Ridge.fit` gives in memory; d x d numbers a site are held."""
     fitted = fit_transform(Transform.parse(recipe.prepare), acts)
     y = torch.from_numpy(np.asarray(acts.y, dtype=float))
@@ -140,7 +141,7 @@ def principal_components(acts: Stored, k: int) -> tuple[Float[Tensor, "site k d"
 
 
 def _finished(
-    recipe: Any, acts: StoredActivations, weight: Tensor, bias: Tensor, fitted: dict[str, Fitted], loss: Callable[[Tensor, Tensor], Tensor]
+    recipe: Recipe, acts: StoredActivations, weight: Tensor, bias: Tensor, fitted: dict[str, Fitted], loss: Callable[[Tensor, Tensor], Tensor]
 ) -> LinearProbe:
     """Raw-space directions, gaps and losses, as for rows in memory; one more pass."""
     t = fitted["all"]

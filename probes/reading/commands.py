@@ -46,4 +46,3 @@ def main(arguments: list[str] | None = None) -> None:
     examples = read(given.data, given.text, given.label, given.group)
     model = load_model(given.model, given.backend, device=given.device, dtype=given.dtype)
     print(capture(model, examples, given.sites, given.at, batch_size=given.batch_size, store=given.store, shard=given.shard))
-

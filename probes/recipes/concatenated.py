@@ -1,7 +1,7 @@
 """One probe that reads several layers at once."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from probes.data.activations import Activations
 from probes.data.sites import SiteLike, as_site
 from probes.fitting.directions import Direction
 from probes.fitting.probe import Probe
+from probes.fitting.recipe import Recipe, SolvesLabels
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import Logistic
@@ -55,13 +56,13 @@ class Concatenated:
     spread of the score on train rows. With many layers there are far more weights than rows, so compare it with single layers on held-out groups.
     """
 
-    recipe: Any = field(default_factory=Logistic)
+    recipe: Recipe = field(default_factory=Logistic)
 
     def fit(self, acts: Activations | StoredActivations) -> ConcatenatedProbe:
         """Fits one probe on all sites of `acts`; raises TypeError for a recipe that cannot be solved on prepared rows."""
-        if not hasattr(self.recipe, "fit_labels"):
+        if not isinstance(self.recipe, SolvesLabels):
             raise TypeError(f"{type(self.recipe).__name__} cannot be concatenated; use Logistic or MassMean")
-        if isinstance(getattr(self.recipe, "l2", None), tuple):
+        if not self.recipe.solves_together:
             raise TypeError(f"{self.recipe} chooses among penalties a site, and layers side by side are one problem; give one l2")
         acts = singles(acts, self.recipe)
         rows = single(acts, self.recipe)

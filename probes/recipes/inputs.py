@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.data.activations import Activations, PairActivations
+from probes.fitting.recipe import Prepares, Recipe
 from probes.fitting.transforms import Fitted, Transform
 from probes.reading.store import StoredActivations
 
@@ -31,7 +32,7 @@ class Paired:
     transforms: dict[str, Fitted]
 
 
-def singles(acts: Any, recipe: Any) -> Activations:
+def singles(acts: Any, recipe: Recipe) -> Activations:
     """The activations, if they are of single texts; raises TypeError otherwise."""
     if isinstance(acts, StoredActivations):
         return acts.load()  # raises, saying what to do, where the memory is too small
@@ -42,7 +43,7 @@ def singles(acts: Any, recipe: Any) -> Activations:
     return acts
 
 
-def single(acts: Any, recipe: Any) -> Single:
+def single(acts: Any, recipe: Prepares) -> Single:
     """Single texts of two classes, prepared by the recipe's transform."""
     acts = singles(acts, recipe)
     y, _ = acts.classes
@@ -50,7 +51,7 @@ def single(acts: Any, recipe: Any) -> Single:
     return Single(fitted["all"](acts.x, fitted["all"].cells(acts.columns, acts.x)), y.to(acts.x.device), fitted)
 
 
-def paired(acts: Any, recipe: Any) -> Paired:
+def paired(acts: Any, recipe: Prepares) -> Paired:
     """Contrast pairs, each side prepared by the recipe's transform."""
     if not isinstance(acts, PairActivations):
         raise TypeError(

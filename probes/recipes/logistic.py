@@ -46,6 +46,11 @@ class Logistic:
     def penalties(self) -> tuple[float, ...]:
         return tuple(map(float, self.l2)) if isinstance(self.l2, tuple) else (float(self.l2),)
 
+    @property
+    def solves_together(self) -> bool:
+        """Not with several penalties, of which each labelling would choose its own."""
+        return not isinstance(self.l2, tuple)
+
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError unless y has both classes, or for several penalties with fewer groups than folds."""
         acts = singles(acts, self)

@@ -40,6 +40,10 @@ class MassMean:
         losses = torch.nn.functional.softplus(torch.where(rows.y, -margin, margin)).mean(1)
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
 
+    @property
+    def solves_together(self) -> bool:
+        return True
+
     def fit_labels(self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
         """Weights and biases under each of b labellings of the same prepared rows."""
         # About the mean of the rows, where single precision does not lose the difference in a large offset.

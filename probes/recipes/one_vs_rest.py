@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.data.activations import Activations, PairActivations
+from probes.fitting.recipe import Recipe
 from probes.metrics.estimates import Estimate, auroc, mean
 
 
@@ -44,7 +45,7 @@ class OneVsRestProbe:
 class OneVsRest:
     """What `one_vs_rest` returns: a recipe for labels of several classes."""
 
-    recipe: Any
+    recipe: Recipe
 
     def fit(self, acts: Activations | PairActivations) -> OneVsRestProbe:
         """Fits the binary recipe once a class; raises ValueError for fewer than two classes or labels that are not whole numbers."""
@@ -55,7 +56,7 @@ class OneVsRest:
         return OneVsRestProbe(classes, tuple(self.recipe.fit(acts.with_y((y == c).astype(int))) for c in classes))
 
 
-def one_vs_rest(recipe: Any) -> OneVsRest:
+def one_vs_rest(recipe: Recipe) -> OneVsRest:
     """A recipe for labels of several classes, made of a binary one: `one_vs_rest(Logistic()).fit(acts)`.
 
     The margins of different classes are compared as they are; with recipes whose margins have no common scale, such as MassMean, look at AUROC a class
