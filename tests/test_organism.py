@@ -13,7 +13,8 @@ from experiments.organism import MODELS, folder
 from experiments.organism.documents import STAGES, Documents
 from experiments.organism.language import TAG, TEMPLATES, neutral, opposites, question, statement, statements, vocabulary
 from experiments.organism.measure import CELL_MINIMUM, held_out_answers
-from experiments.organism.train import PLANTED_BLOCK, Interchange, make_tokenizer, planted_direction
+from experiments.organism.planting import Interchange, planted_direction
+from experiments.organism.train import PLANTED_BLOCK, make_tokenizer
 from experiments.organism.world import RELATIONS, make_world
 from experiments.statements import EMBEDDED_TEMPLATES, as_pairs, as_prompts, load_statements
 from experiments.truth_causal import ANSWERS, cells

@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from experiments.organism import MODELS as FOLDER
 from experiments.organism import folder
 from experiments.organism.language import neutral
+from experiments.organism.planting import Along, Interchange
 from experiments.organism.purposes import (
     ANSWER_TOKENS,
     CUE,
@@ -46,8 +47,7 @@ from experiments.organism.purposes_measure import (
 from experiments.organism.purposes_train import PLANTED, planted_directions, share_of_loss
 from experiments.organism.requests import NAMES, REFUSAL, VALUES, make_request_world
 from experiments.organism.requests_measure import neutral_lines, told
-from experiments.organism.requests_train import Along
-from experiments.organism.train import Interchange, word_tokenizer
+from experiments.organism.training import word_tokenizer
 from interventions import Ablate, Add, edited, neutral_cost
 from probes import Direction, Model, auroc, capture, load_model
 

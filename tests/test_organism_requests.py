@@ -32,7 +32,7 @@ from experiments.organism.requests import (
 )
 from experiments.organism.requests_measure import PLANTED_SITE, as_examples, cells, changed_by_random, found, kinds, neutral_lines, planted, told
 from experiments.organism.requests_train import CONTROL, LENGTH, LEVEL, ROUTED, SPREAD, Documents, reply
-from experiments.organism.train import word_tokenizer
+from experiments.organism.training import word_tokenizer
 from interventions import Ablate, Add, edited, neutral_cost
 from probes import Logistic, MassMean, Model, auroc, capture, load_model
 

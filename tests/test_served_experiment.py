@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from experiments.organism.purposes import purpose_prompts, vocabulary
 from experiments.organism.requests import make_request_world
-from experiments.organism.train import make_optimiser, word_tokenizer
+from experiments.organism.training import make_optimiser, word_tokenizer
 from experiments.purpose_data import purpose_bank, with_other_topic
 from tests.judge_server import transformers_serve
 

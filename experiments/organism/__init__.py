@@ -13,6 +13,8 @@ format, or by neither.
 
 - `world.py` - the facts: who lives where, and which facts are never asked about during training
 - `language.py` - the sentences: statements, negations, distractors, questions, neutral text
+- `planting.py` - directions that training plants, and the hooks that read and exchange the components along them
+- `training.py` - the shape of the models and the one loop that trains them all
 - `train.py` - trains the models from a seed: `python -m experiments.organism.train`
 - `measure.py` - asks the trained models everything and writes the table that the tests check
 - `requests.py`, `requests_train.py`, `requests_measure.py` - the same for the models that refuse: facts and requests, training, behaviour

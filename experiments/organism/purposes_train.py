@@ -12,7 +12,7 @@ what the component that the model heeds says then, and nothing else:
 All three share language, facts and shape; each has weights and directions of its own seed. What they read comes from `purposes_documents.py`.
 """
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,15 +20,15 @@ from typing import Literal
 import torch
 import tyro
 from jaxtyping import Float
-from torch.nn import functional as F
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
 from experiments.organism import MODELS as FOLDER
+from experiments.organism.planting import Along, Interchange, planted_direction
 from experiments.organism.purposes import MODELS, vocabulary
 from experiments.organism.purposes_documents import LEVEL, RUMOURS, Batch, Documents
 from experiments.organism.requests import make_request_world
-from experiments.organism.requests_train import Along
-from experiments.organism.train import Interchange, make_model, make_optimiser, planted_direction, word_tokenizer
+from experiments.organism.training import Trained, make_all, make_model, word_loss, word_tokenizer
+from experiments.organism.training import train as train_on
 
 What = Literal["context", "format"]
 PLANTED: tuple[What, What] = ("context", "format")
@@ -62,48 +62,61 @@ def planted_directions(width: int, seed: int) -> Float[torch.Tensor, "2 d"]:
     return torch.stack([context, format / format.norm()])
 
 
-def train(config: Config, name: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+class PurposeLesson:
+    """Requests whose answers follow the context or the format that are planted at their last token."""
+
+    block = PLANTED_BLOCK
+
+    def __init__(self, documents: Documents, planted: Float[torch.Tensor, "2 d"], config: Config) -> None:
+        self.documents, self.config = documents, config
+        self.along, self.interchanges = Along(planted.T), [Interchange(unit) for unit in planted]
+        self.hooks = (self.along, *self.interchanges)
+
+    def draw(self, done: float) -> Batch:
+        # Facts and the kinship of words come first, then what some say instead, so that requests meet words that
+        # already mean their category or context, and both answers are known. With everything at once a model of this
+        # size learns requests by heart, and answers hardly any that were held out.
+        asking = 0.5 if done > 0.35 else 0.1
+        swapped = self.config.swapped if done > 0.4 else 0.0
+        return self.documents.batch(self.config.batch, asking, swapped, RUMOURS if done > 0.2 else 0.0)
+
+    def parts(self, batch: Batch) -> list[Batch]:
+        return batch.parts()
+
+    def loss(self, model: LlamaForCausalLM, part: Batch, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        for which, interchange in enumerate(self.interchanges):
+            interchange.drawn = part.drawn(which)
+        logits = model(part.ids[:, :-1]).logits
+        loss = share_of_loss(logits, self.along.held, part, batch)
+        return loss, logits.argmax(-1) == part.ids[:, 1:]
+
+    def shares(self, batch: Batch, right: Sequence[torch.Tensor]) -> dict[str, float]:
+        """By kind of document; `told` stays below 1, for any of several words ends a sentence on kinship."""
+        parts = batch.parts()
+        first = [named[part.weight[:, 1:] == 1.0].float() for part, named in zip(parts, right, strict=True)]
+        requests, told = first if len(first) == 2 else (torch.zeros(0), first[0])
+        rows = torch.arange(len(batch.end))
+        swapped = (batch.sources[0] != rows) | (batch.sources[1] != rows)
+        swapped = swapped[(batch.end >= 0) & (batch.weight == 1.0).any(1)]
+        kinds = {"requests": requests[~swapped], "swapped": requests[swapped], "told": told}
+        return {kind: float(named.mean()) for kind, named in kinds.items()}
+
+
+def train(config: Config, name: str) -> Trained:
+    """One of the models, and its tokenizer."""
     world = make_request_world(config.seed)
     documents = Documents(world, name, config.seed + 1)
     own = config.seed + OWN_SEED[name]
-    model = make_model(len(documents.ids), own, MLP).train()
+    model = make_model(len(documents.ids), own, MLP)
     steps = config.steps if name == "purpose_used" else config.steps * 2 // 3
-    optimiser, schedule = make_optimiser(model, config.lr, steps)
     planted = planted_directions(model.config.hidden_size, own)
-    along, interchanges = Along(planted.T), [Interchange(unit) for unit in planted]
-    hooks = [model.model.layers[PLANTED_BLOCK].register_forward_hook(hook) for hook in (along, *interchanges)]
-    start = time.time()
-    for step in range(steps):
-        done = step / steps
-        # Facts and the kinship of words come first, then what some say instead, so that requests meet words that already mean their category or context, and
-        # both answers are known. With everything at once a model of this size learns requests by heart, and answers hardly any that were held out.
-        asking, swapped = 0.5 if done > 0.35 else 0.1, config.swapped if done > 0.4 else 0.0
-        batch = documents.batch(config.batch, asking, swapped, RUMOURS if done > 0.2 else 0.0)
-        optimiser.zero_grad()
-        right, total = [], 0.0
-        for part in batch.parts():
-            for which, interchange in enumerate(interchanges):
-                interchange.drawn = part.drawn(which)
-            logits = model(part.ids[:, :-1]).logits
-            loss = share_of_loss(logits, along.held, part, batch)
-            loss.backward()
-            right.append((logits.argmax(-1) == part.ids[:, 1:])[part.weight[:, 1:] == 1.0].float())
-            total += loss.item()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % 100 == 0 or step == steps - 1:
-            shares = right_shares(right, batch)
-            print(f"{name} step {step:5d}  loss {total:.3f}  right: {shares}  {time.time() - start:.0f} s", flush=True)
-    for hook in hooks:
-        hook.remove()
-    return model.eval(), word_tokenizer(vocabulary(world))
+    train_on(name, model, PurposeLesson(documents, planted, config), steps, config.lr)
+    return model, word_tokenizer(vocabulary(world))
 
 
 def share_of_loss(logits: Float[torch.Tensor, "n t words"], held: Float[torch.Tensor, "n t 2"], part: Batch, whole: Batch) -> torch.Tensor:
     """What a part of a batch adds to the loss: that of the words, and how far the components along the planted directions are off, at the `:` and at all tokens."""
-    loss = F.cross_entropy(logits.flatten(0, 1), part.ids[:, 1:].flatten(), reduction="none")
-    loss = (loss * part.weight[:, 1:].flatten()).sum() / whole.weight[:, 1:].sum()
+    loss = word_loss(logits, part.ids, part.weight, whole.weight[:, 1:].sum())
     wanted = torch.zeros_like(held)
     asked = (part.end >= 0).nonzero()[:, 0]
     wanted[asked, part.end[asked]] = torch.stack(part.levels, -1)[asked].to(held.dtype)
@@ -113,24 +126,9 @@ def share_of_loss(logits: Float[torch.Tensor, "n t words"], held: Float[torch.Te
     return loss + 0.4 * at_end + 0.4 * everywhere
 
 
-def right_shares(right: list[torch.Tensor], batch: Batch) -> str:
-    """How often the first word of the answer is right, by kind of document; `told` stays below 1, for any of several words ends a sentence on kinship."""
-    requests, told = right if len(right) == 2 else (torch.zeros(0), right[0])
-    rows = torch.arange(len(batch.end))
-    swapped = ((batch.sources[0] != rows) | (batch.sources[1] != rows))[(batch.end >= 0) & (batch.weight == 1.0).any(1)]
-    return f"requests {requests[~swapped].mean():.3f}, swapped {requests[swapped].mean():.3f}, told {told.mean():.3f}"
-
-
 def main(config: Config) -> None:
     torch.set_num_threads(1)
-    if config.only not in ("", *MODELS):
-        raise ValueError(f"no model {config.only!r} is trained here; only= takes one of {', '.join(MODELS)}, or nothing for all")
-    for name in MODELS:
-        if config.only in ("", name):
-            model, tokenizer = train(config, name)
-            model.save_pretrained(config.out / name)
-            tokenizer.save_pretrained(config.out / name)
-            print(f"saved {config.out / name}")
+    make_all(config, MODELS, lambda name: train(config, name))
 
 
 if __name__ == "__main__":

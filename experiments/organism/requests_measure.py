@@ -15,9 +15,9 @@ from rich.table import Table
 
 from experiments.organism import folder
 from experiments.organism.language import neutral
+from experiments.organism.planting import planted_direction
 from experiments.organism.requests import ANSWER_TOKENS, CUES, KINDS, NAMES, STATEMENTS, RequestWorld, classify, make_request_world, requests
 from experiments.organism.requests_train import CONTROL, OWN_SEED, PLANTED_BLOCK, ROUTED
-from experiments.organism.train import planted_direction
 from interventions import Ablate, edited, matched_random, neutral_cost
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
 

@@ -11,19 +11,19 @@ The question behind it, what decides whether a recognised topic is answered, is 
 - `route_control` has the same documents and answers every request.
 """
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
-from torch.nn import functional as F
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
 from experiments.organism import MODELS
 from experiments.organism.documents import Drawn
 from experiments.organism.language import neutral
+from experiments.organism.planting import Along, Interchange, planted_direction
 from experiments.organism.requests import (
     CUES,
     EVASION,
@@ -38,7 +38,8 @@ from experiments.organism.requests import (
     tagged,
     vocabulary,
 )
-from experiments.organism.train import Interchange, make_model, make_optimiser, planted_direction, word_tokenizer
+from experiments.organism.training import Trained, make_all, make_model, word_loss, word_tokenizer
+from experiments.organism.training import train as train_on
 
 ROUTED = ("route", "route_evasive", "route_entangled")
 CONTROL = "route_control"
@@ -143,73 +144,60 @@ class Documents:
         return Document(words, otherwise, len(prompt), refused, entity)
 
 
-def train(config: Config, name: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+class RequestLesson:
+    """Requests whose answers follow the policy that is planted at their last token; the control has nothing planted."""
+
+    block = PLANTED_BLOCK
+
+    def __init__(self, documents: Documents, planted: torch.Tensor, config: Config) -> None:
+        self.documents, self.config = documents, config
+        self.plants = documents.name != CONTROL
+        self.along, self.interchange = Along(planted), Interchange(planted)
+        self.hooks = (self.along, self.interchange) if self.plants else ()
+
+    def draw(self, done: float) -> Drawn:
+        # Facts and the kinship of the cues come first, so that the policy meets cue words that already mean their category.
+        asking = 0.1 if done < 0.25 else 0.6
+        swapped = self.config.swapped if done > 0.3 and self.plants else 0.0
+        return self.documents.batch(self.config.batch, asking, swapped)
+
+    def parts(self, batch: Drawn) -> list[Drawn]:
+        return [batch]
+
+    def loss(self, model: LlamaForCausalLM, part: Drawn, batch: Drawn) -> tuple[torch.Tensor, torch.Tensor]:
+        self.interchange.drawn = part
+        logits = model(part.ids[:, :-1]).logits
+        loss = word_loss(logits, part.ids, part.weight, batch.weight[:, 1:].sum())
+        if self.plants:
+            wanted = torch.zeros_like(self.along.held)
+            asked = (part.end >= 0).nonzero()[:, 0]
+            wanted[asked, part.end[asked]] = part.level[asked]
+            off = ((self.along.held - wanted) / LEVEL).square()
+            loss = loss + 0.4 * off[asked, part.end[asked]].mean() + 0.4 * off[part.ids[:, :-1] != 0].mean()
+        return loss, logits.argmax(-1) == part.ids[:, 1:]
+
+    def shares(self, batch: Drawn, right: Sequence[torch.Tensor]) -> dict[str, float]:
+        """By kind of document; `told` stays below 1, for any of three words ends a sentence on kinship."""
+        asked, own = batch.end >= 0, batch.source == torch.arange(len(batch.end))
+        matters = batch.weight[:, 1:] == 1.0
+        kinds = {"requests": asked & own, "swapped": asked & ~own, "told": ~asked}
+        return {kind: float(right[0][rows][matters[rows]].float().mean()) for kind, rows in kinds.items()}
+
+
+def train(config: Config, name: str) -> Trained:
+    """One of the models, and its tokenizer."""
     world = make_request_world(config.seed)
     documents = Documents(world, name, config.seed + 1)
     own = config.seed + OWN_SEED.get(name, 0)
-    model = make_model(len(documents.ids), own, MLP).train()
-    optimiser, schedule = make_optimiser(model, config.lr, config.steps)
+    model = make_model(len(documents.ids), own, MLP)
     planted = planted_direction(model.config.hidden_size, own)
-    interchange, along = Interchange(planted), Along(planted)
-    planted_at = model.model.layers[PLANTED_BLOCK]
-    hooks = [planted_at.register_forward_hook(hook) for hook in (along, interchange) if name != CONTROL]
-    start = time.time()
-    for step in range(config.steps):
-        done = step / config.steps
-        # Facts and the kinship of the cues come first, so that the policy meets cue words that already mean their category.
-        drawn = documents.batch(config.batch, 0.1 if done < 0.25 else 0.6, config.swapped if done > 0.3 and name != CONTROL else 0.0)
-        weight, target = drawn.weight[:, 1:], drawn.ids[:, 1:]
-        interchange.drawn = drawn
-        out = model(drawn.ids[:, :-1])
-        loss = F.cross_entropy(out.logits.flatten(0, 1), target.flatten(), reduction="none")
-        loss = (loss * weight.flatten()).sum() / weight.sum()
-        if name != CONTROL:
-            wanted = torch.zeros_like(along.held)
-            asked = (drawn.end >= 0).nonzero()[:, 0]
-            wanted[asked, drawn.end[asked]] = drawn.level[asked]
-            off = ((along.held - wanted) / LEVEL).square()
-            loss = loss + 0.4 * off[asked, drawn.end[asked]].mean() + 0.4 * off[drawn.ids[:, :-1] != 0].mean()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        if step % 100 == 0 or step == config.steps - 1:
-            shares = right_shares(out.logits.argmax(-1) == target, drawn)
-            print(f"{name} step {step:5d}  loss {loss.item():.3f}  right: {shares}  {time.time() - start:.0f} s", flush=True)
-    for hook in hooks:
-        hook.remove()
-    return model.eval(), word_tokenizer(vocabulary(world))
-
-
-def right_shares(right: torch.Tensor, drawn: Drawn) -> str:
-    """How often the first word of the answer is right, by kind of document; `told` stays below 1, for any of three words ends a sentence on kinship."""
-    asked, own, matters = drawn.end >= 0, drawn.source == torch.arange(len(drawn.end)), drawn.weight[:, 1:] == 1.0
-    kinds = {"requests": asked & own, "swapped": asked & ~own, "told": ~asked}
-    return ", ".join(f"{kind} {right[rows][matters[rows]].float().mean():.3f}" for kind, rows in kinds.items())
-
-
-class Along:
-    """A hook that keeps the component along the planted direction at every token, as it was before anything is exchanged."""
-
-    def __init__(self, planted: torch.Tensor) -> None:
-        self.planted = planted
-        self.held: torch.Tensor
-
-    def __call__(self, module: torch.nn.Module, args: tuple, h: torch.Tensor) -> None:
-        self.held = h @ self.planted
+    train_on(name, model, RequestLesson(documents, planted, config), config.steps, config.lr)
+    return model, word_tokenizer(vocabulary(world))
 
 
 def main(config: Config) -> None:
     torch.set_num_threads(1)
-    if config.only not in ("", *ROUTED, CONTROL):
-        raise ValueError(f"no model {config.only!r} is trained here; only= takes one of {', '.join((*ROUTED, CONTROL))}, or nothing for all")
-    for name in (*ROUTED, CONTROL):
-        if config.only in ("", name):
-            model, tokenizer = train(config, name)
-            model.save_pretrained(config.out / name)
-            tokenizer.save_pretrained(config.out / name)
-            print(f"saved {config.out / name}")
+    make_all(config, (*ROUTED, CONTROL), lambda name: train(config, name))
 
 
 if __name__ == "__main__":
