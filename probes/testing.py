@@ -104,6 +104,7 @@ def check_recipe(recipe: Any, kind: Literal["single", "paired", "tokens"] = "sin
     moved = recipe.fit(_shifted(acts, 5.0)).score(_shifted(test, 5.0))
     assert torch.allclose(moved, scores, atol=5e-2), "translation: adding a constant to train and test changed the scores"
 
+    check_layout(probe)
     before = scores.clone()
     for tensor in (acts.yes, acts.no) if paired else (acts.x,):
         tensor.zero_()
@@ -118,6 +119,19 @@ def check_recipe(recipe: Any, kind: Literal["single", "paired", "tokens"] = "sin
     except TypeError:
         return
     raise AssertionError("the recipe took the other kind of activations without raising TypeError")
+
+
+def check_layout(probe: Any) -> None:
+    """Every tensor of a probe, its transforms and directions lies in memory as if it had been loaded.
+
+    Under other strides matrix products round differently on some processors, so that a loaded probe scored differently.
+    """
+    directions = probe.directions if isinstance(probe, LinearProbe) else ()
+    for value in (probe, *probe.transforms.values(), *directions):
+        for name, tensor in vars(value).items():
+            if isinstance(tensor, torch.Tensor) and tensor.stride() != torch.empty(tensor.shape).stride():
+                what = f"{name} of {type(value).__name__} has strides {tensor.stride()} at shape {tuple(tensor.shape)}"
+                raise AssertionError(f"layout: {what}; see probes.data.artefacts.laid_out")
 
 
 def _shifted(acts: Any, by: float) -> Any:

@@ -109,6 +109,17 @@ def test_contract_catches_a_probe_with_its_sign_fixed():
         check_recipe(Upward())
 
 
+def test_contract_catches_a_probe_that_lies_otherwise_in_memory_than_loading_lays_it():
+    class Turned(MassMean):
+        def fit(self, acts):
+            probe = super().fit(acts)
+            object.__setattr__(probe, "weight", probe.weight.T.contiguous().T)
+            return probe
+
+    with pytest.raises(AssertionError, match=r"layout: weight of LinearProbe has strides \(1, 3\) at shape \(3, 12\)"):
+        check_recipe(Turned())
+
+
 @pytest.mark.parametrize(("n", "d"), [(200, 8), (40, 120)])
 @pytest.mark.parametrize("l2", [1e-3, 0.1])
 def test_logistic_reaches_the_optimum_of_scikit_learn(n, d, l2):

@@ -12,7 +12,7 @@ from probes import CRC, LDA, Activations, LinearProbe, Logistic, MassMean, PairA
 from probes.fitting.lbfgs import differentiated, minimise
 from probes.fitting.leace import erasure, leace
 from probes.fitting.transforms import NAMES, Transform, unit
-from probes.testing import planted
+from probes.testing import check_layout, planted
 
 PLANS = [
     *NAMES, Transform(centre="mean", by="negated"), Transform(centre="median", scale="zscore", by="negated"),
@@ -35,6 +35,8 @@ def test_a_probe_under_any_transform_finds_the_planted_direction_and_survives_sa
     least = 0.6 if Transform.parse(plan).erase else 0.8
     assert Transform.parse(plan).unit_rows or all(d.unit @ u > least for d, u in zip(probe.directions, units, strict=True))
     loaded = LinearProbe.load(probe.save(tmp_path / "probe.safetensors"))
+    for value in (probe, loaded, probe[acts.sites[1]]):
+        check_layout(value)
     assert torch.equal(loaded.score(test), probe.score(test))
     first = loaded[acts.sites[1]]
     assert torch.allclose(first.score(test[acts.sites[1]])[0], probe.score(test)[1], atol=1e-6)

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Container, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,17 @@ def load(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str
     if header["format_version"] > FORMAT_VERSION:
         raise ValueError(f"{path} has format version {header['format_version']}, this hookprobe reads up to {FORMAT_VERSION}; upgrade it")
     return tensors, header
+
+
+def laid_out(value: Any) -> None:
+    """Gives a frozen dataclass its tensors the way loading does: row by row, in memory of their own.
+
+    Matrix products round the same numbers differently under other strides, and a value would then
+    differ from itself saved and loaded. Cloning, because `contiguous` keeps odd strides of axes of length 1.
+    """
+    for field in fields(value):
+        if isinstance(tensor := getattr(value, field.name), torch.Tensor):
+            object.__setattr__(value, field.name, tensor.clone(memory_format=torch.contiguous_format))
 
 
 def kind_of(path: str | Path, expected: Container[str]) -> str:

@@ -37,6 +37,7 @@ class Direction:
     cosine: float = 1.0
 
     def __post_init__(self) -> None:
+        artefacts.laid_out(self)
         norm = float(self.unit.norm())
         if not np.isfinite(norm) or abs(norm - 1) > 1e-3:
             raise ValueError(f"a direction has unit length, got a vector of length {norm:g}; use Direction.from_vector")

@@ -101,7 +101,7 @@ class LinearProbe(Probe):
         if not self.units[i].any():
             raise ValueError(f"there is no direction at {self.sites[i]}: the rows the probe was fitted on do not differ there")
         exact, cosine = all(t.exact for t in self.transforms.values()), float(self.cosines[i])
-        return Direction(self.units[i].clone(), self.sites[i], float(self.gaps[i]), self.gap_from, self.recipe, self.receipt, exact, cosine)
+        return Direction(self.units[i], self.sites[i], float(self.gaps[i]), self.gap_from, self.recipe, self.receipt, exact, cosine)
 
     def has_direction(self, site: SiteLike) -> bool:
         """Whether the rows differed at all at this site."""
@@ -124,7 +124,7 @@ def finish(
     sign_from: str = "train labels",
     notes: Mapping[str, Any] | None = None,
 ) -> LinearProbe:
-    """What every linear recipe ends with: raw-space directions, gaps on the train rows, copies of every tensor."""
+    """What every linear recipe ends with: raw-space directions and gaps on the train rows."""
     sides = {"yes": acts.yes, "no": acts.no} if isinstance(acts, PairActivations) else {"all": acts.x}
     middle = torch.stack(list(sides.values())).mean(0)
     flat = torch.stack([no_spread(x) for x in sides.values()]).all(0)
@@ -139,18 +139,18 @@ def finish(
     margins = [torch.einsum("snd,sd->sn", t(sides[k], t.cells(acts.columns, middle)), weight) + bias.float()[:, None] for k, t in transforms.items()]
     gaps, gap_from = _gaps(acts, list(sides.values()), units, margins)
     return LinearProbe(
-        weight=weight.detach().clone().float(),
-        bias=bias.detach().clone().float(),
+        weight=weight.detach().float(),
+        bias=bias.detach().float(),
         transforms=dict(transforms),
         sites=acts.sites,
-        units=units.detach().clone().float(),
+        units=units.detach().float(),
         gaps=gaps.detach().float(),
         gap_from=gap_from,
         sign_from=sign_from,
         recipe=str(recipe),
         receipt={**acts.receipt, **(notes or {})},
-        losses=torch.full((len(acts.sites),), torch.nan) if losses is None else losses.detach().clone().float(),
-        cosines=cosines.detach().clone().float(),
+        losses=torch.full((len(acts.sites),), torch.nan) if losses is None else losses.detach().float(),
+        cosines=cosines.detach().float(),
     )
 
 

@@ -33,6 +33,9 @@ class Probe:
     recipe: str
     receipt: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        artefacts.laid_out(self)
+
     @property
     def width(self) -> int:
         """Length of the hidden states it reads."""

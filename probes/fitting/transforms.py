@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probes.data.artefacts import laid_out
 from probes.data.checks import check_choices
 from probes.fitting.leace import leace
 
@@ -113,6 +114,9 @@ class Fitted:
     mean: Float[Tensor, "site d"] | None = None
     read: Float[Tensor, "site d k"] | None = None
     write: Float[Tensor, "site k d"] | None = None
+
+    def __post_init__(self) -> None:
+        laid_out(self)
 
     @property
     def exact(self) -> bool:
