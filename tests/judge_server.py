@@ -84,6 +84,7 @@ class JudgeServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # head and body are two packets, and the second would wait for the first one's receipt
 
             def setup(self) -> None:
                 super().setup()
@@ -157,7 +158,7 @@ class JudgeServer:
         elif kind == "quota":
             send(handler, json.dumps({"error": {"message": "no credit", "code": "insufficient_quota"}}), 429)
         elif kind == "stall":
-            time.sleep(float(value))
+            handler.connection.recv(1)  # comes back once the client has given up
             handler.close_connection = True
         elif kind == "drip":
             handler.send_response(200)

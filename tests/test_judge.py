@@ -14,7 +14,6 @@ import re
 import signal
 import sys
 import threading
-import time
 from collections import Counter
 from email.utils import formatdate
 from pathlib import Path
@@ -36,9 +35,11 @@ from interventions.judging.question import fence, question
 from interventions.judging.reading import read_expected, read_label, read_score
 from probes import Examples
 from tests.judge_server import JudgeServer, by_colour, completion, texts_of, transformers_serve
+from tests.watch import Watch
 
 KEY = "sk-test-0123456789-secret"
-QUICK = Limits(concurrency=4, first_wait=0.01, timeout=5)
+QUICK = Limits(concurrency=4, first_wait=0.01, timeout=30)
+IMPATIENT = Limits(concurrency=1, first_wait=0.01, timeout=0.5)  # where the server leaves a request unanswered
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,14 @@ def no_key(monkeypatch):
 def server():
     with JudgeServer() as found:
         yield found
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """The time of every endpoint that is opened in a test."""
+    found = Watch()
+    monkeypatch.setattr("interventions.judging.runs.Chat", found.chat)
+    return found
 
 
 @pytest.fixture
@@ -167,7 +176,7 @@ def test_the_expected_score_weighs_the_numbers_by_their_probability():
 def test_retry_after_in_seconds_and_as_a_date():
     assert retry_after({"retry-after": "1.5"}) == 1.5 and retry_after({"retry-after": "-3"}) == 0 and retry_after({}) is None
     assert retry_after({"retry-after": "soon"}) is None and retry_after({"retry-after": "nan"}) is None
-    assert 25 < retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)}) < 31
+    assert retry_after({"retry-after": formatdate(1_000_030, usegmt=True)}, now=lambda: 1_000_000.0) == 30
 
 
 # --- the fence --------------------------------------------------------------------------------------------------------
@@ -274,7 +283,7 @@ def test_scores_by_number_and_by_probability(judge, server, tmp_path):
 
 # --- faults -----------------------------------------------------------------------------------------------------------
 
-PASSING = ["HTTP 429", "HTTP 429 after 0.05", "HTTP 429 after 0", "HTTP 500", "HTTP 503", "HTTP 408", "reset", "body {", "body [1]", "body {}", "stall 1"]
+PASSING = ["HTTP 429", "HTTP 429 after 0.05", "HTTP 429 after 0", "HTTP 500", "HTTP 503", "HTTP 408", "reset", "body {", "body [1]", "body {}", "stall"]
 PASSING += ['body {"error": {"message": "busy"}}', "empty", "none", "say {", "say green", "say It is red or else blue.", "cut red"]
 
 
@@ -282,7 +291,7 @@ PASSING += ['body {"error": {"message": "busy"}}', "empty", "none", "say {", "sa
 def test_a_fault_that_passes_costs_a_request_and_nothing_else(fault, judge, server):
     prompts, texts = colours(6)
     server.fault = lambda request, nth: fault if nth == 0 and "Thing 2" in texts_of(request)[1] else None
-    records = judge(limits=dataclasses.replace(QUICK, timeout=0.4)).grade(prompts, texts)
+    records = judge(limits=IMPATIENT if fault == "stall" else QUICK).grade(prompts, texts)
     assert records.values.tolist() == right(6)
     assert Counter(f for _, f, _ in server.served) == {None: 6, fault: 1}
     assert len(lines_of(judge())) == 6
@@ -293,38 +302,37 @@ def test_a_fault_that_passes_costs_a_request_and_nothing_else(fault, judge, serv
 def test_a_dripping_server_runs_into_the_timeout(judge, server):
     prompts, texts = colours(2)
     server.fault = lambda request, nth: "drip 100" if nth == 0 else None
-    start = time.monotonic()
-    assert judge(limits=dataclasses.replace(QUICK, timeout=0.4)).grade(prompts, texts).values.tolist() == right(2)
-    assert time.monotonic() - start < 3
+    assert judge(limits=IMPATIENT).grade(prompts, texts).values.tolist() == right(2)
+    assert Counter(f for _, f, _ in server.served) == {None: 2, "drip 100": 2}
 
 
-def test_retry_after_holds_back_every_request(judge, server):
+def test_retry_after_holds_back_every_request(judge, server, watch):
     prompts, texts = colours(8)
 
-    def slow_but_for_the_first(request):
-        time.sleep(0.0 if "Thing 0" in texts_of(request)[1] else 0.2)
+    def late_but_for_the_first(request):
+        # The other request under way is answered once the refusal of the first one has come.
+        assert "Thing 0" in texts_of(request)[1] or watch.somebody_waits.wait(30)
         return by_colour(request)
 
-    server.answer = slow_but_for_the_first
+    server.answer = late_but_for_the_first
     server.fault = lambda request, nth: "HTTP 429 after 0.8" if nth == 0 and "Thing 0" in texts_of(request)[1] else None
     judge(limits=dataclasses.replace(QUICK, concurrency=2)).grade(prompts, texts)
-    refused = next(t for _, fault, t in server.served if fault)
     # One other request was under way; the next one of either worker waits until the server wants to be asked again.
-    assert len(server.served) == 9 and sum(refused - 0.2 < t < refused + 0.8 for *_, t in server.served) == 2
+    assert watch.times == pytest.approx([0, 0, *[0.8] * 7])
     with pytest.raises(JudgeError, match="asks to wait 90 s"):
         server.fault = lambda request, nth: "HTTP 429 after 90"
         judge(temperature=None, limits=dataclasses.replace(QUICK, patience=60)).grade(prompts, texts)
 
 
-def test_waits_double_and_end(judge, server):
+def test_waits_double_and_end(judge, server, watch):
     prompts, texts = colours(1)
     server.fault = lambda request, nth: "HTTP 500"
     with pytest.raises(JudgeError) as caught:
         judge(limits=Limits(first_wait=0.1, longest_wait=0.4, retries=4)).grade(prompts, texts)
-    waits = np.diff([t for *_, t in server.served])
-    assert len(waits) == 4 and caught.value.reasons == {"HTTP 500": 1}
-    for wait, longest in zip(waits, (0.1, 0.2, 0.4, 0.4), strict=True):
-        assert longest / 2 <= wait < longest + 0.15
+    assert len(server.served) == 5 and caught.value.reasons == {"HTTP 500": 1}
+    assert np.diff(watch.times) == pytest.approx(watch.waits)
+    for wait, longest in zip(watch.waits, (0.1, 0.2, 0.4, 0.4), strict=True):
+        assert longest / 2 <= wait <= longest
 
 
 FAILING = {
@@ -339,7 +347,8 @@ FAILING = {
     "HTTP 400": "HTTP 400",
     "HTTP 500": "HTTP 500",
     "reset": "broken connection",
-    "stall 1": "timeout",
+    "stall": "timeout",
+    "drip 100": "timeout",  # the timeout is for the whole answer; a request that outlasted it would end as a broken connection
     "body <html>": "not JSON",
 }
 
@@ -348,7 +357,8 @@ FAILING = {
 def test_what_fails_for_good_is_nan_with_its_reason_and_can_be_asked_again(fault, judge, server):
     prompts, texts = colours(6)
     server.fault = lambda request, nth: fault if "Thing 2" in texts_of(request)[1] else None
-    asked = judge(max_failed=0.2, limits=dataclasses.replace(QUICK, timeout=0.3, retries=1))
+    limits = IMPATIENT if FAILING[fault] == "timeout" else QUICK
+    asked = judge(max_failed=0.2, limits=dataclasses.replace(limits, retries=1))
     with pytest.warns(UserWarning, match=rf"1 of 6 rows are not judged \({FAILING[fault]} 1\)"):
         records = asked.grade(prompts, texts)
     np.testing.assert_array_equal(records.values, [0, 1, np.nan, 0, 1, 1])
@@ -425,13 +435,13 @@ def test_a_dead_server_ends_the_run_however_many_may_fail(judge, server):
     server.start()
 
 
-def test_a_server_that_comes_back_in_time_is_waited_for(judge, server):
+def test_a_server_that_comes_back_in_time_is_waited_for(judge, server, watch):
     prompts, texts = colours(20)
     asked = judge(limits=Limits(concurrency=2, first_wait=0.1, retries=8))
     server.stop()
-    threading.Timer(0.8, server.start).start()
+    watch.at(0.8, server.start)
     assert asked.grade(prompts, texts).values.tolist() == right(20)
-    assert len(server.served) == 20
+    assert len(server.served) == 20 and watch.now >= 0.8
 
 
 # --- the ledger -------------------------------------------------------------------------------------------------------
@@ -531,15 +541,16 @@ def test_killed_runs_resume_to_the_same_records(judge, server, tmp_path):
 # --- manners ----------------------------------------------------------------------------------------------------------
 
 
-def test_requests_are_spaced_and_few_at_once(judge, server):
+def test_requests_are_spaced_and_few_at_once(judge, server, watch):
     prompts, texts = colours(12)
     judge(limits=dataclasses.replace(QUICK, requests_per_minute=1200)).grade(prompts, texts)
-    assert server.served[-1][2] - server.served[0][2] >= 11 * 0.05 - 0.02
-    server.served.clear()
-    server.delay = 0.05
+    assert watch.times == pytest.approx([0.05 * n for n in range(12)])
+    three = threading.Barrier(3, timeout=30)  # breaks unless three requests are under way at once, four times over
+    server.answer = lambda request: three.wait() >= 0 and by_colour(request)
+    watch.most_busy, watch.sent, watch.waits = 0, [], []
     judge(temperature=None, limits=dataclasses.replace(QUICK, concurrency=3)).grade(prompts, texts)
-    assert server.most_busy == 3
-    assert server.served[-1][2] - server.served[0][2] < 0.5
+    assert watch.most_busy == 3 and len(watch.sent) == 12
+    assert not watch.waits, "nothing is spaced where no rate is asked for"
 
 
 def test_a_loop_that_runs_already_is_no_hindrance(judge):
@@ -554,18 +565,25 @@ def test_an_interrupt_keeps_what_is_done_and_leaves_no_thread(judge, server):
     asked = judge()
     asked.grade(prompts.rows(range(1)), texts[:1])
     seen = itertools.count(1)
-    # At the thirtieth question, not after a time: a slow machine still finds the run at work.
-    server.delay, server.fault = 0.01, lambda request, nth: os.kill(os.getpid(), signal.SIGINT) if next(seen) == 30 else None
-    start = time.monotonic()
+
+    def interrupting(request, nth):
+        # At the thirtieth question, not after a time: a slow machine still finds the run at work.
+        number = next(seen)
+        if number == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+        return "stall" if number >= 30 else None
+
+    server.fault = interrupting
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with interrupts ignored
     try:
         with pytest.raises(KeyboardInterrupt):
             asked.grade(prompts, texts)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert time.monotonic() - start < 10 and not [t for t in threading.enumerate() if t.name == "judge"]
-    kept = len(lines_of(asked))
-    assert 1 < kept < 100
+    assert not [t for t in threading.enumerate() if t.name == "judge"]
+    # From the thirtieth question on there are no answers: what was under way was given up and nothing more was asked.
+    assert 1 < len(lines_of(asked)) <= 30 and len(server.served) <= 1 + 30 + asked.limits.concurrency
+    server.fault = lambda request, nth: None
     assert asked.grade(prompts, texts).values.tolist() == right(100) and len(lines_of(asked)) == 100
 
 

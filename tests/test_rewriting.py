@@ -34,7 +34,7 @@ from tests.rewrite_server import RewriteServer, prompt_of, reworded
 from tests.test_judge import taught
 
 KEY = "sk-test-0123456789-secret"
-QUICK = Limits(concurrency=4, first_wait=0.01, timeout=5)
+QUICK = Limits(concurrency=4, first_wait=0.01, timeout=30)
 TEXTS = ["the red house is", "no tree", "a tall tree lives near the blue river", "old stone yes", "alpha beta gamma"]
 
 

@@ -8,7 +8,8 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
@@ -91,13 +92,26 @@ class Passing(Exception):
         self.reason, self.detail, self.after = reason, detail, after
 
 
+async def sleep_unless(seconds: float, stopped: asyncio.Event) -> None:
+    """Waits for these seconds, or for less where the event is set meanwhile."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stopped.wait(), max(seconds, 0.0))
+
+
 class Chat:
     """A chat endpoint under limits; use as `async with Chat(...) as chat: await chat.ask(request)`.
 
-    Raises ImportError without the openai package.
+    Its waits go by `clock` and `sleep`, so that tests can bring a time of their own. Raises ImportError without the openai package.
     """
 
-    def __init__(self, base_url: str | None, key: Secret, limits: Limits) -> None:
+    def __init__(
+        self,
+        base_url: str | None,
+        key: Secret,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float, asyncio.Event], Awaitable[None]] = sleep_unless,
+    ) -> None:
         try:
             import openai
         except ImportError as error:
@@ -107,6 +121,7 @@ class Chat:
         self.interval = 60 / limits.requests_per_minute if limits.requests_per_minute else 0.0
         self.next_slot = self.paused_until = 0.0
         self.stopped = asyncio.Event()
+        self.clock, self.sleep = clock, sleep
 
     async def __aenter__(self) -> "Chat":
         return self
@@ -136,27 +151,20 @@ class Chat:
         """Sends nothing more; requests under way may still be answered, those that wait give up."""
         self.stopped.set()
 
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self.stopped.wait(), max(seconds, 0.0))
-        except TimeoutError:
-            return
-
     async def _turn(self) -> None:
         """Waits for this request's place under the rate limit and for the end of a pause."""
-        loop = asyncio.get_running_loop()
         while True:
-            slot = max(loop.time(), self.next_slot, self.paused_until)
+            slot = max(self.clock(), self.next_slot, self.paused_until)
             self.next_slot = slot + self.interval
-            await self._sleep(slot - loop.time())
-            if self.stopped.is_set() or loop.time() >= self.paused_until:  # a pause may have begun meanwhile
+            await self.sleep(slot - self.clock(), self.stopped)
+            if self.stopped.is_set() or self.clock() >= self.paused_until:  # a pause may have begun meanwhile
                 return
 
     async def _back_off(self, attempt: int, after: float | None) -> None:
         if after is not None:
-            self.paused_until = max(self.paused_until, asyncio.get_running_loop().time() + after)
+            self.paused_until = max(self.paused_until, self.clock() + after)
         wait = min(self.limits.first_wait * 2.0**attempt, self.limits.longest_wait)
-        await self._sleep(wait * random.uniform(0.5, 1))
+        await self.sleep(wait * random.uniform(0.5, 1), self.stopped)
 
     async def _send(self, request: Mapping[str, Any]) -> Reply:
         errors = self.openai
@@ -184,7 +192,7 @@ class Chat:
         return RequestFailed(f"HTTP {status}", detail)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
     """Seconds to wait as the server asks for them, in number or as a date; None when it does not say or what it says cannot be read."""
     said = headers.get("retry-after")
     if said is None:
@@ -193,7 +201,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         seconds = float(said)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(said).timestamp() - time.time()
+            seconds = parsedate_to_datetime(said).timestamp() - now()
         except ValueError:
             return None
     return max(seconds, 0.0) if seconds == seconds else None
