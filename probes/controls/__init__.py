@@ -2,6 +2,7 @@
 
 - `claim`: the strongest sentence the controls allow, and why not more
 - `shuffled_null`: the whole pipeline on exchanged labels, the choice of the best site paid for
+- `best_site`: where to read, chosen on validation: the highest, and of equals within noise the earliest
 - `surface_baselines`, `random_weights`: what the bare text and an untrained model give away
 - `leave_one_out`, `transfer_matrix`: categories left out, from one dataset to another
 - `selectivity`, `online_codelength`, `amnesic`, `seed_spread`: how much is the probe's own doing
@@ -10,13 +11,14 @@
 
 from probes.evidence.calibration import Calibrated, brier, calibrate, calibration_error, reliability
 from probes.evidence.capacity import amnesic, online_codelength, selectivity
+from probes.evidence.choose import BestSite, best_site
 from probes.evidence.claims import Claim, claim, seed_spread
 from probes.evidence.permutation import Null, scores_under, shuffled, shuffled_null
 from probes.evidence.surface import random_weights, surface_baselines, surface_scores
 from probes.evidence.transfer import LeftOut, Transfer, leave_one_out, transfer_matrix
 
 __all__ = [
-    "Calibrated", "Claim", "LeftOut", "Null", "Transfer", "amnesic", "brier", "calibrate", "calibration_error", "claim", "leave_one_out",
+    "BestSite", "Calibrated", "Claim", "LeftOut", "Null", "Transfer", "amnesic", "best_site", "brier", "calibrate", "calibration_error", "claim", "leave_one_out",
     "online_codelength", "random_weights", "reliability", "scores_under", "seed_spread", "selectivity", "shuffled", "shuffled_null",
     "surface_baselines", "surface_scores", "transfer_matrix",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows, text_ids
 from probes.data.sites import Site
+from probes.evidence.choose import best_site
 from probes.evidence.permutation import Null, shuffled_null
 from probes.evidence.readout import halves, scored
 from probes.evidence.surface import surface_scores
@@ -166,7 +167,8 @@ def seed_spread(recipe: Recipe, train: Activations | PairActivations, test: Acti
 def _chosen(recipe: Recipe, train: Activations | PairActivations, seed: int) -> int:
     """The site that does best on train groups held out for choosing."""
     inner, held = halves(train, 0.7, seed)
-    return int(np.argmax(aurocs(recipe.fit(inner).score(held), np.asarray(held.y))))
+    lines, sites = scored(recipe.fit(inner), held)
+    return best_site(lines, np.asarray(held.y), sites, held.groups, seed=seed).index
 
 
 def _texts(train: Rows, test: Rows, texts: str | tuple[Sequence[str], Sequence[str]]) -> tuple[Sequence[str], Sequence[str]]:

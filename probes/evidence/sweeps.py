@@ -10,10 +10,11 @@ from tqdm import tqdm
 
 from probes.data.activations import Activations, PairActivations
 from probes.data.sites import Site
+from probes.evidence.choose import best_site
 from probes.evidence.permutation import Null, shuffled_null
 from probes.evidence.readout import halves, scored
 from probes.fitting.recipe import Recipe, Seeded
-from probes.metrics.estimates import Estimate, auroc, aurocs
+from probes.metrics.estimates import Estimate, auroc
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +101,15 @@ def sweep(
             for name, given in named.items():
                 bar.set_postfix_str(f"{name}, split {seed}")
                 recipe = replace(given, seed=seed) if isinstance(given, Seeded) else given
-                validation = aurocs(scored(recipe.fit(inner), held)[0], np.asarray(held.y))
+                lines, places = scored(recipe.fit(inner), held)
+                chosen = best_site(lines, np.asarray(held.y), places, held.groups, seed=seed)
                 probe = recipe.fit(train)
                 score, names = scored(probe, test)
-                found, at = auroc(score, test.y, test.groups), int(np.argmax(validation))
+                found, at = auroc(score, test.y, test.groups), chosen.index
                 if seed == seeds[0]:
                     scores[name] = (score[at], np.asarray(test.y))
                     nulls[name] = shuffled_null(recipe, train, test, shuffles, seed, False, probe, unit) if shuffles else None
-                rows += _rows(name, seed, names, found, validation, at)
+                rows += _rows(name, seed, names, found, chosen.values, at)
                 bar.update()
     return Sweep(_with_nulls(pd.DataFrame(rows), nulls), acts.sites, {k: v for k, v in nulls.items() if v is not None}, scores)
 

@@ -1,0 +1,139 @@
+"""One rule for choosing a place: the highest value on validation, and of places that are as good within noise the earliest."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from probes.data.sites import Site
+from probes.metrics.estimates import bootstrapped, weighted_auroc
+
+ONE_ERROR = 0.68  # of a normal quantity this share lies within one standard error
+SAME_AUROC = 0.005  # half a point of AUROC, which nobody would choose a site by
+SURE = 0.95
+BOOTSTRAPS = 200
+CHANCE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Values of several options on the same rows, where the highest is, and which are as good as that one within noise."""
+
+    values: Float[np.ndarray, " k"]
+    best: int
+    equal: Bool[np.ndarray, " k"]
+
+
+def equal_to_best(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    *,
+    within: float | int = 0,
+    level: float | int = ONE_ERROR,
+    n_boot: int = BOOTSTRAPS,
+    seed: int = 0,
+) -> Ranked:
+    """Which options are as good as the best one.
+
+    `statistic` takes weights [b, n] of the rows and gives [b, k], higher being better; NaN marks an option without a value.
+    An option equals the best when it is at most `within` below it, or when the central `level` interval of the
+    difference, over groups resampled for both at once, reaches 0. The default is one standard error (the
+    rule of Breiman et al. 1984 for choosing among trees); `level=0` takes differences at their face.
+    Raises ValueError when no option has a value.
+    """
+    values = np.asarray(statistic(np.ones((1, n)))[0], dtype=float)
+    there = np.flatnonzero(~np.isnan(values))
+    if not len(there):
+        raise ValueError(f"none of the {len(values)} options has a value on these {n} rows; see what they were measured by")
+    best = int(there[np.argmax(values[there])])
+    equal = values >= values[best] - within
+    if level > 0:
+
+        def behind(weights: np.ndarray) -> np.ndarray:
+            drawn = np.asarray(statistic(weights), dtype=float)
+            return drawn[:, [best]] - drawn[:, there]
+
+        gap = bootstrapped(behind, (len(there),), n, groups, level, n_boot, seed)
+        equal[there] |= gap.low <= 0
+    return Ranked(values, best, equal)
+
+
+@dataclass(frozen=True, eq=False)
+class BestSite:
+    """The chosen site, its place in the list, and what the choice rests on.
+
+    `values` is the AUROC on validation by site, `equal` the sites as good as the highest within noise. Without `stands` no
+    site is above chance, and the one returned is merely the highest.
+    """
+
+    site: Site | str
+    index: int
+    values: Float[np.ndarray, " site"]
+    equal: Bool[np.ndarray, " site"]
+    stands: bool
+
+
+def best_site(
+    scores: Float[np.ndarray, "site n"],
+    y: Shaped[np.ndarray, " n"],
+    sites: Sequence[Site | str],
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    *,
+    strata: Shaped[np.ndarray, " n"] | None = None,
+    seed: int = 0,
+) -> BestSite:
+    """The site to read at, chosen on validation rows: the highest AUROC, and of sites as good within noise the earliest.
+
+    As good means at most half a point of AUROC below, or within one standard error of the paired difference over groups
+    (`equal_to_best`): later blocks still hold what an earlier one wrote. A site whose scores are all the same is never chosen
+    over one where they differ. Where the highest AUROC is not above .5 with its 95% interval, no site is known to be better
+    than another, the earliest would be the embedding, and the highest is returned with `stands` False. With `strata`
+    (such as the format of each row) AUROC is taken within each of them that has both classes, and averaged.
+    Sites may be listed in any order; other names count as given. Raises ValueError where no stratum has both classes.
+    """
+    lines, label = np.asarray(scores, dtype=float), np.asarray(y) == 1
+    if len(lines) != len(sites):
+        raise ValueError(f"{len(lines)} lines of scores for {len(sites)} sites; give one line a site")
+    parts = _strata(label, strata)
+    differs = np.ptp(lines, axis=1) > 0
+
+    def by_site(weights: np.ndarray) -> np.ndarray:
+        return np.stack([_averaged(line, label, parts, weights) for line in lines], axis=1)
+
+    def usable(weights: np.ndarray) -> np.ndarray:
+        return np.where(differs | ~differs.any(), by_site(weights), np.nan)
+
+    values = by_site(np.ones((1, len(label))))[0]
+    ranked = equal_to_best(usable, len(label), groups, within=SAME_AUROC, seed=seed)
+    highest = bootstrapped(lambda w: usable(w)[:, [ranked.best]], (), len(label), groups, SURE, BOOTSTRAPS, seed)
+    stands = bool(highest.low > CHANCE)
+    index = _earliest(sites, np.flatnonzero(ranked.equal)) if stands else ranked.best
+    return BestSite(sites[index], index, values, ranked.equal, stands)
+
+
+def _earliest(sites: Sequence[Site | str], among: np.ndarray) -> int:
+    """The position of the site that a forward pass meets first."""
+
+    def met(i: int) -> tuple[int, int, int]:
+        site = sites[i]
+        return site.order if isinstance(site, Site) else (i, 0, 0)
+
+    return min(among.tolist(), key=met)
+
+
+def _strata(label: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:
+    """Positions of the rows of each stratum with both classes."""
+    every = np.zeros(len(label), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
+    parts = [np.flatnonzero(every == k) for k in range(every.max() + 1)]
+    both = [rows for rows in parts if len(np.unique(label[rows])) == 2]
+    if not both:
+        where = "there is one class only" if strata is None else "no stratum has rows of both classes"
+        raise ValueError(f"{where} among the {len(label)} validation rows, so no site can be told from another; add rows of the other class")
+    return both
+
+
+def _averaged(line: np.ndarray, label: np.ndarray, parts: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Mean AUROC over strata, under each row of weights."""
+    return np.mean([weighted_auroc(line[rows], label[rows], weights[:, rows]) for rows in parts], axis=0)
