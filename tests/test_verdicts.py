@@ -12,7 +12,8 @@ from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, dosed, eff
 from interventions.behaviours.records import Records
 from interventions.effects.comparisons import comparisons
 from interventions.effects.transitions import bowker
-from probes import Activations, Direction, Examples, capture
+from interventions.effects.verdict import EditNumbers, judged, ruled
+from probes import Activations, Direction, Estimate, Examples, capture
 from tests.test_effects import PROMPTS, _answer_direction
 
 EXAMPLES = Examples(PROMPTS, y=[0, 1, 0, 1, 0, 1])
@@ -102,6 +103,53 @@ def test_the_planted_direction_moves_behaviour_and_a_random_one_is_not_told_apar
     nothing = effect(model, Add(_answer_direction(model), norm=0), Answers(), EXAMPLES)
     assert nothing.verdict().word == "no effect shown" and float(nothing.changed().value) == 0
     assert nothing.transitions().changed == 0
+
+
+def numbers(**known):
+    """What an edit that stands every test would give."""
+    usual = {
+        "edit": "Add(d)", "behaviour": "yes or no", "unit": "logit difference", "change": between(0.5, 1.5), "p": 0.04,
+        "controls": np.array([-0.1, 0.2]), "others": {}, "kl": None, "alpha": 0.05, "max_kl": 0.05,
+    }  # fmt: skip
+    return EditNumbers(**usual | known)
+
+
+def between(low, high):
+    return Estimate((low + high) / 2, low, high, 20, 20)
+
+
+@pytest.mark.parametrize(
+    ("known", "word"),
+    [
+        ({}, "moves behaviour"),
+        ({"change": between(-1.5, -0.5)}, "moves behaviour"),
+        ({"change": between(0.0, 2.0)}, "no effect shown"),
+        ({"change": between(-2.0, 0.0), "p": 1.0}, "no effect shown"),
+        ({"change": Estimate(1.0, float("nan"), float("nan"), 20, 1)}, "no effect shown"),
+        ({"p": 0.051}, "not told apart from random edits"),
+        ({"others": {"shuffled labels 0": between(0.0, 0.4), "shuffled labels 1": between(-1.5, -0.5)}}, "not told apart from random edits"),
+        ({"others": {"shuffled labels 0": between(0.0, 0.4), "sign flip": between(0.5, 1.5), "at resid_post.1": between(2.0, 3.0)}}, "moves behaviour"),
+        ({"kl": between(0.04, 0.06)}, "moves behaviour"),
+        ({"kl": between(0.05, 0.06)}, "moves behaviour, at a cost"),
+        ({"kl": between(0.05, 0.06), "p": 0.06}, "not told apart from random edits"),
+    ],
+)
+def test_the_word_of_an_edit_follows_from_its_numbers(known, word):
+    assert ruled(numbers(**known)).word == word and judged(numbers(**known)).word == word
+
+
+def test_what_stands_against_an_edit_is_said_comparison_by_comparison():
+    others = {"sign flip": between(0.5, 1.5), "at resid_post.1": between(0.6, 1.6), "shuffled labels 0": None, "shuffled labels 1": between(0.0, 0.2)}
+    found = judged(numbers(others=others, kl=between(0.0, 0.02)))
+    assert found.why_not_more == (
+        "pushed the other way, behaviour moves to the same side (1.000 [0.500, 1.500]), as damage would move it",
+        "the same direction moves it as far at resid_post.1 (1.100 [0.600, 1.600]), so the effect is not special to its site",
+        "no prompt could be measured under shuffled labels 0",
+    )
+    assert found.checks == {
+        "interval excludes 0": True, "beyond matched random edits": True, "sign flip goes the other way": False, "beyond shuffled labels": True,
+        "cost within the limit": True,
+    }  # fmt: skip
 
 
 def test_comparisons_stand_beside_the_edit(model, strong):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from interventions.edits import Ablate, Add, Affine, Clamp
+from interventions.effects.verdict import SHUFFLED, SIGN_FLIP
 from interventions.writes.lowrank import Edit, same_site
 from probes.data.activations import Activations
 from probes.data.sites import Site
@@ -29,14 +30,14 @@ def comparisons(edit: Edit, model: Model, train: Activations | None = None, seed
         return {}
     found: dict[str, Edit] = {}
     if isinstance(edit, Add):
-        found["sign flip"] = replace(edit, gaps=None if edit.gaps is None else -edit.gaps, norm=None if edit.norm is None else -edit.norm)
+        found[SIGN_FLIP] = replace(edit, gaps=None if edit.gaps is None else -edit.gaps, norm=None if edit.norm is None else -edit.norm)
     elif isinstance(edit, Clamp) and any(edit.amounts):
-        found["sign flip"] = replace(edit, to=[-t for t in edit.amounts])
+        found[SIGN_FLIP] = replace(edit, to=[-t for t in edit.amounts])
     own = same_site(edit.direction)[0].site
     if edit.sites is None and not isinstance(edit, Affine) and getattr(edit, "mean_of", None) is None:
         found |= {f"at {site}": replace(edit, sites=site) for site in _elsewhere(own, model)}
     if train is not None and isinstance(edit.direction, Direction):
-        found |= {f"shuffled labels {k}": replace(edit, direction=d) for k, d in enumerate(_shuffled(edit.direction, train, seed))}
+        found |= {f"{SHUFFLED} {k}": replace(edit, direction=d) for k, d in enumerate(_shuffled(edit.direction, train, seed))}
     return found
 
 
@@ -53,5 +54,5 @@ def _shuffled(direction: Direction, train: Activations, seed: int) -> list[Direc
     y, found = np.asarray(acts.y), []
     for k in range(SHUFFLES):
         made: Any = MassMean().fit(acts.with_y(draw.permutation(y))).direction(direction.site)
-        found.append(replace(made, gap=direction.gap, source=f"shuffled labels {k} of {direction.source}", receipt=direction.receipt))
+        found.append(replace(made, gap=direction.gap, source=f"{SHUFFLED} {k} of {direction.source}", receipt=direction.receipt))
     return found

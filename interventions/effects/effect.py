@@ -14,7 +14,7 @@ from interventions.behaviours.records import Behaviour, Records
 from interventions.effects.comparisons import comparisons
 from interventions.effects.random import matched_random
 from interventions.effects.transitions import Transitions, labels_of, transitions
-from interventions.effects.verdict import Verdict, judged
+from interventions.effects.verdict import EditNumbers, Verdict, judged
 from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
 from probes.data.activations import Activations
@@ -123,7 +123,27 @@ class Effect:
 
     def verdict(self, alpha: float = 0.05, max_kl: float = 0.05) -> Verdict:
         """What may be said about the edit, in fixed words, with what stands against saying more."""
-        return judged(self, alpha, max_kl)
+        numbers = EditNumbers(
+            edit=self.edit,
+            behaviour=self.before.behaviour,
+            unit=self.before.unit,
+            change=self.change(),
+            p=self.p_value(),
+            controls=self.control_changes(),
+            others={name: self._moved_by(other) for name, other in self.others.items()},
+            kl=None if self.cost is None else self.cost.kl,
+            alpha=alpha,
+            max_kl=max_kl,
+        )
+        return judged(numbers)
+
+    def _moved_by(self, other: Records) -> Estimate | None:
+        """Mean change under a comparison; None where no prompt was measured under it."""
+        rows = self.rows(None)
+        here = rows[other.measured[rows]]
+        if not len(here):
+            return None
+        return mean(other.values[here] - self.base[here], self.groups[here])
 
     def table(self) -> pd.DataFrame:
         """Mean of the behaviour and share of changed answers: unedited, edited, every comparison, and the range of the matched random edits."""

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
-from probes.metrics.estimates import mean
-
-if TYPE_CHECKING:
-    from interventions.effects.effect import Effect
+from probes.evidence.finding import Finding, excludes
+from probes.metrics.estimates import Estimate
 
 Word = Literal["no effect shown", "not told apart from random edits", "moves behaviour", "moves behaviour, at a cost"]
+SIGN_FLIP, SHUFFLED = "sign flip", "shuffled labels"  # what comparisons are called
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,47 +38,95 @@ class Verdict:
         return f"<p><b>{escape(self.sentence)}</b></p><ul>{''.join(f'<li>{escape(r)}</li>' for r in self.why_not_more)}</ul>"
 
 
-def judged(e: "Effect", alpha: float, max_kl: float) -> Verdict:
-    """The verdict on an effect; see `Verdict` for the words."""
-    change, p, unit = e.change(), e.p_value(), e.before.unit
-    size = abs(float(change.value))
-    checks = {"interval excludes 0": bool(change.low > 0 or change.high < 0), "beyond matched random edits": p <= alpha}
-    why: list[str] = []
-    rows = e.rows(None)
-    for name, other in e.others.items():
-        here = rows[other.measured[rows]]
-        if not len(here):
-            why.append(f"no prompt could be measured under {name}")
-            continue
-        moved = mean(other.values[here] - e.base[here], e.groups[here])
-        if name == "sign flip":
-            checks["sign flip goes the other way"] = bool(np.sign(moved.value) != np.sign(change.value))
-            if not checks["sign flip goes the other way"]:
-                why.append(f"pushed the other way, behaviour moves to the same side ({moved:.3f}), as damage would move it")
-        elif name.startswith("shuffled labels"):
-            smaller = abs(float(moved.value)) < size
-            checks["beyond shuffled labels"] = checks.get("beyond shuffled labels", True) and smaller
-            if not smaller:
-                why.append(f"a direction from {name} moves it as far ({moved:.3f})")
-        elif abs(float(moved.value)) >= size:
-            why.append(f"the same direction moves it as far {name} ({moved:.3f}), so the effect is not special to its site")
-    if e.cost is None:
-        why.append("the cost on unrelated text was not measured; give neutral texts")
-    else:
-        checks["cost within the limit"] = bool(e.cost.kl.value <= max_kl)
-    said = f"{e.edit} moves {unit} ({e.before.behaviour}) by {change:.3f}"
-    random = f"{len(e.random)} matched random edits move it by {e.control_changes().min():.3f} to {e.control_changes().max():.3f} (p={p:.3f})"
+@dataclass(frozen=True, eq=False)
+class EditNumbers:
+    """What the verdict on an edit rests on, and the limits asked.
+
+    `change` is the mean change of behaviour, in `unit`; `p` how often a matched random edit moves it as far, and
+    `controls` the mean change under each of them. `others` holds the mean change under every comparison, None where
+    no prompt could be measured under it. `kl` is the cost on unrelated text, None where it was not measured.
+    """
+
+    edit: str
+    behaviour: str
+    unit: str
+    change: Estimate
+    p: float
+    controls: Float[np.ndarray, " c"]
+    others: Mapping[str, Estimate | None]
+    kl: Estimate | None
+    alpha: float
+    max_kl: float
+
+
+def judged(n: EditNumbers) -> Verdict:
+    """The verdict on an edit; see `Verdict` for the words."""
+    found = ruled(n)
+    return Verdict(found.word, _sentence(found), _reasons(n), found.checks)
+
+
+def ruled(n: EditNumbers) -> Finding[Word, EditNumbers]:
+    """The strongest word the numbers allow."""
+    checks = {"interval excludes 0": excludes(n.change), "beyond matched random edits": n.p <= n.alpha}
+    flipped = n.others.get(SIGN_FLIP)
+    if flipped is not None:
+        checks["sign flip goes the other way"] = not _same_side(n, flipped)
+    shuffled = [moved for name, moved in n.others.items() if name.startswith(SHUFFLED) and moved is not None]
+    if shuffled:
+        checks["beyond shuffled labels"] = not any(_as_far(n, moved) for moved in shuffled)
+    if n.kl is not None:
+        checks["cost within the limit"] = bool(n.kl.value <= n.max_kl)
+    return Finding(_word(checks), checks, n)
+
+
+def _word(checks: Mapping[str, bool]) -> Word:
     if not checks["interval excludes 0"]:
-        word: Word = "no effect shown"
-        sentence = f"No effect is shown: {said}, an interval that reaches 0; {random}."
-    elif not checks["beyond matched random edits"] or not checks.get("beyond shuffled labels", True):
-        word, sentence = "not told apart from random edits", f"Not told apart from controls: {said}, but {random}."
-    elif not checks.get("cost within the limit", True):
-        assert e.cost is not None
-        word = "moves behaviour, at a cost"
-        sentence = f"{said}; {random}. It costs {e.cost.kl:.3f} nats of KL per token of unrelated text, over the limit of {max_kl:g}."
-    else:
-        word = "moves behaviour"
-        cost = "" if e.cost is None else f" It costs {e.cost.kl:.3f} nats of KL per token of unrelated text."
-        sentence = f"{said}; {random}.{cost}"
-    return Verdict(word, sentence, tuple(why), checks)
+        return "no effect shown"
+    if not checks["beyond matched random edits"] or not checks.get("beyond shuffled labels", True):
+        return "not told apart from random edits"
+    return "moves behaviour" if checks.get("cost within the limit", True) else "moves behaviour, at a cost"
+
+
+def _same_side(n: EditNumbers, moved: Estimate) -> bool:
+    return bool(np.sign(moved.value) == np.sign(n.change.value))
+
+
+def _as_far(n: EditNumbers, moved: Estimate) -> bool:
+    return abs(float(moved.value)) >= abs(float(n.change.value))
+
+
+def _sentence(found: Finding[Word, EditNumbers]) -> str:
+    n = found.numbers
+    said = f"{n.edit} moves {n.unit} ({n.behaviour}) by {n.change:.3f}"
+    spread = f"{n.controls.min():.3f} to {n.controls.max():.3f}"
+    random = f"{len(n.controls)} matched random edits move it by {spread} (p={n.p:.3f})"
+    if found.word == "no effect shown":
+        return f"No effect is shown: {said}, an interval that reaches 0; {random}."
+    if found.word == "not told apart from random edits":
+        return f"Not told apart from controls: {said}, but {random}."
+    if n.kl is None:
+        return f"{said}; {random}."
+    cost = f"It costs {n.kl:.3f} nats of KL per token of unrelated text"
+    over = f", over the limit of {n.max_kl:g}" if found.word == "moves behaviour, at a cost" else ""
+    return f"{said}; {random}. {cost}{over}."
+
+
+def _reasons(n: EditNumbers) -> tuple[str, ...]:
+    """What stands in the way of a stronger word."""
+    beside = [_against(n, name, moved) for name, moved in n.others.items()]
+    unmeasured = None if n.kl is not None else "the cost on unrelated text was not measured; give neutral texts"
+    return tuple(reason for reason in (*beside, unmeasured) if reason is not None)
+
+
+def _against(n: EditNumbers, name: str, moved: Estimate | None) -> str | None:
+    """What a comparison says against the edit; None where it says nothing."""
+    if moved is None:
+        return f"no prompt could be measured under {name}"
+    if name == SIGN_FLIP:
+        way = f"behaviour moves to the same side ({moved:.3f}), as damage would move it"
+        return f"pushed the other way, {way}" if _same_side(n, moved) else None
+    if not _as_far(n, moved):
+        return None
+    if name.startswith(SHUFFLED):
+        return f"a direction from {name} moves it as far ({moved:.3f})"
+    return f"the same direction moves it as far {name} ({moved:.3f}), so the effect is not special to its site"
