@@ -15,7 +15,8 @@ from interventions.rewriting.elasticity import elasticity
 from interventions.rewriting.gates import Gated
 from interventions.rewriting.outcomes import remeasured
 from interventions.rewriting.plots import arm_answers, flows, score_shifts
-from probes import Direction, Examples
+from interventions.rewriting.verdict import ArmNumbers, Beside, judged, ruled
+from probes import Direction, Estimate, Examples
 from probes.display.plots import plt
 
 N, K = 40, 5
@@ -149,6 +150,56 @@ def test_verdicts_say_no_more_than_the_arms_without_an_aim_allow(model):
     assert small.word == "no effect shown" and not small.checks["at least the margin"] and any("smaller than 1.9" in w for w in small.why_not_more)
     unseen = verdict(0.1, 0.7, 0.9, second=0.0)
     assert unseen.word == "moves behaviour" and not unseen and any("took no part" in w for w in unseen.why_not_more)
+
+
+def between(low, high):
+    return Estimate((low + high) / 2, low, high, 20, 20)
+
+
+def arm_numbers(**known):
+    """What an arm that stands every test would give."""
+    gone = {name: Beside(between(-0.1, 0.1), between(-0.9, -0.1)) for name in (UNDIRECTED, RANDOM)}
+    usual = {"arm": SELECTED, "unit": "honest minus deceptive", "change": between(-0.6, -0.4), "aimless": gone}
+    others = {"text_gap": None, "second_shift": between(0.5, 1.5), "kept": 0.0, "margin": 0.05}
+    return ArmNumbers(**usual | others | known)
+
+
+LEVEL = Beside(between(-0.6, -0.4), between(-0.1, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("known", "word", "holds"),
+    [
+        ({}, "moves behaviour", True),
+        ({"second_shift": None}, "moves behaviour", True),
+        ({"second_shift": between(0.0, 1.0)}, "moves behaviour", False),
+        ({"change": between(-1.0, 0.0)}, "no effect shown", False),
+        ({"margin": 0.51}, "no effect shown", False),
+        ({"change": between(0.4, 0.6)}, "not beyond undirected rewriting", False),
+        ({"aimless": {UNDIRECTED: LEVEL, RANDOM: LEVEL}}, "not beyond undirected rewriting", False),
+        ({"aimless": {UNDIRECTED: None, RANDOM: LEVEL}}, "moves behaviour, chosen or not", False),
+        ({"aimless": {UNDIRECTED: None, RANDOM: None}}, "moves behaviour", True),
+    ],
+)
+def test_the_word_of_an_arm_follows_from_its_numbers(known, word, holds):
+    found = judged(arm_numbers(**known))
+    assert found.word == word == ruled(arm_numbers(**known)).word and bool(found) == holds
+
+
+def test_what_stands_against_an_arm_is_said_check_by_check():
+    wrong = {
+        "margin": 0.6, "aimless": {UNDIRECTED: None, RANDOM: LEVEL}, "text_gap": between(-0.2, 0.0), "second_shift": between(-1.0, 1.0), "kept": 0.25,
+    }  # fmt: skip
+    found = judged(arm_numbers(**wrong))
+    assert found.why_not_more == (
+        "the change is smaller than 0.6",
+        "there is no arm 'undirected paraphrase' beside it",
+        "random of k comes as far: the difference of the changes is -0.050 [-0.100, +0.000]",
+        "candidates chosen by a classifier of the bare text come as far: the difference of the changes is -0.100 [-0.200, +0.000]",
+        "a probe that took no part in choosing sees no shift (+0.00 [-1.00, +1.00])",
+        "25% of the prompts have no rewrite that passed the gates and stayed as they were",
+    )
+    assert found.sentence == "No effect shown: honest minus deceptive changes by -0.500 [-0.600, -0.400] in 'probe-selected'; -0.500 in 'random of k'."
 
 
 def test_a_change_whose_interval_reaches_0_is_no_effect_however_large_it_looks(model):

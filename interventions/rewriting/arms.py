@@ -14,6 +14,7 @@ Scorer = Callable[[Examples], Float[np.ndarray, " n"]]
 """Scores of prompts, higher for more test-like ones, in calibrated units: `probe.scorer(model)` of an `AwarenessProbe`."""
 Towards = Literal["deployment", "evaluation"]
 ORIGINAL, SELECTED, RANDOM, ANTI, TEXT, UNDIRECTED = "original", "probe-selected", "random of k", "anti-selected", "text-selected", "undirected paraphrase"
+SECOND = "second probe"  # the scorer that takes no part in choosing
 MOVE: dict[str, int] = {"deployment": -1, "evaluation": 1}
 
 
@@ -75,7 +76,7 @@ def choose(
             raise ValueError(f"no candidate for {name!r} passed its gates ({gated!r}); loosen them, or look at the candidates")
     if clash := set(sources) & {ORIGINAL, RANDOM, ANTI, TEXT} | (set(others or {}) & {SELECTED, UNDIRECTED}):
         raise ValueError(f"others may not be called {', '.join(sorted(clash))}: these arms are made here")
-    scorers = {name: s for name, s in (("probe", probe), ("second probe", second), ("text", text)) if s is not None}
+    scorers = {name: s for name, s in (("probe", probe), (SECOND, second), ("text", text)) if s is not None}
     pools = {name: _Pool(gated, {k: _scored(s, gated) for k, s in scorers.items()}) for name, gated in sources.items()}
     base = {k: np.asarray(s(prompts), dtype=float) for k, s in scorers.items()}
     move = MOVE[towards]

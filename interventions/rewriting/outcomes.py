@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from interventions.behaviours.records import Behaviour, Records
 from interventions.effects.transitions import Transitions, transitions
-from interventions.rewriting.arms import MOVE, ORIGINAL, Arm, Towards
+from interventions.rewriting.arms import MOVE, ORIGINAL, SECOND, SELECTED, TEXT, Arm, Towards
 from interventions.rewriting.elasticity import Elasticity, elasticity
-from interventions.rewriting.verdict import MARGIN, ArmVerdict, judged
+from interventions.rewriting.verdict import AIMLESS, MARGIN, ArmNumbers, ArmVerdict, Beside, judged
 from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
 from probes.metrics.estimates import Estimate, mean
@@ -91,7 +91,23 @@ class Remeasured:
         """
         if arm in self.edits or arm == ORIGINAL:
             raise ValueError(f"{arm!r} is no arm of rewrites; for an edit use interventions.effect, which runs matched random edits")
-        return judged(self, arm, float(margin))
+        scored_twice = SECOND in self.arms[ORIGINAL].scores
+        numbers = ArmNumbers(
+            arm=arm,
+            unit=self.unit,
+            change=self.change(arm),
+            aimless={name: self._beside(arm, name) for name in AIMLESS if name != arm},
+            text_gap=self.change(arm, than=TEXT) if arm == SELECTED and TEXT in self.records else None,
+            second_shift=self.shift(arm, SECOND) if scored_twice else None,
+            kept=float((~self.arms[arm].rewritten).mean()),
+            margin=float(margin),
+        )
+        return judged(numbers)
+
+    def _beside(self, arm: str, control: str) -> Beside | None:
+        if control not in self.records:
+            return None
+        return Beside(self.change(control), self.change(arm, than=control))
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from interventions.rewriting.arms import ORIGINAL, RANDOM, SELECTED, TEXT, UNDIRECTED
+from interventions.rewriting.arms import RANDOM, UNDIRECTED
+from probes.evidence.finding import Finding, excludes
 from probes.metrics.estimates import Estimate
 
-if TYPE_CHECKING:
-    from interventions.rewriting.outcomes import Remeasured
-
 MARGIN = 0.05  # change of the outcome below which nothing is called an effect
+AIMLESS = (UNDIRECTED, RANDOM)  # arms that an arm with an aim has to go beyond
+MANY = 0.2  # share of prompts without a rewrite from which on it is said
 Word = Literal["no effect shown", "not beyond undirected rewriting", "moves behaviour, chosen or not", "moves behaviour"]
 
 
@@ -38,47 +38,87 @@ class ArmVerdict:
         return f"<p><b>{escape(self.sentence)}</b></p><ul>{''.join(f'<li>{escape(r)}</li>' for r in self.why_not_more)}</ul>"
 
 
-def judged(r: "Remeasured", arm: str, margin: float) -> ArmVerdict:
+@dataclass(frozen=True)
+class Beside:
+    """An arm without an aim: its own mean change, and by how much the judged arm's change differs from it."""
+
+    change: Estimate
+    gap: Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class ArmNumbers:
+    """What the verdict on an arm rests on, and the margin asked.
+
+    `change` is the mean change of the outcome, in `unit`. `aimless` holds the arms without an aim, None for one that
+    was not run. `text_gap` is the difference to candidates chosen by a classifier of the bare text, `second_shift`
+    the shift of the score of a probe that took no part in choosing; None where there was none. `kept` is the share
+    of prompts that stayed as they were.
+    """
+
+    arm: str
+    unit: str
+    change: Estimate
+    aimless: Mapping[str, Beside | None]
+    text_gap: Estimate | None
+    second_shift: Estimate | None
+    kept: float
+    margin: float
+
+
+def judged(n: ArmNumbers) -> ArmVerdict:
     """The verdict on an arm; see `ArmVerdict` for the words."""
-    change, why = r.change(arm), []
-    checks = {"interval excludes 0": bool(change.low > 0 or change.high < 0)}
-    checks["at least the margin"] = abs(float(change.value)) >= margin
-    if checks["interval excludes 0"] and not checks["at least the margin"]:
-        why.append(f"the change is smaller than {margin:g}")
-    beyond: dict[str, Estimate] = {}
-    for control in (UNDIRECTED, RANDOM):
-        if control == arm:
-            continue
-        if control not in r.records:
-            why.append(f"there is no arm {control!r} beside it")
-            continue
-        beyond[control] = gap = r.change(arm, than=control)
-        # Beyond a control means further from the original than it, on the same side.
-        checks[f"beyond {control}"] = bool(gap.low > 0 if change.value > 0 else gap.high < 0)
-        if not checks[f"beyond {control}"]:
-            why.append(f"{control} comes as far: the difference of the changes is {gap:+.3f}")
-    if arm == SELECTED and TEXT in r.records:
-        gap = r.change(arm, than=TEXT)
-        if gap.low <= 0 <= gap.high:
-            why.append(f"candidates chosen by a classifier of the bare text come as far: the difference of the changes is {gap:+.3f}")
-    for by in r.arms[ORIGINAL].scores:
-        shift = r.shift(arm, by)
-        if by == "second probe":
-            checks["seen by the second probe"] = bool(shift.low > 0)
-            if not shift.low > 0:
-                why.append(f"a probe that took no part in choosing sees no shift ({shift:+.2f})")
-    kept = float((~r.arms[arm].rewritten).mean())
-    if kept > 0.2:
-        why.append(f"{kept:.0%} of the prompts have no rewrite that passed the gates and stayed as they were")
-    said = f"{r.unit} changes by {change:+.3f} in {arm!r}"
-    against = ", ".join(f"{float(r.change(c).value):+.3f} in {c!r}" for c in beyond)
+    found = ruled(n)
+    return ArmVerdict(found.word, _sentence(found), _reasons(found), found.checks)
+
+
+def ruled(n: ArmNumbers) -> Finding[Word, ArmNumbers]:
+    """The strongest word the numbers allow."""
+    checks = {"interval excludes 0": excludes(n.change), "at least the margin": abs(float(n.change.value)) >= n.margin}
+    for name, beside in n.aimless.items():
+        if beside is not None:
+            checks[f"beyond {name}"] = _beyond(n.change, beside.gap)
+    if n.second_shift is not None:
+        checks["seen by the second probe"] = bool(n.second_shift.low > 0)
+    return Finding(_word(checks), checks, n)
+
+
+def _word(checks: Mapping[str, bool]) -> Word:
     if not (checks["interval excludes 0"] and checks["at least the margin"]):
-        word: Word = "no effect shown"
-    elif not checks.get(f"beyond {UNDIRECTED}", True):
-        word = "not beyond undirected rewriting"
-    elif not checks.get(f"beyond {RANDOM}", True):
-        word = "moves behaviour, chosen or not"
-    else:
-        word = "moves behaviour"
-    sentence = f"{word.capitalize()}: {said}{f'; {against}' if against else ''}."
-    return ArmVerdict(word, sentence, tuple(why), checks)
+        return "no effect shown"
+    if not checks.get(f"beyond {UNDIRECTED}", True):
+        return "not beyond undirected rewriting"
+    return "moves behaviour" if checks.get(f"beyond {RANDOM}", True) else "moves behaviour, chosen or not"
+
+
+def _beyond(change: Estimate, gap: Estimate) -> bool:
+    """Whether a change is further from the original than another, on the same side."""
+    return bool(gap.low > 0 if change.value > 0 else gap.high < 0)
+
+
+def _sentence(found: Finding[Word, ArmNumbers]) -> str:
+    n = found.numbers
+    there = {name: beside for name, beside in n.aimless.items() if beside is not None}
+    against = ", ".join(f"{float(beside.change.value):+.3f} in {name!r}" for name, beside in there.items())
+    said = f"{n.unit} changes by {n.change:+.3f} in {n.arm!r}"
+    return f"{found.word.capitalize()}: {said}{f'; {against}' if against else ''}."
+
+
+def _reasons(found: Finding[Word, ArmNumbers]) -> tuple[str, ...]:
+    """What stands in the way of a stronger word."""
+    n, checks, why = found.numbers, found.checks, []
+    if checks["interval excludes 0"] and not checks["at least the margin"]:
+        why.append(f"the change is smaller than {n.margin:g}")
+    for name, beside in n.aimless.items():
+        if beside is None:
+            why.append(f"there is no arm {name!r} beside it")
+        elif not checks[f"beyond {name}"]:
+            why.append(f"{name} comes as far: the difference of the changes is {beside.gap:+.3f}")
+    if n.text_gap is not None and n.text_gap.low <= 0 <= n.text_gap.high:
+        by_text = "candidates chosen by a classifier of the bare text come as far"
+        why.append(f"{by_text}: the difference of the changes is {n.text_gap:+.3f}")
+    if n.second_shift is not None and not checks["seen by the second probe"]:
+        why.append(f"a probe that took no part in choosing sees no shift ({n.second_shift:+.2f})")
+    if n.kept > MANY:
+        why.append(f"{n.kept:.0%} of the prompts have no rewrite that passed the gates and stayed as they were")
+    return tuple(why)
