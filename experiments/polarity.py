@@ -1,32 +1,41 @@
-"""Do probes that were found without labels treat a statement and its opposite as opposites, or do they read the negation?
+"""Do probes that were found without labels treat a statement and its opposite as opposites, or do they read
+the negation?
 
-Runs on the embedded model by default. With your own data: a CSV with columns statement and label (0/1) and either a column that joins a
-statement with its opposite (--pair) or the two halves of the file in the same order (--pair halves).
-"""
+Runs on the embedded model by default. With your own data: a CSV with columns statement and label (0/1) and
+either a column that joins a statement with its opposite (--pair) or the two halves of the file in the same
+order (--pair halves)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.organism.language import opposites
 from experiments.organism.world import make_world
-from experiments.polarity_tables import Found, by_site, marker_control, methods, published, truth_or_negation
+from experiments.polarity_tables import (
+    Fitted,
+    by_site,
+    marker_control,
+    methods,
+    published,
+    truth_or_negation,
+)
 from experiments.report import Report
-from experiments.statements import EMBEDDED, as_pairs, model_path
+from experiments.statements import EMBEDDED, as_pairs, model_path, other_labels, read_table
 from probes import (
     CCS,
     CRC,
     LDA,
     TTPD,
+    Activations,
     ContrastEigen,
     Logistic,
     MassMean,
     Model,
     PairActivations,
-    Pairs,
     PolarityAwareCCS,
     Transform,
     auroc,
@@ -34,8 +43,10 @@ from probes import (
     load_model,
 )
 from probes.controls import random_weights, shuffled_null, surface_baselines
-from probes.evidence.markers import NEGATION
+from probes.evidence.opposites import HALVES, pairs_of_opposites
 from probes.evidence.polarity import polarity_report
+from probes.evidence.reads import labels_read
+from probes.fitting.recipe import Recipe
 from probes.metrics.estimates import Estimate, aurocs
 
 QUESTION = "Do unsupervised probes treat a statement and its opposite as opposites, or do they read the negation?"
@@ -57,11 +68,13 @@ class Config:
     group: str = ""
     """column whose values must not cross a split, such as what a statement is about (default: the pair)"""
     template: str = ""
-    """what is read, around {statement} and with the answer behind it (default: "{statement} true ?" or "{statement}")"""
+    """what is read, around {statement} and with the answer behind it (default: "{statement} true ?" or
+    "{statement}")"""
     answers: str = ""
     """the answers for a true and a false statement: yes,no"""
     marker: str = ""
-    """the meaningless word of the marker control (default: "ttt", or "and" for the embedded models, whose vocabulary is closed)"""
+    """the meaningless word of the marker control (default: "ttt", or "and" for the embedded models, whose
+    vocabulary is closed)"""
     at: str = "last"
     """token to read: last, mean, ..."""
     limit: int | None = 800
@@ -76,113 +89,110 @@ class Config:
     seed: int = 0
 
 
-def recipes_of(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The methods that see no labels, and those that do (fitted on the statements answered yes)."""
-    per_flag, erased = Transform(centre="mean", scale="rms", by="negated"), Transform(centre="mean", scale="rms", erase=("negated",))
-    ccs: dict[str, Any] = {"seed": config.seed, "restarts": config.restarts}
-    return {
-        "CCS": CCS(**ccs),
-        "CCS, per flag": CCS(**ccs, prepare=per_flag),
-        "CCS, cells erased": CCS(**ccs, prepare=erased),
-        "CCS, 2 clusters": CCS(**ccs, prepare=Transform(centre="mean", scale="rms", clusters=2)),
-        "PolarityAwareCCS": PolarityAwareCCS(**ccs),
-        "CRC": CRC(),
-        "CRC, per flag": CRC(prepare=per_flag),
-        "ContrastEigen": ContrastEigen(),
-        "ContrastEigen, per flag": ContrastEigen(prepare=per_flag),
-    }, {"MassMean": MassMean(), "Logistic": Logistic(), "LDA": LDA(), "TTPD": TTPD()}
-
-
 def main(config: Config, report: Report) -> None:
     embedded = config.data is None
     model = load_model(model_path(config.model), device=config.device)
     table = load_opposites(config)
     template = config.template or ("{statement} true ?" if embedded else "{statement}")
     wording = (template, config.answers or ("yes,no" if embedded else "Yes.,No."))
-    pairs = as_pairs(table.assign(text=table.statement), wording)
-    report.say(f"{model!r}; {len(table)} statements in {table.pair_id.nunique()} pairs, {table.negated.mean():.0%} negated; reading {config.at}")
-    sites = ["resid_pre.0", *(f"resid_post.{i}" for i in range(model.n_blocks))]
-    acts = capture_pairs(model, pairs, sites, config.at)
-    train, validation, test = acts.split(SHARES, seed=config.seed)
-    report.facts.update(model=model.fingerprint.as_dict(), data=pairs.sides[0].hash, template=template)
+    marker = config.marker or ("and" if embedded else "ttt")
+    counts = f"{len(table)} statements in {table.pair_id.nunique()} pairs, {table.negated.mean():.0%} negated"
+    report.say(f"{model!r}; {counts}; reading {config.at}")
+    data = as_pairs(table, wording).sides[0].hash
+    report.facts.update(model=model.fingerprint.as_dict(), data=data, template=template)
 
-    unsupervised, supervised = recipes_of(config)
-    both_flags = len(np.unique(np.asarray(train.columns["negated"]))) == 2
-    found: dict[str, Found] = {}
+    acts = read(model, table, wording, config.at)
+    parts = acts.split(SHARES, seed=config.seed)
+    answered_yes = [part.side("yes") for part in parts]
+    train, _, test = parts
+    unsupervised, supervised = recipes_of(config, train)
+    found: dict[str, Fitted] = {}
     for name, recipe in (unsupervised | supervised).items():
-        if name == "TTPD" and not both_flags:
-            continue
-        parts = [p if name in unsupervised else p.side("yes") for p in (train, validation, test)]
-        probe = recipe.fit(parts[0])
-        null = shuffled_null(recipe, parts[0], parts[2], config.shuffles, config.seed, probe=probe)
-        at = int(np.argmax(auroc(probe.score(parts[1]), parts[1].y, n_boot=1).value))
-        polarity = polarity_report(probe, test) if name in unsupervised else None
-        found[name] = Found(probe, parts[2], null, at, polarity)
-        report.say(f"{name}: {acts.sites[at]}")
-    surface = surface_baselines(train.columns["text"].tolist(), train.y, test.columns["text"].tolist(), test.y, test.groups)
-    surface = {f"bare text, {name}": e for name, e in surface.items()} | {"untrained network, Logistic": untrained(model, pairs, sites, config)}
-    for name, e in surface.items():
+        found[name] = fitted(recipe, parts if name in unsupervised else answered_yes, config)
+        report.say(f"{name}: {found[name].site}")
+    words = surface_baselines(*labelled_texts(train), *labelled_texts(test), test.groups)
+    fresh = read(random_weights(model, config.seed), table, wording, config.at).side("yes")
+    baselines = {f"bare text, {name}": e for name, e in words.items()}
+    baselines["untrained network, Logistic"] = at_best_site(Logistic(), fresh.split(SHARES, seed=config.seed))
+    for name, e in baselines.items():
         report.add("auroc", e, recipe=f"baseline: {name}", split="test")
-    text = max(surface.items(), key=lambda kv: float(kv[1].value))
-    methods(found, text, report)
-    truth_or_negation(found, train, test, text, report)
-    marker_control(found, test, _captured(model, wording, sites, config), config.marker or ("and" if embedded else "ttt"), report)
+    best = max(baselines.items(), key=lambda kv: float(kv[1].value))
+
+    methods(found, best, report)
+    truth_or_negation(found, train, test, best, report)
+    marker_control(found, test, partial(read_again, model, wording, config.at), marker, report)
     published(CCS(seed=config.seed, restarts=config.restarts, prepare="l2+mean", l2=1e-5).fit(train), test, report)
     by_site(found, acts.sites, report)
 
 
-def untrained(model: Model, pairs: Pairs, sites: list[str], config: Config) -> Estimate:
-    """What a labelled probe reads in a network of the same shape with random weights, at the site that validation pairs choose."""
-    parts = capture_pairs(random_weights(model, config.seed), pairs, sites, config.at).side("yes").split(SHARES, seed=config.seed)
-    probe = Logistic().fit(parts[0])
-    at = int(np.argmax(aurocs(probe.score(parts[1]), np.asarray(parts[1].y))))
-    return auroc(probe.score(parts[2])[at], parts[2].y, parts[2].groups)
+def recipes_of(config: Config, train: PairActivations) -> tuple[dict[str, Recipe], dict[str, Recipe]]:
+    """The methods that see labels for their sign at most, and those that are fitted on them."""
+    per_flag = Transform(centre="mean", scale="rms", by="negated")
+    erased = Transform(centre="mean", scale="rms", erase=("negated",))
+    clusters = Transform(centre="mean", scale="rms", clusters=2)
+    ccs = CCS(seed=config.seed, restarts=config.restarts)
+    unsupervised: dict[str, Recipe] = {
+        "CCS": ccs,
+        "CCS, per flag": replace(ccs, prepare=per_flag),
+        "CCS, cells erased": replace(ccs, prepare=erased),
+        "CCS, 2 clusters": replace(ccs, prepare=clusters),
+        "PolarityAwareCCS": PolarityAwareCCS(seed=config.seed, restarts=config.restarts),
+        "CRC": CRC(),
+        "CRC, per flag": CRC(prepare=per_flag),
+        "ContrastEigen": ContrastEigen(),
+        "ContrastEigen, per flag": ContrastEigen(prepare=per_flag),
+    }
+    supervised: dict[str, Recipe] = {"MassMean": MassMean(), "Logistic": Logistic(), "LDA": LDA()}
+    if len(np.unique(train.column("negated"))) == 2:
+        supervised["TTPD"] = TTPD()
+    return unsupervised, supervised
 
 
-def _captured(model: Model, wording: tuple[str, str], sites: list[str], config: Config) -> Any:
-    """Captures other statements in the same wording, at the same sites and position, with the columns of given rows."""
+def fitted(recipe: Recipe, parts: Sequence[Activations | PairActivations], config: Config) -> Fitted:
+    """One method on the train rows, its site chosen on the validation rows, its controls on the test rows."""
+    train, validation, test = parts
+    probe = recipe.fit(train)
+    null = shuffled_null(recipe, train, test, config.shuffles, config.seed, probe=probe)
+    at = int(np.argmax(auroc(probe.score(validation), validation.y, n_boot=1).value))
+    polarity = polarity_report(probe, test) if isinstance(test, PairActivations) else None
+    return Fitted(probe, labels_read(probe, test, other_labels(test)), null, at, polarity)
 
-    def capture(statements: tuple[str, ...], like: PairActivations) -> PairActivations:
-        table = pd.DataFrame({"statement": statements, "label": like.y, "group": like.groups} | {k: v for k, v in like.columns.items() if k != "statement"})
-        return capture_pairs(model, as_pairs(table, wording), sites, config.at)
 
-    return capture
+def at_best_site(recipe: Recipe, parts: Sequence[Activations]) -> Estimate:
+    """AUROC on the test rows at the site that the validation rows choose."""
+    train, validation, test = parts
+    probe = recipe.fit(train)
+    at = int(np.argmax(aurocs(probe.score(validation), np.asarray(validation.y))))
+    return auroc(probe.score(test)[at], test.y, test.groups)
+
+
+def read(model: Model, table: pd.DataFrame, wording: tuple[str, str], at: str) -> PairActivations:
+    """Every statement answered either way, read at every site."""
+    sites = ["resid_pre.0", *(f"resid_post.{i}" for i in range(model.n_blocks))]
+    return capture_pairs(model, as_pairs(table, wording), sites, at)
+
+
+def read_again(model: Model, wording: tuple[str, str], at: str, rows: PairActivations, statements: Sequence[str]) -> PairActivations:
+    """Other statements in the place of those of given rows, read in the same way."""
+    table = pd.DataFrame({"statement": statements, "label": rows.y, "group": rows.groups} | dict(rows.columns))
+    return read(model, table, wording, at)
+
+
+def labelled_texts(rows: PairActivations) -> tuple[list[str], np.ndarray]:
+    return rows.column("text").tolist(), np.asarray(rows.y)
 
 
 def load_opposites(config: Config) -> pd.DataFrame:
-    """Statements with label, negated and pair_id, of which every pair has one true and one false."""
+    """Statements (also as the column `text`) with label, negated, pair_id and group; of every pair one is
+    true."""
     if config.data is None:
         table = opposites(make_world(), seed=config.seed)
     else:
-        if not config.data.is_file():
-            raise ValueError(f"no file {config.data}; --data takes a CSV file with a statement and a label column")
-        table = pd.read_csv(config.data)
-        wanted = ["statement", config.label, *([config.pair] if config.pair != "halves" else []), *([config.group] if config.group else [])]
-        missing = [c for c in wanted if c not in table.columns]
-        if missing:
-            raise ValueError(
-                f"{config.data} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}; name others with --label, --pair and --group"
-            )
-        half = len(table) // 2
-        ids = np.arange(len(table)) % half if config.pair == "halves" else table[config.pair]
-        negated = table.statement.str.contains(NEGATION, case=False, regex=True).astype(int)
-        table = pd.DataFrame(
-            {
-                "statement": table.statement,
-                "label": table[config.label],
-                "negated": negated,
-                "pair_id": ids,
-                "group": table[config.group] if config.group else ids,
-            }
-        )
-        sound = table.groupby("pair_id").label.transform(lambda y: len(y) == 2 and y.sum() == 1)
-        if (table.groupby("pair_id").group.nunique() > 1).any():
-            raise ValueError(f"column {config.group!r} of {config.data} differs between a statement and its opposite; a group must hold whole pairs")
-        if not sound.any():
-            raise ValueError(f"no pair of {config.data} has one statement of label 0 and one of label 1; see --pair")
-        table = table.loc[sound & ~table.duplicated("statement", keep=False)]
-        table = table.loc[table.groupby("pair_id").label.transform("size") == 2].reset_index(drop=True)
+        named = [config.label, *([config.pair] if config.pair != HALVES else []), *([config.group] if config.group else [])]
+        advice = "it needs a statement and a label column; name others with --label, --pair and --group"
+        read_in = read_table(config.data, ["statement", *named], advice)
+        table = pairs_of_opposites(read_in, config.label, config.pair, config.group or None)
     if config.limit is not None:
         names = np.random.default_rng(config.seed).permutation(table.pair_id.unique())[: max(2, config.limit // 2)]
         table = table.loc[table.pair_id.isin(names)].reset_index(drop=True)
-    return table
+    return table.assign(text=table.statement)

@@ -53,21 +53,26 @@ def short_names(models: tuple[str, ...]) -> dict[str, str]:
     return dict(zip(models, names, strict=True))
 
 
+def read_table(path: Path, needed: Sequence[str], advice: str) -> pd.DataFrame:
+    """A CSV file that has the columns it needs; raises ValueError naming what is missing, with advice."""
+    if not path.is_file():
+        raise ValueError(f"no file {path}; --data takes a CSV file; {advice}")
+    table = pd.read_csv(path)
+    missing = [c for c in needed if c not in table.columns]
+    if missing:
+        there = ", ".join(map(str, table.columns))
+        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {there}; {advice}")
+    return table
+
+
 def load_statements(data: Path | None, group: str | None, limit: int | None, seed: int) -> pd.DataFrame:
     """A table with `statement`, `label` and `group`; other columns travel along. Without a file: the embedded language."""
     if data is None:
         table = statements(make_world(), held_out=None, seed=seed).drop(columns=["template", "held_out"])
         group = group or "entity"
     else:
-        if not data.is_file():
-            raise ValueError(f"no file {data}; --data takes a CSV file with columns statement and label")
-        table = pd.read_csv(data)
         wanted = ["statement", "label", *([group] if group else [])]
-        missing = [c for c in wanted if c not in table.columns]
-        if missing:
-            raise ValueError(
-                f"{data} has no column {', '.join(missing)}; it has {', '.join(map(str, table.columns))}. Expected statement, label (0/1) and the --group column"
-            )
+        table = read_table(data, wanted, "expected are statement, label (0/1) and the --group column")
         empty = [c for c in wanted if table[c].isna().to_numpy().any()]
         if empty:
             raise ValueError(f"{data} has empty cells in {', '.join(empty)}; fill or drop those rows")
@@ -129,6 +134,14 @@ def binary_columns(examples: Rows) -> dict[str, np.ndarray]:
             plain = np.isin(values.astype(str), ("0", "1", "0.0", "1.0", "False", "True")).all()
             found[name if plain else f"{name}={values[1]}"] = (column == values[1]).astype(int)
     return found
+
+
+def other_labels(rows: Rows) -> dict[str, np.ndarray]:
+    """The two-valued columns that are not y under another name, nor its opposite."""
+    y = np.asarray(rows.y)
+    same = (y, 1 - y)
+    found = binary_columns(rows)
+    return {name: v for name, v in found.items() if not any(np.array_equal(v, label) for label in same)}
 
 
 def neutral_texts(path: Path | None, embedded: bool, n: int = 100) -> list[str]:

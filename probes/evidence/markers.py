@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
+
+from probes.data.activations import PairActivations
+from probes.data.sites import SiteLike
+from probes.fitting.linear import LinearProbe
 
 # Whole words and the contracted ending: "nothing" and "another" are left alone.
 NEGATION = r"\b(?:not|never|no|cannot)\b|n['’]t\b"
@@ -29,6 +33,33 @@ class MarkedTwins:
 
     def __len__(self) -> int:
         return len(self.plain)
+
+
+@dataclass(frozen=True, eq=False)
+class MarkerMoves:
+    """How far a probe's credence moves, in each pair: under the negation, under the marker, between two that hold it."""
+
+    negation: Float[np.ndarray, " k"]
+    marker: Float[np.ndarray, " k"]
+    marker_in_both: Float[np.ndarray, " k"]
+
+
+def marker_moves(
+    probe: LinearProbe,
+    site: SiteLike,
+    rows: PairActivations,
+    twins: MarkedTwins,
+    marked: PairActivations,
+    noop: PairActivations,
+) -> MarkerMoves:
+    """The change of the credence at one site from the plain statement to the negated one, to the one with the marker in
+    the negation's place, and between the two texts that both hold the marker.
+
+    `rows` are those of which `twins` were made, `marked` and `noop` the same readings of the twins' texts.
+    """
+    credence, with_marker, with_both = (probe.probability(acts)[acts.index_of(site)[0]].double().cpu().numpy() for acts in (rows, marked, noop))
+    plain = credence[twins.plain]
+    return MarkerMoves(np.abs(plain - credence[twins.negated]), np.abs(plain - with_marker), np.abs(with_both - with_marker))
 
 
 def marked_twins(statements: Sequence[str], pair_id: Any, marker: str = "ttt", negation: str = NEGATION) -> MarkedTwins:
