@@ -141,7 +141,7 @@ def peers(config: Config, model: Model, encoded: list[Encoded], budget: int) -> 
     import nnsight
     from transformer_lens.model_bridge import TransformerBridge
 
-    from probes.models.backends.hooks import sharing_copy
+    from probes.models.unwrap import sharing_copy
 
     hf = model.hf
     shape = (config.layers, len(encoded), config.width)

@@ -7,6 +7,7 @@ import torch
 from interventions.writes.edited import applied, edited
 from interventions.writes.lowrank import Edit
 from probes.models.model import Model
+from probes.models.writes import everywhere
 from probes.reading.capture import capture
 
 
@@ -24,18 +25,19 @@ def check_edit(edit: Edit, model: Model, texts: Sequence[str]) -> None:
     for site in plain.sites:
         if site.order < first.order:
             assert torch.equal(after[site].x, plain[site].x), f"{site} lies before the edit but changed"
-    single = [c for c in changes if c.site == first and c.at.kind == "all" and not hasattr(c, "for_prompts")]
+    single = [c for c in changes if c.site == first and not c.needs_prompts]
     if first in plain.sites and len(single) == 1:
         h = plain[first].x[0]
         kept = h.clone()
-        expected = single[0](h)
+        act = everywhere(single[0])
+        expected = act(h[None])[0]
         assert torch.equal(h, kept), "the edit changed its input in place"
         assert torch.allclose(after[first].x[0], expected, atol=1e-5), "reading at the edited site must give h'"
-        half = single[0](h.to(torch.bfloat16))
+        half = act(h.to(torch.bfloat16)[None])[0]
         assert half.dtype == torch.bfloat16, "the edit changed the precision of h"
 
     assert torch.equal(model.logits(texts), base_logits), "the base model changed while an edited one exists"
-    if any(hasattr(c, "for_prompts") for c in changes):
+    if any(c.needs_prompts for c in changes):
         try:
             with applied(model.hf, edit):
                 raise AssertionError("applied took an edit that needs to know the prompts")

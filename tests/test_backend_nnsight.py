@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from interventions.writes.lowrank import LowRank, SiteEdit
 from probes import Position, Site, capture
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.nnsight import NNsight
 from probes.models.backends.points import Average, Backend, Layout, Pick, whole
 from probes.models.model import Model
+from probes.models.writes import Bound, Chosen
 from tests.conftest import ENCODERS, FAMILIES
+from tests.plain_write import PlainWrite
 
 # Not imported here: that would patch torch and `object` while tests are collected.
 pytestmark = pytest.mark.skipif(
@@ -25,12 +29,8 @@ NOT_SERVED: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(PlainWrite):
     """Not the same for every coordinate, since some models norm a shift of all coordinates away."""
-
-    site: Site
-    at: Position = Position("all")  # noqa: RUF009
-    by: float = 1.0
 
     def __call__(self, h):
         return h * 0.5 + self.by * torch.linspace(-1, 1, h.shape[-1])
@@ -370,16 +370,10 @@ def ndif(make_hf, make_tokenizer, monkeypatch):
     return seen
 
 
-@dataclass(frozen=True)
-class Linear:
-    """A linear edit as a model binds it to one batch."""
-
-    change: SimpleNamespace
-    chosen: torch.Tensor
-
-    def __call__(self, h):
-        new = h + (h @ self.change.U) @ self.change.V + self.change.c
-        return torch.where(self.chosen[..., None], new, h)
+def bound(change, chosen):
+    """A linear edit of chosen tokens as a model binds it to one batch."""
+    write = SiteEdit(Site("resid_post", 1), Position("last"), LowRank(change.U, change.V, change.c))
+    return Bound(write, Chosen(np.arange(len(chosen)), len(chosen), chosen))
 
 
 @pytest.fixture
@@ -404,7 +398,7 @@ def test_a_request_run_on_the_server_gives_the_local_numbers(k, select, ndif, pa
     local, remote = Hooks(ndif.hf), NNsight(ndif.hf, ndif.tokenizer, remote=True)
     chosen = SELECTS[select] or Average(padded_inputs["attention_mask"])
     sites = [Site("resid_pre", 0), Site("resid_post", 1), Site("z", 2, 1), Site("mlp_out", 2), Site("attn_out", 2), Site("resid_post", 2)]
-    writes = [] if k is None else [(Site("resid_post", 1), Linear(linear_edit(k=k), torch.tensor([[False] * 4 + [True], [True] * 2 + [False] * 3])))]
+    writes = [] if k is None else [(Site("resid_post", 1), bound(linear_edit(k=k), torch.tensor([[False] * 4 + [True], [True] * 2 + [False] * 3])))]
     want, got = (b.run(padded_inputs, sites, chosen, writes, False, {}, LLAMA) for b in (local, remote))
     assert list(got.states) and got.logits is None
     for site in sites:
@@ -443,8 +437,6 @@ def test_a_whole_capture_goes_through_the_server_and_leaves_model_and_tokenizer_
 
 @pytest.mark.parametrize("at", ["all", "last"])
 def test_linear_edits_of_a_model_act_on_the_server(at, ndif, texts):
-    from interventions.writes.lowrank import LowRank, SiteEdit
-
     edit = linear_edit()
     writes = (SiteEdit(Site("resid_post", 1), Position(at), LowRank(edit.U, edit.V, edit.c)),)
     want, got, plain = (

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from probes import Position, Site, capture, recording
+from probes import Site, capture, recording
 from probes.models.backends import transformer_lens
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Layout, whole
 from probes.models.backends.transformer_lens import TransformerLens, boot, twin
 from probes.models.model import Model
 from tests.conftest import ENCODERS, FAMILIES
+from tests.plain_write import PlainWrite
 
 pytest.importorskip("transformer_lens")
 
@@ -27,11 +28,7 @@ SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)
-class Shift:
-    site: Site
-    at: Position = Position("all")  # noqa: RUF009
-    by: float = 1.0
-
+class Shift(PlainWrite):
     def __call__(self, h):
         # Not the same everywhere, which a LayerNorm would take out again.
         return h + self.by * torch.linspace(-1, 1, h.shape[-1])

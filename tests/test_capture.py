@@ -1,6 +1,6 @@
 """Captured hidden states equal those of plain Hugging Face on one unpadded text at a time."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import nn
 from probes import Activations, Examples, PairActivations, Pairs, Position, Site, capture, capture_pairs, load_model, recording
 from probes.models.model import Model
 from tests.conftest import ENCODERS, FAMILIES
+from tests.plain_write import PlainWrite
 
 STATEMENTS = (
     "the red house is old .",
@@ -482,14 +483,8 @@ def test_blocks_that_return_tuples_are_read_like_blocks_that_return_tensors(make
 # --- reading edited models ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Shift:
-    site: Site
-    at: Position = Position("all")  # noqa: RUF009
-    by: float = 1.0
-
-    def __call__(self, h):
-        return h + self.by
+class Shift(PlainWrite):
+    """h + by."""
 
 
 def test_reading_at_an_edited_site_gives_the_value_after_the_edit(make_model, texts):

@@ -1,6 +1,6 @@
 """Positions in chats: turns, prompt and answer under templates of many makes, read and edited under padding, and shown."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from probes import Examples, Position, Site, capture, load_model
 from probes.data.chat import MARKER, Turn
 from probes.data.tokens import encode
 from probes.reading.show import show_tokens
+from tests.plain_write import PlainWrite
 
 HEADERS = ("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[INST]", "[/INST]")
 PROMPTED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -369,20 +370,11 @@ def test_reading_at_a_position_gives_its_rows_of_all(at, side, models):
     assert got.receipt["at"] == at
 
 
-@dataclass(frozen=True)
-class Shift:
-    site: Site
-    at: Position
-
-    def __call__(self, h):
-        return h + 1.0
-
-
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("at", CHAT_TOKENS)
 def test_an_edit_at_a_position_changes_its_tokens_only(at, side, models):
     examples = Examples(CHATS, columns=COLUMNS)
-    edited = replace(models[side], writes=(Shift(Site("resid_pre", 1), Position.parse(at)),))
+    edited = replace(models[side], writes=(PlainWrite(Site("resid_pre", 1), Position.parse(at)),))
     before, after = (capture(m, examples, "resid_pre.1", at="all", batch_size=32) for m in (models[side], edited))
     shifted = torch.zeros(len(before))
     shifted[rows_of(before, CHAT_TOKENS[at])] = 1

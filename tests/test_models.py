@@ -12,6 +12,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from probes import Position, Site, capture, load_model
 from probes.data.fingerprint import Fingerprint
+from tests.plain_write import PlainWrite
 
 PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river and the small stone house is not", "no tree", "alpha beta gamma"]
 
@@ -293,11 +294,8 @@ def test_generation_leaves_training_flags_hooks_and_config_alone(make_hf, make_t
 
 
 @dataclass(frozen=True)
-class Push:
+class Push(PlainWrite):
     """An edit that adds a fixed vector."""
-
-    site: Site
-    at: Position
 
     def __call__(self, h):
         return h + 3 * torch.cos(torch.arange(h.shape[-1], dtype=h.dtype))

@@ -14,6 +14,7 @@ from probes.reading.plan import Reading
 from probes.reading.store import StoredActivations, open_store
 from probes.reading.store.filling import my_part
 from probes.reading.store.plan import make_plan, shard_of
+from tests.plain_write import PlainWrite
 
 SITES = ("resid_pre.1", "resid_post.0", "resid_post.2")
 
@@ -347,10 +348,8 @@ def test_whatever_moves_the_numbers_makes_a_capture_of_its_own(model, examples, 
         open_store(tmp_path)
 
 
-class Doubled:
+class Doubled(PlainWrite):
     """An edit that is code only."""
-
-    site, at = Site("resid_post", 0), Position("all")
 
     def __call__(self, h):
         return 2 * h
@@ -358,7 +357,7 @@ class Doubled:
 
 def test_an_edit_that_is_no_data_cannot_go_into_a_store(model, examples, tmp_path):
     with pytest.raises(ValueError, match="does not say what it does as data, so its captures cannot be told apart in a store; capture it into memory"):
-        read(replace(model, writes=(Doubled(),)), examples, store=tmp_path)
+        read(replace(model, writes=(Doubled(Site("resid_post", 0)),)), examples, store=tmp_path)
 
 
 def test_the_padding_side_and_the_batch_size_share_a_store(make_hf, make_tokenizer, examples, tmp_path, passes):

@@ -129,7 +129,7 @@ def test_two_threads_with_edits_of_their_own_on_one_model(llama):
 
 def test_training_mode_comes_back_only_after_the_last_thread(make_hf, make_tokenizer):
     import probes
-    from probes.models.backends.hooks import evaluating
+    from probes.models.unwrap import evaluating
 
     hf = make_hf("llama").train()
     model = probes.load_model(hf, tokenizer=make_tokenizer("left"))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from probes.data.examples import Text
 from probes.data.tokens import Batch, Encoded, encode
-from probes.models.backends.hooks import inner_model
 from probes.models.model import Model
+from probes.models.unwrap import inner_model
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from probes.data.positions import Position
-from probes.data.sites import Site
 from probes.data.tokens import Batch
 from probes.metrics.estimates import Estimate, mean
-from probes.models.model import Model, Write
+from probes.models.model import Model
+from probes.models.writes import SiteFunction, Write, everywhere
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,9 @@ class Cost:
     base_loss: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Everywhere:
+def _everywhere(write: Write) -> Write:
     """A write taken from its place to all tokens."""
-
-    site: Site
-    at: Position
-    act: Write
-
-    def __call__(self, h: Tensor) -> Tensor:
-        return self.act(h)
-
-
-def _everywhere(write: Write) -> _Everywhere:
-    return _Everywhere(write.site, Position("all"), write)
+    return SiteFunction(write.site, Position("all"), everywhere(write), write.width, repr(write), write.keeps_norm)
 
 
 def neutral_cost(base: Model, changed: Model, texts: Sequence[str], batch_size: int | None = None) -> Cost:
@@ -51,7 +40,7 @@ def neutral_cost(base: Model, changed: Model, texts: Sequence[str], batch_size: 
 def neutral_costs(base: Model, changed: Sequence[Model], texts: Sequence[str], batch_size: int | None = None) -> list[Cost]:
     """`neutral_cost` of several changed models, for one pass of the base model."""
     base.require_generation("loss on neutral text")
-    spread = [replace(m, writes=tuple(w if w.at.kind == "all" else _everywhere(w) for w in m.writes)) for m in changed]
+    spread = [replace(m, writes=tuple(_everywhere(w) if w.needs_prompts else w for w in m.writes)) for m in changed]
     encoded = base.encode(texts)
     short = [e.text for e in encoded if len(e) < 2]
     if short:

@@ -1,19 +1,20 @@
 """Put hidden states of other prompts in place of a model's own."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from interventions.writes.lowrank import position_of, target_sites
 from probes.data.activations import Activations
 from probes.data.fingerprint import Fingerprint
+from probes.data.lowrank import LowRank
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
 from probes.models.model import Model
+from probes.models.writes import Act, Chosen, Identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,20 +27,39 @@ class PatchedSite:
     example: np.ndarray
     label: str
 
-    def __call__(self, h: Tensor) -> Tensor:
-        raise ValueError(
-            f"{self.label} puts in rows prompt by prompt, so it acts only where the prompts are known: capture, logits, generate of edited(model, ...)"
-        )
+    @property
+    def needs_prompts(self) -> bool:
+        return True
 
-    def for_prompts(self, texts: np.ndarray, n: int, chosen: Bool[Tensor, "batch pos"]) -> Callable[[Tensor, int], Tensor]:
-        """The function of one batch's hidden states and of the first column they stand for; `texts` are the batch's prompts, of `n` in all."""
+    @property
+    def width(self) -> int:
+        return int(self.rows.shape[1])
+
+    @property
+    def keeps_norm(self) -> bool:
+        return False
+
+    def as_data(self) -> LowRank | None:
+        return None
+
+    def identity(self) -> Identity | None:
+        return None
+
+    def on(self, batch: Chosen | None) -> Act:
+        """Puts each prompt's rows at its chosen tokens; raises ValueError for other prompts than the rows are of."""
+        if batch is None:
+            raise ValueError(
+                f"{self.label} puts in rows prompt by prompt, so it acts only where the prompts are known: capture, logits, generate of edited(model, ...)"
+            )
         prompts = 1 + int(self.example.max())
-        if prompts not in (1, n):
-            raise ValueError(f"{self.label} holds rows of {prompts} prompts and the model is run on {n}; patch the very same prompts, or rows of a single one")
-        values = self.rows.new_zeros(*chosen.shape, self.rows.shape[1])
-        for i, text in enumerate(texts):
+        if prompts not in (1, batch.n):
+            raise ValueError(
+                f"{self.label} holds rows of {prompts} prompts and the model is run on {batch.n}; patch the very same prompts, or rows of a single one"
+            )
+        values = self.rows.new_zeros(*batch.places.shape, self.rows.shape[1])
+        for i, text in enumerate(batch.rows):
             mine = np.flatnonzero(self.example == (0 if prompts == 1 else text))
-            places = chosen[i].nonzero()[:, 0]
+            places = batch.places[i].nonzero()[:, 0]
             if len(mine) != len(places):
                 raise ValueError(
                     f"{self.label}: position {self.at} picks {len(places)} tokens of prompt {text} and there are {len(mine)} rows for it; capture the source at "

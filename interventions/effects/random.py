@@ -2,39 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from interventions.writes.changes import Gated, NormKept, turned
+from interventions.writes.changes import turned
 from interventions.writes.lowrank import Edit, Fixed, LowRank, SiteEdit
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site
-from probes.models.model import Model, Write, chosen_tokens
+from probes.models.model import Model, chosen_tokens
+from probes.models.writes import Act, Chosen, Identity, SiteFunction, Write
 
 CALIBRATION_TEXTS = 64
-
-
-@dataclass(frozen=True, eq=False)
-class _Observed:
-    """A write that also looks at what it does."""
-
-    site: Site
-    at: Position
-    act: Callable[[Tensor], Tensor]
-
-    def __call__(self, h: Tensor) -> Tensor:
-        return self.act(h)
 
 
 @dataclass(frozen=True, eq=False)
 class RandomShift:
     """Moves every token exactly as far as another edit would, but along one random direction; keeps the length of h where that edit keeps it."""
 
-    of: Any
+    of: Write
     unit: Tensor
 
     @property
@@ -45,28 +33,40 @@ class RandomShift:
     def at(self) -> Position:
         return self.of.at
 
-    def __call__(self, h: Tensor) -> Tensor:
-        return self._moved(h, self.of(h))
+    @property
+    def label(self) -> str:
+        return f"random shift as large as {self.of!r}"
 
-    def for_prompts(self, texts: np.ndarray, n: int, chosen: Tensor) -> Callable[[Tensor, int], Tensor]:
-        inner = getattr(self.of, "for_prompts", None)
-        if inner is None:
-            return lambda h, first: self(h)
-        act = inner(texts, n, chosen)
+    @property
+    def needs_prompts(self) -> bool:
+        return self.of.needs_prompts
+
+    @property
+    def width(self) -> int:
+        return self.of.width
+
+    @property
+    def keeps_norm(self) -> bool:
+        return self.of.keeps_norm
+
+    def on(self, batch: Chosen | None) -> Act:
+        act = self.of.on(batch)
         return lambda h, first: self._moved(h, act(h, first))
+
+    def as_data(self) -> LowRank | None:
+        return None
+
+    def identity(self) -> Identity | None:
+        return None
 
     def _moved(self, h: Tensor, after: Tensor) -> Tensor:
         unit = self.unit.to(h.device)
-        if _keeps_norm(getattr(self.of, "change", None)):
+        if self.keeps_norm:
             return turned(h.float(), after.float(), unit).to(h.dtype)
         return h + ((after - h).float().norm(dim=-1, keepdim=True) * unit).to(h.dtype)
 
     def __repr__(self) -> str:
-        return f"random shift as large as {self.of!r}"
-
-
-def _keeps_norm(change: Any) -> bool:
-    return isinstance(change, NormKept) or (isinstance(change, Gated) and _keeps_norm(change.change))
+        return self.label
 
 
 def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n: int = 20, seed: int = 0) -> list[Fixed]:
@@ -79,7 +79,7 @@ def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     changes = edit.compile(model)
-    linear = [_Linear(c.site, c.at, c.change) for c in changes if isinstance(c, SiteEdit) and isinstance(c.change, LowRank)]
+    linear = [_Linear(c.site, c.at, data) for c in changes if (data := c.as_data()) is not None]
     if len(linear) < len(changes):
         return [_shifts(changes, k, seed) for k in range(n)]
     return _linear(model, linear, texts, n, seed)
@@ -95,15 +95,10 @@ class _Linear:
 
 
 def _shifts(changes: Sequence[Write], k: int, seed: int) -> Fixed:
-    widths = sorted({_width(c) for c in changes})
+    widths = sorted({c.width for c in changes})
     generator = torch.Generator().manual_seed(seed * 100_003 + k)
     units = {w: _orthonormal(w, 1, generator)[:, 0] for w in widths}
-    return Fixed(tuple(RandomShift(c, units[_width(c)]) for c in changes), f"matched random {k} (seed {seed})")
-
-
-def _width(write: Any) -> int:
-    """Coordinates of the hidden state that a write changes."""
-    return int(write.rows.shape[-1] if hasattr(write, "rows") else max(t.shape[-1] for t in write.change.numbers() if t.ndim == 1))
+    return Fixed(tuple(RandomShift(c, units[c.width]) for c in changes), f"matched random {k} (seed {seed})")
 
 
 def _linear(model: Model, changes: Sequence[_Linear], texts: Examples | Sequence[Text], n: int, seed: int) -> list[Fixed]:
@@ -119,7 +114,7 @@ def _linear(model: Model, changes: Sequence[_Linear], texts: Examples | Sequence
 
     def run(act: Callable[[int, _Linear, Tensor], Tensor]) -> None:
         # Model-held edits come first, as they will when the control is used.
-        spies = tuple(_Observed(c.site, c.at, lambda h, i=i, c=c: act(i, c, h)) for i, c in enumerate(changes))
+        spies = tuple(SiteFunction(c.site, c.at, lambda h, i=i, c=c: act(i, c, h), c.change.width) for i, c in enumerate(changes))
         spied = replace(model, writes=(*model.writes, *spies))
         last = max(changes, key=lambda c: c.site.order).site
         spied.run(batch, [last], lambda h: h[:0], spied.bound_writes(batch, encoded, examples.columns))

@@ -20,8 +20,10 @@ from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokens import Batch, Encoded
 from probes.evidence.calibration import platt
 from probes.fitting.linear import LinearProbe
-from probes.models.backends.hooks import Hooks, hooked
+from probes.models.backends.hooking import hooked
+from probes.models.backends.hooks import Hooks
 from probes.models.model import Model
+from probes.models.writes import Write, everywhere
 
 Then = str | Edit
 """What an alarm does: "go on", "stop", or an edit."""
@@ -139,7 +141,7 @@ class Monitor:
                 raise ValueError(f'then is {then!r}; choose "go on", "stop" or an edit')
             return ()
         writes = then.compile(model)
-        placed = [w for w in writes if w.at.kind != "all" or hasattr(w, "for_prompts")]
+        placed = [w for w in writes if w.needs_prompts]
         if placed:
             raise ValueError(f"an alarm edits the tokens that come after it, and {placed[0]} names tokens of the prompt; use at='all'")
         return writes
@@ -190,12 +192,14 @@ class _Run:
         self.scores.append(score)
         self.alarmed |= (score > self.monitor.threshold).to(self.alarmed.device)
 
-    def _if_alarmed(self, write: Any) -> Callable[[Tensor], Tensor]:
+    def _if_alarmed(self, write: Write) -> Callable[[Tensor], Tensor]:
+        change = everywhere(write)
+
         def act(h: Tensor) -> Tensor:
             # The prompt is read before anything could have been written, so nothing in it is changed.
             if not self.wrote or not self.alarmed.any():
                 return h
-            return torch.where(self.alarmed.to(h.device)[:, None, None], write(h), h)
+            return torch.where(self.alarmed.to(h.device)[:, None, None], change(h), h)
 
         return act
 

@@ -20,8 +20,8 @@ from interventions.judging.runs import usage_of
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
 from probes.data.examples import Examples, Text
-from probes.models.backends.hooks import inner_model
 from probes.models.model import Model
+from probes.models.unwrap import inner_model
 
 
 @dataclass(frozen=True)

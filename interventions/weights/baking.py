@@ -20,6 +20,7 @@ from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import whole
 from probes.models.loading import load_model
 from probes.models.model import Model
+from probes.models.writes import everywhere
 
 __all__ = ["WRITERS", "bake", "save_baked"]
 
@@ -106,7 +107,7 @@ def matrix(module: nn.Module) -> Float[Tensor, "out in"]:
 def check_equal(hooked: Model, other: Model, what: str) -> None:
     """Holds another model against the hooked one on a few token sequences; raises ValueError with the size of the gap."""
     ids = check_tokens(hooked)
-    want = hooked.backend.run({"input_ids": ids}, (), whole, [(w.site, w) for w in hooked.writes], True, {}).logits
+    want = hooked.backend.run({"input_ids": ids}, (), whole, [(w.site, everywhere(w)) for w in hooked.writes], True, {}).logits
     got = other.backend.run({"input_ids": ids}, (), whole, (), True, {}).logits
     assert want is not None and got is not None
     gap = float((got.double() - want.double()).abs().max() / want.double().square().mean().sqrt().clamp_min(1e-30))

@@ -8,11 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interventions.writes.lowrank import Edit, LowRank, SiteEdit
+from interventions.writes.lowrank import Edit
+from probes.data.lowrank import LowRank
 from probes.data.sites import Site
-from probes.models.backends.hooks import Hooks, evaluating, fan_in, hooked, without_head
+from probes.models.backends.hooking import hooked
+from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Layout, Point, head_columns, whole
 from probes.models.model import Model
+from probes.models.unwrap import evaluating, fan_in, without_head
+from probes.models.writes import Write
 
 WRITERS = ("resid_pre.0", "attn_out", "mlp_out")
 """Everything that is ever added to the residual stream: `Ablate(d, sites=WRITERS)` is weight orthogonalisation (arXiv 2406.11717)."""
@@ -32,7 +36,7 @@ class Part:
     scale: float = 1.0
 
 
-def linear_writes(model: Model, edits: Sequence[Edit]) -> tuple[SiteEdit, ...]:
+def linear_writes(model: Model, edits: Sequence[Edit]) -> tuple[Write, ...]:
     """All changes the model would hold, its own first; raises ValueError where the model or an edit is not one that weights can hold."""
     writes = (*model.writes, *(w for edit in edits for w in edit.compile(model)))
     if not writes:
@@ -40,19 +44,20 @@ def linear_writes(model: Model, edits: Sequence[Edit]) -> tuple[SiteEdit, ...]:
     _refuse_model(model)
     for w in writes:
         linear(w)
-        if w.at.kind != "all":
+        if w.needs_prompts:
             raise _refused(w, "it acts at single tokens, and weights act at all of them", f"use at='all', or {HOOKS}")
-    return tuple(w for w in writes if isinstance(w, SiteEdit))
+    return writes
 
 
-def linear(w: Any) -> LowRank:
+def linear(w: Write) -> LowRank:
     """The linear form of a write; raises ValueError where it has none."""
-    if not isinstance(w, SiteEdit) or not isinstance(w.change, LowRank):
+    data = w.as_data()
+    if data is None:
         raise _refused(w, "it is not a linear change h + (h U) V + c, and weights hold nothing else")
-    return w.change
+    return data
 
 
-def plan(model: Model, writes: Sequence[SiteEdit], untie: bool) -> list[Part]:
+def plan(model: Model, writes: Sequence[Write], untie: bool) -> list[Part]:
     """Which module takes on which change; raises ValueError naming the write that has no place. Nothing is changed here."""
     hf, plain = model.hf, Hooks(model.hf, model.backend.blocks)
     homes = [(w, _home(w)) for w in writes]
@@ -117,7 +122,7 @@ def _refuse_model(model: Model) -> None:
         raise ValueError(f"{name!r} is sharded or not in memory ({', '.join(sorted(planned | devices))}); load it whole on one device, the CPU for example")
 
 
-def _home(w: SiteEdit) -> Site:
+def _home(w: Write) -> Site:
     """The site whose weights take on a write: its own, or for a shift of the stream the MLP before it."""
     if w.site.kind not in ("resid_pre", "resid_post") or w.site == Site("resid_pre", 0):
         return w.site
@@ -133,12 +138,12 @@ def _seen(model: Model, plain: Hooks, names: Sequence[str], outputs: set[Site]) 
     states: dict[Site, Tensor] = {}
     reads: list[Any] = [(Point(n), lambda h, n=n: seen[n].append(whole(h))) for n in names]
     reads += [(plain.point(s), lambda h, s=s: states.__setitem__(s, whole(h))) for s in (*outputs, Site("resid_pre", 0))]
-    with evaluating(model.hf), hooked(plain.inner, reads):
+    with evaluating(model.hf), hooked(plain.inner, reads, optional=[point for point, _ in reads]):
         without_head(model.hf)(input_ids=check_tokens(model), use_cache=False)
     return seen, states
 
 
-def _linear_map(w: SiteEdit, home: Site, plain: Hooks, linears: Sequence[str], seen: Mapping[str, list[Tensor]], state: Tensor) -> str:
+def _linear_map(w: Write, home: Site, plain: Hooks, linears: Sequence[str], seen: Mapping[str, list[Tensor]], state: Tensor) -> str:
     """The map whose output is what the sublayer adds, element by element."""
     layout, block, model = plain.layout(), f"{plain.blocks}.{home.block}.", type(plain.hf).__name__
     if _normed(layout):
@@ -175,7 +180,7 @@ def _shared(hf: nn.Module, name: str) -> list[str]:
     return [n for n, p in hf.named_parameters(remove_duplicate=False) if p is weight and n != f"{name}.weight"]
 
 
-def _embeddings(model: Model, stream: Sequence[SiteEdit], tables: Sequence[str], seen: Mapping[str, list[Tensor]], state: Tensor, untie: bool) -> list[Part]:
+def _embeddings(model: Model, stream: Sequence[Write], tables: Sequence[str], seen: Mapping[str, list[Tensor]], state: Tensor, untie: bool) -> list[Part]:
     """The changes of the embeddings whose sum enters the first block: a projection goes into each of them, a shift into one."""
     hf: Any = model.hf
     used = {n: seen[n][0] for n in tables if len(seen[n]) == 1}

@@ -15,6 +15,18 @@ class Constant:
 
     value: Float[Tensor, " d"]
 
+    @property
+    def width(self) -> int:
+        return len(self.value)
+
+    @property
+    def keeps_norm(self) -> bool:
+        return False
+
+    @property
+    def kind(self) -> str:
+        return "Constant"
+
     def delta(self, h: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         return self.value.to(device=h.device, dtype=h.dtype) - h
 
@@ -30,6 +42,18 @@ class Gated:
     weight: Float[Tensor, " d"]
     bias: float | int
     below: bool = False
+
+    @property
+    def width(self) -> int:
+        return self.change.width
+
+    @property
+    def keeps_norm(self) -> bool:
+        return self.change.keeps_norm
+
+    @property
+    def kind(self) -> str:
+        return f"Gated of {self.change.kind}"
 
     def open(self, h: Float[Tensor, "... d"]) -> Bool[Tensor, "..."]:
         """Where it acts. The score is taken in float32: half precision would blur the threshold."""
@@ -48,6 +72,18 @@ class NormKept:
     """A change after which h has the length it had."""
 
     change: Change
+
+    @property
+    def width(self) -> int:
+        return self.change.width
+
+    @property
+    def keeps_norm(self) -> bool:
+        return True
+
+    @property
+    def kind(self) -> str:
+        return f"NormKept of {self.change.kind}"
 
     def delta(self, h: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         moved = (h + self.change.delta(h)).float()

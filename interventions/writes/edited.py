@@ -7,8 +7,10 @@ from dataclasses import replace
 from torch import nn
 
 from interventions.writes.lowrank import Edit
-from probes.models.backends.hooks import hooked, inner_model
+from probes.models.backends.hooking import hooked
 from probes.models.model import Model
+from probes.models.unwrap import inner_model
+from probes.models.writes import everywhere
 
 
 def edited(model: Model, *edits: Edit) -> Model:
@@ -34,8 +36,8 @@ def applied(hf: nn.Module, *edits: Edit, blocks: str | None = None) -> Generator
         raise ValueError("no edits given; pass at least one, such as Ablate(direction)")
     model = Model.of(hf, blocks=blocks)
     writes = [change for edit in edits for change in edit.compile(model)]
-    placed = [w for w in writes if w.at.kind != "all" or hasattr(w, "for_prompts")]
+    placed = [w for w in writes if w.needs_prompts]
     if placed:
         raise ValueError(f"applied() acts on all tokens, but {placed[0]} depends on which prompts are run; use edited(model, ...) for positions")
-    with hooked(inner_model(hf), [], [(model.backend.point(w.site), w) for w in writes], shared=True):
+    with hooked(inner_model(hf), [], [(model.backend.point(w.site), everywhere(w)) for w in writes], shared=True):
         yield hf

@@ -1,4 +1,4 @@
-"""The one form that every linear edit takes: h + (h U) V + c."""
+"""What an edit is: frozen data that says, for a model, which changes it makes at which sites and tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,15 +8,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.data.lowrank import LowRank
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
 from probes.fitting.directions import Direction
-from probes.models.model import Model, Write
+from probes.models.model import Model
+from probes.models.writes import Act, Chosen, Identity, Write
 
 
 @runtime_checkable
 class Change(Protocol):
     """What an edit does at one site: a pure function of the hidden state."""
+
+    @property
+    def width(self) -> int:
+        """Coordinates of the hidden states it changes."""
+        ...
+
+    @property
+    def keeps_norm(self) -> bool:
+        """Whether h keeps its length."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What it is, from the outside in: the same numbers mean something else in another kind."""
+        ...
 
     def delta(self, h: Tensor) -> Tensor:
         """What the edit adds to h, in h's precision and on its device."""
@@ -28,44 +45,6 @@ class Change(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class LowRank:
-    """The affine change h -> h + (h U) V + c of rank k; k = 0 is a pure shift. Hooks, weights and files all read this form."""
-
-    U: Float[Tensor, "d k"]
-    V: Float[Tensor, "k d"]
-    c: Float[Tensor, " d"]
-
-    def delta(self, h: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-        """What the edit adds to h, in h's precision and on its device."""
-        to = {"device": h.device, "dtype": h.dtype}
-        shift = self.c.to(**to)
-        return shift.expand_as(h) if self.U.shape[1] == 0 else (h @ self.U.to(**to)) @ self.V.to(**to) + shift
-
-    def numbers(self) -> tuple[Tensor, ...]:
-        return self.U, self.V, self.c
-
-    def scaled(self, by: float | int) -> "LowRank":
-        """The same change, `by` times as large."""
-        return self if by == 1 else LowRank(self.U, self.V * by, self.c * by)
-
-    @classmethod
-    def shift(cls, c: Float[Tensor, " d"]) -> "LowRank":
-        return cls(c.new_zeros(len(c), 0), c.new_zeros(0, len(c)), c)
-
-    @classmethod
-    def holding(cls, directions: Float[Tensor, "k d"], to: Float[Tensor, " k"]) -> "LowRank":
-        """Sets h's component along each direction to the given amount, and leaves what is orthogonal to all of them.
-
-        The directions need not be orthogonal; raises ValueError when one lies in the span of the others.
-        """
-        D = directions.double()
-        if torch.linalg.matrix_rank(D) < len(D):
-            raise ValueError(f"the {len(D)} directions span fewer dimensions than there are directions; leave out those that the others already hold")
-        back = torch.linalg.solve(D @ D.T, D)
-        return cls(directions.T.contiguous(), -back.to(directions.dtype), (to.double() @ back).to(directions.dtype))
-
-
-@dataclass(frozen=True, eq=False)
 class SiteEdit:
     """One change at one site and position: what a model holds as a write."""
 
@@ -74,8 +53,31 @@ class SiteEdit:
     change: Change
     label: str = field(default="edit")
 
+    @property
+    def needs_prompts(self) -> bool:
+        """Where it does not act on all tokens alike."""
+        return self.at.kind != "all"
+
+    @property
+    def width(self) -> int:
+        return self.change.width
+
+    @property
+    def keeps_norm(self) -> bool:
+        return self.change.keeps_norm
+
     def __call__(self, h: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         return h + self.change.delta(h)
+
+    def on(self, batch: Chosen | None) -> Act:
+        """The same function whatever the prompts are."""
+        return lambda h, first: self(h)
+
+    def as_data(self) -> LowRank | None:
+        return self.change if isinstance(self.change, LowRank) else None
+
+    def identity(self) -> Identity | None:
+        return self.change.kind, self.change.numbers()
 
     def __repr__(self) -> str:
         return f"{self.label} at {self.site}, {self.at} tokens"

@@ -14,8 +14,8 @@ from probes.data import artefacts
 from probes.data.activations import Activations
 from probes.data.fingerprint import Fingerprint
 from probes.data.sites import Site, SiteLike, as_site
-from probes.models.backends.hooks import inner_model
 from probes.models.model import Model
+from probes.models.unwrap import inner_model
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from probes.models.backends.hooks import Hooks, inner_model
+from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend
 from probes.models.model import Model
+from probes.models.unwrap import inner_model
 
 BACKENDS = ("hooks", "transformer_lens", "nnsight")
 

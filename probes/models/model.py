@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,22 +16,13 @@ from probes.data.fingerprint import Fingerprint, fingerprint
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.tokens import Batch, Encoded, Side, batches, encode
-from probes.models.backends.hooks import Hooks, fan_in, inner_model
-from probes.models.backends.points import Backend, Passed, Select, input_device
+from probes.models.backends.hooks import Hooks
+from probes.models.backends.points import Backend, Passed, Select
+from probes.models.unwrap import fan_in, inner_model, input_device
+from probes.models.writes import Bound, Chosen, Write
 
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 """Padded tokens a batch where no batch size is given; a batch that does not fit is halved (`probes.reading`)."""
-
-
-@runtime_checkable
-class Write(Protocol):
-    """An edit at one site, as a model holds it: where, at which tokens, and the function of the hidden state."""
-
-    @property
-    def site(self) -> Site: ...
-    @property
-    def at(self) -> Position: ...
-    def __call__(self, h: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,14 +178,16 @@ class Model:
 
         With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
         """
-        # An edit that differs from prompt to prompt has to be told which prompts these are, also where it acts on all tokens.
-        bound = {w.at for w in self.writes if w.at.kind != "all" or hasattr(w, "for_prompts")}
-        places = {at: chosen_tokens(at, batch, encoded, columns or {}).to(self.device) for at in bound}
-        return [(w.site, self._bound(w, places[w.at], batch.rows, len(encoded), cached) if w.at in places else w) for w in self.writes]
-
-    def _bound(self, w: Write, chosen: Tensor, rows: np.ndarray, n: int, cached: bool) -> "Bound":
-        for_prompts = getattr(w, "for_prompts", None)
-        return Bound(w, chosen, cached, (lambda h, first: w(h)) if for_prompts is None else for_prompts(rows, n, chosen))
+        places: dict[Position, Tensor] = {}
+        bound = []
+        for w in self.writes:
+            if not w.needs_prompts:
+                bound.append((w.site, Bound(w, None)))
+                continue
+            if w.at not in places:
+                places[w.at] = chosen_tokens(w.at, batch, encoded, columns or {}).to(self.device)
+            bound.append((w.site, Bound(w, Chosen(batch.rows, len(encoded), places[w.at]), cached)))
+        return bound
 
     def generate(
         self, prompts: Examples | Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any
@@ -209,7 +202,7 @@ class Model:
             raise TypeError("prompts is one string; give a list of prompts")
         if kwargs.get("num_return_sequences", 1) != 1:
             raise ValueError("generate returns one text a prompt; for several samples give the prompt several times")
-        if kwargs.get("num_beams", 1) != 1 and any(w.at.kind != "all" for w in self.writes):
+        if kwargs.get("num_beams", 1) != 1 and any(w.needs_prompts for w in self.writes):
             raise ValueError("beams reorder the rows, so edits at single prompt positions would go astray; use num_beams=1 or at='all'")
         columns = prompts.columns if isinstance(prompts, Examples) else None
         encoded = self.encode(prompts.texts if isinstance(prompts, Examples) else prompts)
@@ -226,34 +219,6 @@ class Model:
     def __repr__(self) -> str:
         edits = f", {len(self.writes)} edited sites" if self.writes else ""
         return f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width}, {self.dtype}{edits})"
-
-
-class Bound:
-    """An edit on one batch: it changes the chosen tokens [batch, pos] and leaves the rest. Counts the columns seen, where passes are `cached`.
-
-    `act` is the edit as a function of the hidden state and of the column with which that begins.
-    """
-
-    def __init__(self, write: Write, chosen: Bool[Tensor, "batch pos"], cached: bool, act: Callable[[Tensor, int], Tensor]) -> None:
-        self.write, self.chosen, self.cached, self.act, self._seen = write, chosen, cached, act, 0
-
-    @property
-    def at(self) -> Position:
-        return self.write.at
-
-    @property
-    def change(self) -> Any:
-        """The edit as data, where it has such a form; what is sent to other machines."""
-        return getattr(self.write, "change", None)
-
-    def __call__(self, h: Tensor) -> Tensor:
-        first, self._seen = self._seen, self._seen + h.shape[1] if self.cached else 0
-        part = self.chosen[:, first : first + h.shape[1]].to(h.device)
-        if not part.any():
-            return h
-        # Tokens made during generation lie behind the prompt, where nothing is chosen.
-        part = nn.functional.pad(part, (0, h.shape[1] - part.shape[1]))
-        return torch.where(part[..., None], self.act(h, first), h)
 
 
 def chosen_tokens(at: Position, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray]) -> Bool[Tensor, "batch pos"]:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from probes.data.sites import Site
 from probes.data.tokens import Encoded, Side, encode, pad
-from probes.models.backends.hooks import evaluating, sharing_copy, without_head
 from probes.models.backends.points import Backend, whole
 from probes.models.model import Model
+from probes.models.unwrap import evaluating, sharing_copy, without_head
 
 THRESHOLDS = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """Largest relative RMS difference by precision; 1e-5 where nothing is said."""

@@ -15,8 +15,9 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples, Pairs, Text
 from probes.data.positions import Position
 from probes.data.sites import Site, SiteLike, SitesLike, as_site
-from probes.models.backends.hooks import hooked, inner_model
+from probes.models.backends.hooking import hooked
 from probes.models.model import Model
+from probes.models.unwrap import inner_model
 from probes.reading.plan import Reading, refuse_unreadable
 from probes.reading.store import StoredActivations, fill
 

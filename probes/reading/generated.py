@@ -13,7 +13,8 @@ from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
 from probes.data.tokens import Batch
-from probes.models.backends.hooks import Hooks, hooked
+from probes.models.backends.hooking import hooked
+from probes.models.backends.hooks import Hooks
 from probes.models.model import Model
 from probes.reading.plan import Reading, refuse_unreadable
 

@@ -8,6 +8,7 @@ import copy
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -15,11 +16,45 @@ import torch
 from torch import Tensor, nn
 
 from probes.data.sites import FORWARD, Site
-from probes.models.backends.hooks import ModuleTree, evaluating, inner_model, offloaded, sharing_copy, without_head
+from probes.models.backends.hooks import ModuleTree
 from probes.models.backends.points import Average, Change, Layout, Passed, Pick, Point, Select, whole
+from probes.models.unwrap import evaluating, inner_model, offloaded, sharing_copy, without_head
+from probes.models.writes import Bound, Linear
 
-Visit = tuple[str, str, str | None, Any, list[Any], list[Any]]
-"""A module's name, its side and the module that shapes it, nnsight's handle, then (first column, last, change) and (number, first, last, read)."""
+
+@dataclass(frozen=True, eq=False)
+class _Change:
+    """A change of some columns: a function, or what a server takes in its place."""
+
+    first: int
+    last: int | None
+    act: Change | Linear
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A reading of some columns, by the number of the site it is for."""
+
+    number: int
+    first: int
+    last: int | None
+    select: Select | tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Visit:
+    """What is done where a pass meets one side of a module; `handle` is nnsight's, `shaped_by` a module whose input has the batch shape."""
+
+    point: Point
+    handle: Any
+    changes: list[_Change] = field(default_factory=list)
+    reads: list[_Read] = field(default_factory=list)
+
+    def plain(self) -> tuple[Any, ...]:
+        """The same as builtins and tensors, which is all that travels to a server without this package."""
+        changes = [(c.first, c.last, c.act.parts() if isinstance(c.act, Linear) else c.act) for c in self.changes]
+        reads = [(r.number, r.first, r.last, r.select) for r in self.reads]
+        return self.point.name, self.point.side, self.point.shaped_by, self.handle, changes, reads
 
 
 class NNsight(ModuleTree):
@@ -75,7 +110,7 @@ class NNsight(ModuleTree):
             raise ValueError(f"{', '.join(lost)} lie on the meta device and hold no values; make the inputs on the CPU")
         visits = self._visits(sites, select, writes, layout)
         if not logits:
-            while visits and not visits[-1][-1]:
+            while visits and not visits[-1].reads:
                 visits.pop()
         call = {"remote": True} if self.is_remote else {"fn": self._copy if logits else without_head(self._copy)}
         with self._turn:
@@ -98,40 +133,42 @@ class NNsight(ModuleTree):
             self._traced(call | {**inputs, **options}, visits, logits=False, every_step=True)
         return made[0]
 
-    def _visits(self, sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], layout: Layout | None) -> list[Visit]:
+    def _visits(self, sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], layout: Layout | None) -> list[_Visit]:
         """What to do at each point, in the order in which a forward pass meets them."""
-        reading = _sendable_read(select) if self.is_remote else select
-        changes = [(site, self.point(site), _sendable_change(site, change) if self.is_remote else change) for site, change in writes]
-        reads = [(site, self.point(site, layout), i) for i, site in enumerate(sites)]
-        found: dict[tuple[str, str], tuple[tuple[int, ...], Visit]] = {}
+        found: dict[tuple[str, str], tuple[tuple[int, ...], _Visit]] = {}
 
-        def visit(site: Site, point: Point) -> tuple[list[Any], list[Any]]:
+        def visit(site: Site, point: Point) -> _Visit:
             if point.shaped_by is not None:
                 visit(Site("resid_pre", site.block), Point(point.shaped_by, "in"))
             handle = self._handles[id(self._copy.get_submodule(point.name))]
-            new = site.order, (point.name, point.side, point.shaped_by, handle, [], [])
-            return found.setdefault((point.name, point.side), new)[1][-2:]
+            return found.setdefault(point.key, (site.order, _Visit(point, handle)))[1]
 
-        for site, point, change in changes:
-            visit(site, point)[0].append((*(point.columns or (0, None)), change))
-        for site, point, i in reads:
-            visit(site, point)[1].append((i, *(point.columns or (0, None)), reading))
+        for site, change in writes:
+            point = self.point(site)
+            act = _sendable_change(site, change) if self.is_remote else change
+            visit(site, point).changes.append(_Change(*(point.columns or (0, None)), act))
+        reading = _sendable_read(select) if self.is_remote else select
+        for i, site in enumerate(sites):
+            point = self.point(site, layout)
+            visit(site, point).reads.append(_Read(i, *(point.columns or (0, None)), reading))
         return [v for _, v in sorted(found.values(), key=lambda item: item[0])]
 
-    def _traced(self, call: Mapping[str, Any], visits: Sequence[Visit], logits: bool, every_step: bool = False) -> tuple[dict[int, Tensor], Tensor | None]:
+    def _traced(self, call: Mapping[str, Any], visits: Sequence[_Visit], logits: bool, every_step: bool = False) -> tuple[dict[int, Tensor], Tensor | None]:
         """The picked states by number and the logits, if asked for; without them the pass ends behind the last visit."""
+        plan = [visit.plain() for visit in visits]
         nnsight = _library()
         from nnsight.intervention.interleaver import OutOfOrderError
 
         states: dict[int, Tensor] = {}
         scores: Tensor | None = None
         try:
+            # Places that the pass does not meet raise in here: every handle waits for its module.
             # nnsight reads the source of this block and may run it on a server without this package: only torch, no helpers, no `self`.
             with evaluating(self.hf), evaluating(self._copy), self._root.trace(**call) as tracer:
                 states = nnsight.save({})
                 shapes = {}
                 for _ in tracer.iter[:] if every_step else (0,):
-                    for name, side, shaped_by, handle, changes, reads in visits:
+                    for name, side, shaped_by, handle, changes, reads in plan:
                         args, kwargs = handle.inputs if side == "in" else ((handle.output,), {})
                         given = args[0] if args else kwargs["hidden_states"]
                         flat = given if isinstance(given, torch.Tensor) else given[0]
@@ -217,10 +254,8 @@ def _sendable_read(select: Select) -> tuple[Any, ...]:
     )
 
 
-def _sendable_change(site: Site, write: Any) -> tuple[Tensor | None, ...]:
-    """U, V and c of a linear edit and the tokens it acts on, None for all."""
-    linear = getattr(write, "change", None)
-    everywhere = getattr(getattr(write, "at", None), "kind", None) == "all"
-    if not all(isinstance(getattr(linear, part, None), Tensor) for part in "UVc") or not (everywhere or isinstance(getattr(write, "chosen", None), Tensor)):
-        raise ValueError(f"NDIF runs no code of yours, so it cannot apply {write!r} at {site}; use an edit of the form h + (h U) V + c, or backend='hooks'")
-    return linear.U.cpu(), linear.V.cpu(), linear.c.cpu(), None if everywhere else write.chosen.cpu()  # pyright: ignore
+def _sendable_change(site: Site, change: Any) -> Linear:
+    data = change.as_data() if isinstance(change, Bound) else None
+    if data is None:
+        raise ValueError(f"NDIF runs no code of yours, so it cannot apply {change!r} at {site}; use an edit of the form h + (h U) V + c, or backend='hooks'")
+    return data

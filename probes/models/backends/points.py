@@ -4,7 +4,7 @@ A layout is never trusted by name. On the loaded model the sublayer outputs must
 residual stream, element by element within rounding; otherwise the sites inside blocks are refused.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from probes.data.sites import Site
+from probes.models.unwrap import input_device
 
 Select = Callable[[Tensor], Tensor]
 Change = Callable[[Tensor], Tensor]
@@ -29,6 +30,28 @@ class Point:
     side: Literal["in", "out"] = "out"
     columns: tuple[int, int] | None = None
     shaped_by: str | None = None
+    site: Site | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Where hooks go: several points may be parts of one tensor."""
+        return self.name, self.side
+
+    def __str__(self) -> str:
+        where = f"the {self.side}put of {self.name}"
+        return where if self.site is None else f"{self.site} ({where})"
+
+
+class Unvisited(ValueError):
+    """A forward pass did not meet a place that was to be read or changed, so its numbers are not what they are called."""
+
+    @classmethod
+    def at(cls, missed: Iterable[Any]) -> "Unvisited":
+        return cls(
+            f"the forward pass never met {', '.join(map(str, missed))}, so nothing was read or changed there. The model "
+            "skips that module or runs code that its modules' hooks do not see (torch.compile does so); use the "
+            "uncompiled model, or other sites"
+        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +130,18 @@ class Backend(Protocol):
         ...
 
 
+def due(writes: Sequence[Site], reads: Sequence[Site], to_the_end: bool) -> list[Site]:
+    """The written sites that a pass must meet: all, or those up to the last read where it ends."""
+    last = max((s.order for s in reads), default=None)
+    return [s for s in writes if to_the_end or (last is not None and s.order <= last)]
+
+
+def require_met(met: Container[Site], wanted: Sequence[Site]) -> None:
+    """Raises Unvisited, naming the sites that a pass was to meet and did not."""
+    if missed := [s for s in wanted if s not in met]:
+        raise Unvisited.at(missed)
+
+
 def explained(layout: Layout, states: Mapping[str, Sequence[Tensor]], blocks: Sequence[nn.Module]) -> float:
     """How far, in units of rounding, the sublayers miss what each block adds to the residual stream; about 1 or less is exact.
 
@@ -137,11 +172,12 @@ def proven(backend: Backend, candidates: Sequence[Layout], blocks: Sequence[nn.M
     missed = []
     for layout in candidates:
         sites = {k: [Site(k, b) for b in range(len(blocks))] for k in ("resid_pre", "attn_out", "mlp_out", "resid_post")}
-        states = backend.run({"input_ids": tokens}, [s for of in sites.values() for s in of], whole, (), False, {}, layout).states
-        if (
-            all(s in states and states[s].shape == states[of[0]].shape for of in sites.values() for s in of)
-            and len({states[of[0]].shape for of in sites.values()}) == 1
-        ):
+        try:
+            states = backend.run({"input_ids": tokens}, [s for of in sites.values() for s in of], whole, (), False, {}, layout).states
+        except Unvisited:
+            missed.append(f"{layout.attn_out} or {layout.mlp_out} is not run in every block")
+            continue
+        if all(states[s].shape == states[of[0]].shape for of in sites.values() for s in of) and len({states[of[0]].shape for of in sites.values()}) == 1:
             off = explained(layout, {k: [states[s] for s in of] for k, of in sites.items()}, blocks)
             if off <= ROUNDING:
                 return layout
@@ -172,12 +208,6 @@ class Average:
     def __call__(self, h: Tensor) -> Tensor:
         here = self.mask.to(h.device)[..., None]
         return torch.where(here == 1, h.float(), 0).sum(1) / here.sum(1)
-
-
-def input_device(hf: nn.Module) -> torch.device:
-    """Where a model takes its tokens; a model without weights runs elsewhere and takes them from the CPU."""
-    found = next(hf.parameters()).device
-    return torch.device("cpu") if found.type == "meta" else found
 
 
 def whole(h: Tensor) -> Tensor:

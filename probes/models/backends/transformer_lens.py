@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from probes.data.sites import Site
-from probes.models.backends.hooks import Hooks, changed, columns_of, evaluating
-from probes.models.backends.points import Change, Layout, Passed, Point, Select, head_columns, proven, whole
+from probes.models.backends.hooking import changed, columns_of
+from probes.models.backends.hooks import Hooks
+from probes.models.backends.points import Change, Layout, Passed, Point, Select, Unvisited, due, head_columns, proven, require_met, whole
+from probes.models.unwrap import evaluating
 
 RESIDUAL = {"resid_pre": "hook_in", "resid_post": "hook_out"}
 LAYOUTS = (
@@ -156,6 +158,7 @@ class TransformerLens:
         layout: Layout | None = None,
     ) -> Passed:  # fmt: skip
         states: dict[Site, Tensor] = {}
+        met: set[Site] = set()
 
         def reader(site: Site) -> Callable[..., None]:
             def read(h: Tensor, hook: Any) -> None:
@@ -167,15 +170,20 @@ class TransformerLens:
 
         reads = [(self._hook_name(s, layout), reader(s)) for s in sites]
         out = None
-        with suppress(_Enough), self._hooked([*self._writers(writes), *reads]) as model:
+        with suppress(_Enough), self._hooked([*self._writers(writes, met), *reads]) as model:
             # Not bridge.forward, which makes position ids of its own where none are given.
             out = model(**inputs, use_cache=False, **options)
+        require_met(states, sites)
+        require_met(met, due([site for site, _ in writes], sites, to_the_end=logits))
         return Passed(states, out.logits if logits and out is not None else None)
 
     def generate(self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]) -> Tensor:
         self._compare_cached_passes()
-        with self._hooked(self._writers(writes)) as model:
-            return model.generate(**inputs, **options)
+        met: set[Site] = set()
+        with self._hooked(self._writers(writes, met)) as model:
+            tokens = model.generate(**inputs, **options)
+        require_met(met, [site for site, _ in writes])
+        return tokens
 
     @contextmanager
     def _hooked(self, hooks: Sequence[tuple[str, Callable[..., Any]]]) -> Generator[Any]:
@@ -186,9 +194,15 @@ class TransformerLens:
         with self._turn, torch.no_grad(), self.bridge.hooks(fwd_hooks=list(hooks)):
             yield self.bridge.original_model
 
-    def _writers(self, writes: Sequence[tuple[Site, Change]]) -> list[tuple[str, Callable[..., Any]]]:
+    def _writers(self, writes: Sequence[tuple[Site, Change]], met: set[Site]) -> list[tuple[str, Callable[..., Any]]]:
+        """Hooks that change, and note in `met` the sites they were called at."""
+
         def writer(site: Site, change: Change) -> Callable[..., Tensor]:
-            return lambda h, hook: changed(h.flatten(2), [(self._columns(site, h), change)]).reshape(h.shape)
+            def write(h: Tensor, hook: Any) -> Tensor:
+                met.add(site)
+                return changed(h.flatten(2), [(self._columns(site, h), change)]).reshape(h.shape)
+
+            return write
 
         return [(self._hook_name(site, None), writer(site, change)) for site, change in writes]
 
@@ -216,10 +230,11 @@ class TransformerLens:
         sites = [Site(kind, b) for kind in kinds for b in range(self._n_blocks)]
         for inputs in self._probe():
             plain = self._plain.run(inputs, sites, whole, (), False, {}).states
-            ours = self.run(inputs, sites, whole, (), False, {}, layout).states
+            try:
+                ours = self.run(inputs, sites, whole, (), False, {}, layout).states
+            except Unvisited as error:
+                raise ValueError(f"the bridge of {type(self.hf).__name__} does not show what it should: {error}; {INSTEAD}") from error
             for site in sites:
-                if site not in ours:
-                    raise ValueError(f"{site} is never reached in the bridge of {type(self.hf).__name__}; {INSTEAD}")
                 self._require_equal(str(site), ours[site], plain[site], inputs)
 
     def _compare_cached_passes(self) -> None:

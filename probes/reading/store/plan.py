@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from probes.data.tokens import batches
+from probes.models.writes import Write
 from probes.reading.plan import Reading
 
 FORMAT = 1
@@ -131,16 +132,11 @@ def _about(reading: Reading) -> dict[str, Any]:
     }
 
 
-def edit_hash(write: Any) -> str:
+def edit_hash(write: Write) -> str:
     """Hash of where an edit acts and what it does; raises ValueError for an edit that is not given by its numbers."""
-    change = getattr(write, "change", None)
-    if change is None:
+    found = write.identity()
+    if found is None:
         raise ValueError(f"{write!r} does not say what it does as data, so its captures cannot be told apart in a store; capture it into memory")
-    body = [f"{write.site} {write.at} {_kind(change)}", *(t.detach().cpu().float().numpy().tobytes() for t in change.numbers())]
+    kind, numbers = found
+    body = [f"{write.site} {write.at} {kind}", *(t.detach().cpu().float().numpy().tobytes() for t in numbers)]
     return hashlib.sha256(b"\0".join(b if isinstance(b, bytes) else b.encode() for b in body)).hexdigest()[:16]
-
-
-def _kind(change: Any) -> str:
-    """The classes a change is made of, from the outside in: the same numbers mean something else in another one."""
-    inner = getattr(change, "change", None)
-    return type(change).__name__ + ("" if inner is None else f" of {_kind(inner)}")
