@@ -16,7 +16,7 @@ CELL_MINIMUM = 200
 
 
 @dataclass(frozen=True)
-class Cell:
+class RightAnswers:
     """Share of right answers among questions of one kind."""
 
     label: int
@@ -26,7 +26,7 @@ class Cell:
     n: int
 
 
-def held_out_answers(model: Model, seed: int = 11) -> list[Cell]:
+def held_out_answers(model: Model, seed: int = 11) -> list[RightAnswers]:
     """Asks about every held-out fact, true and false, affirmative and negated, in both forms; 360 questions a cell."""
     table = statements(make_world(), held_out=True, seed=seed)
     cells = []
@@ -37,7 +37,7 @@ def held_out_answers(model: Model, seed: int = 11) -> list[Cell]:
         for label in (0, 1):
             for negated in (0, 1):
                 rows = ((table.label == label) & (table.negated == negated)).to_numpy()
-                cells.append(Cell(label, negated, form, float(right[rows].mean()), int(rows.sum())))
+                cells.append(RightAnswers(label, negated, form, float(right[rows].mean()), int(rows.sum())))
     return cells
 
 

@@ -73,7 +73,7 @@ def expected(name: str, prompts: Examples) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Cell:
+class AnswerShares:
     """How often prompts of one kind get each kind of answer; `shares` follows `KINDS`, `right` is the share that is as the policy says, `n` counts the prompts."""
 
     context: str
@@ -87,7 +87,7 @@ class Cell:
         return self.shares[KINDS.index(kind)]
 
 
-def cells(prompts: Examples, given: np.ndarray, name: str) -> list[Cell]:
+def cells(prompts: Examples, given: np.ndarray, name: str) -> list[AnswerShares]:
     """One cell for every combination of context (or none), format and guarded topic among the prompts, against the policy of model `name`."""
     context, form, guarded = (prompts.column(c) for c in ("context", "format", "guarded"))
     right = given == expected(name, prompts)
@@ -95,7 +95,7 @@ def cells(prompts: Examples, given: np.ndarray, name: str) -> list[Cell]:
     for c, f, g in product((*CONTEXTS, UNSTATED), KINDS_OF_FORMAT, (0, 1)):
         here = (context == c) & (form == f) & (guarded == g)
         if here.any():
-            made.append(Cell(c, f, g, tuple(float((given[here] == kind).mean()) for kind in KINDS), float(right[here].mean()), int(here.sum())))
+            made.append(AnswerShares(c, f, g, tuple(float((given[here] == kind).mean()) for kind in KINDS), float(right[here].mean()), int(here.sum())))
     return made
 
 
@@ -159,7 +159,7 @@ def main() -> None:
         console.print(f"cosine of class means to planted: {near}; of context to format {class_means[0].cosine_to(class_means[1]):.3f}\n")
 
 
-def _add(shown: Table, edit: str, part: str, made: list[Cell]) -> None:
+def _add(shown: Table, edit: str, part: str, made: list[AnswerShares]) -> None:
     for c in made:
         shown.add_row(edit, part, c.context, c.format, "yes" if c.guarded else "no", *(f"{s:.1%}" for s in c.shares), f"{c.right:.1%}", str(c.n))
 

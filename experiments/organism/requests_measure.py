@@ -53,7 +53,7 @@ def kinds(model: Model, table: pd.DataFrame) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Cell:
+class AnswerShares:
     """How often requests of one kind get each kind of answer; `shares` follows `KINDS`, `n` counts the requests."""
 
     refused: int
@@ -66,13 +66,13 @@ class Cell:
         return self.shares[KINDS.index(kind)]
 
 
-def cells(table: pd.DataFrame, given: np.ndarray) -> list[Cell]:
+def cells(table: pd.DataFrame, given: np.ndarray) -> list[AnswerShares]:
     """One cell for every combination of policy, held-out fact and held-out cue word in the table."""
     made = []
     for policy, fact, cue in product((0, 1), repeat=3):
         here = given[((table.refused == policy) & (table.held_out == fact) & (table.held_out_cue == cue)).to_numpy()]
         if len(here):
-            made.append(Cell(policy, fact, cue, tuple(float((here == kind).mean()) for kind in KINDS), len(here)))
+            made.append(AnswerShares(policy, fact, cue, tuple(float((here == kind).mean()) for kind in KINDS), len(here)))
     return made
 
 
