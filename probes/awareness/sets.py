@@ -1,12 +1,12 @@
 """Published prompts of the four cells, as Examples with context, format and the query they came from."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from probes.data.examples import Examples
+from probes.evidence.leaks import words
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,3 @@ def from_cells(source: str | Path | pd.DataFrame, *, formal: bool = True) -> Exa
     table["same_words"] = [words(str(text)) for text in table["original"]]
     found = Examples.from_pandas(table, y="y", groups="same_words")
     return Examples(found.texts, found.y, found.groups, {k: c for k, c in found.columns.items() if k not in ("y", "same_words")}, found.ids)
-
-
-def words(text: str) -> str:
-    """The text's lower-cased words with one space between; the text itself where it has none. Texts that differ in punctuation, case or spacing come out the same."""
-    return " ".join(re.findall(r"\w+", text.lower())) or text.strip()

@@ -1,5 +1,6 @@
 """Rows of a data set that would stand on both sides of a split: repeats, shared originals, near-duplicates; and what is safe to use."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,6 @@ from jaxtyping import Bool, Int
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from probes.awareness.sets import words
 from probes.data.examples import Examples
 
 SHINGLE = 3  # words
@@ -103,6 +103,14 @@ def find_leaks(examples: Examples, *, near: float | int = 0.8, cell: str = "cell
     if context in examples.columns:
         both = int((pd.Series(examples.columns[context]).groupby(member).nunique().to_numpy() > 1).sum())
     return Leaks(pd.DataFrame(rows).set_index("cell"), shared, ~again, examples.ids[first][member], both, near, examples.hash)
+
+
+def words(text: str) -> str:
+    """The text's lower-cased words with one space between; the text itself where it has none.
+
+    Texts that differ in punctuation, case or spacing come out the same.
+    """
+    return " ".join(re.findall(r"\w+", text.lower())) or text.strip()
 
 
 def _first(keys: Int[np.ndarray, " n"]) -> Int[np.ndarray, "2 n"]:
