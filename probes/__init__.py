@@ -21,6 +21,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples, Pairs
 from probes.data.positions import Position
 from probes.data.sites import Site
+from probes.display import values as _values  # noqa: F401 - how values look is registered
 from probes.fitting.directions import Direction, cosine_map
 from probes.fitting.linear import LinearProbe
 from probes.fitting.probe import Probe

@@ -666,7 +666,7 @@ def test_the_strip_shows_what_the_score_is_made_of(model):
     assert last.scores[-1] == pytest.approx(last.score, abs=1e-4)
     html = strip._repr_html_()
     assert html.count("<span") == 7 and "opacity:.55" in html and "rgba(" in html and f"{strip.scores[3]:.3f}" in html and "yes(" in repr(strip)
-    from probes.display.strips import TokenStrip
+    from probes.awareness import TokenStrip
 
     drawn = TokenStrip(("<b>", "up", "down\n"), (False,) * 3, np.array([1.0, 3.0, -1.0]), 1.0, 1.0)._repr_html_()
     assert "&lt;b&gt;" in drawn and "rgba(214, 69, 65, 0.75)" in drawn and "rgba(52, 119, 186, 0.50)" in drawn and "<br>" in drawn

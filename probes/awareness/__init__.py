@@ -16,7 +16,7 @@ from probes.awareness.reading import AwarenessProbe, content_means
 from probes.awareness.scale import Scale, calibrated, recall_at, youden
 from probes.awareness.sets import from_cells
 from probes.awareness.versions import VERSIONS, Version, fit_awareness
-from probes.display.strips import TokenStrip
+from probes.data.strips import TokenStrip
 from probes.evidence.crossed import TwoByTwo, two_by_two
 from probes.evidence.crossed_verdict import Verdict
 from probes.evidence.crossfit import held_out, held_out_text

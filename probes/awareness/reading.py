@@ -16,7 +16,7 @@ from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples
 from probes.data.sites import Site, SiteLike, as_site
-from probes.display.strips import TokenStrip
+from probes.data.strips import TokenStrip
 from probes.fitting.linear import LinearProbe
 from probes.models.model import Model
 from probes.reading.capture import capture, capture_pairs

@@ -1,1 +1,1 @@
-"""What people look at: figures and shaded tokens. Never fits, never loads."""
+"""What people look at: how values look in a notebook or on a page, and figures. Never fits, never loads."""

@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from probes.controls import Null, Transfer, reliability
 from probes.data.sites import Site, SiteLike
+from probes.evidence.calibration import reliability
+from probes.evidence.permutation import Null
 from probes.evidence.sweeps import Sweep
+from probes.evidence.transfer import Transfer
 from probes.metrics.estimates import Estimate
 
 # Okabe-Ito: told apart by colour-blind readers and in grey print.

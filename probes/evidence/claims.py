@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +17,8 @@ from probes.evidence.readout import halves, scored
 from probes.evidence.surface import surface_scores
 from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import Recipe, Seeded
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, auroc_difference, aurocs
 from probes.recipes.concatenated import ConcatenatedProbe
 
@@ -35,7 +36,7 @@ class Moved(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Claim:
+class Claim(Displayed):
     """The strongest sentence the controls allow, and what stands in the way of a stronger one.
 
     `level` is chance, decodable, or decodable beyond the text. `used` says whether an edit moved behaviour more than matched random edits did
@@ -58,16 +59,8 @@ class Claim:
         return self.level != "chance"
 
     def __repr__(self) -> str:
-        return "\n".join([self.sentence, *(f"  not more: {reason}" for reason in self.why_not_more)])
-
-    def _repr_html_(self) -> str:
-        best_first = sorted(self.surface.items(), key=lambda item: -item[1].value)
-        lines = "".join(f"<tr><td>{escape(name)}</td><td>{e}</td></tr>" for name, e in [("this probe", self.auroc), *best_first])
-        reasons = "".join(f"<li>{escape(r)}</li>" for r in self.why_not_more)
-        return (
-            f"<p><b>{escape(self.sentence)}</b></p><p>Why not more:</p><ul>{reasons}</ul>"
-            f"<table><tr><th>AUROC on the same rows</th><th>with 95% interval</th></tr>{lines}</table>"
-        )
+        reasons = (f"  not more: {reason}" for reason in self.why_not_more)
+        return terminal("\n".join([self.sentence, *reasons]))
 
 
 def claim(

@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float
 from probes.evidence.claims import MARGIN
 from probes.evidence.crossed_verdict import Verdict, judged
 from probes.evidence.inputs import line_of, two_of
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import BOOTSTRAPS, Estimate, auroc, bootstrapped, mean, weighted_auroc
 
 CONTEXTS, FORMATS = ("evaluation", "deployment"), ("benchmark", "casual")
@@ -30,7 +32,7 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
-class TwoByTwo:
+class TwoByTwo(Displayed):
     """Scores by context and format, with every number's interval from resampling groups.
 
     `cells` go by name ("evaluation, casual"). `context` is the AUROC of the first context over the second within each format, `stratified` their mean;
@@ -98,10 +100,7 @@ class TwoByTwo:
         return pd.DataFrame([{"measure": m, "where": str(w), **{k: getattr(e, k) for k in ("value", "low", "high", "n", "n_groups")}} for m, w, e in named])
 
     def __repr__(self) -> str:
-        return f"{self.verdict!r}\n{self.confusion.to_string()}"
-
-    def _repr_html_(self) -> str:
-        return f"{self.verdict._repr_html_()}{self.confusion.to_html()}{self.table.round(3).to_html(index=False)}"
+        return terminal(f"{self.verdict!r}\n{self.confusion.to_string()}")
 
 
 def two_by_two(

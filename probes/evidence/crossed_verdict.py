@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Literal
 
 from probes.evidence.claims import FEWEST
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ Word = Literal["reads context", "reads context in one format", "reads format", "
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Verdict(Displayed):
     """What the scores read, its sentence, and what stands in the way of a claim.
 
     `reads context`: the contexts are told apart within both formats, and no shift by the format is seen (`in one format`: within one only). `reads format`: the format moves the scores and
@@ -36,14 +37,12 @@ class Verdict:
         return self.word == "reads context" and all(self.checks.values())
 
     def __repr__(self) -> str:
-        return "\n".join([self.headline, *(f"  not more: {reason}" for reason in self.why_not_more)])
+        reasons = (f"  not more: {reason}" for reason in self.why_not_more)
+        return terminal("\n".join([self.headline, *reasons]))
 
     @property
     def headline(self) -> str:
         return f"{self.word.capitalize()} (gate {'open' if self else 'closed'}). {self.sentence}"
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.headline)}</b></p><p>Why not more:</p><ul>{''.join(f'<li>{escape(r)}</li>' for r in self.why_not_more)}</ul>"
 
 
 def judged(t: "TwoByTwo") -> Verdict:

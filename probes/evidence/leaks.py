@@ -11,13 +11,15 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from probes.data.examples import Examples
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 
 SHINGLE = 3  # words
 CHUNK = 500  # rows compared with all others at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Leaks:
+class Leaks(Displayed):
     """What was found, and the rows and groups that are safe.
 
     `table` has a row a cell; `shared` counts the rows of a cell (row) that were made from an original that another cell (column) uses too. `kept` is False for rows that repeat an
@@ -54,10 +56,8 @@ class Leaks:
         )
 
     def __repr__(self) -> str:
-        return f"{self.summary}\n{self.table.to_string()}\nrows made from an original that another cell uses\n{self.shared.to_string()}"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self.summary}</p>{self.table.to_html()}<p>Rows made from an original that another cell uses:</p>{self.shared.to_html()}"
+        shared = f"rows made from an original that another cell uses\n{self.shared.to_string()}"
+        return terminal(f"{self.summary}\n{self.table.to_string()}\n{shared}")
 
 
 def find_leaks(examples: Examples, *, near: float | int = 0.8, cell: str = "cell", original: str = "original", context: str = "context") -> Leaks:

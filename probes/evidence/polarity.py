@@ -17,6 +17,8 @@ from probes.data.activations import PairActivations
 from probes.data.sites import Site
 from probes.fitting.linear import LinearProbe
 from probes.fitting.transforms import unit
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, bootstrapped, mean
 from probes.recipes.polarity_ccs import opposites
 from probes.recipes.ttpd import negation_flags, polarities, truth_directions
@@ -57,7 +59,7 @@ def _four(*values: Any) -> list[np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class PolarityReport:
+class PolarityReport(Displayed):
     """How a pair probe treats statements and their opposites: measures by name, each with one value and interval a site."""
 
     sites: tuple[Site, ...]
@@ -78,10 +80,8 @@ class PolarityReport:
         return pd.DataFrame(values | {"degenerate": self.degenerate}, index=pd.Index([str(s) for s in self.sites], name="site"))
 
     def __repr__(self) -> str:
-        return f"PolarityReport({self.n_pairs} pairs of opposites, sign from {self.sign_from})\n{self.table.round(3).to_string()}"
-
-    def _repr_html_(self) -> str:
-        return f"<p>Polarity over {self.n_pairs} pairs of opposites; sign from {self.sign_from}</p>{self.table.to_html(float_format='{:.3f}'.format)}"
+        head = f"PolarityReport({self.n_pairs} pairs of opposites, sign from {self.sign_from})"
+        return terminal(f"{head}\n{self.table.round(3).to_string()}")
 
 
 def polarity_report(probe: LinearProbe, pairs: PairActivations, train: PairActivations | None = None) -> PolarityReport:

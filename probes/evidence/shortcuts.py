@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +11,8 @@ from probes.data.examples import Examples, Text
 from probes.data.positions import At, Position
 from probes.evidence.claims import MARGIN
 from probes.evidence.permutation import shuffled
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, auroc_difference
 from probes.models.model import Model
 
@@ -19,7 +20,7 @@ SHUFFLES = 199
 
 
 @dataclass(frozen=True, eq=False)
-class LetterCheck:
+class LetterCheck(Displayed):
     """AUROC of the same rows read with the labelled answer in the text and without it, and the difference.
 
     `artefact`: the answer adds more than the margin, with an interval above 0, so the number with the answer is about the letter. `read_without`: whether anything is left without it.
@@ -49,9 +50,6 @@ class LetterCheck:
     def __repr__(self) -> str:
         return self.sentence
 
-    def _repr_html_(self) -> str:
-        return f"<p>{'<b>' * self.artefact}{escape(self.sentence)}{'</b>' * self.artefact}</p>"
-
 
 def letter_check(
     with_answer: Any, without_answer: Any, y: Any, groups: Any = None, *, margin: float | int = MARGIN, n_boot: int = 1000, seed: int = 0
@@ -67,7 +65,7 @@ def letter_check(
 
 
 @dataclass(frozen=True, eq=False)
-class TerminalTokens:
+class TerminalTokens(Displayed):
     """Which tokens stand at the position that is read, by class.
 
     `counts` has a row a token and a column a class. `distance` is the total variation between the classes: 0 for the same tokens equally often, 1 for none in
@@ -97,10 +95,7 @@ class TerminalTokens:
                 "different tokens": f"Different terminal tokens: {told}, so the token alone gives the label away; end all texts alike."}[self.word]  # fmt: skip
 
     def __repr__(self) -> str:
-        return f"{self.sentence}\n{self.counts.head(8).to_string()}"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(self.sentence)}</p>{self.counts.head(8).to_html()}"
+        return terminal(f"{self.sentence}\n{self.counts.head(8).to_string()}")
 
 
 def terminal_tokens(

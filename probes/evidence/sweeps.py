@@ -14,11 +14,13 @@ from probes.evidence.choose import best_site
 from probes.evidence.permutation import Null, shuffled_null
 from probes.evidence.readout import halves, scored
 from probes.fitting.recipe import Recipe, Seeded
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Displayed):
     """What `sweep` found: a tidy `table`, and for pictures the null of every recipe on the first split and its test scores at the chosen site.
 
     Table columns: recipe, seed, site, block, auroc, low, high, n, n_groups, inner (AUROC on train groups held out for choosing), chosen, null_mean (all sites under shuffled labels), null_95 (that the
@@ -64,10 +66,9 @@ class Sweep:
         return Estimate(float(rows.auroc.mean()), float(rows.low.min()), float(rows.high.max()), int(rows.n.iloc[0]), int(rows.n_groups.iloc[0]))
 
     def __repr__(self) -> str:
-        return f"Sweep({len(self.recipes)} recipes, {len(self.sites)} sites, {self.table.seed.nunique()} splits)\n{self.summary.round(3).to_string()}"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{len(self.recipes)} recipes, {len(self.sites)} sites, {self.table.seed.nunique()} splits by group</p>{self.summary.to_html(float_format='{:.3f}'.format)}"
+        splits = self.table.seed.nunique()
+        head = f"Sweep({len(self.recipes)} recipes, {len(self.sites)} sites, {splits} splits)"
+        return terminal(f"{head}\n{self.summary.round(3).to_string()}")
 
 
 def sweep(

@@ -2,21 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from probes.data.examples import Examples, Text
 from probes.data.positions import At, Position
 from probes.data.tokens import Encoded
+from probes.markup.terminal import terminal
+from probes.markup.tokens import readable
+from probes.markup.values import Displayed
 from probes.models.model import Model
-
-# Half-transparent colours lie well on light and on dark pages; text keeps the page's own colour.
-_BOX = "border:1px solid rgba(128,128,128,.35);border-radius:6px;padding:.6em .8em;margin:.5em 0;line-height:2.1;overflow-wrap:anywhere"
-_TOKEN = "font-family:ui-monospace,monospace;font-size:.92em;white-space:pre-wrap;padding:.15em .3em;margin:0 .1em;border-radius:4px"
-_PLAIN = "background:rgba(128,128,128,.12)"
-_PICKED = "background:rgba(255,170,0,.42);box-shadow:inset 0 -2px 0 rgb(230,130,0);font-weight:600"
-_SPECIAL = "opacity:.62;font-style:italic"
-_QUIET = "opacity:.7;font-size:.85em"
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,7 @@ class ShownText:
 
 
 @dataclass(frozen=True, repr=False)
-class TokenView:
+class TokenView(Displayed):
     """Texts with the tokens that a position picks in brackets; notebooks show them highlighted."""
 
     at: str
@@ -48,11 +42,7 @@ class TokenView:
 
     def __repr__(self) -> str:
         lines = [f"{i}: {_marked(text)}   ({text.summary})" for i, text in enumerate(self.texts)]
-        return "\n".join([self.summary, *lines])
-
-    def _repr_html_(self) -> str:
-        boxes = [f'<div style="{_BOX}"><div style="{_QUIET}">text {i}: {text.summary}</div>{_highlighted(text)}</div>' for i, text in enumerate(self.texts)]
-        return f"<div><div>{escape(self.summary)}</div>{''.join(boxes)}</div>"
+        return terminal("\n".join([self.summary, *lines]))
 
 
 def show_tokens(model: Model, examples: Examples | Sequence[Text], at: At, limit: int = 5) -> TokenView:
@@ -75,23 +65,9 @@ def _readable(tokenizer: Any, encoded: Encoded) -> tuple[str, ...]:
     return tuple(encoded.text[a:b] or tokenizer.decode([i]) for i, (a, b) in zip(encoded.ids, places, strict=True))
 
 
-def _visible(token: str) -> str:
-    """Spaces at the ends are left out unless they are all there is; line breaks show as ↵."""
-    return (token.strip(" ") or token.replace(" ", "␣")).replace("\n", "↵").replace("\t", "⇥") or "∅"
-
-
 def _marked(text: ShownText) -> str:
-    return " ".join(f"⟦{_visible(token)}⟧" if i in text.picked else _visible(token) for i, token in enumerate(text.tokens))
-
-
-def _highlighted(text: ShownText) -> str:
-    parts = []
-    for i, (token, special) in enumerate(zip(text.tokens, text.special, strict=True)):
-        style = ";".join([_TOKEN, _PICKED if i in text.picked else _PLAIN, *([_SPECIAL] if special else [])])
-        parts.append(f'<span style="{style}" title="token {i}">{escape(_visible(token))}</span>')
-        # A chat reads best when each line of its template starts a line.
-        parts.append("<br>" if "\n" in token else "<wbr>")
-    return "".join(parts)
+    tokens = [readable(token) for token in text.tokens]
+    return " ".join(f"⟦{token}⟧" if i in text.picked else token for i, token in enumerate(tokens))
 
 
 def _runs(numbers: Sequence[int]) -> str:

@@ -1,0 +1,31 @@
+"""Two doors by which texts leave, to pages and to the terminal; neither reads markup from data.
+
+- `html(value)`: a piece of a page, every text in it escaped; `@html.register(Class)` says how a class looks
+- `Displayed`: the base of values that notebooks show so; `draw(value, ax)`: their pictures, registered alike
+- `tag`, `table`, `grid`, `listed`, `verdict`: what pages are made of; `strip`, `shaded`: tokens in a line
+- `terminal(text)`: control characters made visible, so that none reaches the terminal as a command
+
+Imports nothing of ours; the looks themselves are in the display rooms.
+"""
+
+from probes.markup.pieces import Markup, grid, joined, listed, table, tag, verdict
+from probes.markup.terminal import terminal
+from probes.markup.tokens import readable, shaded, strip
+from probes.markup.values import Displayed, draw, html
+
+__all__ = [
+    "Displayed",
+    "Markup",
+    "draw",
+    "grid",
+    "html",
+    "joined",
+    "listed",
+    "readable",
+    "shaded",
+    "strip",
+    "table",
+    "tag",
+    "terminal",
+    "verdict",
+]

@@ -1,0 +1,63 @@
+"""Tokens in a line, each with its own look: shaded by score, or marked where they are picked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from probes.markup.pieces import Markup, joined, tag
+
+LINE = "line-height:1.9"
+QUIET = "opacity:.7;font-size:.85em"
+SPECIAL = "opacity:.55;font-style:italic"
+_PADDING = "padding:1px 2px"
+
+
+def readable(token: str) -> str:
+    """Spaces at the ends are left out unless they are all there is; line breaks show as ↵."""
+    return (token.strip(" ") or token.replace(" ", "␣")).replace("\n", "↵").replace("\t", "⇥") or "∅"
+
+
+def strip(tokens: Sequence[str], styles: Sequence[str], titles: Sequence[str], between: Any = " ") -> Markup:
+    """Tokens one after the other, each with its CSS and the title that shows when it is pointed at.
+
+    A token with a line break ends its line; `between` stands behind all others.
+    """
+    parts = []
+    for token, style, title in zip(tokens, styles, titles, strict=True):
+        shown = tag("span", readable(token), title=title, style=style)
+        parts += [shown, tag("br") if "\n" in token else between]
+    return joined(*parts)
+
+
+def shaded(
+    tokens: Sequence[str],
+    scores: Float[np.ndarray, " k"],
+    centre: float,
+    *,
+    score_name: str = "score",
+    special: Sequence[bool] | None = None,
+    bold: bool = True,
+) -> Markup:
+    """Every token shaded by how far its score lies on either side of the centre: red above, blue below.
+
+    The token furthest away has the deepest colour; those above are also in bold type, unless `bold` is off.
+    Special tokens are grey, and set no scale.
+    """
+    quiet = np.zeros(len(tokens), dtype=bool) if special is None else np.asarray(special, dtype=bool)
+    reach = max(float(np.abs(scores[~quiet] - centre).max(initial=0)), 1e-9)
+    styles = []
+    for score, grey in zip(scores, quiet, strict=True):
+        share = float(np.clip((score - centre) / reach, -1, 1))
+        weight = "bold" if bold and share > 0 else "normal"
+        look = SPECIAL if grey else f"background:{_colour(share)};font-weight:{weight}"
+        styles.append(f"{look};{_PADDING}")
+    return strip(tokens, styles, [f"{score_name} {score:.3f}" for score in scores])
+
+
+def _colour(share: float) -> str:
+    """Half-transparent colours lie well on light and on dark pages; text keeps the page's own colour."""
+    if share > 0:
+        return f"rgba(214, 69, 65, {0.75 * share:.2f})"
+    return f"rgba(52, 119, 186, {-0.5 * share:.2f})"
