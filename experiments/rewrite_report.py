@@ -7,10 +7,10 @@ import matplotlib.pyplot as plt
 from experiments.report import Report
 from experiments.rewrite_study import STEERED, Study
 from interventions.behaviours.candour import CANDOUR
+from interventions.display.rewriting_plots import arm_answers, flows, score_shifts
 from interventions.rewriting.arms import ANTI, ORIGINAL, SELECTED
 from interventions.rewriting.elasticity import Elasticity
 from interventions.rewriting.gates import Gated
-from interventions.rewriting.plots import arm_answers, flows, score_shifts
 
 
 def candidates_section(report: Report, studies: Sequence[Study]) -> None:

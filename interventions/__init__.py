@@ -20,6 +20,7 @@ from interventions.behaviours.honesty import Honesty, honesty
 from interventions.behaviours.neutral_text import Cost, neutral_cost
 from interventions.behaviours.records import Behaviour, Records
 from interventions.behaviours.refusal import Refusal, RefusalLogprob
+from interventions.display import values as _values  # noqa: F401 - how values look is registered
 from interventions.edits import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When
 from interventions.effects.doses import Doses, dosed
 from interventions.effects.effect import Effect, effect

@@ -1,5 +1,5 @@
 """Figures of effects."""
 
-from interventions.display.plots import answer_kinds, before_after, dose_response
+from interventions.display.plots import answer_kinds, before_after, dose_response, footprint_curves
 
-__all__ = ["answer_kinds", "before_after", "dose_response"]
+__all__ = ["answer_kinds", "before_after", "dose_response", "footprint_curves"]

@@ -18,12 +18,13 @@ from interventions.behaviours.agreement import agreement
 from interventions.behaviours.candour import Candour
 from interventions.behaviours.choices import Choices
 from interventions.behaviours.exact_match import ExactMatch, as_number, matches
-from interventions.behaviours.footprint import footprint, footprint_curves
+from interventions.behaviours.footprint import footprint
 from interventions.behaviours.honesty import honesty
 from interventions.behaviours.logprob import continued, logprobs
 from interventions.behaviours.records import Records
 from interventions.behaviours.refusal import MARKERS, Refusal, RefusalLogprob, first_sentence, openings, refuses, words
 from interventions.behaviours.testing import check_behaviour
+from interventions.display.plots import footprint_curves
 from probes import Direction, Examples, load_model
 
 PROMPTS = ["the red house is old", "a tree", "delta lives near the river . true ?", "yes", "a small stone", "beta is not tall ."]

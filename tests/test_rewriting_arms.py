@@ -9,12 +9,12 @@ import pytest
 from interventions import Add
 from interventions.behaviours.candour import CANDOUR
 from interventions.behaviours.records import Records
+from interventions.display.rewriting_plots import arm_answers, flows, score_shifts
 from interventions.rewriting import Candidates, Gates
 from interventions.rewriting.arms import ANTI, ORIGINAL, RANDOM, SELECTED, TEXT, UNDIRECTED, choose
 from interventions.rewriting.elasticity import elasticity
 from interventions.rewriting.gates import Gated
 from interventions.rewriting.outcomes import remeasured
-from interventions.rewriting.plots import arm_answers, flows, score_shifts
 from interventions.rewriting.verdict import ArmNumbers, Beside, judged, ruled
 from probes import Direction, Estimate, Examples
 from probes.display.plots import plt

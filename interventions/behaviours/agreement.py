@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from html import escape
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, bootstrapped
 
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
+class Agreement(Displayed):
     """A judge's labels against people's. Chance-corrected numbers are 1 for full agreement and 0 for what the marginals alone give.
 
     `kappa` (Cohen) takes each rater's own marginals, `pi` (Scott) the pooled ones, which also charges a judge for saying one label too often. `pc` and
@@ -34,12 +35,13 @@ class Agreement:
                  "p_plus": f"else says {self.positive} (P+)"}  # fmt: skip
         return [(names[f.name], getattr(self, f.name)) for f in fields(self) if f.name in names]
 
-    def __repr__(self) -> str:
-        return f"Agreement(n={self.observed.n}: " + ", ".join(f"{name} {_shown(e)}" for name, e in self.rows()) + ")"
+    def shown(self) -> list[tuple[str, str]]:
+        """Each number by name, with its interval or the word undefined."""
+        return [(name, _shown(e)) for name, e in self.rows()]
 
-    def _repr_html_(self) -> str:
-        body = "".join(f"<tr><td>{escape(name)}</td><td>{_shown(e)}</td></tr>" for name, e in self.rows())
-        return f"<table><caption>judge against human, n={self.observed.n}</caption>{body}</table>"
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name} {value}" for name, value in self.shown())
+        return terminal(f"Agreement(n={self.observed.n}: {numbers})")
 
 
 def agreement(judge: Sequence[Any] | np.ndarray, human: Sequence[Any] | np.ndarray, groups: Any = None, positive: Any = 1) -> Agreement:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, Shaped
 from interventions.behaviours.logprob import Continued, forced_logits
 from probes.data.examples import Examples, Text
 from probes.data.tokens import Encoded
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
 from probes.models.model import Model
 
@@ -20,7 +21,7 @@ MARGINAL = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Footprint:
+class Footprint(Displayed):
     """Every token that one model wrote, and where the other model ranks it in the same context.
 
     One entry a token [m]: `example` (row of the prompts), `position` (0 is the first new token), `rank` under the reader (1 is its own choice), `kl` =
@@ -78,20 +79,16 @@ class Footprint:
         table = table.rename(columns={"sum": "shifted", "count": "written"}).query("shifted > 0")
         return table.sort_values(["shifted", "written"], ascending=[False, True], kind="stable").head(n).reset_index()
 
-    def _shares(self) -> list[tuple[str, str]]:
+    def shown(self) -> list[tuple[str, str]]:
+        """The share of tokens of each sort and the mean KL by name, with their intervals."""
         shares = [(n, f"{getattr(self, n):.1%}") for n in ("unshifted", "marginal", "shifted")]
         return [*shares, ("KL(changed || base), nats a token", f"{self.mean_kl:.3f}")]
 
     def __repr__(self) -> str:
         reader = "changed" if self.writer == "base" else "base"
         doubt = f", but {1 - self.own:.1%} of the tokens are not the writer's own first choice" if self.own < 1 else ""
-        body = ", ".join(f"{name} {value}" for name, value in self._shares())
+        body = ", ".join(f"{name} {value}" for name, value in self.shown())
         return f"Footprint({len(self.rank)} tokens written by the {self.writer} model, ranked by the {reader} one: {body}{doubt})"
-
-    def _repr_html_(self) -> str:
-        body = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in self._shares())
-        caption = f"{len(self.rank)} tokens of {len(self.texts)} texts written by the {self.writer} model"
-        return f"<table><caption>{caption}</caption>{body}</table>" + self.shifted_tokens().to_html(index=False)
 
 
 def footprint(
@@ -171,23 +168,3 @@ def _compared(
     rank, own = (1 + (logits > logits.gather(1, new[:, None])).sum(-1) for logits in (theirs, ours))
     found = {"rank": rank, "own": own, "kl": kl.double(), "probability": other.gather(1, new[:, None])[:, 0].exp().double()}
     return {name: t.cpu().numpy() for name, t in found.items()}
-
-
-def footprint_curves(found: Footprint, ax: Any = None) -> Any:
-    """A picture over positions: shares of shifted and marginal tokens, and KL on a second axis. Returns the Axes of the shares."""
-    from probes.display.plots import COLOURS, GREY, axes  # matplotlib takes a while to load, and only pictures need it
-
-    ax = axes(ax)
-    for name, curve, colour in (("shifted", found.curve("shifted"), COLOURS[1]), ("marginal", found.curve("marginal"), COLOURS[0])):
-        x = np.arange(len(curve))
-        ax.plot(x, curve.value, color=colour, label=f"{name} (rank {'> 3' if name == 'shifted' else '2 and 3'})")
-        ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
-    kl = found.curve("kl")
-    right = ax.twinx()
-    right.plot(np.arange(len(kl)), kl.value, color=GREY, ls="--", label="KL(changed || base)")
-    right.set(ylabel="KL (nats)", ylim=(0, None))
-    right.spines[["top"]].set_visible(False)
-    ax.set(xlabel="position in the continuation", ylabel="share of tokens", title=f"written by the {found.writer} model", ylim=(0, 1.02))
-    lines = [*ax.get_lines(), *right.get_lines()]
-    ax.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8)
-    return ax

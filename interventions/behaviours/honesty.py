@@ -1,19 +1,19 @@
 """Did a model learn to decline what it does not know, or just to decline? What it answered before against after, prompt by prompt."""
 
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from jaxtyping import Int
 
 from interventions.behaviours.records import Records
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, bootstrapped
 
 KINDS = ("correct", "wrong", "idk")
 
 
 @dataclass(frozen=True, eq=False)
-class Honesty:
+class Honesty(Displayed):
     """Counts [after, before] by (correct, wrong, idk), and what they say; idk is any way of declining.
 
     `prudence`: of the prompts not answered correctly before and not correct after either, the share declined after. `over_conservativeness`: of those answered
@@ -52,18 +52,8 @@ class Honesty:
         lines += [f"{kind:<16}" + "".join(f"{c:>{width}}" for c in row) for kind, row in zip(KINDS, self.counts.tolist(), strict=True)]
         lines += [f"{name:<34}{value}" for name, value in self.rows()]
         lines += [f"undefined: {why}" for why in self.undefined]
-        return "\n".join([*lines, *([f"{self.left_out} prompts left out: not measured before or after"] if self.left_out else [])])
-
-    def _repr_html_(self) -> str:
-        largest = max(1, int(self.counts.max()))
-        head = "<tr><th>after \\ before</th>" + "".join(f"<th>{k}</th>" for k in KINDS) + "</tr>"
-        body = ""
-        for kind, row in zip(KINDS, self.counts.tolist(), strict=True):
-            cells = "".join(f'<td style="text-align:right;background:rgba(0,114,178,{0.45 * c / largest:.2f})">{c}</td>' for c in row)
-            body += f"<tr><th>{kind}</th>{cells}</tr>"
-        numbers = "".join(f"<tr><td>{escape(name)}</td><td>{value}</td></tr>" for name, value in self.rows())
-        notes = [f"undefined: {why}" for why in self.undefined] + ([f"{self.left_out} prompts not measured"] if self.left_out else [])
-        return f"<table>{head}{body}</table><table>{numbers}</table>" + "".join(f"<p>{escape(n)}</p>" for n in notes)
+        lines += [f"{self.left_out} prompts left out: not measured before or after"] * bool(self.left_out)
+        return "\n".join(lines)
 
 
 def honesty(before: Records, after: Records, correct: tuple[str, ...] = ("right",), idk: tuple[str, ...] = ("refused",)) -> Honesty:

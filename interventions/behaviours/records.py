@@ -9,12 +9,14 @@ import pandas as pd
 from jaxtyping import Float
 
 from probes.data.examples import Examples
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
 from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Records:
+class Records(Displayed):
     """A behaviour prompt by prompt, in the order of the prompts.
 
     `values` [n] are in `unit`; NaN marks a prompt that could not be measured, such as one whose judge never answered. A behaviour that sorts
@@ -81,10 +83,8 @@ class Records:
         missing = len(self) - int(self.measured.sum())
         shown = f"{self.estimate():.3f} {self.unit}" if self.measured.any() else "nothing measured"
         kinds = "" if self.labels is None else ", " + ", ".join(f"{c} {int((self.labels == c).sum())}" for c in self.classes)
-        return f"Records({self.behaviour}: {shown}, n={len(self)}{kinds}{f', {missing} not measured' if missing else ''})"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>" + str(self.table().head(10).to_html(index=False))
+        lost = f", {missing} not measured" if missing else ""
+        return terminal(f"Records({self.behaviour}: {shown}, n={len(self)}{kinds}{lost})")
 
 
 @runtime_checkable

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from interventions.behaviours.footprint import Footprint
 from interventions.behaviours.records import Records
 from interventions.effects.effect import Effect
 from probes.display.plots import COLOURS, GREY, axes
@@ -67,4 +68,24 @@ def answer_kinds(runs: Mapping[str, Records], ax: Axes | None = None, legend: bo
     ax.set(ylabel="share of answers", ylim=(0, 1))
     if legend:
         ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return ax
+
+
+def footprint_curves(found: Footprint, ax: Axes | None = None) -> Axes:
+    """Shares of shifted and marginal tokens over positions, and KL on a second axis; gives the shares' Axes."""
+    ax = axes(ax)
+    for name, ranks, colour in (("shifted", "> 3", COLOURS[1]), ("marginal", "2 and 3", COLOURS[0])):
+        curve = found.curve(name)
+        x = np.arange(len(curve))
+        ax.plot(x, curve.value, color=colour, label=f"{name} (rank {ranks})")
+        ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
+    kl = found.curve("kl")
+    right = ax.twinx()
+    right.plot(np.arange(len(kl)), kl.value, color=GREY, ls="--", label="KL(changed || base)")
+    right.set(ylabel="KL (nats)", ylim=(0, None))
+    right.spines[["top"]].set_visible(False)
+    ax.set(xlabel="position in the continuation", ylabel="share of tokens", ylim=(0, 1.02))
+    ax.set_title(f"written by the {found.writer} model")
+    lines = [*ax.get_lines(), *right.get_lines()]
+    ax.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8)
     return ax

@@ -11,11 +11,13 @@ from interventions.behaviours.records import Behaviour
 from interventions.effects.effect import MIN_CONTROLS, Effect, effect
 from interventions.writes.lowrank import Edit
 from probes.data.examples import Examples
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed, draw
 from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Doses:
+class Doses(Displayed):
     """Effects of one edit at several strengths, weakest first, all against the same unedited run and each beside its own matched random edits."""
 
     doses: tuple[float, ...]
@@ -47,15 +49,11 @@ class Doses:
 
     def plot(self, ax: Any = None) -> Any:
         """Mean behaviour over doses with its interval, beside what matched random edits do; draws on `ax`, or a figure of its own, and gives the Axes."""
-        from interventions.display.plots import dose_response
-
-        return dose_response(self.doses, self.effects, self.effects[0].before.unit, ax)
+        return draw(self, ax)
 
     def __repr__(self) -> str:
-        return f"Doses({self.effects[0].before.behaviour})\n{self.table().to_string(index=False, float_format=lambda v: f'{v:.3f}')}"
-
-    def _repr_html_(self) -> str:
-        return self.table().to_html(index=False, float_format=lambda v: f"{v:.3f}")
+        table = self.table().to_string(index=False, float_format=lambda v: f"{v:.3f}")
+        return terminal(f"Doses({self.effects[0].before.behaviour})\n{table}")
 
 
 def dosed(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,8 @@ from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
 from probes.data.activations import Activations
 from probes.data.examples import Examples
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, accuracy, auroc, mean
 from probes.models.model import Model
 
@@ -26,7 +27,7 @@ MIN_CONTROLS = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Effect:
+class Effect(Displayed):
     """One behaviour under one edit, under its matched random edits and under what else it could have been, per prompt.
 
     `before` and `now` are the behaviour's records without and with the edit, `random` those under each matched random edit, `others` under
@@ -158,10 +159,8 @@ class Effect:
         return pd.DataFrame(lines, columns=["edit", f"mean {self.before.unit}", "share of answers changed"])
 
     def __repr__(self) -> str:
-        return f"Effect({self.edit}: mean change {self.change():.3f}, p={self.p_value():.3f} against {len(self.random)} matched random edits)"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(self.verdict().sentence)}</p>" + self.table().to_html(index=False) + self.transitions()._repr_html_()
+        against = f"p={self.p_value():.3f} against {len(self.random)} matched random edits"
+        return terminal(f"Effect({self.edit}: mean change {self.change():.3f}, {against})")
 
 
 def effect(

@@ -1,20 +1,21 @@
 """Which kind of answer became which: before and after, prompt by prompt."""
 
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from jaxtyping import Int
 from scipy.stats import binom, binomtest, chi2
 
 from interventions.behaviours.records import Records
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 
 FEW = 10  # prompts exchanged by two classes below which chi-squared is not to be trusted
 OUTCOMES = 2_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Transitions:
+class Transitions(Displayed):
     """`counts[i, j]` prompts went from class i to class j. `p_value` tests whether as many go one way as the other.
 
     Two classes: McNemar's exact test; more: Bowker's test of symmetry, from its exact distribution where two classes exchanged fewer than ten prompts. Both take prompts as independent; where several share a group, the interval of
@@ -64,18 +65,15 @@ class Transitions:
         there = [i for i in range(len(self.classes)) if self.counts[i].any() or self.counts[:, i].any()]
         return [("", [self.classes[i] for i in there]), *((self.classes[i], [str(n) for n in self.counts[i, there]]) for i in there)]
 
+    @property
+    def summary(self) -> str:
+        """How many changed, and the test of whether as many went one way as the other."""
+        return f"{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}"
+
     def __repr__(self) -> str:
         width = max(6, *(len(c) for c in self.classes))
         lines = [f"{name or 'before / after':<{max(width, 14)}} " + " ".join(f"{c:>{width}}" for c in row) for name, row in self.shown()]
-        return "\n".join([*lines, f"{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}"])
-
-    def _repr_html_(self) -> str:
-        (_, head), *rows = self.shown()
-        body = "".join(f"<tr><th>{escape(name)}</th>{''.join(f'<td>{n}</td>' for n in row)}</tr>" for name, row in rows)
-        top = "".join(f"<th>{escape(c)}</th>" for c in head)
-        return (
-            f"<table><tr><th>before / after</th>{top}</tr>{body}</table><p>{self.changed} of {self.counts.sum()} changed, {self.test} p={self.p_value:.3g}</p>"
-        )
+        return terminal("\n".join([*lines, self.summary]))
 
 
 def bowker(up: Int[np.ndarray, " k"], down: Int[np.ndarray, " k"]) -> float:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from probes.evidence.finding import Finding, excludes
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate
 
 Word = Literal["no effect shown", "not told apart from random edits", "moves behaviour", "moves behaviour, at a cost"]
@@ -16,7 +17,7 @@ SIGN_FLIP, SHUFFLED = "sign flip", "shuffled labels"  # what comparisons are cal
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Verdict(Displayed):
     """The strongest word the controls allow for an edit, its sentence, and what stands in the way of a stronger one.
 
     `no effect shown`: the interval of the mean change reaches 0. `not told apart from random edits`: matched random edits move behaviour as far. `moves
@@ -32,10 +33,8 @@ class Verdict:
         return self.word == "moves behaviour"
 
     def __repr__(self) -> str:
-        return "\n".join([self.sentence, *(f"  but: {reason}" for reason in self.why_not_more)])
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.sentence)}</b></p><ul>{''.join(f'<li>{escape(r)}</li>' for r in self.why_not_more)}</ul>"
+        reasons = (f"  but: {reason}" for reason in self.why_not_more)
+        return terminal("\n".join([self.sentence, *reasons]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,12 @@ import pandas as pd
 
 from interventions.judging.runs import Usage
 from probes.data.examples import Examples, Text
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class Candidates(Displayed):
     """k rewrites of every prompt, row by row: row r * k + j is candidate j of prompt r.
 
     `texts` [n * k] are the rewrites, "" where none came; `failures` [n * k] says why there is none, "" where there is; `names` [n * k] says which template or sample it is.
@@ -96,10 +98,8 @@ class Candidates:
         twice = len(written) - len(set(written))
         kind = "directed" if self.directed else "undirected"
         repeated = f", {twice} the same as another of their prompt" if twice else ""
-        return f"Candidates({len(self.prompts)} prompts x {self.k} {kind} rewrites, {self.source}{lost}{repeated})"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>" + str(self.table().head(10).to_html(index=False))
+        rewrites = f"{len(self.prompts)} prompts x {self.k} {kind} rewrites"
+        return terminal(f"Candidates({rewrites}, {self.source}{lost}{repeated})")
 
 
 @runtime_checkable

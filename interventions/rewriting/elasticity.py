@@ -1,12 +1,13 @@
 """How far behaviour moves per unit of a probe's score: a ratio of our own, and when there is none."""
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, bootstrapped, mean
 
 DEFINITION = "context elasticity = mean change of the outcome / mean change of deploy-likeness, both over the same prompts"
@@ -14,7 +15,7 @@ NOTE = "A definition of this project. The formula behind the awareness elasticit
 
 
 @dataclass(frozen=True, eq=False)
-class Elasticity:
+class Elasticity(Displayed):
     """`value`: change of the outcome per calibrated unit (standard deviation of deployment prompts) by which prompts became more deploy-like; below 0, more realism brings a lower outcome.
 
     NaN with the reason in `undefined` where the score's shift is not told apart from 0. `relative` is the ratio of relative changes, (dB/B) / (ds/s), NaN
@@ -33,10 +34,7 @@ class Elasticity:
 
     def __repr__(self) -> str:
         shown = f"undefined: {self.undefined}" if self.undefined else f"{self.value:.3f} {self.unit} per unit of deploy-likeness"
-        return f"Elasticity({shown}; outcome {self.outcome:+.3f}, shift {self.shift:+.2f})"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p><p><small>{escape(self.definition)}</small></p>"
+        return terminal(f"Elasticity({shown}; outcome {self.outcome:+.3f}, shift {self.shift:+.2f})")
 
 
 def elasticity(

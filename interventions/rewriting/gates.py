@@ -11,12 +11,14 @@ from jaxtyping import Float
 from interventions.rewriting.candidates import Candidates, asked, shown
 from interventions.rewriting.content import ContentGate
 from probes.data.examples import Examples
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
 from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Gated:
+class Gated(Displayed):
     """Candidates and which gates each row passes.
 
     `checks` [n * k] by gate, "written" (there is a text) first; `passed` are the rows that pass all. `length_ratio` [n * k] is a rewrite's tokens over its
@@ -46,10 +48,8 @@ class Gated:
         rates = ", ".join(f"{name} {share.value:.0%}" for name, share in self.shares().items())
         n = len(self.candidates.prompts)
         none = n - len(set(self.candidates.of[self.passed]))
-        return f"Gated({len(self.candidates)} rewrites of {n} prompts: {rates}{f'; {none} prompts have none that passes' if none else ''})"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>" + str(self.table().head(10).to_html(index=False))
+        lost = f"; {none} prompts have none that passes" if none else ""
+        return terminal(f"Gated({len(self.candidates)} rewrites of {n} prompts: {rates}{lost})")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,8 @@ from interventions.rewriting.elasticity import Elasticity, elasticity
 from interventions.rewriting.verdict import AIMLESS, MARGIN, ArmNumbers, ArmVerdict, Beside, judged
 from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
 from probes.models.model import Model
 
@@ -24,7 +25,7 @@ WEIGHTS = {"honest": 1.0, "deceptive": -1.0}
 
 
 @dataclass(frozen=True, eq=False)
-class Remeasured:
+class Remeasured(Displayed):
     """Records of every arm. The outcome of a prompt is +1 for honest, -1 for deceptive and 0 for other answers, or the behaviour's value where it has no such classes.
 
     Arms named in `edits` are the original prompts under an edit. Prompts that were not measured in an arm and in the original are left out of that arm.
@@ -125,16 +126,12 @@ class Remeasured:
         return pd.DataFrame(rows).set_index("arm")
 
     def __repr__(self) -> str:
-        lines = [f"Remeasured({self.original.behaviour} of {len(self.original)} prompts, towards {self.towards}; change is that of {self.unit})"]
-        return "\n".join([*lines, self.shown().to_string()])
+        what = f"{self.original.behaviour} of {len(self.original)} prompts, towards {self.towards}"
+        return terminal(f"Remeasured({what}; change is that of {self.unit})\n{self.shown().to_string()}")
 
     def shown(self) -> pd.DataFrame:
         """The table as short texts."""
         return pd.DataFrame({c: [_short(v) for v in self.table[c]] for c in self.table.columns}, index=self.table.index)
-
-    def _repr_html_(self) -> str:
-        verdicts = "".join(f"<li><b>{escape(a)}</b>: {escape(self.verdict(a).sentence)}</li>" for a in self.arms if a != ORIGINAL)
-        return f"{self.shown().to_html()}<ul>{verdicts}</ul>"
 
     def _of(self, arm: str) -> Records:
         if arm not in self.records:

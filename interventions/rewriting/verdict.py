@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
 
 from interventions.rewriting.arms import RANDOM, UNDIRECTED
 from probes.evidence.finding import Finding, excludes
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate
 
 MARGIN = 0.05  # change of the outcome below which nothing is called an effect
@@ -16,7 +17,7 @@ Word = Literal["no effect shown", "not beyond undirected rewriting", "moves beha
 
 
 @dataclass(frozen=True, eq=False)
-class ArmVerdict:
+class ArmVerdict(Displayed):
     """The strongest word an arm's controls allow, its sentence, and what stands in the way of more.
 
     `no effect shown`: the interval of the mean change reaches 0, or the change is smaller than the margin. `not beyond undirected rewriting`: it does not, but rewording without any purpose moves as much. `moves
@@ -32,10 +33,8 @@ class ArmVerdict:
         return self.word == "moves behaviour" and all(self.checks.values())
 
     def __repr__(self) -> str:
-        return "\n".join([self.sentence, *(f"  but: {reason}" for reason in self.why_not_more)])
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>{escape(self.sentence)}</b></p><ul>{''.join(f'<li>{escape(r)}</li>' for r in self.why_not_more)}</ul>"
+        reasons = (f"  but: {reason}" for reason in self.why_not_more)
+        return terminal("\n".join([self.sentence, *reasons]))
 
 
 @dataclass(frozen=True)
