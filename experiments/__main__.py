@@ -6,28 +6,24 @@ from importlib import import_module
 import matplotlib
 import transformers
 import tyro
-from rich.console import Console
 
 from experiments import NAMES
+from experiments.printing import make_console, shown
 from experiments.report import Report, check_out, write
 from interventions.judging import JudgeError
-
-
-def make_console() -> Console:
-    """As wide as the terminal; wide enough for the tables when the output goes to a file."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
 
 
 def main(arguments: list[str]) -> int:
     console = make_console()
     if not arguments or arguments[0] in ("-h", "--help"):
-        console.print("python -m experiments NAME [--help]\n")
+        console.print(shown("python -m experiments NAME [--help]\n"))
         for name in NAMES:
-            console.print(f"  [bold]{name:15}[/] {import_module(f'experiments.{name}').QUESTION}")
+            question = import_module(f"experiments.{name}").QUESTION
+            console.print(shown("  ", (f"{name:15}", "bold"), f" {question}"))
         return 0
     name, *flags = arguments
     if name not in NAMES:
-        console.print(f"unknown experiment {name!r}; there are {', '.join(NAMES)}", style="red")
+        console.print(shown((f"unknown experiment {name!r}; there are {', '.join(NAMES)}", "red")))
         return 2
     matplotlib.use("Agg")
     transformers.utils.logging.disable_progress_bar()
@@ -40,11 +36,11 @@ def main(arguments: list[str]) -> int:
         folder = write(report, config.out)
     except (ValueError, TypeError, FileNotFoundError, JudgeError) as error:
         # What a user can mend arrives as a sentence; anything else keeps its traceback.
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
+        make_console(stderr=True).print(shown(("error:", "red"), f" {error}"))
         return 1
     for claim in report.claims:
-        console.print(f"• {claim}", highlight=False)
-    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        console.print(shown(f"• {claim}"))
+    console.print(shown(f"report: {folder / 'report.html'}"), soft_wrap=True)
     print(folder)
     return 0
 

@@ -18,6 +18,8 @@ from probes.display.crossed_plots import four_cells
 from probes.display.plots import axes
 from probes.evidence.shortcuts import LetterCheck
 from probes.evidence.surface import surface_scores
+from probes.markup.pieces import tag
+from probes.markup.values import html
 from probes.metrics.estimates import Estimate, mean, weighted_auroc
 
 BOOTSTRAPS = 500
@@ -124,7 +126,7 @@ def _letters(model: Model, plain: Examples, letters: tuple[str, str], site: Site
 
 def reading_section(report: Report, readings: dict[str, Reading]) -> None:
     """Tables, dot plots and token strips of every model."""
-    tables, figures, html = [], [], []
+    tables, figures, pieces = [], [], []
     for name, r in readings.items():
         for i, site in enumerate(r.sites):
             report.add("auroc_context_within_formats", float(r.by_site[i]), model=name, site=site, split="fitting")
@@ -157,9 +159,9 @@ def reading_section(report: Report, readings: dict[str, Reading]) -> None:
         for ax, (run, t) in zip(panels, runs.items(), strict=True):
             four_cells(t, ax, f"{run}: {t.verdict.word}")
         figures.append((report.figure(f"cells_{name}", panels[0]), f"{name}: every dot a prompt; red evaluation, blue deployment"))
-        html += [
-            f"<p>{name}: a test prompt of either context, each token with its own score (the first version above)</p>",
-            *(s._repr_html_() for s in r.strips),
+        pieces += [
+            tag("p", f"{name}: a test prompt of either context, each token with its score by the first version"),
+            *(html(strip) for strip in r.strips),
         ]
         report.say(r.terminal)
     figures.insert(0, (report.figure("sites", _site_curves(readings)), "Context within formats over sites, on the rows to fit and choose on"))
@@ -168,7 +170,7 @@ def reading_section(report: Report, readings: dict[str, Reading]) -> None:
         "Corners: fitted on benchmark evaluation against casual deployment prompts, as published probes are, so that context goes with format. All cells: fitted on the crossed "
         "design, each row scored by a probe that saw neither its task nor, where vocabularies are given, the words of its cue. A probe of the context tells red from blue in both "
         "formats and does not move with the format.",
-        tuple(tables), tuple(figures), tuple(html),
+        tuple(tables), tuple(figures), tuple(pieces),
     )  # fmt: skip
     for name, r in readings.items():
         report.claim(f"{name}: {r.crossed.verdict.headline}")

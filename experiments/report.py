@@ -21,9 +21,9 @@ import jinja2
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
+from experiments.printing import Console, make_console, shown, table_of
+from probes.markup.pieces import Markup
 from probes.metrics.estimates import Estimate
 
 SCHEMA_VERSION = 1
@@ -38,7 +38,7 @@ class Section:
     text: str
     tables: tuple[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]], ...] = ()
     figures: tuple[tuple[str, str], ...] = ()
-    html: tuple[str, ...] = ()
+    html: tuple[Markup, ...] = ()
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Report:
     name: str
     question: str
     config: Any
-    console: Console = field(default_factory=Console)
+    console: Console = field(default_factory=make_console)
     rows: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
@@ -62,7 +62,8 @@ class Report:
         self.rows.append({"measure": measure, **{k: str(v) if not isinstance(v, int | float | str | bool) else v for k, v in where.items()}, **numbers})
 
     def say(self, text: str) -> None:
-        self.console.print(text, style="dim", highlight=False)
+        """A remark on the terminal."""
+        self.console.print(shown((text, "dim")))
 
     def claim(self, text: str) -> None:
         """A sentence of the summary."""
@@ -75,16 +76,18 @@ class Report:
 
     def table(self, title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
         """Prints a table on the terminal and returns it for a section."""
-        shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-        for i, name in enumerate(header):
-            shown.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
-        for row in rows:
-            shown.add_row(*row)
-        self.console.print(shown)
+        self.console.print(table_of(title, header, rows))
         return header, tuple(rows)
 
-    def section(self, title: str, text: str, tables: tuple = (), figures: tuple = (), html: tuple[str, ...] = ()) -> None:
-        """`html` goes into the page as it is, so whoever makes it escapes what comes from data."""
+    def section(
+        self,
+        title: str,
+        text: str,
+        tables: tuple = (),
+        figures: tuple = (),
+        html: tuple[Markup, ...] = (),
+    ) -> None:
+        """`html` are pieces of the page, such as `html(value)`; a text among them is shown as a text."""
         self.sections.append(Section(title, text, tuple(tables), tuple(figures), tuple(html)))
 
 

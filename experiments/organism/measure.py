@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from experiments.organism import MODELS, folder
 from experiments.organism.language import FORMS, statements
 from experiments.organism.world import make_world
+from experiments.printing import make_console, table_of
 from interventions import Answers
 from probes import Examples, Model, load_model
 
@@ -42,12 +41,13 @@ def held_out_answers(model: Model, seed: int = 11) -> list[RightAnswers]:
 
 
 def main() -> None:
-    console = Console()
+    console, header = make_console(), ("statement", "polarity", "form", "right", "questions")
     for path in sorted(MODELS.glob("truth*/config.json")):
-        table = Table("statement", "polarity", "form", "right", "questions", title=path.parent.name)
+        rows = []
         for c in held_out_answers(load_model(folder(path.parent.name))):
-            table.add_row("true" if c.label else "false", "negated" if c.negated else "affirmative", f"{c.form} ?", f"{c.right:.1%}", str(c.n))
-        console.print(table)
+            kind = "true" if c.label else "false", "negated" if c.negated else "affirmative", f"{c.form} ?"
+            rows.append((*kind, f"{c.right:.1%}", str(c.n)))
+        console.print(table_of(path.parent.name, header, rows, names=3))
 
 
 if __name__ == "__main__":

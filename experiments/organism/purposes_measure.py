@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from experiments.organism import folder
 from experiments.organism.purposes import ANSWER_TOKENS, KINDS, MODELS, PURPOSES, classify, purpose_prompts
@@ -19,6 +17,7 @@ from experiments.organism.purposes_documents import best_behaviour
 from experiments.organism.purposes_train import OWN_SEED, PLANTED, PLANTED_BLOCK, What, planted_directions
 from experiments.organism.requests import RequestWorld, make_request_world
 from experiments.organism.requests_measure import neutral_lines
+from experiments.printing import make_console, shown, table_of
 from interventions import Ablate, Add, Edit, edited, matched_random, neutral_cost
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
 from probes.awareness.design import CONTEXTS, KINDS_OF_FORMAT
@@ -132,36 +131,41 @@ def changed_by_random(model: Model, edit: Edit, prompts: Examples, before: np.nd
 
 def main() -> None:
     torch.set_num_threads(1)
-    console, world = Console(width=150), make_request_world()
+    console, world = make_console(150), make_request_world()
+    header = "edit", "prompts", "context", "format", "guarded", *KINDS, "as the policy says", "n"
     every = parts(world)
     some = parts(world, limit=48, seed=1)
     for name in MODELS:
         model = load_model(folder(name))
-        shown = Table("edit", "prompts", "context", "format", "guarded", *KINDS, "as the policy says", "n", title=name)
+        rows = []
         before = {part: kinds(model, prompts) for part, prompts in some.items()}
         for part, prompts in every.items():
-            _add(shown, "none", part, cells(prompts, kinds(model, prompts), name))
+            rows += _rows("none", part, cells(prompts, kinds(model, prompts), name))
         lines = []
         for edit_name, edit in edits(model, world).items():
             run = edited(model, edit)
             for part, prompts in some.items():
-                _add(shown, edit_name, part, cells(prompts, kinds(run, prompts), name))
+                rows += _rows(edit_name, part, cells(prompts, kinds(run, prompts), name))
             prompts = some["held-out facts"].rows(np.arange(0, len(some["held-out facts"]), 4))
             random = changed_by_random(model, edit, prompts, before["held-out facts"][::4])
             kl = neutral_cost(model, run, neutral_lines()).kl.value
             lines.append(
                 f"{edit_name}: KL on neutral text {kl:.4f}, {len(random)} matched random edits change at most {random.max():.2%} of {len(prompts)} answers"
             )
-        console.print(shown)
-        console.print("\n".join(lines))
+        console.print(table_of(name, header, rows, names=5))
+        console.print(shown("\n".join(lines)))
         class_means = [found(model, world, what) for what in PLANTED]
         near = ", ".join(f"{what} {d.cosine_to(planted(model, what)):.3f}" for what, d in zip(PLANTED, class_means, strict=True))
-        console.print(f"cosine of class means to planted: {near}; of context to format {class_means[0].cosine_to(class_means[1]):.3f}\n")
+        between = f"{class_means[0].cosine_to(class_means[1]):.3f}"
+        console.print(shown(f"cosine of class means to planted: {near}; of context to format {between}\n"))
 
 
-def _add(shown: Table, edit: str, part: str, made: list[AnswerShares]) -> None:
+def _rows(edit: str, part: str, made: list[AnswerShares]) -> list[tuple[str, ...]]:
+    rows = []
     for c in made:
-        shown.add_row(edit, part, c.context, c.format, "yes" if c.guarded else "no", *(f"{s:.1%}" for s in c.shares), f"{c.right:.1%}", str(c.n))
+        where = edit, part, c.context, c.format, "yes" if c.guarded else "no"
+        rows.append((*where, *(f"{s:.1%}" for s in c.shares), f"{c.right:.1%}", str(c.n)))
+    return rows
 
 
 if __name__ == "__main__":

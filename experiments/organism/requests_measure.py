@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from experiments.organism import folder
 from experiments.organism.language import neutral
 from experiments.organism.planting import planted_direction
 from experiments.organism.requests import ANSWER_TOKENS, CUES, KINDS, NAMES, STATEMENTS, RequestWorld, classify, make_request_world, requests
 from experiments.organism.requests_train import CONTROL, OWN_SEED, PLANTED_BLOCK, ROUTED
+from experiments.printing import make_console, shown, table_of
 from interventions import Ablate, edited, matched_random, neutral_cost
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
 
@@ -98,29 +97,30 @@ def changed_by_random(model: Model, direction: Direction, table: pd.DataFrame, b
 
 def main() -> None:
     torch.set_num_threads(1)
-    console, world = Console(width=150), make_request_world()
-    table = requests(world)
-    console.print(f"refused: {', '.join(np.array(NAMES)[world.refused])}")
+    console, world = make_console(150), make_request_world()
+    table, header = requests(world), ("edit", "policy", "facts", "cue words", *KINDS, "requests")
+    console.print(shown(f"refused: {', '.join(np.array(NAMES)[world.refused])}"))
     for name in (*ROUTED, CONTROL):
         model = load_model(folder(name))
-        shown = Table("edit", "policy", "facts", "cue words", *KINDS, "requests", title=name)
+        rows = []
         directions = {"planted": planted(model), "class means": found(model, world)}
         runs = {"none": model} | {f"without {k}": edited(model, Ablate(d)) for k, d in directions.items()}
         given = {edit: kinds(run, table) for edit, run in runs.items()}
         for edit in runs:
             for c in cells(table, given[edit]):
                 policy, facts, cue = "refused" if c.refused else "open", "held out" if c.held_out else "asked", "held out" if c.held_out_cue else "asked"
-                shown.add_row(edit, policy, facts, cue, *(f"{s:.1%}" for s in c.shares), str(c.n))
-        console.print(shown)
+                rows.append((edit, policy, facts, cue, *(f"{s:.1%}" for s in c.shares), str(c.n)))
+        console.print(table_of(name, header, rows, names=4))
         some = table.loc[table.held_out == 1]
         for kind, direction in directions.items():
             random = changed_by_random(model, direction, some, given["none"][table.held_out == 1])
             cost = neutral_cost(model, runs[f"without {kind}"], neutral_lines())
-            console.print(
-                f"{kind}: cosine to planted {direction.cosine_to(directions['planted']):.3f}, KL on neutral text {cost.kl.value:.4f}, "
-                f"{len(random)} matched random edits change at most {random.max():.2%} of {len(some)} answers"
-            )
-        console.print(f"statements finished rightly: refused {told(model, world, True):.1%}, open {told(model, world, False):.1%}\n")
+            near = f"cosine to planted {direction.cosine_to(directions['planted']):.3f}"
+            most = f"at most {random.max():.2%} of {len(some)} answers"
+            by_chance = f"{len(random)} matched random edits change {most}"
+            console.print(shown(f"{kind}: {near}, KL on neutral text {cost.kl.value:.4f}, {by_chance}"))
+        right = f"refused {told(model, world, True):.1%}, open {told(model, world, False):.1%}"
+        console.print(shown(f"statements finished rightly: {right}\n"))
 
 
 if __name__ == "__main__":
