@@ -1,0 +1,258 @@
+"""Texts are shown as they are, not as HTML, markup or terminal commands; looks live apart from values."""
+
+import ast
+import io
+import re
+from functools import cache
+from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+
+import numpy as np
+import pytest
+
+import interventions
+import probes
+from experiments.printing import Console, shown, table_of
+from experiments.report import Report, write
+from experiments.truth import Config
+from interventions import Doses
+from probes.awareness import TokenStrip
+from probes.markup import Displayed, Markup, draw, html, shaded, strip, tag, terminal
+from tests.shown_values import EXAMPLES, effect
+
+ROOT = Path(__file__).parents[1]
+HARMLESS = "plain words"
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "image": "<img src=x onerror=alert(1)>",
+    "entity": "a &amp; <b>b</b>",
+    "quotes": "\"><i>'x'",
+    "rich": "[bold]x[/] [/INST] :smile:",
+    "escape": "\x1b]0;owned\x07 \x1b[31mred",
+    "template": "{0.__class__} {{ 7 * 7 }} %s",
+}
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+CLASSES = sorted(set(html.registry) - {object}, key=lambda c: f"{c.__module__}.{c.__name__}")
+
+
+class Page(HTMLParser):
+    """The elements of a page in order, with the names of their attributes, and its text; all are closed."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open, self.shape, self.text = [], [], ""
+        self.feed(source)
+        self.close()
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, name, attributes):
+        self.shape.append((name, *(key for key, _ in attributes)))
+        if name not in ("br", "wbr"):
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open and self.open.pop() == name, f"</{name}> closes nothing"
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@cache
+def page_of(of: type, text: str) -> Page:
+    return Page(EXAMPLES[of](text)._repr_html_())
+
+
+def on_a_terminal(*what, **look) -> str:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100_000, **look)
+    for each in what:
+        console.print(each)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("of", CLASSES, ids=lambda c: f"{c.__module__.partition('.')[0]}.{c.__name__}")
+def test_a_text_in_a_value_is_shown_as_it_is(of, hostile):
+    page, like = page_of(of, hostile), page_of(of, HARMLESS)
+    assert page.shape == like.shape, "the text became part of the page"
+    assert HARMLESS not in like.text or hostile in page.text or terminal(hostile) in page.text
+    said = repr(EXAMPLES[of](hostile))
+    assert not CONTROL.search(said)
+    assert on_a_terminal(shown(said), color_system=None) == said + "\n"
+
+
+def test_nearly_all_examples_show_their_text():
+    without = {of.__name__ for of in CLASSES if HARMLESS not in page_of(of, HARMLESS).text}
+    assert without == {"LetterCheck", "Honesty", "Doses"}, "these hold numbers only"
+
+
+def _classes() -> set[type]:
+    found = set()
+    for package in (probes, interventions):
+        for info in walk_packages(package.__path__, f"{package.__name__}."):
+            if not info.name.endswith("__main__"):
+                there = vars(import_module(info.name)).values()
+                found |= {c for c in there if isinstance(c, type) and _ours(c)}
+    return found
+
+
+def _ours(c: type) -> bool:
+    return c.__module__.partition(".")[0] in ("probes", "interventions")
+
+
+def _giver(c: type) -> type:
+    """The class whose `_repr_html_` this one has; object where there is none."""
+    return next((base for base in c.__mro__ if "_repr_html_" in vars(base)), object)
+
+
+def test_whatever_notebooks_show_has_one_way_there_a_look_and_an_example():
+    # The scikit-learn estimators have scikit-learn's.
+    found = {c: _giver(c) for c in _classes() - {Displayed} if _ours(_giver(c))}
+    assert len(found) >= 24 and set(found.values()) == {Displayed}
+    assert set(found) == set(CLASSES) == set(EXAMPLES)
+
+
+def test_a_value_without_a_look_is_its_repr_and_one_without_a_picture_says_so():
+    class Odd(Displayed):
+        def __repr__(self) -> str:
+            return "<b>\x1b[31m"
+
+    assert html(Odd()) == "<pre>&lt;b&gt;\\x1b[31m</pre>" and isinstance(html(Odd()), Markup)
+    with pytest.raises(TypeError, match="no picture is registered for Odd"):
+        draw(Odd())
+
+
+def test_doses_draw_their_picture():
+    doses = Doses((0.5, 1.0), (effect(HARMLESS), effect(HARMLESS)))
+    ax = doses.plot()
+    assert ax.get_ylabel() == f"mean unit {HARMLESS}" and len(ax.lines) == 2
+    assert doses.plot(ax) is ax and len(ax.lines) == 4
+
+
+def test_elements_escape_texts_and_attributes_but_not_pieces():
+    made = tag("p", "<b>", tag("i", "&"), 3, title='"><script>', style="", class_="x")
+    assert made == '<p title="&#34;&gt;&lt;script&gt;" class="x">&lt;b&gt;<i>&amp;</i>3</p>'
+    assert tag("br") == "<br>"
+
+
+def test_tokens_are_shaded_by_one_function():
+    tokens, scores, special = ("<s>", "<b>", "down\n"), np.array([50.0, 3.0, -1.0]), (True, False, False)
+    line = shaded(tokens, scores, 1.0, score_name="z", special=special)
+    assert line.count("<span") == 3 and "opacity:.55" in line and line.endswith("<br>")
+    assert "&lt;b&gt;" in line and 'title="z 50.000"' in line
+    assert "rgba(214, 69, 65, 0.75);font-weight:bold" in line
+    assert "rgba(52, 119, 186, 0.50);font-weight:normal" in line
+    assert "bold" not in shaded(("a",), np.array([3.0]), 1.0, bold=False)
+    assert strip(("a", " \t"), ("", ""), ("", "x"), "|") == '<span>a</span>|<span title="x">⇥</span>|'
+    level = html(TokenStrip(("a",), (False,), np.array([1.0]), 1.0, 1.0))
+    assert "nan" not in level and "rgba(52, 119, 186, -0.00)" in level
+
+
+def test_the_terminal_door_shows_control_characters_and_keeps_the_rest():
+    assert terminal("\x1b[31m\r\x07\x7f\x9b\x00") == r"\x1b[31m\x0d\x07\x7f\x9b\x00"
+    assert terminal("half \ud800") == r"half \ud800" and terminal(3) == "3"
+    kept = "tab\t line\n é 漢 🙂 [/b] \\x1b"
+    assert terminal(kept) == kept and terminal(terminal("\x1b")) == terminal("\x1b")
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_reports_print_and_write_texts_as_they_are(hostile, tmp_path):
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=400)
+    report = Report("truth", f"Is {hostile} so?", Config(), console)
+    report.say(hostile)
+    table = report.table(hostile, (hostile, "n"), [(hostile, hostile)])
+    report.claim(hostile)
+    report.section(hostile, hostile, (table,), html=(tag("i", hostile), f"<u>{hostile}</u>"))
+    said = console.file.getvalue()
+    assert said.count(terminal(hostile)) == 5 and not CONTROL.search(said)
+    source = (write(report, tmp_path) / "report.html").read_text()
+    assert source.count("<i>") == 1 and not re.search(r"<u>|<img|<script", source)
+    assert source.count(str(Markup.escape(hostile))) >= 8
+
+
+def test_printing_keeps_the_styles_of_our_own():
+    table = table_of("title", ("a",), [("b",)])
+    for styled in (shown(("a", "bold")), table):
+        assert "\x1b[1m" in on_a_terminal(styled, color_system="standard")
+
+
+# What a module may do only in the places named, since there is one door.
+HOMES = {
+    "escapes": {"probes/markup/pieces.py"},
+    "holds HTML": set(),
+    "makes Markup of a text": {"probes/markup/pieces.py"},
+    "calls to_html": {"probes/markup/pieces.py"},
+    "has a _repr_html_ of its own": {"probes/markup/values.py"},
+    "knows rich": {"experiments/printing.py"},
+    "prints a bare text": set(),
+}
+ELEMENT = re.compile(
+    r"</?(?:a|b|br|caption|code|div|em|figure|h[1-6]|i|img|li|ol|p|pre|script|small|span|strong|style"
+    r"|sub|sup|table|tbody|td|th|thead|tr|u|ul|wbr)(?=[\s/>])"
+)
+DOORS = ("shown", "table_of")
+
+
+def _imported(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    return {node.module or ""} if isinstance(node, ast.ImportFrom) else set()
+
+
+def _calls(node: ast.AST) -> str:
+    """The last name of what is called; nothing for what is no call."""
+    if not isinstance(node, ast.Call):
+        return ""
+    return getattr(node.func, "id", "") or getattr(node.func, "attr", "")
+
+
+def _does(source: str) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+        names = getattr(node, "name", ""), getattr(node, "attr", "")
+        on_console = _calls(node) == "print" and isinstance(node.func, ast.Attribute)
+        does = {
+            "escapes": _imported(node) & {"html", "markupsafe", "xml.sax.saxutils"},
+            "holds HTML": ELEMENT.search(text),
+            "makes Markup of a text": _calls(node) == "Markup",
+            "calls to_html": "to_html" in names,
+            "has a _repr_html_ of its own": "_repr_html_" in names,
+            "knows rich": any(name.partition(".")[0] == "rich" for name in _imported(node)),
+            "prints a bare text": on_console and _calls(node.args[0]) not in DOORS,
+        }
+        found |= {what for what, so in does.items() if so}
+    return found
+
+
+def test_html_and_rich_have_one_home_each():
+    done = {}
+    for package in ("probes", "interventions", "experiments"):
+        for path in (ROOT / package).rglob("*.py"):
+            done[path.relative_to(ROOT).as_posix()] = _does(path.read_text())
+    for what, homes in HOMES.items():
+        assert {path for path, does in done.items() if what in does} == homes, what
+    template = (ROOT / "experiments" / "report.html.j2").read_text()
+    assert "safe" not in template and "autoescape" not in template
+
+
+WRONG = {
+    "from html import escape": "escapes",
+    "import html": "escapes",
+    "from markupsafe import Markup": "escapes",
+    "x = f'<td style={y}>'": "holds HTML",
+    "Markup(x)": "makes Markup of a text",
+    "frame.to_html()": "calls to_html",
+    "def _repr_html_(self): ...": "has a _repr_html_ of its own",
+    "value._repr_html_()": "has a _repr_html_ of its own",
+    "def f():\n    from rich.table import Table": "knows rich",
+    "self.console.print(text)": "prints a bare text",
+    "console.print(shown(text))": None,
+    "x = '<s> <think> <id>'": None,
+}
+
+
+@pytest.mark.parametrize(("source", "does"), WRONG.items())
+def test_the_reader_of_sources_sees_a_wrong_one(source, does):
+    assert _does(source) == ({does} if does else set())
