@@ -6,6 +6,7 @@
 - `bake(model, *edits)`: the edit in the weights of a copy; `save_baked`, `as_lora`: as an ordinary folder, as an adapter; `WRITERS`: all that writes to the stream
 - `Answers`, `Choices`, `Refusal`, `RefusalLogprob`, `ExactMatch`, `Judge`: behaviours; each gives `Records`, one a prompt, with an `Estimate`
 - `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a verdict; `dosed`: over strengths
+- `search`: options side by side on validation prompts, `.best(by=...)` among them; `coarse_to_fine`: over the sites of a deep model
 - `transitions`, `honesty`: which answers became which; `footprint`, `neutral_cost`: what an edit does to other text; `agreement`: judges against people
 - `interventions.rewriting`: other wordings of prompts, the gates they pass, and what a model does with them instead of an edit
 - `Monitor`: a probe that watches the model write, with a threshold of a known false-alarm rate, and stops it or edits it on alarm
@@ -29,6 +30,11 @@ from interventions.effects.transitions import Transitions, transitions
 from interventions.effects.verdict import Verdict
 from interventions.judging import Judge, JudgeError, Limits
 from interventions.monitor.monitor import Monitor
+from interventions.searching.coarse import coarse_to_fine
+from interventions.searching.goals import Goal, Outcome
+from interventions.searching.option import Choice, Option
+from interventions.searching.search import search
+from interventions.searching.searched import Searched
 from interventions.weights.adapters import as_lora
 from interventions.weights.baking import WRITERS, bake, save_baked
 from interventions.writes.edited import applied, edited
@@ -42,6 +48,7 @@ __all__ = [
     "Agreement",
     "Answers",
     "Behaviour",
+    "Choice",
     "Choices",
     "Clamp",
     "Cost",
@@ -51,16 +58,20 @@ __all__ = [
     "Erase",
     "ExactMatch",
     "Footprint",
+    "Goal",
     "Honesty",
     "Judge",
     "JudgeError",
     "KeepNorm",
     "Limits",
     "Monitor",
+    "Option",
+    "Outcome",
     "Patch",
     "Records",
     "Refusal",
     "RefusalLogprob",
+    "Searched",
     "Skip",
     "Transitions",
     "Verdict",
@@ -69,6 +80,7 @@ __all__ = [
     "applied",
     "as_lora",
     "bake",
+    "coarse_to_fine",
     "dosed",
     "edited",
     "effect",
@@ -77,5 +89,6 @@ __all__ = [
     "matched_random",
     "neutral_cost",
     "save_baked",
+    "search",
     "transitions",
 ]

@@ -1,4 +1,6 @@
-"""One rule chooses the reading site: the highest value on validation, and of equals within noise the earliest."""
+"""One rule chooses the reading site: the highest value on validation, and of equals within noise the
+earliest.
+"""
 
 import numpy as np
 import pytest
@@ -45,7 +47,9 @@ def test_without_signal_nothing_stands_and_a_constant_site_is_never_chosen():
 
 
 def test_the_difference_is_paired():
-    """Two sites share their errors; one makes a few more. Intervals side by side overlap, the paired difference does not reach 0."""
+    """Two sites share their errors; one makes a few more. Intervals side by side overlap, the paired
+    difference does not reach 0.
+    """
     draw = np.random.default_rng(0)
     y = np.arange(600) % 2
     shared = 0.8 * (2 * y - 1) + draw.normal(size=600)

@@ -1,7 +1,7 @@
 """What every behaviour gives: one record a prompt, whose mean is the behaviour's number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -49,6 +49,24 @@ class Records(Displayed):
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @classmethod
+    def concat(cls, parts: Sequence["Records"]) -> "Records":
+        """Records of one behaviour about several sets of prompts, under one another; raises ValueError for different behaviours."""
+        first = parts[0]
+        if len({(p.behaviour, p.unit, p.classes, p.labels is None, p.texts is None, tuple(sorted(p.columns))) for p in parts}) > 1:
+            raise ValueError(
+                f"records of {' and '.join(p.behaviour for p in parts)} differ in behaviour, unit, labels, texts or columns; join records of one behaviour"
+            )
+        return replace(
+            first,
+            values=np.concatenate([p.values for p in parts]),
+            ids=np.concatenate([p.ids for p in parts]),
+            groups=np.concatenate([p.groups for p in parts]),
+            labels=None if first.labels is None else np.concatenate([p.labels for p in parts if p.labels is not None]),
+            texts=None if first.texts is None else tuple(t for p in parts if p.texts is not None for t in p.texts),
+            columns={name: np.concatenate([p.columns[name] for p in parts]) for name in first.columns},
+        )
 
     @property
     def measured(self) -> np.ndarray:

@@ -15,6 +15,7 @@ from interventions.effects.random import matched_random
 from interventions.effects.transitions import Transitions, labels_of, transitions
 from interventions.effects.verdict import EditNumbers, Verdict, judged
 from interventions.writes.edited import edited
+from interventions.writes.joined import joined
 from interventions.writes.lowrank import Edit
 from probes.data.activations import Activations
 from probes.data.examples import Examples
@@ -187,13 +188,13 @@ def effect(
     """
     if n_controls < MIN_CONTROLS:
         raise ValueError(f"an effect is shown beside at least {MIN_CONTROLS} matched random edits, got n_controls={n_controls}")
-    joined = _Joined(tuple(edit)) if isinstance(edit, Sequence) else edit
-    changed = edited(base, joined)
+    whole = joined(edit)
+    changed = edited(base, whole)
     if before is not None and not np.array_equal(before.ids, prompts.ids):
         raise ValueError(f"before holds {len(before)} records of other prompts than the {len(prompts)} given; measure it on the same prompts")
     before = behaviour(base, prompts) if before is None else before
-    random = [edited(base, control) for control in matched_random(base, joined, prompts, n_controls, seed)]
-    named = comparisons(joined, base, train, seed) if compare else {}
+    random = [edited(base, control) for control in matched_random(base, whole, prompts, n_controls, seed)]
+    named = comparisons(whole, base, train, seed) if compare else {}
     with tqdm(total=1 + len(random) + len(named), desc="edits", delay=2, leave=False, disable=None if progress else True) as bar:
 
         def under(model: Model) -> Records:
@@ -205,17 +206,4 @@ def effect(
         controls = tuple(under(model) for model in random)
     costs = [] if neutral is None else neutral_costs(base, [changed, *(random if control_costs else [])], neutral)
     y = None if prompts.y is None else prompts.y.astype(np.int64)
-    return Effect(repr(joined), before, now, controls, y, others, costs[0] if costs else None, tuple(costs[1:]))
-
-
-@dataclass(frozen=True, eq=False)
-class _Joined:
-    """Several edits as one, in order."""
-
-    edits: tuple[Edit, ...]
-
-    def compile(self, model: Model) -> tuple:
-        return tuple(change for edit in self.edits for change in edit.compile(model))
-
-    def __repr__(self) -> str:
-        return " then ".join(map(repr, self.edits))
+    return Effect(repr(whole), before, now, controls, y, others, costs[0] if costs else None, tuple(costs[1:]))

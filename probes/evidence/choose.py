@@ -1,4 +1,6 @@
-"""One rule for choosing a place: the highest value on validation, and of places that are as good within noise the earliest."""
+"""One rule for choosing a place: the highest value on validation, and of places that are as good within noise
+the earliest.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ CHANCE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Values of several options on the same rows, where the highest is, and which are as good as that one within noise."""
+    """Values of several options on the same rows, where the highest is, and which are as good as that one
+    within noise.
+    """
 
     values: Float[np.ndarray, " k"]
     best: int
@@ -37,16 +41,17 @@ def equal_to_best(
 ) -> Ranked:
     """Which options are as good as the best one.
 
-    `statistic` takes weights [b, n] of the rows and gives [b, k], higher being better; NaN marks an option without a value.
-    An option equals the best when it is at most `within` below it, or when the central `level` interval of the
-    difference, over groups resampled for both at once, reaches 0. The default is one standard error (the
-    rule of Breiman et al. 1984 for choosing among trees); `level=0` takes differences at their face.
-    Raises ValueError when no option has a value.
+    `statistic` takes weights [b, n] of the rows and gives [b, k], higher being better; NaN marks an option
+    without a value. An option equals the best when it is at most `within` below it, or when the central
+    `level` interval of the difference, over groups resampled for both at once, reaches 0. The default is one
+    standard error (the rule of Breiman et al. 1984 for choosing among trees); `level=0` takes differences at
+    their face. Raises ValueError when no option has a value.
     """
     values = np.asarray(statistic(np.ones((1, n)))[0], dtype=float)
     there = np.flatnonzero(~np.isnan(values))
     if not len(there):
-        raise ValueError(f"none of the {len(values)} options has a value on these {n} rows; see what they were measured by")
+        none = f"none of the {len(values)} options has a value on these {n} rows"
+        raise ValueError(f"{none}; see what they were measured by")
     best = int(there[np.argmax(values[there])])
     equal = values >= values[best] - within
     if level > 0:
@@ -64,8 +69,8 @@ def equal_to_best(
 class BestSite:
     """The chosen site, its place in the list, and what the choice rests on.
 
-    `values` is the AUROC on validation by site, `equal` the sites as good as the highest within noise. Without `stands` no
-    site is above chance, and the one returned is merely the highest.
+    `values` is the AUROC on validation by site, `equal` the sites as good as the highest within noise.
+    Without `stands` no site is above chance, and the one returned is merely the highest.
     """
 
     site: Site | str
@@ -84,14 +89,16 @@ def best_site(
     strata: Shaped[np.ndarray, " n"] | None = None,
     seed: int = 0,
 ) -> BestSite:
-    """The site to read at, chosen on validation rows: the highest AUROC, and of sites as good within noise the earliest.
+    """The site to read at, chosen on validation rows: the highest AUROC, and of sites as good within noise
+    the earliest.
 
-    As good means at most half a point of AUROC below, or within one standard error of the paired difference over groups
-    (`equal_to_best`): later blocks still hold what an earlier one wrote. A site whose scores are all the same is never chosen
-    over one where they differ. Where the highest AUROC is not above .5 with its 95% interval, no site is known to be better
-    than another, the earliest would be the embedding, and the highest is returned with `stands` False. With `strata`
-    (such as the format of each row) AUROC is taken within each of them that has both classes, and averaged.
-    Sites may be listed in any order; other names count as given. Raises ValueError where no stratum has both classes.
+    As good means at most half a point of AUROC below, or within one standard error of the paired difference
+    over groups (`equal_to_best`): later blocks still hold what an earlier one wrote. A site whose scores are
+    all the same is never chosen over one where they differ. Where the highest AUROC is not above .5 with its
+    95% interval, no site is known to be better than another, the earliest would be the embedding, and the
+    highest is returned with `stands` False. With `strata` (such as the format of each row) AUROC is taken
+    within each of them that has both classes, and averaged. Sites may be listed in any order; other names
+    count as given. Raises ValueError where no stratum has both classes.
     """
     lines, label = np.asarray(scores, dtype=float), np.asarray(y) == 1
     if len(lines) != len(sites):
@@ -107,8 +114,12 @@ def best_site(
 
     values = by_site(np.ones((1, len(label))))[0]
     ranked = equal_to_best(usable, len(label), groups, within=SAME_AUROC, seed=seed)
-    highest = bootstrapped(lambda w: usable(w)[:, [ranked.best]], (), len(label), groups, SURE, BOOTSTRAPS, seed)
-    stands = bool(highest.low > CHANCE)
+
+    def highest(weights: np.ndarray) -> np.ndarray:
+        return usable(weights)[:, [ranked.best]]
+
+    top = bootstrapped(highest, (), len(label), groups, SURE, BOOTSTRAPS, seed)
+    stands = bool(top.low > CHANCE)
     index = _earliest(sites, np.flatnonzero(ranked.equal)) if stands else ranked.best
     return BestSite(sites[index], index, values, ranked.equal, stands)
 
@@ -130,10 +141,11 @@ def _strata(label: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:
     both = [rows for rows in parts if len(np.unique(label[rows])) == 2]
     if not both:
         where = "there is one class only" if strata is None else "no stratum has rows of both classes"
-        raise ValueError(f"{where} among the {len(label)} validation rows, so no site can be told from another; add rows of the other class")
+        untold = f"{where} among the {len(label)} validation rows, so no site can be told from another"
+        raise ValueError(f"{untold}; add rows of the other class")
     return both
 
 
-def _averaged(line: np.ndarray, label: np.ndarray, parts: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+def _averaged(line: np.ndarray, label: np.ndarray, parts: Sequence[np.ndarray], w: np.ndarray) -> np.ndarray:
     """Mean AUROC over strata, under each row of weights."""
-    return np.mean([weighted_auroc(line[rows], label[rows], weights[:, rows]) for rows in parts], axis=0)
+    return np.mean([weighted_auroc(line[rows], label[rows], w[:, rows]) for rows in parts], axis=0)

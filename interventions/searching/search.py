@@ -1,0 +1,79 @@
+"""Choosing an edit is a measurement: every option asked the same validation prompts, beside a few matched
+random edits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from interventions.behaviours.neutral_text import neutral_costs
+from interventions.behaviours.records import Behaviour, Records
+from interventions.effects.random import matched_random
+from interventions.searching.option import Name, Option
+from interventions.searching.searched import Searched
+from interventions.writes.edited import edited
+from interventions.writes.joined import joined
+from interventions.writes.lowrank import Edit
+from probes.data.examples import Examples
+from probes.models.model import Model
+
+FEW = 3
+"""Matched random edits beside every option: enough to doubt a candidate, too few to report one."""
+
+
+def search(
+    model: Model,
+    options: Mapping[Name, Edit | Sequence[Edit]],
+    behaviour: Behaviour,
+    validation: Examples,
+    *,
+    neutral: Sequence[str] | None = None,
+    n_controls: int = FEW,
+    seed: int = 0,
+    before: Records | None = None,
+    progress: bool = True,
+) -> Searched:
+    """Measures every option on validation prompts, so that `.best(...)` can choose one; report the choice on
+    other prompts, with `effect`.
+
+    An option is an edit, or several as one. Beside each stand `n_controls` random edits that change h by the
+    same mean length per token: a few, to see whether a candidate stands; `effect` takes the full number for
+    the one chosen. With `neutral` texts the cost (KL and loss) is measured. `before` saves a run when the
+    unedited behaviour on these prompts is known. Raises ValueError without options, or for a `before` of
+    other prompts.
+    """
+    if not options:
+        raise ValueError("no options given; name at least one, such as {'block 3': Ablate(direction)}")
+    if n_controls < 0:
+        raise ValueError(f"n_controls={n_controls}; expected 0 or more random edits beside every option")
+    if before is not None and not np.array_equal(before.ids, validation.ids):
+        counts = f"{len(before)} records of other prompts than the {len(validation)} given"
+        raise ValueError(f"before holds {counts}; measure it on the same prompts")
+    edits = {name: joined(edit) for name, edit in options.items()}
+    before = behaviour(model, validation) if before is None else before
+    measured = []
+    runs_wanted = len(edits) * (1 + n_controls)
+    with tqdm(total=runs_wanted, desc="options", delay=2, leave=False, disable=not progress) as bar:
+        for name, edit in edits.items():
+            random = matched_random(model, edit, validation, n_controls, seed) if n_controls else []
+            runs = []
+            for each in (edit, *random):
+                runs.append(behaviour(edited(model, each), validation))
+                bar.update()
+            measured.append(Option(name, edit, _sites(model, edit), runs[0], tuple(runs[1:])))
+    found = Searched(validation, before, tuple(measured))
+    return found if neutral is None else _with_costs(model, found, neutral)
+
+
+def _sites(model: Model, edit: Edit) -> tuple:
+    """Where an edit acts, in forward order."""
+    return tuple(sorted({write.site for write in edit.compile(model)}, key=lambda site: site.order))
+
+
+def _with_costs(model: Model, found: Searched, neutral: Sequence[str]) -> Searched:
+    """Costs of all options, for one pass of the unedited model."""
+    costs = neutral_costs(model, [edited(model, o.edit) for o in found.options], neutral)
+    priced = tuple(replace(o, cost=cost) for o, cost in zip(found.options, costs, strict=True))
+    return replace(found, options=priced)
