@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
     return any(said[p : p + len(wanted)] == wanted for p in places)
 
 
+@lru_cache(maxsize=4096)  # under every edit and control the same keys are compared, mostly with the same completions
 def normalised(text: str, articles: bool = False) -> str:
     """Lower case, single spaces, no punctuation (apostrophes and points inside a word close up) and, unless asked for, no articles."""
     plain = unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES)
