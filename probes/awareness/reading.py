@@ -18,6 +18,7 @@ from probes.data.examples import Examples
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.strips import TokenStrip
 from probes.fitting.linear import LinearProbe
+from probes.metrics.scores import as_scores
 from probes.models.model import Model
 from probes.reading.capture import capture, capture_pairs
 
@@ -81,7 +82,7 @@ class AwarenessProbe:
 
     def score(self, acts: Activations | PairActivations) -> Float[np.ndarray, " n"]:
         """The same for rows you captured: at `at`, by `content_means`, or `capture_pairs(form.pairs(texts))`, which gives one score a text."""
-        raw = self.probe.score(acts[self.site])[0].detach().cpu().double().numpy()
+        raw = as_scores(self.probe.score(acts[self.site])[0])
         return self.scale.score(AnswerForm.per_text(raw) if self.reads == "answers" else raw)
 
     def test_like(self, model: Model, texts: Examples | Sequence[str]) -> Bool[np.ndarray, " n"]:
@@ -153,10 +154,10 @@ def _raw(model: Model, probe: LinearProbe, texts: Examples | Sequence[str], read
     if reads == "answers":
         assert form is not None
         scores = probe.score(capture_pairs(model, form.pairs(rows), site, at, progress=False))[0]
-        return AnswerForm.per_text(scores.detach().cpu().double().numpy())
+        return AnswerForm.per_text(as_scores(scores))
     # A mean of margins is the margin of the mean, except behind a transform that scales rows, where the margins of the tokens are what is averaged.
     exact = all(t.exact for t in probe.transforms.values())
     if reads == "tokens" and not exact:
         raise ValueError(f"{probe.recipe} scales every row to unit length, so a mean over tokens has no single meaning; prepare rows without l2")
     acts = content_means(model, rows, site) if reads == "tokens" else capture(model, rows, site, at, progress=False)
-    return probe.score(acts)[0].detach().cpu().double().numpy()
+    return as_scores(probe.score(acts)[0])

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from probes.evidence.calibration import platt
 from probes.metrics.estimates import Estimate, auroc, bootstrapped, mean
+from probes.metrics.scores import as_scores
 
 RATE = 0.01
 
@@ -40,7 +41,7 @@ class Scale:
 
     def score(self, raw: Any) -> Float[np.ndarray, "..."]:
         """Raw scores in calibrated units."""
-        return (self.sign * _array(raw) - self.centre) / self.spread
+        return (self.sign * as_scores(raw) - self.centre) / self.spread
 
     def probability(self, raw: Any) -> Float[np.ndarray, "..."]:
         """Calibrated probability of being test-like."""
@@ -79,7 +80,7 @@ def calibrated(raw: Any, y: Any, groups: Any = None, *, threshold: str | float =
     from how a direction was made: the paper of arXiv 2507.01786 subtracts deployment from test and reads low scores as test-like.
     Raises ValueError unless y has both classes, where deployment rows do not differ, and for a rate that so few of them cannot fix.
     """
-    line, label = _array(raw), np.asarray(y)
+    line, label = as_scores(raw), np.asarray(y)
     found = auroc(line, label, groups)
     label = label.astype(bool)
     sign = 1 if found.value >= 0.5 else -1
@@ -99,7 +100,7 @@ def calibrated(raw: Any, y: Any, groups: Any = None, *, threshold: str | float =
 
 def youden(scores: Any, y: Any) -> float:
     """The threshold with the largest sensitivity + specificity - 1, midway between two scores; of several the highest, which alarms least."""
-    s, label = _array(scores), np.asarray(y).astype(bool)
+    s, label = as_scores(scores), np.asarray(y).astype(bool)
     values = np.unique(s)
     below = np.searchsorted(np.sort(s[label]), values, side="right") / label.sum()
     quiet = np.searchsorted(np.sort(s[~label]), values, side="right") / (~label).sum()
@@ -113,7 +114,7 @@ def recall_at(scores: Any, y: Any, groups: Any = None, *, rate: float = RATE, le
 
     Raises ValueError where there are fewer than 1 / rate negatives, which cannot tell such a rate.
     """
-    s, label = _array(scores), np.asarray(y)
+    s, label = as_scores(scores), np.asarray(y)
     auroc(s, label, n_boot=1)  # raises on one class, NaN, or rows that do not match
     label = label.astype(bool)
     if not 0 < rate < 1 or (~label).sum() < 1 / rate - 1e-9:
@@ -141,7 +142,3 @@ def _above(negatives: np.ndarray, rate: Any) -> float:
     if over < 0:
         raise ValueError(f"{n} deployment calibration rows cannot fix a false-positive rate of {rate:g}; it takes at least {1 / rate - 1:.0f}")
     return float(np.sort(negatives)[n - 1 - over])
-
-
-def _array(values: Any) -> np.ndarray:
-    return values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else np.asarray(values, dtype=float)

@@ -13,6 +13,7 @@ from probes.data.sites import Site
 from probes.evidence.readout import scored
 from probes.fitting.linear import LinearProbe
 from probes.metrics.estimates import Estimate, bootstrapped, mean
+from probes.metrics.scores import probabilities
 from probes.recipes.logistic import logistic_path
 
 BINS = 15
@@ -137,9 +138,7 @@ def _bins(p: Float[np.ndarray, " n"], bins: int) -> list[np.ndarray]:
 
 
 def _probabilities(p: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    p, label = np.asarray(p.detach().cpu() if isinstance(p, Tensor) else p, dtype=float), np.asarray(y, dtype=float)
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"p must hold probabilities between 0 and 1, got values from {np.nanmin(p):g} to {np.nanmax(p):g}")
+    p, label = probabilities(p, "p"), np.asarray(y, dtype=float)
     if label.shape != p.shape[-1:]:
         raise ValueError(f"y has shape {label.shape} but p has {p.shape[-1]} rows; pass the labels of the same rows")
     return p, label

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from probes.data.activations import Activations, PairActivations
@@ -20,6 +19,7 @@ from probes.fitting.recipe import Recipe, Seeded
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, auroc_difference, aurocs
+from probes.metrics.scores import as_scores
 from probes.recipes.concatenated import ConcatenatedProbe
 
 Level = Literal["chance", "decodable", "decodable beyond the text"]
@@ -198,7 +198,7 @@ def _read_elsewhere(name: str, recipe: Recipe, baseline: Any, rows: tuple[Any, A
 
 def _upright(name: str, scores: Any, test: Rows) -> np.ndarray:
     """A user's baseline as one vector that ranks positives above negatives: whoever reads the label upside down reads it too."""
-    line = np.asarray(scores.detach().cpu() if isinstance(scores, torch.Tensor) else scores, dtype=float)
+    line = as_scores(scores)
     if line.shape != (len(test),):
         raise ValueError(
             f"baseline {name!r} has shape {line.shape}; give one score for each of the {len(test)} test rows, such as probe.score(acts)[0], "

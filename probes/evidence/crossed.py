@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float
 
 from probes.evidence.claims import MARGIN
 from probes.evidence.crossed_verdict import Verdict, judged
-from probes.evidence.inputs import line_of, two_of
+from probes.evidence.inputs import two_of
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import BOOTSTRAPS, Estimate, auroc, bootstrapped, mean, weighted_auroc
+from probes.metrics.scores import line_of
 
 CONTEXTS, FORMATS = ("evaluation", "deployment"), ("benchmark", "casual")
 

@@ -4,18 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-
-
-def line_of(values: Any, what: str, n: int | None = None) -> Float[np.ndarray, " n"]:
-    line = np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=float)
-    if line.ndim != 1 or not len(line) or (n is not None and len(line) != n):
-        raise ValueError(
-            f"{what} has shape {line.shape}; give one score a row{'' if n is None else f' for {n} rows'}, for a probe of several sites those of one, probe.score(acts)[0]"
-        )
-    if np.isnan(line).any():
-        raise ValueError(f"{what} has {int(np.isnan(line).sum())} NaN values; find out where they come from before measuring")
-    return line
+from jaxtyping import Bool
 
 
 def two_of(values: Any, n: int, names: tuple[str, str], what: str) -> tuple[Bool[np.ndarray, " n"], tuple[str, str]]:

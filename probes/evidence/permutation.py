@@ -12,6 +12,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.evidence.readout import scored
 from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
 from probes.metrics.estimates import aurocs
+from probes.metrics.scores import as_scores
 from probes.recipes.inputs import single
 
 BATCH = 250  # labellings at a time
@@ -146,7 +147,7 @@ def _solved_together(recipe: SolvesLabels, train: Activations, test: Any, labels
 
 def _signed(probe: Any, train: PairActivations, test: Any, labels: np.ndarray) -> np.ndarray:
     """Labels that only decide which end is "true" turn the scores round and change nothing else."""
-    credence, score = (probe.score(acts).detach().cpu().double().numpy() for acts in (train, test))
+    credence, score = (as_scores(probe.score(acts)) for acts in (train, test))
     agreement = np.where(labels, 1.0, -1.0) @ credence.T
     # The probe is oriented by the first labelling, also where its agreement with it is nil.
     flips = np.where(agreement < 0, -1.0, 1.0) * np.where(agreement[:1] < 0, -1.0, 1.0)

@@ -20,6 +20,7 @@ from probes.fitting.transforms import unit
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, bootstrapped, mean
+from probes.metrics.scores import as_scores, probabilities
 from probes.recipes.polarity_ccs import opposites
 from probes.recipes.ttpd import negation_flags, polarities, truth_directions
 
@@ -51,11 +52,7 @@ def ideal_distance(a1: Any, a0: Any, n1: Any, n0: Any) -> Any:
 
 
 def _four(*values: Any) -> list[np.ndarray]:
-    found = [v.detach().cpu().double().numpy() if isinstance(v, torch.Tensor) else np.asarray(v, dtype=float) for v in values]
-    for name, v in zip(("a1", "a0", "n1", "n0"), found, strict=True):
-        if not ((v >= 0) & (v <= 1)).all():
-            raise ValueError(f"{name} must hold probabilities between 0 and 1, got values from {np.nanmin(v):g} to {np.nanmax(v):g}")
-    return found
+    return [probabilities(v, name) for v, name in zip(values, ("a1", "a0", "n1", "n0"), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +94,7 @@ def polarity_report(probe: LinearProbe, pairs: PairActivations, train: PairActiv
     if pairs.y is None:
         raise ValueError("polarity_report needs y: which statement of every pair is true")
     true, false = _true_and_false(pairs)
-    p_yes, p_no = (probe.probability(pairs, side=side).double().cpu().numpy() for side in ("yes", "no"))
+    p_yes, p_no = (as_scores(probe.probability(pairs, side=side)) for side in ("yes", "no"))
     s = (p_yes + 1 - p_no) / 2
     a, n = s[:, true], s[:, false]
     groups = pairs.groups[true]

@@ -8,11 +8,12 @@ from jaxtyping import Float
 
 from probes.data.activations import Activations, PairActivations
 from probes.data.sites import Site, SiteLike
+from probes.metrics.scores import as_scores
 
 
 def scored(probe: Any, acts: Activations | PairActivations) -> tuple[Float[np.ndarray, "k n"], tuple[Site | str, ...]]:
     """Scores with one line a site, or a single line named "all sites"; raises TypeError for probes of tokens or of several classes."""
-    scores = probe.score(acts).detach().cpu().double().numpy()
+    scores = as_scores(probe.score(acts))
     if scores.ndim != 2 or scores.shape[1] != len(acts):
         raise TypeError(
             f"{type(probe).__name__} gives scores of shape {scores.shape} for {len(acts)} rows; controls need one score a row, so for token probes score the texts "

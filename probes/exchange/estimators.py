@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from probes.data.activations import Activations
 from probes.fitting.recipe import Recipe
+from probes.metrics.scores import as_scores
 from probes.recipes import LDA, Logistic, MassMean, Ridge
 
 
@@ -26,7 +27,7 @@ class _ProbeEstimator(BaseEstimator):
     def _margins(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        return self.probe_.score(Activations.from_arrays(torch.tensor(X)))[0].double().numpy()  # pyright: ignore
+        return as_scores(self.probe_.score(Activations.from_arrays(torch.tensor(X)))[0])  # pyright: ignore
 
 
 class _Classifier(ClassifierMixin, _ProbeEstimator):

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from scipy.stats import norm, rankdata
 
+from probes.metrics.scores import measurable
+
 BOOTSTRAPS = 1000
 
 
@@ -87,7 +89,7 @@ def accuracy(
 
 def mean(values: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0) -> Estimate:
     """The mean over rows of [..., n] values, with its group-bootstrap interval; raises ValueError on NaN."""
-    v = _numbers(values, "values")
+    v = measurable(values, "values")
     flat = v.reshape(-1, v.shape[-1])
 
     def statistic(weights: np.ndarray) -> np.ndarray:
@@ -101,7 +103,7 @@ def aurocs(scores: Any, y: Any) -> Float[np.ndarray, "*batch"]:
     y = np.asarray(y)
     if not np.isin(y, (0, 1)).all():
         raise ValueError(f"y must be 0 or 1, got values {np.unique(y)[:5].tolist()}")
-    s, label = np.broadcast_arrays(_numbers(scores, "scores"), y.astype(bool))
+    s, label = np.broadcast_arrays(measurable(scores, "scores"), y.astype(bool))
     positives = label.sum(-1)
     if not ((positives > 0) & (positives < label.shape[-1])).all():
         raise ValueError("y has one class only, so there is nothing to tell apart; use rows of both classes")
@@ -114,7 +116,7 @@ def auroc_difference(scores: Any, others: Any, y: Any, groups: Any = None, *, le
 
     Both are [n]. Raises ValueError as `auroc` does.
     """
-    s, label, n = _checked(np.stack([_numbers(scores, "scores"), _numbers(others, "others")]), y)
+    s, label, n = _checked(np.stack([measurable(scores, "scores"), measurable(others, "others")]), y)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         first, second = (weighted_auroc(row, label, weights) for row in s)
@@ -128,7 +130,7 @@ def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
 
     For rows that come in groups use `auroc_difference`: DeLong takes every row as independent. Source: DeLong et al. 1988, Biometrics 44(3).
     """
-    s, label, n = _checked(np.stack([_numbers(scores, "scores"), _numbers(others, "others")]), y)
+    s, label, n = _checked(np.stack([measurable(scores, "scores"), measurable(others, "others")]), y)
     m, k = int(label.sum()), int((~label).sum())
     if min(m, k) < 2:
         raise ValueError(f"DeLong needs two rows of either class, got {m} positive and {k} negative")
@@ -188,17 +190,8 @@ def bootstrapped(
     return Estimate(pick(value), pick(low), pick(high), n, len(names), level)
 
 
-def _numbers(values: Any, what: str) -> np.ndarray:
-    array = values.detach().cpu().double().numpy() if isinstance(values, torch.Tensor) else np.asarray(values, dtype=float)
-    if array.ndim == 0 or array.shape[-1] == 0:
-        raise ValueError(f"{what} is empty; expected [..., n] with at least one row")
-    if np.isnan(array).any():
-        raise ValueError(f"{what} has {int(np.isnan(array).sum())} NaN values; find out where they come from before measuring")
-    return array
-
-
 def _checked(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    s = _numbers(scores, "scores")
+    s = measurable(scores, "scores")
     label = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
     if y is None or label.shape != (s.shape[-1],):
         raise ValueError(f"y has shape {label.shape} but scores have {s.shape[-1]} rows; pass the labels of the same rows")
