@@ -1,12 +1,18 @@
 """Numbers with intervals: exact values, ties, groups, coverage."""
 
+from fractions import Fraction
+from itertools import count
+
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from probes import accuracy, auroc
 from probes.controls import shuffled, shuffled_null, surface_baselines
 from probes.metrics.estimates import mean
+from probes.metrics.scores import as_scores, line_of
+from probes.metrics.thresholds import exceeded_at_most, recall_at
 from probes.recipes import MassMean
 from probes.testing import planted
 
@@ -101,3 +107,40 @@ def test_surface_baseline_sees_a_leaking_word_and_nothing_where_there_is_none():
     leaking = [f"{t} {'indeed' if label else 'perhaps'}" for t, label in zip(clean, y, strict=True)]
     assert surface_baselines(leaking[:100], y[:100], leaking[100:], y[100:])["words"].value > 0.99
     assert all(e.low < 0.6 for e in surface_baselines(clean[:100], y[:100], clean[100:], y[100:]).values())
+
+
+RATES = ("0.0001", "0.01", "0.03", "0.05", "0.07", "0.1", "0.15", "0.29", "0.3", "0.5", "0.6", "0.9")
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_threshold_is_fixed_by_as_many_negatives_as_it_asks_for_and_not_by_one_less(rate):
+    exact = Fraction(rate)
+    fewest = next(n for n in count(1) if (n + 1) * exact >= 1)
+    draw = np.random.default_rng(0)
+    for n in {fewest, fewest + 1, 2 * fewest, 3 * fewest + 1, max(fewest, 99)}:
+        lines = draw.normal(size=(2, n))
+        above = (lines > exceeded_at_most(lines, float(rate))[:, None]).sum(1)
+        assert (above == above[0]).all()
+        k = int(above[0])
+        assert Fraction(k + 1, n + 1) <= exact < Fraction(k + 2, n + 1), "a new row exceeds it at most this often, and no lower score does"
+    with pytest.raises(ValueError, match=rf"^{fewest - 1} quiet rows cannot fix a false-positive rate of .*; it takes at least {fewest}$"):
+        exceeded_at_most(draw.normal(size=fewest - 1), float(rate), rows="quiet rows")
+
+
+@pytest.mark.parametrize("rate", RATES[1:])
+def test_recall_at_a_rate_takes_as_many_negatives_as_it_asks_for_and_not_one_less(rate):
+    fewest = next(n for n in count(1) if n * Fraction(rate) >= 1)
+    # At this number one negative may be above, so the positive below the highest of them counts.
+    scores, y = np.r_[np.arange(fewest), fewest - 1.5], np.r_[np.zeros(fewest), 1]
+    assert recall_at(scores, y, rate=float(rate), n_boot=2).value == 1
+    with pytest.raises(ValueError, match=rf"^{fewest - 1} negative rows cannot tell .*; it takes at least {fewest}$"):
+        recall_at(np.arange(fewest), np.r_[np.zeros(fewest - 1), 1], rate=float(rate))
+
+
+def test_scores_of_any_kind_are_the_same_numbers():
+    given = [1.5, -0.25, 3.0]
+    kinds = (given, np.array(given, dtype=np.float32), torch.tensor(given, dtype=torch.bfloat16), torch.tensor(given, requires_grad=True))
+    assert all(as_scores(kind).tolist() == given == line_of(kind, "scores", 3).tolist() for kind in kinds)
+    for wrong, message in ((given[:2], "for 3 rows"), ([given], r"shape \(1, 3\)"), ([1.0, np.nan, 2.0], "1 NaN")):
+        with pytest.raises(ValueError, match=message):
+            line_of(wrong, "scores", 3)

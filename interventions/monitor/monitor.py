@@ -20,6 +20,7 @@ from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokens import Batch, Encoded
 from probes.evidence.calibration import platt
 from probes.fitting.linear import LinearProbe
+from probes.metrics.thresholds import exceeded_at_most
 from probes.models.backends.hooking import hooked
 from probes.models.backends.hooks import Hooks
 from probes.models.model import Model
@@ -63,12 +64,10 @@ class Monitor:
         """
         watch = cls(probe, as_site(site), float("inf"))
         quiet = np.array([w.scores.max() for w in watch.watch(model, harmless, max_new_tokens=max_new_tokens)])
-        # With k of n prompts above it, a new one lies above with probability (k + 1) / (n + 1).
-        above = int((len(quiet) + 1) * false_alarms + 1e-9) - 1
-        if not 0 < false_alarms < 1 or above < 0:
-            raise ValueError(f"{len(quiet)} harmless prompts cannot fix a false-alarm rate of {false_alarms:g}; it takes at least {1 / false_alarms - 1:.0f}")
-        told = f"at most {false_alarms:g} false alarms a prompt, from {len(quiet)} harmless prompts and {max_new_tokens} new tokens"
-        found = replace(watch, threshold=float(np.sort(quiet)[len(quiet) - 1 - above]), calibration=told)
+        threshold = exceeded_at_most(quiet, false_alarms, rows="harmless prompts", kind="false-alarm rate")
+        source = f"from {len(quiet)} harmless prompts and {max_new_tokens} new tokens"
+        told = f"at most {false_alarms:g} false alarms a prompt, {source}"
+        found = replace(watch, threshold=float(threshold), calibration=told)
         if alarming is None:
             return found
         loud = np.array([w.scores.max() for w in watch.watch(model, alarming, max_new_tokens=max_new_tokens)])

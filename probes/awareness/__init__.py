@@ -13,7 +13,7 @@ What is measured is whether a stated purpose can be read off hidden states; noth
 from probes.awareness.answers import AnswerForm
 from probes.awareness.design import crossed_prompts, without_cues
 from probes.awareness.reading import AwarenessProbe, content_means
-from probes.awareness.scale import Scale, calibrated, recall_at, youden
+from probes.awareness.scale import Scale, calibrated
 from probes.awareness.sets import from_cells
 from probes.awareness.versions import VERSIONS, Version, fit_awareness
 from probes.data.strips import TokenStrip
@@ -22,6 +22,7 @@ from probes.evidence.crossed_verdict import Verdict
 from probes.evidence.crossfit import held_out, held_out_text
 from probes.evidence.leaks import Leaks, find_leaks
 from probes.evidence.shortcuts import compare_tokens, letter_check, terminal_tokens
+from probes.metrics.thresholds import recall_at, youden
 
 __all__ = [
     "VERSIONS", "AnswerForm", "AwarenessProbe", "Leaks", "Scale", "TokenStrip", "TwoByTwo", "Verdict", "Version", "calibrated", "compare_tokens", "content_means",

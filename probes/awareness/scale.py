@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 
 from probes.evidence.calibration import platt
-from probes.metrics.estimates import Estimate, auroc, bootstrapped, mean
+from probes.metrics.estimates import Estimate, auroc, mean
 from probes.metrics.scores import as_scores
-
-RATE = 0.01
+from probes.metrics.thresholds import exceeded_at_most, youden
 
 
 @dataclass(frozen=True)
@@ -92,53 +91,17 @@ def calibrated(raw: Any, y: Any, groups: Any = None, *, threshold: str | float =
             f"the {int((~label).sum())} deployment calibration rows all score {centre:g}, so there is no unit to measure in; give rows that differ"
         )
     z = (up - centre) / spread
-    cut, rule = (youden(z, label), "Youden's J") if threshold == "youden" else (_above(z[~label], threshold), f"at most {threshold} of deployment rows")
+    cut, rule = _cut(z, label, threshold)
     slope, offset = platt(torch.from_numpy(z)[None], label)
     auc = (float(limits[0]), float(limits[1]), float(limits[2]))
     return Scale(sign, centre, spread, float(slope[0]), float(offset[0]), cut, rule, auc, int(label.sum()), int((~label).sum()), source)
 
 
-def youden(scores: Any, y: Any) -> float:
-    """The threshold with the largest sensitivity + specificity - 1, midway between two scores; of several the highest, which alarms least."""
-    s, label = as_scores(scores), np.asarray(y).astype(bool)
-    values = np.unique(s)
-    below = np.searchsorted(np.sort(s[label]), values, side="right") / label.sum()
-    quiet = np.searchsorted(np.sort(s[~label]), values, side="right") / (~label).sum()
-    j = (1 - below) + quiet - 1
-    best = int(np.flatnonzero(j >= j.max() - 1e-12)[-1])
-    return float(values[best] if best == len(values) - 1 else (values[best] + values[best + 1]) / 2)
-
-
-def recall_at(scores: Any, y: Any, groups: Any = None, *, rate: float = RATE, level: float = 0.95, n_boot: int = 1000, seed: int = 0) -> Estimate:
-    """The largest share of positives above a threshold that at most this share of the negatives of the same rows exceeds; tied scores fall together.
-
-    Raises ValueError where there are fewer than 1 / rate negatives, which cannot tell such a rate.
-    """
-    s, label = as_scores(scores), np.asarray(y)
-    auroc(s, label, n_boot=1)  # raises on one class, NaN, or rows that do not match
-    label = label.astype(bool)
-    if not 0 < rate < 1 or (~label).sum() < 1 / rate - 1e-9:
-        raise ValueError(f"{int((~label).sum())} negative rows cannot tell a false-positive rate of {rate:g}; it takes at least {1 / rate:.0f}")
-    order = np.argsort(-s, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(s[order]) != 0, True))
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        w = weights[:, order]
-        hits, alarms = (np.cumsum(w * of[order], axis=1) for of in (label, ~label))
-        allowed = alarms[:, ends] <= rate * alarms[:, -1:] + 1e-9
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found = np.where(allowed, hits[:, ends], 0).max(1) / hits[:, -1]
-        return np.where(alarms[:, -1] > 0, found, np.nan)[:, None]
-
-    return bootstrapped(statistic, (), len(s), groups, level, n_boot, seed)
-
-
-def _above(negatives: np.ndarray, rate: Any) -> float:
-    """The score that a new negative row is expected to exceed at most this often: with k of n above, (k + 1) / (n + 1)."""
-    if isinstance(rate, str) or not 0 < rate < 1:
-        raise ValueError(f'threshold is {rate!r}; give "youden" or a false-positive rate between 0 and 1')
-    n = len(negatives)
-    over = int((n + 1) * rate + 1e-9) - 1
-    if over < 0:
-        raise ValueError(f"{n} deployment calibration rows cannot fix a false-positive rate of {rate:g}; it takes at least {1 / rate - 1:.0f}")
-    return float(np.sort(negatives)[n - 1 - over])
+def _cut(z: np.ndarray, label: np.ndarray, threshold: str | float) -> tuple[float, str]:
+    """The threshold and the rule that it follows."""
+    if threshold == "youden":
+        return youden(z, label), "Youden's J"
+    if isinstance(threshold, str) or not 0 < threshold < 1:
+        raise ValueError(f'threshold is {threshold!r}; give "youden" or a false-positive rate between 0 and 1')
+    cut = exceeded_at_most(z[~label], threshold, rows="deployment calibration rows")
+    return float(cut), f"at most {threshold} of deployment rows"

@@ -14,6 +14,7 @@ from probes.evidence.readout import scored
 from probes.fitting.linear import LinearProbe
 from probes.metrics.estimates import Estimate, bootstrapped, mean
 from probes.metrics.scores import probabilities
+from probes.metrics.thresholds import exceeded_at_most
 from probes.recipes.logistic import logistic_path
 
 BINS = 15
@@ -45,16 +46,7 @@ class Calibrated:
 
         Raises ValueError when there are too few negative rows to tell such a rate.
         """
-        n = self.negatives.shape[1]
-        # With k of n rows above it, a new row lies above with probability (k + 1) / (n + 1).
-        if not 0 < false_positive_rate < 1:
-            raise ValueError(f"a false-positive rate lies between 0 and 1, got {false_positive_rate:g}")
-        above = int((n + 1) * false_positive_rate + 1e-9) - 1
-        if above < 0:
-            raise ValueError(
-                f"{n} negative calibration rows cannot fix a false-positive rate of {false_positive_rate:g}; it takes at least {1 / false_positive_rate - 1:.0f}"
-            )
-        return np.sort(self.negatives, axis=1)[:, n - 1 - above]
+        return exceeded_at_most(self.negatives, false_positive_rate, rows="negative calibration rows")
 
     def __repr__(self) -> str:
         return f"Calibrated({self.method} at {len(self.sites)} sites, {self.probe!r})"
