@@ -47,7 +47,8 @@ def ways(config: Config) -> dict[str, Callable[[], Any]]:
     model.hf.to(config.device)
     model.hf.generation_config.eos_token_id = None  # pyright: ignore  # nobody ends early
     prompts = texts[: config.prompts]
-    (batch,) = model.batches(model.encode(prompts), config.prompts, side="left")
+    asked = model.tokenise(prompts)
+    (batch,) = model.batches(asked.encoded, config.prompts, side="left")
     inputs = {"input_ids": batch.ids.to(config.device), "attention_mask": batch.mask.to(config.device)}
     options: dict[str, Any] = {"max_new_tokens": config.new, "do_sample": False, "pad_token_id": model.pad_id}
     middle = Site("resid_post", config.layers // 2)
@@ -56,7 +57,7 @@ def ways(config: Config) -> dict[str, Callable[[], Any]]:
     monitor = Monitor(probe, middle, float("inf"))
 
     def ours(m: Model) -> Callable[[], Any]:
-        return lambda: m.backend.generate(inputs, m.bound_writes(batch, model.encode(prompts), cached=True), options)
+        return lambda: m.backend.generate(inputs, m.bound_writes(batch, asked, cached=True), options)
 
     def plain() -> Any:
         with torch.no_grad():

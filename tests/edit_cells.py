@@ -78,8 +78,8 @@ def loaded(family: str, backend: str, side: str) -> Model:
 
 def decoded(model: Model, prompts: Sequence[str], n: int, use_cache: bool = True) -> tuple[list[list[int]], Tensor]:
     """New token ids and the logits [prompt, step, word] they were chosen from; special tokens are never chosen, so that nobody stops early."""
-    encoded = model.encode(prompts)
-    (batch,) = model.batches(encoded, len(encoded), side="left")
+    asked = model.tokenise(prompts)
+    (batch,) = model.batches(asked.encoded, len(asked), side="left")
     inputs = {"input_ids": batch.ids, "attention_mask": batch.mask}
     seen: list[Tensor] = []
 
@@ -88,7 +88,7 @@ def decoded(model: Model, prompts: Sequence[str], n: int, use_cache: bool = True
         return scores
 
     options = {"max_new_tokens": n, "use_cache": use_cache, "do_sample": False, "pad_token_id": 1, "suppress_tokens": list(range(WORDS_FROM))}
-    out = model.backend.generate(inputs, model.bound_writes(batch, encoded, cached=use_cache), options | {"logits_processor": LogitsProcessorList([look])})
+    out = model.backend.generate(inputs, model.bound_writes(batch, asked, cached=use_cache), options | {"logits_processor": LogitsProcessorList([look])})
     order = batch.rows.argsort()
     return out[order, batch.ids.shape[1] :].tolist(), torch.stack(seen, dim=1)[order]
 
@@ -146,12 +146,12 @@ def largest_gap(family: str, backend: str, side: str, name: str, at: str) -> flo
     alone, single = decoded(model, PROMPTS[2:3], 5)
     assert alone[0] == new[2][:5]
     gaps.append(single[0] - logits[2, :5])
-    encoded = model.encode(list(PROMPTS))
-    (batch,) = model.batches(encoded, len(encoded), side=side)  # pyright: ignore
-    padded = model.run(batch, writes=model.bound_writes(batch, encoded), logits=True).logits
+    asked = model.tokenise(list(PROMPTS))
+    (batch,) = model.batches(asked.encoded, len(asked), side=side)  # pyright: ignore
+    padded = model.run(batch, writes=model.bound_writes(batch, asked), logits=True).logits
     assert padded is not None
     last = torch.from_numpy(batch.start) + batch.mask.sum(1) - 1
-    gaps.append(padded[torch.arange(len(encoded)), last, WORDS_FROM:][batch.rows.argsort()] - logits[:, 0])
+    gaps.append(padded[torch.arange(len(asked)), last, WORDS_FROM:][batch.rows.argsort()] - logits[:, 0])
     return max(float(g.abs().max()) for g in gaps)
 
 

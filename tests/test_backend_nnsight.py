@@ -101,10 +101,10 @@ def one_thread():
 
 def ran(model, texts, sites, **options):
     """Whole states and logits of one padded pass under the model's writes."""
-    encoded = model.encode(texts)
-    (batch,) = model.batches(encoded, 32)
+    asked = model.tokenise(texts)
+    (batch,) = model.batches(asked.encoded, 32)
     assert batch.padded
-    return model.run(batch, [Site.parse(s) for s in sites], whole, model.bound_writes(batch, encoded), **options)
+    return model.run(batch, [Site.parse(s) for s in sites], whole, model.bound_writes(batch, asked), **options)
 
 
 def assert_same_states(got, want):

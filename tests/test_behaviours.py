@@ -20,7 +20,7 @@ from interventions.behaviours.choices import Choices
 from interventions.behaviours.exact_match import ExactMatch, as_number, matches
 from interventions.behaviours.footprint import footprint
 from interventions.behaviours.honesty import honesty
-from interventions.behaviours.logprob import continued, logprobs
+from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records
 from interventions.behaviours.refusal import MARKERS, Refusal, RefusalLogprob, first_sentence, openings, refuses, words
 from interventions.behaviours.testing import check_behaviour
@@ -197,7 +197,7 @@ def test_continuations_behind_chats_follow_the_rendered_prompt(chatting):
         rendered = chatting.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         ids = chatting.tokenizer(f"{rendered} {answer}", add_special_tokens=False)["input_ids"]
         assert list(part.whole.ids) == ids and chatting.tokenizer.decode(part.new) == answer
-        assert logprobs(chatting, [part])[0] == pytest.approx(plain_logprob(chatting, ids, len(part.prompt)), abs=1e-4)
+        assert logprobs(chatting, Continuations.of([part], chatting.tokenizer))[0] == pytest.approx(plain_logprob(chatting, ids, len(part.prompt)), abs=1e-4)
 
 
 def test_continuations_that_cannot_be_scored_are_refused(model, make_model, make_hf, make_tokenizer):

@@ -176,11 +176,11 @@ def test_a_patch_acts_on_the_prompt_only_while_decoding(llama):
 def test_a_prompt_that_is_read_in_pieces_is_patched_as_in_one(llama):
     source = capture(llama, PROMPTS, "resid_post.0", "all")
     model = edited(llama, Patch(source, at="all"))
-    encoded = model.encode(PROMPTS)
-    (batch,) = model.batches(encoded, 4, side="left")
+    asked = model.tokenise(PROMPTS)
+    (batch,) = model.batches(asked.encoded, 4, side="left")
     h = torch.zeros(*batch.ids.shape, model.width)
-    ((_, whole),) = model.bound_writes(batch, encoded, cached=True)
-    ((_, pieces),) = model.bound_writes(batch, encoded, cached=True)
+    ((_, whole),) = model.bound_writes(batch, asked, cached=True)
+    ((_, pieces),) = model.bound_writes(batch, asked, cached=True)
     parts = [pieces(h[:, a:b]) for a, b in ((0, 3), (3, 4), (4, h.shape[1]))]
     assert torch.equal(torch.cat(parts, dim=1), expected := whole(h))
     assert torch.equal(expected[batch.mask.bool()], torch.cat([source.x[0][source.example == row] for row in batch.rows]))

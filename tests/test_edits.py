@@ -147,9 +147,9 @@ def test_a_prompt_position_stays_absolute_while_decoding(llama):
     model = edited(llama, Add(d, gaps=8, at=2))
     prompts = ["the red house is old", "a small tree ."]
     assert model.generate(prompts, 20) == model.generate(prompts, 20, use_cache=False) == [model.generate([p], 20)[0] for p in prompts]
-    encoded = llama.encode(prompts)
-    (batch,) = llama.batches(encoded, 2, side="left")
-    ((_, write),) = model.bound_writes(batch, encoded, cached=True)
+    asked = llama.tokenise(prompts)
+    (batch,) = llama.batches(asked.encoded, 2, side="left")
+    ((_, write),) = model.bound_writes(batch, asked, cached=True)
     passes = [batch.ids.shape[1], 1, 1, 1]
     moved = torch.cat([write(torch.zeros(2, n, llama.width)).norm(dim=-1) > 0 for n in passes], dim=1)
     expected = torch.zeros_like(moved)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from probes import Examples, Position, Site, capture, capture_generated, load_model
+from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded
 from tests.test_capture import Shift
 
@@ -26,7 +27,7 @@ def read_whole(model, acts, prompts, sites):
             continue
         whole = Encoded(tuple(ids + new), (False,) * len(ids + new), None, "")
         (batch,) = model.batches([whole])
-        states = model.run(batch, sites, lambda h: h[0].clone(), model.bound_writes(batch, [whole])).states
+        states = model.run(batch, sites, lambda h: h[0].clone(), model.bound_writes(batch, Tokenised.of_tokens([whole], model.tokenizer))).states
         rows.append(torch.stack([states[s][len(ids) :] for s in sites]))
     return torch.cat(rows, dim=1)
 

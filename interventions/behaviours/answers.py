@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples
-from probes.data.tokens import Encoded, encode
+from probes.data.tokenised import Tokenised
+from probes.data.tokens import Encoded
 from probes.models.model import Model
 
 
@@ -28,14 +27,21 @@ class Answers:
     def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
         """Logit differences; raises ValueError for a model without an output head or answers that never differ."""
         model.require_generation("asking for an answer")
-        first, second = self._texts(self.positive, prompts), self._texts(self.negative, prompts)
         if not all(isinstance(p, str) for p in prompts.texts):
             raise ValueError("answers are asked behind plain prompts; render chat messages with the tokenizer's template first")
-        asked = _asked(model.tokenizer, model.max_length, tuple(map(str, prompts.texts)), tuple(first), tuple(second))
-        logits = model.logits([e for e, _, _ in asked], batch_size, prompts.columns).numpy()
-        rows = np.arange(len(asked))
-        difference = logits[rows, [a for _, a, _ in asked]] - logits[rows, [b for _, _, b in asked]]
-        return Records.of(prompts, f"{self.positive.strip()} against {self.negative.strip()}", "logit difference", difference)
+        prompts = model.tokenise(prompts)
+        asked = prompts.derived(repr(self), lambda: self._asked(model, prompts))
+        logits = model.logits(asked.prompts, batch_size).numpy()
+        rows = np.arange(len(logits))
+        difference = logits[rows, asked.first] - logits[rows, asked.second]
+        name = f"{self.positive.strip()} against {self.negative.strip()}"
+        return Records.of(prompts, name, "logit difference", difference)
+
+    def _asked(self, model: Model, prompts: Tokenised) -> "_Asked":
+        first, second = self._texts(self.positive, prompts), self._texts(self.negative, prompts)
+        texts = tuple(map(str, prompts.texts))
+        cut, a, b = _parted(model, texts, prompts.encoded, first, second)
+        return _Asked(Tokenised(prompts, cut, model.tokenizer), a, b)
 
     def _texts(self, answer: str, prompts: Examples) -> Sequence[str]:
         if answer.startswith("column:"):
@@ -43,30 +49,38 @@ class Answers:
         return [answer] * len(prompts)
 
 
-# The same prompts are asked again under every edit and control, and tokenising costs more than a small model's pass.
-@lru_cache(maxsize=8)
-def _asked(
-    tokenizer: Any, max_length: int | None, prompts: tuple[str, ...], first: tuple[str, ...], second: tuple[str, ...]
-) -> tuple[tuple[Encoded, int, int], ...]:
-    """For each prompt the tokens up to where its two answers part, and the token in which each then goes on.
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """Prompts up to where their two answers part, and the token in which each answer then goes on."""
+
+    prompts: Tokenised
+    first: list[int]
+    second: list[int]
+
+
+def _parted(
+    model: Model, prompts: Sequence[str], bare: Sequence[Encoded], first: Sequence[str], second: Sequence[str]
+) -> tuple[list[Encoded], list[int], list[int]]:
+    """For each prompt the tokens up to where its two answers part, and the tokens that follow there.
 
     Prompt and answer are tokenised together, as the model would meet them.
     """
     same = [a for a, b in zip(first, second, strict=True) if a == b]
     if same:
         raise ValueError(f"the two answers are the same text ({same[0]!r}); they must differ")
-    bare = encode(tokenizer, prompts, max_length)
-    ends = [encode(tokenizer, [p + a for p, a in zip(prompts, answers, strict=True)], max_length) for answers in (first, second)]
-    found = []
+    ends = [model.encode([p + a for p, a in zip(prompts, answers, strict=True)]) for answers in (first, second)]
+    cut, on, off = [], [], []
     for i, (prompt, a, b) in enumerate(zip(bare, *ends, strict=True)):
         n = next((k for k, (s, t) in enumerate(zip(a.ids, b.ids, strict=False)) if s != t), None)
         if n is None:
             raise ValueError(f"the answers {first[i]!r} and {second[i]!r} differ only in length under this tokenizer; choose others")
         if n < len(prompt):
             raise ValueError(
-                f"behind {prompts[i]!r:.60} the tokenizer merges the answers {first[i]!r} and {second[i]!r} into the prompt; "
-                "end the prompt before a space and let the answers start with it"
+                f"behind {prompts[i]!r:.60} the tokenizer merges the answers {first[i]!r} and {second[i]!r} into the "
+                "prompt; end the prompt before a space and let the answers start with it"
             )
         offsets = None if a.offsets is None else a.offsets[:n]
-        found.append((Encoded(a.ids[:n], a.special[:n], offsets, a.text), a.ids[n], b.ids[n]))
-    return tuple(found)
+        cut.append(Encoded(a.ids[:n], a.special[:n], offsets, a.text))
+        on.append(a.ids[n])
+        off.append(b.ids[n])
+    return cut, on, off

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from interventions.behaviours.logprob import continued, logprobs
+from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples, Text
 from probes.models.model import Model
@@ -58,26 +58,14 @@ class Choices:
 
     def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
         """One record a prompt; raises ValueError for options that cannot be told apart, a key that is none of them, and more than 24 orders."""
-        options = self._options(prompts)
-        right = self._right(prompts, options)
-        texts: list[Text] = []
-        answers: list[str] = []
-        rows: list[int] = []
-        shown: list[list[tuple[int, ...]]] = []
-        for i, (prompt, own) in enumerate(zip(prompts.texts, options, strict=True)):
-            shown.append(self._orders(len(own)))
-            for order in shown[-1]:
-                asked = self._asked(prompt, own, order)
-                letters = {o: LETTERS[place] for place, o in enumerate(order)}
-                texts += [asked] * len(own)
-                answers += [self.answer.format(option=option, letter=letters[o]) for o, option in enumerate(own)]
-                rows += [i] * len(own)
-        parts = continued(model, texts, answers, self.lead)
-        scores = logprobs(model, parts, {name: column[rows] for name, column in prompts.columns.items()}, batch_size)
+        prompts = model.tokenise(prompts)
+        shown = prompts.derived(repr(self), lambda: self._shown(model, prompts))
+        options, right, parts = shown.options, shown.right, shown.parts
+        scores = logprobs(model, parts, batch_size)
         if self.per_token:
-            scores = scores / np.array([len(p.new) for p in parts])
+            scores = scores / np.array([len(parts.new(i)) for i in range(len(parts))])
         values, chosen, consistent, start = [], [], [], 0
-        for own, orders, key in zip(options, shown, right, strict=True):
+        for own, orders, key in zip(options, shown.orders, right, strict=True):
             by_order = scores[start : start + len(orders) * len(own)].reshape(len(orders), len(own))
             start += by_order.size
             average = by_order.mean(0)
@@ -86,6 +74,23 @@ class Choices:
             chosen.append(best)
             consistent.append(float((by_order.argmax(1) == best).mean()))
         return self._records(prompts, options, right, values, chosen, consistent)
+
+    def _shown(self, model: Model, prompts: Examples) -> "_Shown":
+        """Every option of every prompt as an answer behind every order in which the options are shown."""
+        options = self._options(prompts)
+        right = self._right(prompts, options)
+        texts: list[Text] = []
+        answers: list[str] = []
+        rows: list[int] = []
+        orders = [self._orders(len(own)) for own in options]
+        for i, (prompt, own) in enumerate(zip(prompts.texts, options, strict=True)):
+            for order in orders[i]:
+                letters = {o: LETTERS[place] for place, o in enumerate(order)}
+                texts += [self._asked(prompt, own, order)] * len(own)
+                answers += [self.answer.format(option=option, letter=letters[o]) for o, option in enumerate(own)]
+                rows += [i] * len(own)
+        columns = {name: column[rows] for name, column in prompts.columns.items()}
+        return _Shown(options, right, orders, continued(model, texts, answers, self.lead, columns))
 
     def _records(self, prompts: Examples, options: Any, right: Any, values: Any, chosen: Any, consistent: Any) -> Records:
         fixed = not isinstance(self.options, str)
@@ -130,6 +135,16 @@ class Choices:
         if isinstance(prompt, str):
             return self.template.format(prompt=prompt, options=lines)
         return [*prompt[:-1], prompt[-1] | {"content": self.template.format(prompt=prompt[-1]["content"], options=lines)}]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What is asked of a model: per prompt its options, the right one and the orders; then every answer behind every question."""
+
+    options: list[tuple[str, ...]]
+    right: list[int]
+    orders: list[list[tuple[int, ...]]]
+    parts: Continuations
 
 
 def _fields(template: str) -> set[str]:

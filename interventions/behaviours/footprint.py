@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int, Shaped
 
-from interventions.behaviours.logprob import Continued, forced_logits
+from interventions.behaviours.logprob import Continuations, Continued, forced_logits
 from probes.data.examples import Examples, Text
+from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
@@ -112,16 +113,18 @@ def footprint(
         raise ValueError(f"writer={writer!r}; expected 'base' or 'changed'")
     examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
     writing, reading = (changed, base) if writer == "changed" else (base, changed)
-    encoded = writing.encode(examples.texts)
-    parts = _written(writing, encoded, examples, max_new_tokens, batch_size)
+    asked = writing.tokenise(examples)
+    parts = _written(writing, asked, max_new_tokens, batch_size)
     full = [i for i, p in enumerate(parts) if p.new]
     if not full:
         raise ValueError("every continuation is empty: the model ends the text at once; check the format of the prompts")
     # Rows without new tokens have nothing to rank.
-    kept, columns = [parts[i] for i in full], {name: column[full] for name, column in examples.columns.items()}
+    kept = [parts[i] for i in full]
+    columns = {name: column[full] for name, column in examples.columns.items()}
+    followed = Continuations.of(kept, writing.tokenizer, columns)
     found: list[dict[str, Any]] = [{} for _ in full]
-    for batch in writing.batches([p.whole for p in kept], batch_size, side="left"):
-        ours, theirs = forced_logits(writing, batch, kept, columns), forced_logits(reading, batch, kept, columns)
+    for batch in writing.batches(followed.wholes, batch_size, side="left"):
+        ours, theirs = (forced_logits(model, batch, followed) for model in (writing, reading))
         for i, row in enumerate(batch.rows):
             new = torch.tensor(kept[row].new)
             found[row] = _compared(ours[i, -len(new) :].float(), theirs[i, -len(new) :].float().to(ours.device), new.to(ours.device), writer)
@@ -142,18 +145,18 @@ def footprint(
     )
 
 
-def _written(model: Model, encoded: Sequence[Encoded], prompts: Examples, max_new_tokens: int, batch_size: int | None) -> list[Continued]:
+def _written(model: Model, asked: Tokenised, max_new_tokens: int, batch_size: int | None) -> list[Continued]:
     """Every prompt with the tokens of its greedy continuation, up to the end of text."""
     ends = model.hf.generation_config.eos_token_id  # pyright: ignore
     stop = set(ends if isinstance(ends, list) else [ends])
-    found: list[Continued | None] = [None] * len(encoded)
+    found: list[Continued | None] = [None] * len(asked)
     options = {"do_sample": False, "pad_token_id": model.pad_id, "max_new_tokens": max_new_tokens, "use_cache": True}
-    for batch in model.batches(encoded, batch_size, side="left"):
-        writes = model.bound_writes(batch, encoded, prompts.columns, cached=True)
+    for batch in model.batches(asked.encoded, batch_size, side="left"):
+        writes = model.bound_writes(batch, asked, cached=True)
         out = model.backend.generate({"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)}, writes, options)
         for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :].tolist(), strict=True):
             own = new[: next((k for k, t in enumerate(new) if t in stop), len(new))]
-            prompt = encoded[row]
+            prompt = asked.encoded[row]
             found[row] = Continued(prompt, Encoded((*prompt.ids, *own), (*prompt.special, *[False] * len(own)), None, prompt.text, prompt.chat))
     return [p for p in found if p is not None]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.data.examples import Text
+from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, encode
 from probes.models.model import Model
-from probes.models.unwrap import inner_model
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,44 @@ class Continued:
         return self.whole.ids[len(self.prompt) :]
 
 
-def continued(model: Model, texts: Sequence[Text], continuations: Sequence[str], lead: str | None = None) -> list[Continued]:
+@dataclass(frozen=True, eq=False)
+class Continuations:
+    """Prompts, and the same with a continuation behind each. Edits at single tokens look for them in the prompts alone."""
+
+    prompts: Tokenised
+    wholes: tuple[Encoded, ...]
+
+    def __len__(self) -> int:
+        return len(self.wholes)
+
+    def __getitem__(self, i: int | np.integer) -> Continued:
+        return Continued(self.prompts.encoded[i], self.wholes[i])
+
+    def new(self, i: int | np.integer) -> tuple[int, ...]:
+        """The tokens of one continuation."""
+        return self.wholes[i].ids[len(self.prompts.encoded[i]) :]
+
+    def rows(self, which: Sequence[int]) -> "Continuations":
+        """Some of them, in this order."""
+        return Continuations.of([self[i] for i in which], self.prompts.tokenizer, self.prompts.rows(list(which)).columns)
+
+    @classmethod
+    def of(cls, parts: Sequence[Continued], tokenizer: Any, columns: Mapping[str, np.ndarray] | None = None) -> "Continuations":
+        """`columns` are those of the prompts, one value each, read by edits at span positions."""
+        return cls(Tokenised.of_tokens([p.prompt for p in parts], tokenizer, columns), tuple(p.whole for p in parts))
+
+
+def continued(
+    model: Model,
+    texts: Sequence[Text],
+    continuations: Sequence[str],
+    lead: str | None = None,
+    columns: Mapping[str, np.ndarray] | None = None,
+) -> Continuations:
     """Each prompt with its continuation, tokenised together as the model would meet them.
 
     `lead` goes between the two; by default a space, unless the prompt (a chat as its template renders it) ends or the continuation begins with white space.
-    Raises ValueError for a continuation without tokens of its own, where the tokenizer merges it into the prompt, and for a model without an output head.
+    `columns` are those of the prompts, read by edits at span positions. Raises ValueError for a continuation without tokens of its own, where the tokenizer merges it into the prompt, and for a model without an output head.
     """
     model.require_generation("the log-probability of a continuation")
     if len(texts) != len(continuations):
@@ -48,21 +80,16 @@ def continued(model: Model, texts: Sequence[Text], continuations: Sequence[str],
         ids = model.tokenizer([joined[i] for i in rows], add_special_tokens=not is_chat)["input_ids"] if rows else []
         for i, whole in zip(rows, ids, strict=True):
             found[i] = _checked(i, prompts[i], tuple(whole), continuations[i], joined[i], model.max_length)
-    return [c for c in found if c is not None]
+    return Continuations.of([c for c in found if c is not None], model.tokenizer, columns)
 
 
-def logprobs(
-    model: Model, parts: Sequence[Continued], columns: Mapping[str, np.ndarray] | None = None, batch_size: int | None = None
-) -> Float[np.ndarray, " n"]:
-    """The log-probability (nats) of each continuation behind its prompt, summed over its tokens; whether the text then ends does not count.
-
-    `columns` [n] are those of the prompts, read by edits at span positions.
-    """
+def logprobs(model: Model, parts: Continuations, batch_size: int | None = None) -> Float[np.ndarray, " n"]:
+    """The log-probability (nats) of each continuation behind its prompt, summed over its tokens; whether the text then ends does not count."""
     total = np.zeros(len(parts))
-    for batch in model.batches([p.whole for p in parts], batch_size, side="left"):
-        logits = forced_logits(model, batch, parts, columns)
+    for batch in model.batches(parts.wholes, batch_size, side="left"):
+        logits = forced_logits(model, batch, parts)
         keep = logits.shape[1]
-        lengths = torch.tensor([len(parts[row].new) for row in batch.rows])
+        lengths = torch.tensor([len(parts.new(row)) for row in batch.rows])
         own = torch.arange(keep)[None] >= keep - lengths[:, None]
         target = batch.ids[:, -keep:].to(logits.device)
         scores = logits.float().log_softmax(-1).gather(2, target[..., None])[..., 0].cpu().double()
@@ -71,15 +98,15 @@ def logprobs(
     return total
 
 
-def forced_logits(model: Model, batch: Batch, parts: Sequence[Continued], columns: Mapping[str, np.ndarray] | None = None) -> Float[Tensor, "batch new vocab"]:
+def forced_logits(model: Model, batch: Batch, parts: Continuations) -> Float[Tensor, "batch new vocab"]:
     """What the model would have predicted in place of each new token of a left-padded batch: column -j belongs to the j-th token from the end.
 
     Shorter continuations fill their last columns only. Rows of the batch are numbers of `parts`.
     """
-    keep = max(len(parts[row].new) for row in batch.rows)
-    options: dict[str, Any] = {"logits_to_keep": keep + 1} if "logits_to_keep" in signature(inner_model(model.hf).forward).parameters else {}
+    keep = max(len(parts.new(row)) for row in batch.rows)
+    options: dict[str, Any] = {"logits_to_keep": keep + 1} if model.takes("logits_to_keep") else {}
     # The prompt is what positions are looked up in, as in generation; left padding shifts prompt and whole alike.
-    writes = model.bound_writes(batch, [p.prompt for p in parts], columns)
+    writes = model.bound_writes(batch, parts.prompts)
     logits = model.run(batch, writes=writes, logits=True, **options).logits
     assert logits is not None
     return logits[:, -keep - 1 : -1]

@@ -41,7 +41,8 @@ def neutral_costs(base: Model, changed: Sequence[Model], texts: Sequence[str], b
     """`neutral_cost` of several changed models, for one pass of the base model."""
     base.require_generation("loss on neutral text")
     spread = [replace(m, writes=tuple(_everywhere(w) if w.needs_prompts else w for w in m.writes)) for m in changed]
-    encoded = base.encode(texts)
+    asked = base.tokenise(texts)
+    encoded = asked.encoded
     short = [e.text for e in encoded if len(e) < 2]
     if short:
         raise ValueError(f"{len(short)} neutral texts have fewer than two tokens (first: {short[0]!r}); use whole sentences")
@@ -53,7 +54,7 @@ def neutral_costs(base: Model, changed: Sequence[Model], texts: Sequence[str], b
             return ((values * mask).sum(1) / mask.sum(1)).numpy()
 
         def run(model: Model, batch: Batch = batch) -> Tensor:
-            logits = model.run(batch, writes=model.bound_writes(batch, encoded), logits=True).logits
+            logits = model.run(batch, writes=model.bound_writes(batch, asked), logits=True).logits
             assert logits is not None
             return log_softmax(logits[:, :-1].float().cpu(), dim=-1)
 

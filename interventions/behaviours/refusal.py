@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from interventions.behaviours.logprob import continued, logprobs
+from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records, completions
 from probes.data.examples import Examples
 from probes.models.model import Model
@@ -113,6 +113,7 @@ class RefusalLogprob:
 
     def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
         """One record a prompt; raises ValueError where an opener merges with the prompt (see `continued`) and for a model without an output head."""
+        prompts = model.tokenise(prompts)
         value = self._starts_with(model, prompts, self.refusing, batch_size)
         if not self.answering:
             return Records.of(prompts, "refusing openers", "log-probability (nats)", value)
@@ -124,13 +125,21 @@ class RefusalLogprob:
         if not openers:
             raise ValueError("no refusing openers given; without any there is nothing to measure")
         n, k = len(prompts), len(openers)
-        parts = continued(model, [t for t in prompts.texts for _ in openers], openers * n, self.lead)
-        repeated = {name: np.repeat(column, k) for name, column in prompts.columns.items()}
-        own = [_disjoint([p.new for p in parts[i * k : (i + 1) * k]]) for i in range(n)]
-        kept = [i * k + j for i, chosen in enumerate(own) for j in chosen]
+        asked = model.tokenise(prompts)
+        kept, parts = asked.derived((repr(self), openers), lambda: self._opened(model, asked, openers))
         found = np.full(n * k, -np.inf)
-        found[kept] = logprobs(model, [parts[i] for i in kept], {name: column[kept] for name, column in repeated.items()}, batch_size)
+        found[kept] = logprobs(model, parts, batch_size)
         return np.asarray(logsumexp(found.reshape(n, k), axis=1))
+
+    def _opened(self, model: Model, prompts: Examples, openers: tuple[str, ...]) -> tuple[list[int], Continuations]:
+        """Every prompt with every opener that counts, and their numbers among all prompts x openers."""
+        n, k = len(prompts), len(openers)
+        repeated = {name: np.repeat(column, k) for name, column in prompts.columns.items()}
+        texts = [t for t in prompts.texts for _ in openers]
+        parts = continued(model, texts, openers * n, self.lead, repeated)
+        own = [_disjoint([parts.new(i * k + j) for j in range(k)]) for i in range(n)]
+        kept = [i * k + j for i, chosen in enumerate(own) for j in chosen]
+        return kept, parts.rows(kept)
 
 
 def _disjoint(openers: Sequence[tuple[int, ...]]) -> list[int]:

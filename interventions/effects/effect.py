@@ -192,6 +192,7 @@ def effect(
     changed = edited(base, whole)
     if before is not None and not np.array_equal(before.ids, prompts.ids):
         raise ValueError(f"before holds {len(before)} records of other prompts than the {len(prompts)} given; measure it on the same prompts")
+    prompts = base.tokenise(prompts)  # once, for all the models that are asked
     before = behaviour(base, prompts) if before is None else before
     random = [edited(base, control) for control in matched_random(base, whole, prompts, n_controls, seed)]
     named = comparisons(whole, base, train, seed) if compare else {}

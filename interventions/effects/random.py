@@ -13,7 +13,7 @@ from interventions.writes.lowrank import Edit, Fixed, LowRank, SiteEdit
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site
-from probes.models.model import Model, chosen_tokens
+from probes.models.model import Model
 from probes.models.writes import Act, Chosen, Identity, SiteFunction, Write
 
 CALIBRATION_TEXTS = 64
@@ -105,10 +105,10 @@ def _shifts(changes: Sequence[Write], k: int, seed: int) -> Fixed:
 def _linear(model: Model, changes: Sequence[_Linear], texts: Examples | Sequence[Text], n: int, seed: int) -> list[Fixed]:
     examples = texts if isinstance(texts, Examples) else Examples(texts)
     examples = examples.rows(np.unique(np.linspace(0, len(examples) - 1, min(CALIBRATION_TEXTS, len(examples))).astype(int)))
-    encoded = model.encode(examples.texts)
-    (batch,) = model.batches(encoded, batch_size=len(encoded))
+    asked = model.tokenise(examples)
+    (batch,) = model.batches(asked.encoded, batch_size=len(asked))
     real = batch.mask.bool()
-    touched = [real & chosen_tokens(c.at, batch, encoded, examples.columns) for c in changes]
+    touched = [real & asked.chosen(c.at, batch) for c in changes]
 
     def size(delta: Tensor, i: int) -> Tensor:
         return delta.float().norm(dim=-1)[touched[i].to(delta.device)].mean()
@@ -118,7 +118,7 @@ def _linear(model: Model, changes: Sequence[_Linear], texts: Examples | Sequence
         spies = tuple(SiteFunction(c.site, c.at, lambda h, i=i, c=c: act(i, c, h), c.change.width) for i, c in enumerate(changes))
         spied = replace(model, writes=(*model.writes, *spies))
         last = max(changes, key=lambda c: c.site.order).site
-        spied.run(batch, [last], lambda h: h[:0], spied.bound_writes(batch, encoded, examples.columns))
+        spied.run(batch, [last], lambda h: h[:0], spied.bound_writes(batch, asked))
 
     targets: dict[int, Tensor] = {}
     means: dict[int, Tensor] = {}

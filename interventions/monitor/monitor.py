@@ -17,7 +17,8 @@ from interventions.writes.lowrank import Edit
 from probes.data.examples import Examples, Text
 from probes.data.fingerprint import Fingerprint
 from probes.data.sites import Site, SiteLike, as_site
-from probes.data.tokens import Batch, Encoded
+from probes.data.tokenised import Tokenised
+from probes.data.tokens import Batch
 from probes.evidence.calibration import platt
 from probes.fitting.linear import LinearProbe
 from probes.metrics.thresholds import exceeded_at_most
@@ -83,15 +84,14 @@ class Monitor:
         that row (and at the alarming one, where it lies behind the probe in the pass). Raises ValueError for a model on another backend than hooks.
         """
         site_writes = self._prepared(model, then)
-        examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
-        encoded = model.encode(examples.texts)
+        asked = model.tokenise(prompts)
         found: dict[int, Watched] = {}
-        for batch in model.batches(encoded, batch_size, side="left"):
-            run = _Run(self, model, batch, encoded, examples, site_writes, stop=then == "stop")
+        for batch in model.batches(asked.encoded, batch_size, side="left"):
+            run = _Run(self, model, batch, asked, site_writes, stop=then == "stop")
             ids = run.generate(max_new_tokens, options)
             for i, row in enumerate(batch.rows.tolist()):
                 found[row] = run.watched(i, ids)
-        return [found[i] for i in range(len(encoded))]
+        return [found[i] for i in range(len(asked))]
 
     def stream(self, model: Model, prompt: Text, *, max_new_tokens: int = 20, then: Then = "go on", **options: Any) -> Iterator[Step]:
         """One prompt, token by token as it is written: each step has the token, its score, its probability and whether the alarm is on.
@@ -99,11 +99,10 @@ class Monitor:
         Leaving the loop early stops the model. The model runs in a thread of its own, which other threads on the same model do not see.
         """
         site_writes = self._prepared(model, then)
-        examples = Examples([prompt])
-        encoded = model.encode(examples.texts)
-        (batch,) = model.batches(encoded, 1, side="left")
+        asked = model.tokenise([prompt])
+        (batch,) = model.batches(asked.encoded, 1, side="left")
         steps: queue.Queue[Step | BaseException | None] = queue.Queue()
-        run = _Run(self, model, batch, encoded, examples, site_writes, stop=then == "stop", tell=steps.put)
+        run = _Run(self, model, batch, asked, site_writes, stop=then == "stop", tell=steps.put)
 
         def work() -> None:
             try:
@@ -156,8 +155,7 @@ class _Run:
     monitor: Monitor
     model: Model
     batch: Batch
-    encoded: Sequence[Encoded]
-    examples: Examples
+    asked: Tokenised
     triggered: Sequence[Any]
     stop: bool
     tell: Callable[[Step], None] | None = None
@@ -177,7 +175,7 @@ class _Run:
         backend = model.backend
         assert isinstance(backend, Hooks)
         inputs = {"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)}
-        own = model.bound_writes(batch, self.encoded, self.examples.columns, cached=True)
+        own = model.bound_writes(batch, self.asked, cached=True)
         # Behind the model's own edits, which act whether or not there is an alarm.
         writes = [*own, *((w.site, self._if_alarmed(w)) for w in self.triggered)]
         settings = {"do_sample": False, "pad_token_id": model.pad_id} | options | {"max_new_tokens": max_new_tokens, "use_cache": True}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from interventions.behaviours.logprob import Continued, forced_logits
+from interventions.behaviours.logprob import Continuations, Continued, forced_logits
 from probes.data.tokens import Encoded, encode
 from probes.metrics.estimates import Estimate, auroc
 from probes.models.model import Model
@@ -49,7 +49,7 @@ def content_scores(model: Model, sources: Sequence[str], rewrites: Sequence[str]
         raise ValueError(
             f"the tokenizer splits rewrite {differ[0]} ({texts[1][differ[0]]!r:.60}) differently behind different requests, so its tokens cannot be compared"
         )
-    logs = token_logprobs(model, parts, batch_size)
+    logs = token_logprobs(model, Continuations.of(parts, model.tokenizer), batch_size)
     content, restyled = np.zeros(n), np.zeros(n)
     for i in range(n):
         paraphrase, rewrite, repeat = (logs[c * n + i] for c in range(3))
@@ -90,15 +90,15 @@ def answered(model: Model, requests: Sequence[str], answers: Sequence[str]) -> l
     return found
 
 
-def token_logprobs(model: Model, parts: Sequence[Continued], batch_size: int | None = None) -> list[Float[np.ndarray, " token"]]:
+def token_logprobs(model: Model, parts: Continuations, batch_size: int | None = None) -> list[Float[np.ndarray, " token"]]:
     """The log-probability (nats) of every new token behind what stands before it."""
     found: list[Any] = [None] * len(parts)
-    for batch in model.batches([p.whole for p in parts], batch_size, side="left"):
+    for batch in model.batches(parts.wholes, batch_size, side="left"):
         logits = forced_logits(model, batch, parts)
         target = batch.ids[:, -logits.shape[1] :].to(logits.device)
         scores = logits.float().log_softmax(-1).gather(2, target[..., None])[..., 0].cpu().double().numpy()
         for i, row in enumerate(batch.rows):
-            found[row] = scores[i, -len(parts[row].new) :]
+            found[row] = scores[i, -len(parts.new(row)) :]
     return found
 
 

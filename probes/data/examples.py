@@ -45,7 +45,7 @@ class Examples(Rows):
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
     def _take(self, index: np.ndarray) -> "Examples":
-        return type(self)(
+        return Examples(
             [self.texts[i] for i in index],
             None if self.y is None else self.y[index],
             self.groups[index],
@@ -55,11 +55,11 @@ class Examples(Rows):
 
     def with_y(self, label: Any) -> "Examples":
         values = self.column(label) if isinstance(label, str) else label
-        return type(self)(self.texts, values, self.groups, self.columns, self.ids)
+        return Examples(self.texts, values, self.groups, self.columns, self.ids)
 
     def with_groups(self, groups: Any) -> "Examples":
         values = self.column(groups) if isinstance(groups, str) else groups
-        return type(self)(self.texts, self.y, values, self.columns, self.ids)
+        return Examples(self.texts, self.y, values, self.columns, self.ids)
 
     @classmethod
     def concat(cls, parts: Sequence["Examples"]) -> "Examples":

@@ -22,7 +22,6 @@ a token belongs to them if it shares a character with them.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -229,7 +228,5 @@ def _occurrences(text: str, wanted: str, source: str) -> list[tuple[int, int]]:
     return [(start, start + len(wanted)) for start in found]
 
 
-# The same prompts are read and edited again under every edit and control.
-@lru_cache(maxsize=2**16)
 def _overlapping(offsets: tuple[tuple[int, int], ...], start: int, end: int) -> tuple[int, ...]:
     return tuple(i for i, (a, b) in enumerate(offsets) if a < end and b > start and b > a)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from probes.data.examples import Examples, Text
 from probes.data.fingerprint import Fingerprint, fingerprint
-from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike, expand_sites
+from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, Side, batches, encode
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
@@ -113,6 +113,13 @@ class Model:
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
         return encode(self.tokenizer, texts, self.max_length)
 
+    def tokenise(self, prompts: Examples | Sequence[Text]) -> Tokenised:
+        """The prompts with their tokens, made once and passed along: what is tokenised already comes back as it is."""
+        if isinstance(prompts, Tokenised) and prompts.tokenizer is self.tokenizer:
+            return prompts
+        examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
+        return Tokenised(examples, self.encode(examples.texts), self.tokenizer)
+
     def batches(self, encoded: Sequence[Encoded], batch_size: int | None = None, side: Side | None = None) -> list[Batch]:
         return list(batches(encoded, self.pad_id, side or self.tokenizer.padding_side, batch_size, self.token_budget))
 
@@ -126,7 +133,7 @@ class Model:
         inputs = {"input_ids": batch.ids.to(self.device)}
         if batch.padded:
             inputs["attention_mask"] = batch.mask.to(self.device)
-            if "position_ids" in inspect.signature(inner_model(self.hf).forward).parameters:
+            if self.takes("position_ids"):
                 count = batch.mask.cumsum(1) - 1
                 offset = _position_offset(self.config)
                 positions = torch.where(batch.mask == 1, count + offset, max(0, offset - 1))
@@ -146,47 +153,56 @@ class Model:
         return self.backend.run(self.inputs(batch), sites, select, writes, logits, options)
 
     def logits(
-        self, texts: Sequence[Text | Encoded], batch_size: int | None = None, columns: Mapping[str, np.ndarray] | None = None
+        self,
+        texts: Examples | Sequence[Text] | Sequence[Encoded],
+        batch_size: int | None = None,
+        columns: Mapping[str, np.ndarray] | None = None,
     ) -> Float[Tensor, "n vocab"]:
         """Next-token logits after each text (or already encoded tokens), in float32 on the CPU.
 
-        `columns` is only needed under edits at span positions, which read it.
+        `columns` is only needed under edits at span positions, which read it; Examples bring their own.
         """
         self.require_generation("logits")
-        encoded = [t for t in texts if isinstance(t, Encoded)]
-        if len(encoded) != len(texts):
-            encoded = self.encode([t for t in texts if not isinstance(t, Encoded)])
-            if len(encoded) != len(texts):
-                raise TypeError("give either texts or encoded tokens, not a mixture")
-        keep: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner_model(self.hf).forward).parameters else {}
+        asked = self._asked(texts, columns)
+        options: dict[str, Any] = {"logits_to_keep": 1} if self.takes("logits_to_keep") else {}
         out: Tensor | None = None
-        for batch in self.batches(encoded, batch_size, side="left"):
-            writes = self.bound_writes(batch, encoded, columns)
-            found = self.run(batch, writes=writes, logits=True, **keep).logits
+        for batch in self.batches(asked.encoded, batch_size, side="left"):
+            writes = self.bound_writes(batch, asked)
+            found = self.run(batch, writes=writes, logits=True, **options).logits
             assert found is not None
             last = found[:, -1].float().cpu()
-            out = torch.empty(len(encoded), last.shape[-1]) if out is None else out
+            out = torch.empty(len(asked), last.shape[-1]) if out is None else out
             out[torch.from_numpy(batch.rows)] = last
-        if out is None:
-            raise ValueError("no texts given")
+        assert out is not None
         return out
 
-    def bound_writes(
-        self, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray] | None = None, cached: bool = False
-    ) -> list[tuple[Site, Callable[[Tensor], Tensor]]]:
-        """This model's edits as functions of one batch's hidden states, positions made absolute.
+    def takes(self, name: str) -> bool:
+        """Whether the model's forward pass has this keyword."""
+        return name in inspect.signature(inner_model(self.hf).forward).parameters
+
+    def _asked(self, texts: Examples | Sequence[Text] | Sequence[Encoded], columns: Mapping[str, np.ndarray] | None) -> Tokenised:
+        if isinstance(texts, Examples):
+            return self.tokenise(texts)
+        if not len(texts):
+            raise ValueError("no texts given")
+        encoded = [t for t in texts if isinstance(t, Encoded)]
+        if encoded and len(encoded) != len(texts):
+            raise TypeError("give either texts or encoded tokens, not a mixture")
+        if not encoded:
+            encoded = self.encode([t for t in texts if not isinstance(t, Encoded)])
+        return Tokenised.of_tokens(encoded, self.tokenizer, columns)
+
+    def bound_writes(self, batch: Batch, asked: Tokenised, cached: bool = False) -> list[tuple[Site, Bound]]:
+        """This model's edits as functions of the hidden states of one batch of the prompts, positions made absolute.
 
         With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
         """
-        places: dict[Position, Tensor] = {}
         bound = []
         for w in self.writes:
-            if not w.needs_prompts:
-                bound.append((w.site, Bound(w, None)))
-                continue
-            if w.at not in places:
-                places[w.at] = chosen_tokens(w.at, batch, encoded, columns or {}).to(self.device)
-            bound.append((w.site, Bound(w, Chosen(batch.rows, len(encoded), places[w.at]), cached)))
+            chosen = None
+            if w.needs_prompts:
+                chosen = Chosen(batch.rows, len(asked), asked.chosen(w.at, batch).to(self.device))
+            bound.append((w.site, Bound(w, chosen, cached)))
         return bound
 
     def generate(
@@ -204,12 +220,11 @@ class Model:
             raise ValueError("generate returns one text a prompt; for several samples give the prompt several times")
         if kwargs.get("num_beams", 1) != 1 and any(w.needs_prompts for w in self.writes):
             raise ValueError("beams reorder the rows, so edits at single prompt positions would go astray; use num_beams=1 or at='all'")
-        columns = prompts.columns if isinstance(prompts, Examples) else None
-        encoded = self.encode(prompts.texts if isinstance(prompts, Examples) else prompts)
-        texts = [""] * len(encoded)
+        asked = self.tokenise(prompts)
+        texts = [""] * len(asked)
         options = {"do_sample": False, "pad_token_id": self.pad_id} | kwargs
-        for batch in self.batches(encoded, batch_size, side="left"):
-            writes = self.bound_writes(batch, encoded, columns, cached=use_cache)
+        for batch in self.batches(asked.encoded, batch_size, side="left"):
+            writes = self.bound_writes(batch, asked, cached=use_cache)
             inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
             out = self.backend.generate(inputs, writes, {"max_new_tokens": max_new_tokens, "use_cache": use_cache} | options)
             for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :], strict=True):
@@ -219,16 +234,6 @@ class Model:
     def __repr__(self) -> str:
         edits = f", {len(self.writes)} edited sites" if self.writes else ""
         return f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width}, {self.dtype}{edits})"
-
-
-def chosen_tokens(at: Position, batch: Batch, encoded: Sequence[Encoded], columns: Mapping[str, np.ndarray]) -> Bool[Tensor, "batch pos"]:
-    """Which places of a padded batch a position picks."""
-    chosen = torch.zeros(batch.ids.shape, dtype=torch.bool)
-    needed = {k: c for k, c in columns.items() if k == at.column} or columns
-    for i, row in enumerate(batch.rows):
-        here = at.tokens(encoded[row], {k: c[row] for k, c in needed.items()})
-        chosen[i, torch.from_numpy(here + batch.start[i])] = True
-    return chosen
 
 
 def _position_offset(config: Any) -> int:

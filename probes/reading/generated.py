@@ -80,7 +80,7 @@ def _generate(reading: Reading, backend: Hooks, batch: Batch, max_new_tokens: in
     # One token more than asked for: a token has a hidden state only once it was read to make the next.
     settings = {"do_sample": False, "pad_token_id": model.pad_id} | options | {"max_new_tokens": max_new_tokens + 1, "use_cache": True}
     with hooked(backend.inner, [(backend.point(site), reader(site)) for site in reading.sites]):
-        out = backend.generate(inputs, model.bound_writes(batch, reading.encoded, reading.examples.columns, cached=True), settings)
+        out = backend.generate(inputs, model.bound_writes(batch, reading.asked, cached=True), settings)
     ends = model.hf.generation_config.eos_token_id  # pyright: ignore
     stop = set(ends if isinstance(ends, list) else [ends])
     made = []

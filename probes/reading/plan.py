@@ -13,6 +13,7 @@ from torch import Tensor
 from probes.data.examples import Examples
 from probes.data.positions import Position
 from probes.data.sites import Site
+from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, pad
 from probes.models.backends.points import Average, Pick, Select
 from probes.models.model import Model
@@ -28,8 +29,7 @@ class Reading:
     sites: tuple[Site, ...]
     position: Position
     dtype: torch.dtype
-    encoded: list[Encoded]
-    tokens: list[np.ndarray]
+    asked: Tokenised
     width: int
     checked: dict[str, Any] | None
     # The largest batch that still fitted into memory, learnt on the way.
@@ -38,10 +38,20 @@ class Reading:
     @classmethod
     def prepare(cls, model: Model, examples: Examples, sites: tuple[Site, ...], position: Position, dtype: torch.dtype | None, check: bool = True) -> "Reading":
         """Tokenises, finds the positions and checks the sites; raises ValueError for what cannot be read, before anything is run."""
-        encoded = model.encode(examples.texts)
-        tokens = [position.tokens(e, {k: c[i] for k, c in examples.columns.items()}) for i, e in enumerate(encoded)]
-        width, checked = common_width(model, sites), self_check(model, encoded) if check else None
-        return cls(model, examples, sites, position, dtype or model.dtype, encoded, tokens, width, checked)
+        asked = model.tokenise(examples)
+        asked.places(position)
+        width, checked = common_width(model, sites), self_check(model, asked.encoded) if check else None
+        return cls(model, examples, sites, position, dtype or model.dtype, asked, width, checked)
+
+    @property
+    def encoded(self) -> tuple[Encoded, ...]:
+        """The tokens of each text."""
+        return self.asked.encoded
+
+    @property
+    def tokens(self) -> tuple[np.ndarray, ...]:
+        """The numbers of the picked tokens of each text."""
+        return self.asked.places(self.position)
 
     @property
     def averaged(self) -> bool:
@@ -66,7 +76,7 @@ class Reading:
         if self.room and batch.ids.numel() > self.room[0] and len(batch.rows) > 1:
             yield from self._halves(batch, sites)
             return
-        writes = self.model.bound_writes(batch, self.encoded, self.examples.columns)
+        writes = self.model.bound_writes(batch, self.asked)
         try:
             states = self.model.run(batch, sites or self.sites, self._select(batch), writes).states
         except (torch.OutOfMemoryError, RuntimeError) as error:

@@ -53,8 +53,8 @@ def show_tokens(model: Model, examples: Examples | Sequence[Text], at: At, limit
         examples = Examples(examples)
     position = Position.parse(at)
     shown = []
-    for i, encoded in enumerate(model.encode(examples.texts[:limit])):
-        picked = position.tokens(encoded, {name: column[i] for name, column in examples.columns.items()})
+    asked = model.tokenise(examples.rows(slice(limit)))
+    for encoded, picked in zip(asked.encoded, asked.places(position), strict=True):
         shown.append(ShownText(_readable(model.tokenizer, encoded), encoded.special, tuple(picked.tolist())))
     return TokenView(str(position), tuple(shown), len(examples))
 

@@ -112,10 +112,9 @@ def content_key(reading: Reading) -> str:
     """The content address: hash of tokens, picked positions, model, edits and precision. Labels are no part of it."""
     digest = hashlib.sha256(json.dumps(_about(reading), sort_keys=True).encode())
     # A column may decide where an edit acts, and other words in it then make other states.
-    edited = [w.at for w in reading.model.writes if w.at.kind != "all"]
+    edited = [reading.asked.places(w.at) for w in reading.model.writes if w.at.kind != "all"]
     for i, (name, encoded, tokens) in enumerate(zip(reading.examples.ids, reading.encoded, reading.tokens, strict=True)):
-        columns = {k: c[i] for k, c in reading.examples.columns.items()} if edited else {}
-        places = [at.tokens(encoded, columns).tolist() for at in edited]
+        places = [found[i].tolist() for found in edited]
         digest.update(f"{name}\0{encoded.ids}\0{tokens.tolist()}\0{places}\n".encode())
     return digest.hexdigest()[:24]
 

@@ -1,0 +1,66 @@
+"""Prompts as a model's tokens: made once, passed along like any other value, with what was found in them kept."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from probes.data.examples import Examples
+from probes.data.positions import Position
+from probes.data.tokens import Batch, Encoded
+
+T = TypeVar("T")
+
+
+class Tokenised(Examples):
+    """Examples together with their tokens under one tokenizer; `model.tokenise(examples)` makes it.
+
+    It goes wherever Examples go. Places of a position are looked up in each text once, however many edited models are run
+    on it, and what a behaviour makes of the prompts is kept under a name (`derived`). Choosing rows gives Examples again.
+    """
+
+    encoded: tuple[Encoded, ...]
+    tokenizer: Any
+    _places: dict[Position, tuple[np.ndarray, ...]]
+    _made: dict[Hashable, Any]
+
+    def __init__(self, examples: Examples, encoded: Sequence[Encoded], tokenizer: Any) -> None:
+        if len(encoded) != len(examples):
+            raise ValueError(f"{len(encoded)} tokenised texts do not belong to {len(examples)} examples")
+        own = {"texts": examples.texts, "y": examples.y, "groups": examples.groups, "ids": examples.ids}
+        own |= {"columns": examples.columns, "encoded": tuple(encoded), "tokenizer": tokenizer}
+        for name, value in (own | {"_places": {}, "_made": {}}).items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of_tokens(cls, encoded: Sequence[Encoded], tokenizer: Any, columns: Mapping[str, np.ndarray] | None = None) -> "Tokenised":
+        """Texts that exist as tokens only, numbered in their order."""
+        numbers = np.arange(len(encoded))
+        texts = [e.text if e.text.strip() else str(e.ids) for e in encoded]
+        return cls(Examples(texts, columns=dict(columns or {}), ids=numbers), encoded, tokenizer)
+
+    def places(self, at: Position) -> tuple[np.ndarray, ...]:
+        """The token numbers that a position picks in each text; raises ValueError where it picks none."""
+        if at not in self._places:
+            columns = {k: c for k, c in self.columns.items() if k == at.column} or self.columns
+            self._places[at] = tuple(at.tokens(e, {k: c[i] for k, c in columns.items()}) for i, e in enumerate(self.encoded))
+        return self._places[at]
+
+    def chosen(self, at: Position, batch: Batch) -> Bool[torch.Tensor, "batch pos"]:
+        """Which places of a padded batch of these texts a position picks."""
+        chosen = torch.zeros(batch.ids.shape, dtype=torch.bool)
+        found = self.places(at)
+        for i, row in enumerate(batch.rows):
+            chosen[i, torch.from_numpy(found[row] + batch.start[i])] = True
+        return chosen
+
+    def derived(self, name: Hashable, make: Callable[[], T]) -> T:
+        """What `make` makes of these prompts, made on the first call only; it must depend on the prompts and `name` alone."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+    def __repr__(self) -> str:
+        return f"Tokenised({len(self)} texts, {sum(map(len, self.encoded))} tokens)"
