@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from probes.data.examples import Examples
+from probes.markup.terminal import terminal
 from probes.models.loading import load_model
 from probes.reading.capture import capture
 from probes.reading.store.stored import open_store
@@ -37,8 +38,10 @@ def main(arguments: list[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     if given.command == "show":
         held = open_store(given.store)
-        print(held)
-        print(f"at {held.receipt['at']}, model {held.receipt['model']['name']}, {held.plan.n_shards} shards, self-check {held.receipt['self_check']}")
+        receipt, shards = held.receipt, f"{held.plan.n_shards} shards"
+        made = f"at {receipt['at']}, model {receipt['model']['name']}, {shards}, self-check {receipt['self_check']}"
+        # A folder may come from anybody.
+        print(terminal(f"{held}\n{made}"))
         return
     if not given.data.is_file():
         raise SystemExit(f"{given.data} is no file; --data names a CSV or JSONL file with one text a row")
