@@ -15,6 +15,7 @@ Changing what a model does lives in `interventions`. Plots are in `probes.plots`
 hub folders in `probes.hub`, activations on disk in `probes.store` (recipes fit from it through `probes.streaming`), the tokens a position picks in `probes.show`,
 what is checked on a model's first use in `probes.selfcheck`.
 - `probes.awareness`: evaluation told apart from format (2x2 designs, leaks, a gate for claims)
+- `probes.markup`: how values are shown in notebooks, on pages and in the terminal, yours too
 """
 
 from probes.data.activations import Activations, PairActivations
