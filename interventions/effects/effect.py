@@ -181,7 +181,7 @@ def effect(
 ) -> Effect:
     """Runs a behaviour under an edit, under `n_controls` random edits that change h by the same mean length per token, and under its comparisons.
 
-    The comparisons (`interventions.comparisons`) are the sign flip and other blocks, as far as the edit has them, and, given the `train` activations of its
+    The comparisons (`interventions.effects.comparisons`) are the sign flip and other blocks, as far as the edit has them, and, given the `train` activations of its
     direction, directions from shuffled labels; `compare=False` leaves them out. With `neutral` texts the cost (KL and loss) is measured for the edit and, with
     `control_costs`, for every control. `before` saves a run when the base behaviour on these prompts is already known. Raises ValueError for fewer
     than 20 controls, or for a `before` of other prompts.

@@ -1,6 +1,6 @@
 """Weight edits: a linear edit written into the weights of a copy, so that the model needs no hooks and runs anywhere.
 
-What writes to the residual stream (embeddings, and the last linear map of each sublayer) can give h + (h U) V + c itself; `interventions.writers` finds out
+What writes to the residual stream (embeddings, and the last linear map of each sublayer) can give h + (h U) V + c itself; `interventions.weights.writers` finds out
 which weight that is. The result is held against the hooked model before it is returned.
 """
 

@@ -1,4 +1,4 @@
-"""A model to read: weights, tokenizer and any edits, behind one value. `probes.loading.load_model` makes it."""
+"""A model to read: weights, tokenizer and any edits, behind one value. `probes.load_model` makes it."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence

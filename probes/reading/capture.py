@@ -67,7 +67,7 @@ def capture(
     """Hidden states of each text at the given sites and tokens, rows in the order of the examples.
 
     All sites come from one forward pass that ends after the last one needed; only the picked tokens leave the
-    model's device. `sites` is a kind (all its blocks), a site, or a list; `at` is a position (`probes.positions`).
+    model's device. `sites` is a kind (all its blocks), a site, or a list; `at` is a position (`probes.data.positions`).
     Rows arrive on `device` in `dtype` (default: the model's). With `store` they go to that folder instead and come back as
     `StoredActivations`: an interrupted capture goes on where it stopped, a finished one is reused, and `shard="i/n"` does one part of n. A model's first
     capture also checks the model (`probes.selfcheck`), and the result is kept in the receipt. Raises ValueError for unknown sites or positions,
