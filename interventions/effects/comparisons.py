@@ -34,7 +34,9 @@ def comparisons(edit: Edit, model: Model, train: Activations | None = None, seed
     elif isinstance(edit, Clamp) and any(edit.amounts):
         found[SIGN_FLIP] = replace(edit, to=[-t for t in edit.amounts])
     own = same_site(edit.direction)[0].site
-    if edit.sites is None and not isinstance(edit, Affine) and getattr(edit, "mean_of", None) is None:
+    # A mean was taken at sites of its own, and an affine map is of its site.
+    fixed = isinstance(edit, Affine) or (isinstance(edit, Ablate) and edit.mean_of is not None)
+    if edit.sites is None and not fixed:
         found |= {f"at {site}": replace(edit, sites=site) for site in _elsewhere(own, model)}
     if train is not None and isinstance(edit.direction, Direction):
         found |= {f"{SHUFFLED} {k}": replace(edit, direction=d) for k, d in enumerate(_shuffled(edit.direction, train, seed))}

@@ -123,7 +123,7 @@ def _name(recipe: Recipe, among: Sequence[Any]) -> str:
 
 def _rows(name: str, seed: int, sites: Sequence[Site | str], found: Estimate, validation: np.ndarray, chosen: int) -> list[dict[str, Any]]:
     return [
-        {"recipe": name, "seed": seed, "site": str(site), "block": getattr(site, "block", -1), "auroc": e.value, "low": e.low, "high": e.high, "n": e.n, "n_groups": e.n_groups,
+        {"recipe": name, "seed": seed, "site": str(site), "block": site.block if isinstance(site, Site) else -1, "auroc": e.value, "low": e.low, "high": e.high, "n": e.n, "n_groups": e.n_groups,
          "inner": float(validation[i]), "chosen": i == chosen}
         for i, site in enumerate(sites)
         for e in (found[i],)

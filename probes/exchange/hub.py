@@ -6,6 +6,7 @@ from typing import Any
 
 from probes.data.artefacts import complete, kind_of
 from probes.fitting.directions import Direction
+from probes.fitting.linear import LinearProbe
 from probes.fitting.probe import Probe
 from probes.recipes import KINDS
 
@@ -100,7 +101,11 @@ def _card(artefact: Probe | Direction, shown_as: str) -> str:
         title, tag, variable = artefact.KIND.capitalize(), artefact.KIND.lower().replace(" ", "-"), "probe"
         use = "probe.score(acts)  # margins of probes.capture(model, texts, probe.sites, at=...); above 0 means the positive class"
         facts = {"Recipe": artefact.recipe, "Sites": _sites(artefact), "Width": artefact.width}
-        facts |= {"Position": artefact.receipt.get("at"), "Sign from": artefact.sign_from, "Gaps from": getattr(artefact, "gap_from", None)}
+        facts |= {
+            "Position": artefact.receipt.get("at"),
+            "Sign from": artefact.sign_from,
+            "Gaps from": artefact.gap_from if isinstance(artefact, LinearProbe) else None,
+        }
     else:
         title, tag, variable = "Direction", "steering-vector", "direction"
         use = "edited(model, Add(direction, gaps=1))" if artefact.gap is not None else "edited(model, Add(direction, norm=1))"
