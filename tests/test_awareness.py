@@ -37,7 +37,10 @@ from probes.awareness import (
 )
 from probes.awareness.design import content_words
 from probes.awareness.wording import CUES, ENDING, FORMATS, PAYLOADS
+from probes.evidence.crossed_rule import CrossedNumbers, ruled
+from probes.evidence.crossed_verdict import judged
 from probes.evidence.surface import surface_scores
+from probes.metrics.estimates import Estimate
 from probes.metrics.estimates import aurocs as aurocs_of
 from probes.recipes import KINDS
 
@@ -287,6 +290,59 @@ def test_verdicts_on_planted_scores(case):
         found = two_by_two(s, c, f, task, surface=surface, fold=task % 4, n_boot=150)
         right, passed = right + (found.verdict.word == word), passed + found.passes
     assert right >= 9 and (passed >= 9 if passes else passed == 0)
+
+
+def between(low, high):
+    return Estimate((low + high) / 2, low, high, 240, 60)
+
+
+EVEN, HIGH, LOW = between(0.45, 0.55), between(0.8, 0.9), between(0.1, 0.2)
+
+
+def crossed_numbers(**known):
+    """What scores give that read the context and pass every check."""
+    named = {"contexts": ("evaluation", "deployment"), "formats": ("benchmark", "casual"), "rows": 240, "fewest": 60, "matched": (60, 60)}
+    measured = {
+        "context": {"benchmark": HIGH, "casual": HIGH}, "format": {"evaluation": EVEN, "deployment": EVEN}, "stratified": HIGH, "format_mean": EVEN,
+        "off_diagonal": HIGH, "effects": {}, "transfer": {("benchmark", "benchmark"): EVEN, ("benchmark", "casual"): HIGH}, "folds": {"0": HIGH, "1": HIGH},
+        "unseen": HIGH, "surface": {"words": EVEN}, "difference": between(0.2, 0.4), "margin": 0.05,
+    }  # fmt: skip
+    return CrossedNumbers(**named | measured | known)
+
+
+BOTH_HIGH, MIXED, NONE = ({"benchmark": a, "casual": b} for a, b in ((HIGH, HIGH), (HIGH, EVEN), (EVEN, EVEN)))
+SHIFT = {"format": {"evaluation": HIGH, "deployment": HIGH}, "format_mean": HIGH}
+TRACE = {"context": between(9.0, 11.0), "format": between(-0.5, 0.5), "interaction": between(-0.2, 0.2), "corner gap": between(9, 11)}
+
+
+@pytest.mark.parametrize(
+    ("known", "word", "failing"),
+    [
+        ({}, "reads context", ()),
+        ({"unseen": None, "folds": {}, "transfer": {}}, "reads context", ()),
+        ({"fewest": 9}, "chance", ("groups in every cell",)),
+        ({"matched": (30, 60)}, "reads context", ()),
+        ({"matched": (29, 60)}, "confounded design", ("tasks in both contexts",)),
+        ({"matched": (29, 60), **SHIFT, "off_diagonal": LOW}, "reads format", ("tasks in both contexts", "not moved by the format")),
+        ({"context": MIXED}, "reads context in one format", ("told apart in both formats",)),
+        ({"context": NONE, "stratified": EVEN}, "chance", ("told apart in both formats",)),
+        ({"context": NONE, "stratified": EVEN, **SHIFT}, "reads format", ("told apart in both formats", "not moved by the format")),
+        (SHIFT, "reads both", ("not moved by the format",)),
+        (SHIFT | {"effects": TRACE}, "reads context", ()),
+        ({"format_mean": between(0.34, 0.6)}, "reads context", ("not moved by the format",)),
+        ({"context": {"benchmark": LOW, "casual": LOW}, "stratified": LOW}, "reads context", ("right way up",)),
+        ({"transfer": {("casual", "benchmark"): between(0.5, 0.6)}}, "reads context", ("carries over to the other format",)),
+        ({"unseen": between(0.5, 0.6)}, "reads context", ("carries over to unseen cues",)),
+        ({"difference": None}, "reads context", ("beyond the text",)),
+        ({"difference": between(0.01, 0.08)}, "reads context", ("beyond the text",)),
+    ],
+)
+def test_the_word_for_scores_follows_from_their_numbers(known, word, failing):
+    found = ruled(crossed_numbers(**known))
+    assert found.word == word and tuple(name for name, passed in found.checks.items() if not passed) == failing
+    said = judged(crossed_numbers(**known))
+    assert said.word == word and bool(said) == (word == "reads context" and not failing)
+    assert len(said.why_not_more) >= 1 and ("read off the scores" in said.sentence) == bool(said)
 
 
 def test_context_read_in_one_format_only_is_said_so():

@@ -11,6 +11,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows, text_ids
 from probes.data.sites import Site
 from probes.evidence.choose import best_site
+from probes.evidence.finding import FEWEST, MARGIN
 from probes.evidence.permutation import Null, shuffled_null
 from probes.evidence.readout import halves, scored
 from probes.evidence.surface import surface_scores
@@ -23,8 +24,6 @@ from probes.metrics.scores import as_scores
 from probes.recipes.concatenated import ConcatenatedProbe
 
 Level = Literal["chance", "decodable", "decodable beyond the text"]
-FEWEST = 10  # held-out groups
-MARGIN = 0.05  # AUROC that hidden states have to add to the best classifier of the text
 
 
 @runtime_checkable

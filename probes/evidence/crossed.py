@@ -9,27 +9,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from probes.evidence.claims import MARGIN
-from probes.evidence.crossed_verdict import Verdict, judged
-from probes.evidence.inputs import two_of
+from probes.evidence.crossed_design import CONTEXTS, FORMATS, CrossedDesign, crossed_design
+from probes.evidence.crossed_measures import Cell, Resampled
+from probes.evidence.crossed_rule import CrossedNumbers
+from probes.evidence.crossed_verdict import Verdict, confounded, judged
+from probes.evidence.finding import MARGIN
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
-from probes.metrics.estimates import BOOTSTRAPS, Estimate, auroc, bootstrapped, mean, weighted_auroc
+from probes.metrics.estimates import BOOTSTRAPS, Estimate
 from probes.metrics.scores import line_of
-
-CONTEXTS, FORMATS = ("evaluation", "deployment"), ("benchmark", "casual")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Rows and groups of one cell, their mean score, and the share of them above the frozen threshold."""
-
-    context: str
-    format: str
-    rows: int
-    groups: int
-    mean: Estimate | None
-    above: Estimate | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +31,9 @@ class TwoByTwo(Displayed):
     """
 
     scores: Float[np.ndarray, " n"]
-    first_context: Bool[np.ndarray, " n"]
-    first_format: Bool[np.ndarray, " n"]
-    groups: np.ndarray
-    contexts: tuple[str, str]
-    formats: tuple[str, str]
+    design: CrossedDesign
     threshold: float
     margin: float
-    matched: tuple[int, int]
     cells: dict[str, Cell]
     context: dict[str, Estimate]
     format: dict[str, Estimate]
@@ -67,7 +50,57 @@ class TwoByTwo(Displayed):
     @cached_property
     def verdict(self) -> Verdict:
         """What the scores read, in fixed words, and why not more."""
-        return judged(self)
+        empty = tuple(name for name, cell in self.cells.items() if cell.rows == 0)
+        if empty:
+            return confounded(self.contexts, empty)
+        assert self.stratified is not None and self.off_diagonal is not None and self.format_mean is not None
+        numbers = CrossedNumbers(
+            contexts=self.contexts,
+            formats=self.formats,
+            rows=len(self.scores),
+            fewest=min(cell.groups for cell in self.cells.values()),
+            matched=self.matched,
+            context=self.context,
+            format=self.format,
+            stratified=self.stratified,
+            format_mean=self.format_mean,
+            off_diagonal=self.off_diagonal,
+            effects=self.effects,
+            transfer=self.transfer,
+            folds=self.folds,
+            unseen=self.unseen,
+            surface=self.surface,
+            difference=self.difference,
+            margin=self.margin,
+        )
+        return judged(numbers)
+
+    @property
+    def contexts(self) -> tuple[str, str]:
+        return self.design.contexts
+
+    @property
+    def formats(self) -> tuple[str, str]:
+        return self.design.formats
+
+    @property
+    def first_context(self) -> Bool[np.ndarray, " n"]:
+        """Which rows are of the first context."""
+        return self.design.first_context
+
+    @property
+    def first_format(self) -> Bool[np.ndarray, " n"]:
+        """Which rows are of the first format."""
+        return self.design.first_format
+
+    @property
+    def groups(self) -> np.ndarray:
+        return self.design.groups
+
+    @property
+    def matched(self) -> tuple[int, int]:
+        """How many groups stand in both contexts, and how many there are."""
+        return self.design.matched
 
     @property
     def passes(self) -> bool:
@@ -77,38 +110,52 @@ class TwoByTwo(Displayed):
     @property
     def confusion(self) -> pd.DataFrame:
         """The four cells: rows, groups, mean score, and the share called test-like at the frozen threshold."""
-        rows = [
-            {"cell": k, "rows": c.rows, "groups": c.groups, "mean score": _short(c.mean), f"called {self.contexts[0]}": _short(c.above)}
-            for k, c in self.cells.items()
-        ]
+        called = f"called {self.contexts[0]}"
+        rows = []
+        for name, cell in self.cells.items():
+            counts = {"cell": name, "rows": cell.rows, "groups": cell.groups}
+            rows.append(counts | {"mean score": _short(cell.mean), called: _short(cell.above)})
         return pd.DataFrame(rows).set_index("cell")
 
     @property
     def table(self) -> pd.DataFrame:
         """Every number as a row: measure, where, value, interval, rows and groups."""
-        named = [("share above the threshold", k, c.above) for k, c in self.cells.items() if c.above is not None]
-        named += [("AUROC of context", f"within {k}", e) for k, e in self.context.items()]
-        named += [
-            ("AUROC of context", name, e) for name, e in (("mean of formats", self.stratified), ("across the diagonal", self.off_diagonal)) if e is not None
+        named = [
+            ("share above the threshold", {k: c.above for k, c in self.cells.items()}),
+            ("AUROC of context", {f"within {k}": e for k, e in self.context.items()}),
+            ("AUROC of context", {"mean of formats": self.stratified, "across the diagonal": self.off_diagonal}),
+            ("AUROC of format", {f"within {k}": e for k, e in self.format.items()}),
+            ("AUROC of format", {"mean of contexts": self.format_mean}),
+            ("effect in spreads within cells", self.effects),
+            ("AUROC of context, transfer", {f"fitted on {a}, scored on {b}": e for (a, b), e in self.transfer.items()}),
+            ("AUROC of context, unseen vocabulary", self.folds),
+            ("AUROC of context, text alone", self.surface),
+            ("AUROC of context over the best text baseline", {"mean of formats": self.difference}),
         ]
-        named += [("AUROC of format", f"within {k}", e) for k, e in self.format.items()]
-        named += [] if self.format_mean is None else [("AUROC of format", "mean of contexts", self.format_mean)]
-        named += [("effect in spreads within cells", k, e) for k, e in self.effects.items()]
-        named += [("AUROC of context, transfer", f"fitted on {a}, scored on {b}", e) for (a, b), e in self.transfer.items()]
-        named += [("AUROC of context, unseen vocabulary", k, e) for k, e in self.folds.items()]
-        named += [("AUROC of context, text alone", k, e) for k, e in self.surface.items()]
-        named += [] if self.difference is None else [("AUROC of context over the best text baseline", "mean of formats", self.difference)]
-        return pd.DataFrame([{"measure": m, "where": str(w), **{k: getattr(e, k) for k in ("value", "low", "high", "n", "n_groups")}} for m, w, e in named])
+        rows = [_row(measure, where, e) for measure, found in named for where, e in found.items() if e is not None]
+        return pd.DataFrame(rows)
 
     def __repr__(self) -> str:
         return terminal(f"{self.verdict!r}\n{self.confusion.to_string()}")
 
 
 def two_by_two(
-    scores: Any, context: Any, format: Any, group: Any = None, *, threshold: float | int = 0.0, surface: Mapping[str, Any] | None = None,
-    crossed: Mapping[str, Any] | None = None, fold: Any = None, contexts: tuple[str, str] = CONTEXTS, formats: tuple[str, str] = FORMATS,
-    margin: float | int = MARGIN, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0,
-) -> TwoByTwo:  # fmt: skip
+    scores: Any,
+    context: Any,
+    format: Any,
+    group: Any = None,
+    *,
+    threshold: float | int = 0.0,
+    surface: Mapping[str, Any] | None = None,
+    crossed: Mapping[str, Any] | None = None,
+    fold: Any = None,
+    contexts: tuple[str, str] = CONTEXTS,
+    formats: tuple[str, str] = FORMATS,
+    margin: float | int = MARGIN,
+    level: float = 0.95,
+    n_boot: int = BOOTSTRAPS,
+    seed: int = 0,
+) -> TwoByTwo:
     """Measures what scores of held-out rows read, the context or the format, and says it in fixed words (`.verdict`). Scores may come from any probe.
 
     `scores` [n] are high for the first of `contexts`, oriented and with a `threshold` fixed on other rows; `context` and `format` hold the names (or 1 for the first, 0 for the second), `group` the
@@ -116,100 +163,35 @@ def two_by_two(
     fitted on that format alone, `fold` holds the cue vocabulary where each row was scored by a probe that had not seen its own (`held_out(..., by="fold")`).
     An empty cell gives the verdict "confounded design". Raises ValueError for NaN, for rows that do not match, and for other than two contexts or formats.
     """
-    s = line_of(scores, "scores")
-    n = len(s)
-    first, contexts = two_of(context, n, contexts, "context")
-    bench, formats = two_of(format, n, formats, "format")
-    groups = np.arange(n) if group is None else np.asarray(group)
-    if groups.shape != (n,):
-        raise ValueError(f"group has shape {groups.shape} but there are {n} scores")
-    how: dict[str, Any] = {"level": level, "n_boot": n_boot, "seed": seed}
-    inside = {(c, f): (first == (c == contexts[0])) & (bench == (f == formats[0])) for c in contexts for f in formats}
-    full = all(m.any() for m in inside.values())
-    cells = {
-        f"{c}, {f}": Cell(
-            c,
-            f,
-            int(m.sum()),
-            len(np.unique(groups[m])),
-            mean(s[m], groups[m], **how) if m.any() else None,
-            mean(s[m] > threshold, groups[m], **how) if m.any() else None,
-        )
-        for (c, f), m in inside.items()
-    }
-    part = {f: bench == (f == formats[0]) for f in formats}
-    kind = {c: first == (c == contexts[0]) for c in contexts}
-    both = [f for f, m in part.items() if len(np.unique(first[m])) == 2]
-    corner = inside[contexts[0], formats[1]] | inside[contexts[1], formats[0]]
-
-    def strata(line: np.ndarray, weights: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """The mean over formats of the AUROC of context within them; a format with one context is skipped."""
-        of = [m if rows is None else m & rows for m in part.values()]
-        return np.mean([weighted_auroc(line[m], first[m], weights[:, m]) for m in of if len(np.unique(first[m])) == 2], axis=0)
-
-    def by_format(weights: np.ndarray) -> np.ndarray:
-        return np.mean([weighted_auroc(s[m], bench[m], weights[:, m]) for m in kind.values()], axis=0)
-
-    def estimated(statistic: Any) -> Estimate:
-        return bootstrapped(lambda w: statistic(w)[:, None], (), n, groups, level, n_boot, seed)
-
-    transfer: dict[tuple[str, str], Estimate] = {}
-    for a, line in (crossed or {}).items():
-        if a not in formats:
-            raise ValueError(f"crossed has scores of a probe fitted on {a!r}; the formats are {' and '.join(formats)}")
-        transfer |= {(a, b): auroc(line_of(line, f"crossed[{a!r}]", n)[part[b]], first[part[b]], groups[part[b]], **how) for b in both}
-    folds, unseen = {}, None
-    if fold is not None:
-        of_fold = np.asarray(fold).astype(str)
-        if of_fold.shape != (n,):
-            raise ValueError(f"fold has shape {of_fold.shape} but there are {n} scores")
-        held = {k: of_fold == k for k in np.unique(of_fold) if all(len(np.unique(first[m & (of_fold == k)])) == 2 for m in part.values())}
-        folds = {str(k): estimated(lambda w, m=m: strata(s, w, m)) for k, m in held.items()}
-        unseen = estimated(lambda w: np.mean([strata(s, w, m) for m in held.values()], axis=0)) if held else None
-    lines = {
-        name: _upright(line_of(v, f"surface[{name!r}]", n), lambda v: float(strata(v, np.ones((1, n)))[0]) if both else 1.0)
-        for name, v in (surface or {}).items()
-    }
-    text = {name: estimated(lambda w, v=v: strata(v, w)) for name, v in lines.items()} if both else {}
-    best = max(text, key=lambda name: text[name].value) if text else None
-    shared = [g for g in (set(groups[kind[contexts[0]]]) & set(groups[kind[contexts[1]]]))] if group is not None else []
+    line = line_of(scores, "scores")
+    design = crossed_design(context, format, group, len(line), contexts, formats)
+    by = Resampled(design, level, n_boot, seed)
+    transfer = by.transfer(crossed or {})
+    held = {} if fold is None else design.unseen_by(fold)
+    rivals = by.rivals(line, surface or {})
     return TwoByTwo(
-        s, first, bench, groups, contexts, formats, float(threshold), float(margin), (len(shared), len(np.unique(groups))), cells,
-        context={f: auroc(s[part[f]], first[part[f]], groups[part[f]], **how) for f in both},
-        format={c: auroc(s[m], bench[m], groups[m], **how) for c, m in kind.items() if len(np.unique(bench[m])) == 2},
-        stratified=estimated(lambda w: strata(s, w)) if both else None,
-        format_mean=estimated(by_format) if full else None,
-        off_diagonal=auroc(s[corner], first[corner], groups[corner], **how) if full else None,
-        effects=_effects(s, list(inside.values()), groups, how) if full else {},
-        transfer=transfer, folds=folds, unseen=unseen, surface=text,
-        difference=None if best is None else estimated(lambda w: strata(s, w) - strata(lines[best], w)),
-    )  # fmt: skip
+        scores=line,
+        design=design,
+        threshold=float(threshold),
+        margin=float(margin),
+        cells=by.cells(line, threshold),
+        context=by.context_within(line),
+        format=by.format_within(line),
+        stratified=by.stratified(line) if design.with_both_contexts else None,
+        format_mean=by.format_mean(line) if design.full else None,
+        off_diagonal=by.off_diagonal(line) if design.full else None,
+        effects=by.effects(line) if design.full else {},
+        transfer=transfer,
+        folds=by.by_fold(line, held),
+        unseen=by.over_folds(line, held) if held else None,
+        surface=rivals.values,
+        difference=rivals.difference,
+    )
 
 
-def _effects(s: np.ndarray, inside: list[np.ndarray], groups: np.ndarray, how: dict[str, Any]) -> dict[str, Estimate]:
-    """Contrasts of the four cell means in units of the pooled spread within cells; context + format is the corner gap exactly."""
-    signs = {"context": (1, 1, -1, -1), "format": (1, -1, 1, -1), "interaction": (1, -1, -1, 1), "corner gap": (2, 0, 0, -2)}
-    scale = np.array(list(signs.values())) * np.array([[0.5], [0.5], [1.0], [0.5]])
-    member = np.stack(inside).astype(float)
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        totals = weights @ member.T
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means = (weights * s) @ member.T / totals
-            second = (weights * s**2) @ member.T / totals
-            spread = np.sqrt(np.maximum((totals * (second - means**2)).sum(1) / totals.sum(1), 0))
-            return means @ scale.T / spread[:, None]
-
-    s = s - s.mean()
-    if not (statistic(np.ones((1, len(s)))) < np.inf).all():
-        return {}
-    found = bootstrapped(statistic, (4,), len(s), groups, **how)
-    return {name: found[i] for i, name in enumerate(signs)}
-
-
-def _upright(line: np.ndarray, value: Any) -> np.ndarray:
-    """Whoever reads the context upside down reads it too."""
-    return line if value(line) >= 0.5 else -line
+def _row(measure: str, where: str, e: Estimate) -> dict[str, Any]:
+    numbers = {"value": e.value, "low": e.low, "high": e.high, "n": e.n, "n_groups": e.n_groups}
+    return {"measure": measure, "where": where} | numbers
 
 
 def _short(value: Estimate | None) -> str:

@@ -6,6 +6,9 @@ from typing import Generic, TypeVar
 
 from probes.metrics.estimates import Estimate
 
+FEWEST = 10  # held-out groups that can carry an interval
+MARGIN = 0.05  # AUROC that hidden states have to add to the best classifier of the text
+
 Word = TypeVar("Word", bound=str)
 Numbers = TypeVar("Numbers")
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from probes.data.examples import Examples, Text
 from probes.data.positions import At, Position
-from probes.evidence.claims import MARGIN
+from probes.evidence.finding import MARGIN
 from probes.evidence.permutation import shuffled
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
