@@ -12,6 +12,9 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
+import tests.typechecks  # noqa: F401 - before the library, whose functions it checks from then on
+
+# isort: split
 import probes
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")

@@ -74,3 +74,22 @@ def test_shape_annotations_are_checked_in_this_run():
 
     with pytest.raises(jaxtyping.TypeCheckError):
         LowRank(torch.zeros(3, 1), torch.zeros(1, 4), torch.zeros(3))
+
+
+def test_a_closure_is_checked_each_time_it_is_defined_anew():
+    from jaxtyping import TypeCheckError, jaxtyped
+
+    from tests.typechecks import check
+
+    def adding(by):
+        @jaxtyped(typechecker=check)
+        def add(x: int) -> int:
+            return x + by
+
+        return add
+
+    assert adding(1)(1) == 2 and adding(2)(1) == 3, "one set of checks serves both, not one function"
+    with pytest.raises(TypeCheckError, match="parameters"):
+        adding(1)(1.5)
+    with pytest.raises(TypeCheckError, match="return value"):
+        adding(0.5)(1)
