@@ -111,6 +111,15 @@ class Position:
             case "generated":
                 start = _count(self._cell(columns, "prompt_tokens"))
                 return self._some(np.arange(start, n), f"column prompt_tokens says {start} and {text!r:.60} has {n} tokens")
+            case "answer" | "prompt" | "after_instruction" | "turn" | "turn_end":
+                return self._tokens_of_turns(encoded, columns)
+            case _:
+                return self._tokens_of_words(encoded, columns)
+
+    def _tokens_of_turns(self, encoded: Encoded, columns: dict[str, Any]) -> np.ndarray:
+        """The tokens of the kinds that know who says what: chat turns, the answer and what comes before it."""
+        text, n = encoded.text, len(encoded)
+        match self.kind:
             case "answer":
                 return self._answer(encoded, columns)
             case "prompt":
@@ -120,11 +129,17 @@ class Position:
                 return self._some(np.arange(instruction[-1] + 1, n), f"{text!r:.60} ends with the user's words")
             case "turn":
                 return np.unique(np.concatenate(self._turns(encoded, self.value)))
-            case "turn_end":
+            case _:  # "turn_end"
                 return np.unique([turn[-1] for turn in self._turns(encoded, self.value)])
+
+    def _tokens_of_words(self, encoded: Encoded, columns: dict[str, Any]) -> np.ndarray:
+        """The tokens of the kinds that look up words or characters in the text; raises ValueError for an unknown kind."""
+        text = encoded.text
+        match self.kind:
             case "chars":
                 span = _characters(self._cell(columns, self.column), self.column, text)
-                return self._some(self._inside(encoded, *span), f"column {self.column}: characters {span} lie in no token of {text!r:.80}")
+                nowhere = f"column {self.column}: characters {span} lie in no token of {text!r:.80}"
+                return self._some(self._inside(encoded, *span), nowhere)
             case "text":
                 spans = _occurrences(text, str(self.value), f"position {self}")
                 found = np.unique(np.concatenate([self._inside(encoded, *span) for span in spans]))
@@ -132,7 +147,8 @@ class Position:
             case "text_end":
                 return self._last_occurrence(encoded, str(self.value), f"position {self}")[-1:]
             case "span" | "span_end":
-                found = self._last_occurrence(encoded, str(self._cell(columns, self.column)), f"column {self.column}")
+                wanted = str(self._cell(columns, self.column))
+                found = self._last_occurrence(encoded, wanted, f"column {self.column}")
                 return found[-1:] if self.kind == "span_end" else found
             case _:
                 raise ValueError(f"unknown kind of position {self.kind!r}; make positions with Position.parse")

@@ -1,6 +1,7 @@
 """Probes and directions as Hugging Face hub folders: the artefact in safetensors beside a model card that people can read."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,32 +92,64 @@ def _write(artefact: Probe | Direction, folder: Path, shown_as: str) -> None:
         part.write_text(_card(artefact, shown_as), encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What a card says of one sort of artefact: its title and tag, the name it is loaded under, how it is used, its facts."""
+
+    title: str
+    tag: str
+    variable: str
+    use: str
+    facts: dict[str, Any]
+
+
 def _card(artefact: Probe | Direction, shown_as: str) -> str:
     """The model card: what the hub sorts by, what the artefact is, how to load it."""
     from huggingface_hub import ModelCardData
 
+    shown = _shown_probe(artefact) if isinstance(artefact, Probe) else _shown_direction(artefact)
     name = artefact.receipt.get("model", {}).get("name")
-    facts: dict[str, Any]
-    if isinstance(artefact, Probe):
-        title, tag, variable = artefact.KIND.capitalize(), artefact.KIND.lower().replace(" ", "-"), "probe"
-        use = "probe.score(acts)  # margins of probes.capture(model, texts, probe.sites, at=...); above 0 means the positive class"
-        facts = {"Recipe": artefact.recipe, "Sites": _sites(artefact), "Width": artefact.width}
-        facts |= {
-            "Position": artefact.receipt.get("at"),
-            "Sign from": artefact.sign_from,
-            "Gaps from": artefact.gap_from if isinstance(artefact, LinearProbe) else None,
-        }
-    else:
-        title, tag, variable = "Direction", "steering-vector", "direction"
-        use = "edited(model, Add(direction, gaps=1))" if artefact.gap is not None else "edited(model, Add(direction, norm=1))"
-        use += "  # from interventions import Add, edited"
-        facts = {"Recipe": artefact.source, "Site": artefact.site, "Width": len(artefact.unit), "Position": artefact.receipt.get("at")}
-        facts |= {"Gap": artefact.gap and f"{artefact.gap:.4g}", "Gap from": artefact.gap_from}
-        facts |= {} if artefact.exact else {"Mean cosine to the rows' gradients": f"{artefact.cosine:.3f}"}
-    front = ModelCardData(library_name="hookprobe", tags=["interpretability", tag], base_model=name if _is_hub_id(name) else None)
-    lines = [f"- {key}: `{value}`" for key, value in ({"Model": name} | facts).items() if value not in (None, "")]
-    code = ["```python", "from probes.exchange.hub import load_folder", f"{variable} = load_folder({shown_as!r})", use, "```"]
-    return "\n".join(["---", front.to_yaml().strip(), "---", "", f"# {title} `{shown_as}`", "", *lines, "", "To load it:", "", *code, ""])
+    front = ModelCardData(
+        library_name="hookprobe",
+        tags=["interpretability", shown.tag],
+        base_model=name if _is_hub_id(name) else None,
+    )
+    facts = {"Model": name} | shown.facts
+    lines = [f"- {key}: `{value}`" for key, value in facts.items() if value not in (None, "")]
+    load = f"{shown.variable} = load_folder({shown_as!r})"
+    code = ["```python", "from probes.exchange.hub import load_folder", load, shown.use, "```"]
+    head = ["---", front.to_yaml().strip(), "---", "", f"# {shown.title} `{shown_as}`", ""]
+    return "\n".join([*head, *lines, "", "To load it:", "", *code, ""])
+
+
+def _shown_probe(probe: Probe) -> _Shown:
+    sites = "probes.capture(model, texts, probe.sites, at=...)"
+    use = f"probe.score(acts)  # margins of {sites}; above 0 means the positive class"
+    facts = {
+        "Recipe": probe.recipe,
+        "Sites": _sites(probe),
+        "Width": probe.width,
+        "Position": probe.receipt.get("at"),
+        "Sign from": probe.sign_from,
+        "Gaps from": probe.gap_from if isinstance(probe, LinearProbe) else None,
+    }
+    return _Shown(probe.KIND.capitalize(), probe.KIND.lower().replace(" ", "-"), "probe", use, facts)
+
+
+def _shown_direction(direction: Direction) -> _Shown:
+    strength = "gaps=1" if direction.gap is not None else "norm=1"
+    use = f"edited(model, Add(direction, {strength}))  # from interventions import Add, edited"
+    facts = {
+        "Recipe": direction.source,
+        "Site": direction.site,
+        "Width": len(direction.unit),
+        "Position": direction.receipt.get("at"),
+        "Gap": direction.gap and f"{direction.gap:.4g}",
+        "Gap from": direction.gap_from,
+    }
+    if not direction.exact:
+        facts["Mean cosine to the rows' gradients"] = f"{direction.cosine:.3f}"
+    return _Shown("Direction", "steering-vector", "direction", use, facts)
 
 
 def _sites(probe: Probe) -> str:
