@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from experiments.awareness_reading import Reading, controls_section, read, reading_section
+from experiments.awareness_reading import ContextReading, controls_section, read, reading_section
 from experiments.awareness_use import Use, concluded, use, use_section
-from experiments.purpose_data import Prompts, as_chat, embedded_prompts, english_prompts, is_embedded, own_prompts, published_prompts
+from experiments.purpose_data import Prompts, embedded_prompts, english_prompts, is_embedded, own_prompts, published_prompts
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, short_names
 from probes import Model, load_model
@@ -80,7 +80,7 @@ def main(config: Config, report: Report) -> None:
     if prompts.leaks is not None:
         report.say(prompts.leaks.summary)
         report.claim(prompts.leaks.summary)
-    readings: dict[str, Reading] = {}
+    readings: dict[str, ContextReading] = {}
     uses: dict[str, dict[str, Use]] = {}
     for path, name in short_names((config.model, *others)).items():
         model = load_model(model_path(path), device=config.device)
@@ -109,15 +109,15 @@ def asked_of(report: Report, name: str, model: Model, prompts: Prompts, chat: bo
         return None
     if not chat:
         return prompts
-    return Prompts(as_chat(prompts.fitting), as_chat(prompts.test), prompts.behaviour, prompts.neutral)
+    return Prompts(prompts.fitting.as_chat(), prompts.test.as_chat(), prompts.behaviour, prompts.neutral)
 
 
-def conclusion(report: Report, readings: dict[str, Reading], uses: dict[str, dict[str, Use]]) -> None:
+def conclusion(report: Report, readings: dict[str, ContextReading], uses: dict[str, dict[str, Use]]) -> None:
     rows = []
     for name, found in uses.items():
-        word = concluded(readings[name].crossed, found["context"], found["format"])
+        word = concluded(readings[name].all_cells, found["context"], found["format"])
         report.facts.setdefault("conclusions", {})[name] = word
-        rows.append((name, readings[name].crossed.verdict.word, *(found[w].out.verdict().word for w in ("context", "format")), word))
+        rows.append((name, readings[name].all_cells.verdict.word, *(found[w].out.verdict().word for w in ("context", "format")), word))
         report.claim(f"{name}: the stated purpose is {word}.")
     header = ("model", "probe (all cells)", "context taken out", "format taken out", "the stated purpose is")
     report.section("What it comes to", "Reading and editing together.", (report.table("What it comes to", header, rows),))

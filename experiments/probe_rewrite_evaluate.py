@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from experiments.purpose_data import Prompts, embedded_prompts, is_embedded, own_prompts, purpose_bank
+from experiments.organism.purposes_rewriting import purpose_bank
+from experiments.purpose_data import Prompts, embedded_prompts, is_embedded, own_prompts
 from experiments.report import Report
 from experiments.rewrite_report import arms_section, candidates_section, conclusion, evaluate_section, steer_section
 from experiments.rewrite_study import Study, study

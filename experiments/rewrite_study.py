@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.awareness_reading import TEXT, sites_of
+from experiments.awareness_reading import seen_at
 from experiments.awareness_use import SWEPT, best_place, directions_of, measured, some_of, swept, taken_out
 from experiments.organism.purposes import HELD_OUT_VOCABULARIES
-from experiments.purpose_data import Prompts, as_chat, format_bank
+from experiments.organism.purposes_rewriting import format_bank
+from experiments.purpose_data import Prompts
 from interventions import Effect
 from interventions.behaviours.records import Behaviour, Records
 from interventions.rewriting import Gated, Gates, Rewriter
@@ -15,6 +16,7 @@ from interventions.rewriting.arms import Arm, Scorer, choose
 from interventions.rewriting.outcomes import Remeasured, remeasured
 from probes import Examples, Model
 from probes.awareness import AwarenessProbe, fit_awareness
+from probes.awareness.trained_on import TEXT
 from probes.data.sites import SitesLike
 from probes.evidence.surface import surface_scores
 
@@ -45,7 +47,7 @@ class _Chatted:
     behaviour: Behaviour
 
     def __call__(self, model: Model, prompts: Examples) -> Records:
-        return self.behaviour(model, as_chat(prompts))
+        return self.behaviour(model, prompts.as_chat())
 
 
 def study(
@@ -67,21 +69,21 @@ def study(
     )  # fmt: skip
     assert prompts.behaviour is not None
     behaviour = _Chatted(prompts.behaviour) if chat else prompts.behaviour
-    directions = directions_of(model, as_chat(known) if chat else known, "context", at)
+    directions = directions_of(model, known.as_chat() if chat else known, "context", at)
     mine = known.rows(known.y == 1)  # pyright: ignore
     places = swept(model, directions, behaviour, some_of(mine, SWEPT, seed), edit_at)
     place = best_place(places)
     edits = taken_out(directions, place, edit_at)
     result = remeasured(model, behaviour, arms, edits={STEERED: edits})
     # Random edits are made as large as this one on the tokens that are asked, those of the template included.
-    effect = measured(model, edits, prompts, as_chat(originals) if chat else originals, controls, seed)
+    effect = measured(model, edits, prompts, originals.as_chat() if chat else originals, controls, seed)
     return Study(name, probe, second, gated | others, arms, result, place, places, effect)
 
 
 def probes_of(model: Model, known: Examples, sites: SitesLike, at: str, seed: int) -> tuple[AwarenessProbe, AwarenessProbe]:
     """The probe that chooses, at the best site, and one that does not: fitted on other tasks by another recipe, at the next best site."""
-    seen, by_site = sites_of(model, known, sites, at, seed)
-    order = np.argsort(-by_site, kind="stable")
+    seen, chosen = seen_at(model, known, sites, at, seed)
+    order = np.argsort(-chosen.values, kind="stable")
     first, other = (seen.sites[int(order[min(i, len(order) - 1)])] for i in (0, 1))
     train, calibration, other_train, other_calibration = known.split((0.3, 0.2, 0.3, 0.2), seed=seed)
     chooser = fit_awareness(model, train, calibration, first, "logistic", at=at)

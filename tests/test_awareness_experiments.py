@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from experiments.__main__ import main
-from experiments.purpose_data import embedded_prompts, format_bank, purpose_bank, without_purpose
+from experiments.organism.purposes_rewriting import format_bank, purpose_bank, without_purpose
+from experiments.purpose_data import embedded_prompts
 from experiments.rewrite_report import unvaried
 from experiments.statements import model_path
 from interventions.rewriting import Gates

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from experiments.organism.purposes import purpose_prompts, vocabulary
+from experiments.organism.purposes_rewriting import purpose_bank, with_other_topic
 from experiments.organism.requests import make_request_world
 from experiments.organism.training import make_optimiser, word_tokenizer
-from experiments.purpose_data import purpose_bank, with_other_topic
 from tests.judge_server import transformers_serve
 
 STEPS = 700

@@ -10,6 +10,8 @@ from probes.awareness.reading import AwarenessProbe, Reads, content_means
 from probes.data.examples import Examples
 from probes.data.sites import SiteLike
 from probes.fitting.recipe import Recipe
+from probes.metrics.estimates import BOOTSTRAPS, Estimate, auroc
+from probes.metrics.thresholds import RATE, recall_at
 from probes.models.model import Model
 from probes.reading.capture import capture, capture_pairs
 from probes.recipes import CCS, CRC, ContrastEigen, Logistic, MassMean
@@ -72,3 +74,23 @@ def fit_awareness(
         threshold=threshold,
         source=source,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class VersionNumbers:
+    """AUROC of a frozen probe on test prompts, its recall at 1% false positives, and whether calibration settled its sign.
+
+    `recall` is None where there are too few deployment prompts to tell such a rate.
+    """
+
+    auroc: Estimate
+    recall: Estimate | None
+    settled: bool
+
+
+def version_numbers(probe: AwarenessProbe, model: Model, test: Examples, n_boot: int = BOOTSTRAPS) -> VersionNumbers:
+    """Scores the test prompts (y is 1 for test-like ones) with a frozen probe."""
+    z = probe.score_texts(model, test)
+    enough = (np.asarray(test.y) == 0).sum() >= 1 / RATE
+    recall = recall_at(z, test.y, test.groups, n_boot=n_boot) if enough else None
+    return VersionNumbers(auroc(z, test.y, test.groups, n_boot=n_boot), recall, probe.scale.settled)

@@ -61,6 +61,11 @@ class Examples(Rows):
         values = self.column(groups) if isinstance(groups, str) else groups
         return Examples(self.texts, self.y, values, self.columns, self.ids)
 
+    def as_chat(self) -> "Examples":
+        """Every text as the message of a user, so that a model is asked through its chat template; ids stay."""
+        chats = [text if isinstance(text, list) else [{"role": "user", "content": text}] for text in self.texts]
+        return Examples(chats, self.y, self.groups, self.columns, self.ids)
+
     @classmethod
     def concat(cls, parts: Sequence["Examples"]) -> "Examples":
         """Several sets under one another; ids that clash get the part's number."""
