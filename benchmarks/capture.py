@@ -1,9 +1,11 @@
-"""Reading hidden states, side by side in one run: `python -m benchmarks.capture` (about three minutes on 2 cores).
+"""Reading hidden states, side by side in one run: `python -m benchmarks.capture` (about three minutes on 2
+cores).
 
-The floor is a plain forward pass of the model without its head over batches sorted by length. Against it stand this
-package (all layers; only layers up to the middle; into a store) and what people do otherwise: `output_hidden_states` in the given order, one text at a
-time, TransformerLens' `run_with_cache` with a name filter, an nnsight trace. Every method's rows are compared with one text at a time, so a fast wrong
-answer shows. Methods take turns, so that a busy machine hits all of them; ratios are medians over rounds.
+The floor is a plain forward pass of the model without its head over batches sorted by length. Against it
+stand this package (all layers; only layers up to the middle; into a store) and what people do otherwise:
+`output_hidden_states` in the given order, one text at a time, TransformerLens' `run_with_cache` with a name
+filter, an nnsight trace. Every method's rows are compared with one text at a time, so a fast wrong answer
+shows. Methods take turns, so that a busy machine hits all of them; ratios are medians over rounds.
 """
 
 import shutil
@@ -53,7 +55,11 @@ def sentences(config: Config) -> list[str]:
     if config.csv:
         return [str(t) for t in pd.read_csv(config.csv)["statement"].head(config.texts)]
     draw = np.random.default_rng(config.seed)
-    words = [f"{a}{b}" for a in ("ka", "lo", "mi", "ru", "te", "vo", "sa", "ni") for b in ("na", "ro", "li", "tu", "me", "dos", "rin")]
+    words = [
+        f"{a}{b}"
+        for a in ("ka", "lo", "mi", "ru", "te", "vo", "sa", "ni")
+        for b in ("na", "ro", "li", "tu", "me", "dos", "rin")
+    ]
     # Lengths as statements have them: most between 6 and 14 words, a few long ones.
     return [" ".join(draw.choice(words, max(3, int(draw.gamma(6, 1.6))))) + "." for _ in range(config.texts)]
 
@@ -66,13 +72,24 @@ def made(config: Config, texts: list[str]) -> Model:
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = split  # pyright: ignore
     inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])  # pyright: ignore
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", pad_token="<pad>", unk_token="<unk>", eos_token="<s>")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", pad_token="<pad>", unk_token="<unk>", eos_token="<s>"
+    )
     torch.manual_seed(config.seed)
-    sizes = {"hidden_size": config.width, "num_hidden_layers": config.layers, "num_attention_heads": config.heads, "vocab_size": max(50257, len(vocabulary))}
+    sizes = {
+        "hidden_size": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "vocab_size": max(50257, len(vocabulary)),
+    }
     if config.family == "gpt2":
         hf = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
     else:
-        hf = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, intermediate_size=4 * config.width, bos_token_id=0, eos_token_id=0))
+        hf = transformers.LlamaForCausalLM(
+            transformers.LlamaConfig(
+                **sizes, intermediate_size=4 * config.width, bos_token_id=0, eos_token_id=0
+            )
+        )
     return load_model(hf.to(config.device, getattr(torch, config.dtype)).eval(), tokenizer=tokenizer)
 
 
@@ -113,7 +130,9 @@ def methods(config: Config, model: Model, texts: list[str]) -> dict[str, Method]
     found: dict[str, Method] = {
         "plain forward, sorted batches (floor)": forward,
         "hookprobe": lambda: capture(model, examples, "resid_post", batch_size=None, progress=False).x,
-        "hookprobe, layers up to the middle": lambda: capture(model, examples, [f"resid_post.{b}" for b in range(config.layers // 2)], progress=False).x,
+        "hookprobe, layers up to the middle": lambda: (
+            capture(model, examples, [f"resid_post.{b}" for b in range(config.layers // 2)], progress=False).x
+        ),
         "hookprobe into a store": lambda: into_store(model, examples),
         "output_hidden_states, given order": hidden_states,
     }
@@ -149,7 +168,12 @@ def peers(config: Config, model: Model, encoded: list[Encoded], budget: int) -> 
 
     def one_at_a_time() -> Tensor:
         kept: list[Tensor] = []
-        handles = [b.register_forward_hook(lambda m, a, out: kept.append((out if isinstance(out, Tensor) else out[0])[0, -1].cpu())) for b in model.blocks]
+        handles = [
+            b.register_forward_hook(
+                lambda m, a, out: kept.append((out if isinstance(out, Tensor) else out[0])[0, -1].cpu())
+            )
+            for b in model.blocks
+        ]
         x = torch.empty(shape, dtype=model.dtype)
         with torch.no_grad():
             for i, e in enumerate(encoded):
@@ -166,14 +190,18 @@ def peers(config: Config, model: Model, encoded: list[Encoded], budget: int) -> 
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         copied = sharing_copy(hf)
         copied.config.architectures = [type(hf).__name__]  # pyright: ignore
-        bridge = TransformerBridge.boot_transformers("in memory", hf_model=copied, tokenizer=tokenizer, device=config.device)
+        bridge = TransformerBridge.boot_transformers(
+            "in memory", hf_model=copied, tokenizer=tokenizer, device=config.device
+        )
     names = [f"blocks.{b}.hook_out" for b in range(config.layers)]
 
     def lens() -> Tensor:
         x = torch.empty(shape, dtype=model.dtype)
         with torch.no_grad():
             for batch in batches(encoded, model.pad_id, "right", None, budget):
-                _, cache = bridge.run_with_cache(batch.ids.to(model.device), attention_mask=batch.mask.to(model.device), names_filter=names)
+                _, cache = bridge.run_with_cache(
+                    batch.ids.to(model.device), attention_mask=batch.mask.to(model.device), names_filter=names
+                )
                 last = batch.mask.sum(1) - 1
                 for i, name in enumerate(names):
                     x[i, batch.rows] = cache[name][torch.arange(len(last)), last].cpu()
@@ -195,7 +223,11 @@ def peers(config: Config, model: Model, encoded: list[Encoded], budget: int) -> 
                 x[:, batch.rows] = torch.stack([k.cpu() for k in kept])
         return x
 
-    return {"one text at a time": one_at_a_time, "TransformerLens run_with_cache, filtered": lens, "nnsight trace": nn_sight}
+    return {
+        "one text at a time": one_at_a_time,
+        "TransformerLens run_with_cache, filtered": lens,
+        "nnsight trace": nn_sight,
+    }
 
 
 def main(config: Config) -> None:
@@ -215,16 +247,38 @@ def main(config: Config) -> None:
             seconds[name].append(time.perf_counter() - start)
     oracle = results.get("one text at a time")
     floor = np.array(seconds["plain forward, sorted batches (floor)"])
-    where = torch.cuda.get_device_name() if config.device != "cpu" else f"{torch.get_num_threads()} CPU threads"
+    where = (
+        torch.cuda.get_device_name() if config.device != "cpu" else f"{torch.get_num_threads()} CPU threads"
+    )
     shape = f"{config.family} shape, {config.layers} layers, width {config.width}, {config.dtype}"
-    table = Table("method", "seconds", "ratio to floor", "range", "tokens/s", "largest error", title=f"{len(texts)} texts, {tokens} tokens, {shape}; {where}")
+    table = Table(
+        "method",
+        "seconds",
+        "ratio to floor",
+        "range",
+        "tokens/s",
+        "largest error",
+        title=f"{len(texts)} texts, {tokens} tokens, {shape}; {where}",
+    )
     for name, taken in seconds.items():
         x, ratio = results[name], np.array(taken) / floor
-        off = "" if x is None or oracle is None else f"{float((x.float() - oracle[: len(x)].float()).abs()[..., :].max()):.1e}"
+        off = (
+            ""
+            if x is None or oracle is None
+            else f"{float((x.float() - oracle[: len(x)].float()).abs()[..., :].max()):.1e}"
+        )
         if name.startswith("output_hidden_states") and x is not None and oracle is not None:
-            off = f"{float((x[:-1].float() - oracle[:-1].float()).abs().max()):.1e} but the last layer: {float((x[-1].float() - oracle[-1].float()).abs().max()):.1f}"
+            off = (
+                f"{float((x[:-1].float() - oracle[:-1].float()).abs().max()):.1e} but the last layer:"
+                f" {float((x[-1].float() - oracle[-1].float()).abs().max()):.1f}"
+            )
         table.add_row(
-            name, f"{np.median(taken):.2f}", f"{np.median(ratio):.2f}", f"{ratio.min():.2f} to {ratio.max():.2f}", f"{tokens / np.median(taken):,.0f}", off
+            name,
+            f"{np.median(taken):.2f}",
+            f"{np.median(ratio):.2f}",
+            f"{ratio.min():.2f} to {ratio.max():.2f}",
+            f"{tokens / np.median(taken):,.0f}",
+            off,
         )
     Console(width=160).print(table)
 

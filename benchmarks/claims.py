@@ -1,8 +1,11 @@
-"""How often does `claim` claim something that is not there, and how often does it miss what is: `python -m benchmarks.claims`.
+"""How often does `claim` claim something that is not there, and how often does it miss what is: `python -m
+benchmarks.claims`.
 
-Every run draws 100 groups of 4 rows at 4 sites, splits groups 70/30, and lets `claim` fit, choose a site and test against 199 shuffles. Null runs have no signal, but
-rows of a group resemble each other; in every other run the labels are constant within a group, where counting rows as independent would claim far too often. Signal runs
-have labels mixed within groups and a signal for which probes fitted on such draws reach AUROC .80 on 4,000 fresh rows, on average.
+Every run draws 100 groups of 4 rows at 4 sites, splits groups 70/30, and lets `claim` fit, choose a site and
+test against 199 shuffles. Null runs have no signal, but rows of a group resemble each other; in every other
+run the labels are constant within a group, where counting rows as independent would claim far too often.
+Signal runs have labels mixed within groups and a signal for which probes fitted on such draws reach AUROC .80
+on 4,000 fresh rows, on average.
 """
 
 import time
@@ -18,7 +21,17 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from probes import CCS, CRC, VINC, Activations, ContrastEigen, Logistic, MassMean, PairActivations, PolarityAwareCCS
+from probes import (
+    CCS,
+    CRC,
+    VINC,
+    Activations,
+    ContrastEigen,
+    Logistic,
+    MassMean,
+    PairActivations,
+    PolarityAwareCCS,
+)
 from probes.controls import claim
 from probes.fitting.recipe import Recipe
 from probes.metrics.estimates import aurocs
@@ -46,7 +59,9 @@ class Config:
 
 
 def draw(width: int, seed: int, signal: float, paired: bool, constant: bool, groups: int = GROUPS) -> Any:
-    """Rows that share half their variance within a group, and truth along one axis a site, `signal` between the class means."""
+    """Rows that share half their variance within a group, and truth along one axis a site, `signal`
+    between the class means.
+    """
     random, world = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(5)
     axis = torch.nn.functional.normalize(torch.randn(SITES, 1, width, generator=world), dim=2)
     group = np.repeat(np.arange(groups), ROWS)
@@ -60,15 +75,22 @@ def draw(width: int, seed: int, signal: float, paired: bool, constant: bool, gro
     moved = signal * (torch.from_numpy(y)[None, :, None] - 0.5) * axis
     if not paired:
         return Activations.from_arrays(common + moved, y=y, groups=group)
-    columns = {"pair_id": np.arange(rows) // 2, "negated": np.tile([0, 1, 0, 1], groups), "template": np.tile([0, 0, 1, 1], groups)}
+    columns = {
+        "pair_id": np.arange(rows) // 2,
+        "negated": np.tile([0, 1, 0, 1], groups),
+        "template": np.tile([0, 0, 1, 1], groups),
+    }
     columns["statement"] = group * 2 + y  # two rows of a group in two wordings
-    return PairActivations.from_arrays(common + noise(0.3) + moved / 2, common + noise(0.3) - moved / 2, y=y, groups=group, columns=columns)
+    return PairActivations.from_arrays(
+        common + noise(0.3) + moved / 2, common + noise(0.3) - moved / 2, y=y, groups=group, columns=columns
+    )
 
 
 def one(recipe: Recipe, width: int, seed: int, signal: float, paired: bool, shuffles: int) -> bool:
     """Whether `claim` claims anything on one draw."""
     torch.set_num_threads(1)
-    # Statement and opposite need both labels, so pairs are constant within groups only where that is possible: never.
+    # Statement and opposite need both labels, so pairs are constant within groups only where that is
+    # possible: never.
     acts = draw(width, seed, signal, paired, constant=not paired and signal == 0 and seed % 2 == 1)
     train, test = acts.split((0.7, 0.3), seed=seed)
     return claim(recipe, train, test, n=shuffles, seed=seed, progress=False).made
@@ -94,7 +116,9 @@ def signal_for(reach: Callable[[float], float], target: float = 0.8) -> float:
 
 
 def main(config: Config) -> None:
-    table = Table("recipe", "width", "false claims", "95% interval", "signal", "fresh AUROC", "claimed", "seconds")
+    table = Table(
+        "recipe", "width", "false claims", "95% interval", "signal", "fresh AUROC", "claimed", "seconds"
+    )
     for recipe in (*SUPERVISED, *UNSUPERVISED):
         if config.only not in repr(recipe):
             continue
@@ -102,16 +126,40 @@ def main(config: Config) -> None:
         for width in config.widths:
             start, runs = time.perf_counter(), config.unsupervised_runs if paired else config.runs
             with Parallel(n_jobs=config.jobs) as pool:
-                false = sum(pool(delayed(one)(recipe, width, seed, 0.0, paired, config.shuffles) for seed in range(runs)))  # pyright: ignore
+                false = sum(
+                    pool(
+                        delayed(one)(recipe, width, seed, 0.0, paired, config.shuffles)
+                        for seed in range(runs)
+                    )
+                )  # pyright: ignore
                 seen = ("-", "-", "-")
                 if config.signal_runs:
                     signal = signal_for(lambda s, r=recipe, w=width, p=paired: reached(r, w, s, p))
-                    true = sum(pool(delayed(one)(recipe, width, 10_000 + seed, signal, paired, config.shuffles) for seed in range(config.signal_runs)))  # pyright: ignore
+                    true = sum(
+                        pool(
+                            delayed(one)(recipe, width, 10_000 + seed, signal, paired, config.shuffles)
+                            for seed in range(config.signal_runs)
+                        )
+                    )  # pyright: ignore
                     fresh = reached(recipe, width, signal, paired)
-                    seen = (f"{signal:.2f}", f"{fresh:.2f}", f"{true} of {config.signal_runs} = {true / config.signal_runs:.1%}")
+                    seen = (
+                        f"{signal:.2f}",
+                        f"{fresh:.2f}",
+                        f"{true} of {config.signal_runs} = {true / config.signal_runs:.1%}",
+                    )
             bounds = binomtest(false, runs).proportion_ci()
-            row = (f"{false} of {runs} = {false / runs:.1%}", f"{bounds.low:.1%} to {bounds.high:.1%}", *seen, f"{time.perf_counter() - start:.0f}")
-            table.add_row(type(recipe).__name__ + (" covariance" if getattr(recipe, "form", "") == "covariance" else ""), str(width), *row)
+            row = (
+                f"{false} of {runs} = {false / runs:.1%}",
+                f"{bounds.low:.1%} to {bounds.high:.1%}",
+                *seen,
+                f"{time.perf_counter() - start:.0f}",
+            )
+            table.add_row(
+                type(recipe).__name__
+                + (" covariance" if getattr(recipe, "form", "") == "covariance" else ""),
+                str(width),
+                *row,
+            )
             print(recipe, width, *row, flush=True)
     Console(width=180).print(table)
 

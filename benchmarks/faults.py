@@ -1,8 +1,10 @@
 """What does an activation store survive: `python -m benchmarks.faults --kills 50 --fuzz 10000`.
 
-Kills: a capture is killed (SIGKILL) at a random moment, and a second one finishes the store; half the captures start from nothing, half mend a store with a
-damaged manifest, damaged shards and older labels. The result must equal an uninterrupted store byte for byte. Pairs: two processes fill one store at the same time.
-Fuzz: files of a finished store are mutated one at a time, and opening and loading it must end in ValueError or OSError, or in the right rows.
+Kills: a capture is killed (SIGKILL) at a random moment, and a second one finishes the store; half the
+captures start from nothing, half mend a store with a damaged manifest, damaged shards and older labels. The
+result must equal an uninterrupted store byte for byte. Pairs: two processes fill one store at the same time.
+Fuzz: files of a finished store are mutated one at a time, and opening and loading it must end in ValueError
+or OSError, or in the right rows.
 """
 
 import json
@@ -34,7 +36,8 @@ from probes.reading.store import StoredActivations, open_store
 
 SITES = ["resid_pre.0", "resid_post.1"]
 WORDS = [f"w{i}" for i in range(40)]
-PAUSE = 0.003  # seconds at every step of a capture that is to be killed, so that kills land between steps and within them
+# seconds at every step of a capture that is to be killed, so that kills land between steps and within them
+PAUSE = 0.003
 
 
 @dataclass(frozen=True)
@@ -56,41 +59,72 @@ def small_model() -> Model:
     """A random model of two blocks; nothing is downloaded."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(WORDS) + 2, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, pad_token_id=0, max_position_embeddings=64
+        vocab_size=len(WORDS) + 2,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        pad_token_id=0,
+        max_position_embeddings=64,
     )
     words = {w: i for i, w in enumerate(["<pad>", "<unk>", *WORDS])}
     inner = Tokenizer(WordLevel(words, unk_token="<unk>"))
     inner.pre_tokenizer = WhitespaceSplit()
-    return load_model(LlamaForCausalLM(config).eval(), tokenizer=PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>"))
+    return load_model(
+        LlamaForCausalLM(config).eval(),
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>"),
+    )
 
 
 def small_examples(n: int = 40, labels: int = 0) -> Examples:
     """Texts of mixed lengths; `labels` chooses among label sets, the texts stay."""
     random = np.random.default_rng(0)
     texts = [" ".join(random.choice(WORDS, random.integers(1, 12))) for _ in range(n)]
-    return Examples(texts, y=(np.arange(n) + labels) % 2, ids=range(n), columns={"span": [[0, i] for i in range(n)], "word": [t.split()[0] for t in texts]})
+    return Examples(
+        texts,
+        y=(np.arange(n) + labels) % 2,
+        ids=range(n),
+        columns={"span": [[0, i] for i in range(n)], "word": [t.split()[0] for t in texts]},
+    )
 
 
 def read(model: Model, store: Path, labels: int = 0) -> StoredActivations:
-    return capture(model, small_examples(labels=labels), SITES, "all", store=store, batch_size=4, check=False, progress=False)
+    return capture(
+        model,
+        small_examples(labels=labels),
+        SITES,
+        "all",
+        store=store,
+        batch_size=4,
+        check=False,
+        progress=False,
+    )
 
 
 def contents(store: Path) -> dict[str, bytes]:
     """Every file but the locks."""
-    return {str(p.relative_to(store)): p.read_bytes() for p in sorted(store.rglob("*")) if p.is_file() and ".locks" not in p.parts}
+    return {
+        str(p.relative_to(store)): p.read_bytes()
+        for p in sorted(store.rglob("*"))
+        if p.is_file() and ".locks" not in p.parts
+    }
 
 
 def differences(store: Path, reference: dict[str, bytes]) -> list[str]:
     """Files that are not as in the reference, or in only one of the two; half-written ones too."""
     found = contents(store)
-    return sorted({k for k in found.keys() | reference.keys() if found.get(k) != reference.get(k)} | {str(p) for p in leftovers(store)})
+    return sorted(
+        {k for k in found.keys() | reference.keys() if found.get(k) != reference.get(k)}
+        | {str(p) for p in leftovers(store)}
+    )
 
 
 def leftovers(store: Path) -> list[Path]:
     return [p for p in store.rglob(".saving-*")]
 
 
-# --- kills ----------------------------------------------------------------------------------------------------------
+# --- kills
+# ----------------------------------------------------------------------------------------------------------
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -130,14 +164,19 @@ def damaged_copy(whole: Path, store: Path, random: np.random.Generator) -> None:
     """A finished store of which some files were spoiled."""
     shutil.copytree(whole, store)
     shards = sorted(store.rglob("*.safetensors"))
-    for path in [next(store.rglob("manifest.json")), *(shards[i] for i in random.permutation(len(shards))[: len(shards) // 2])]:
+    for path in [
+        next(store.rglob("manifest.json")),
+        *(shards[i] for i in random.permutation(len(shards))[: len(shards) // 2]),
+    ]:
         body = bytearray(path.read_bytes())
         body[random.integers(len(body))] ^= 1 << int(random.integers(8))
         path.write_bytes(body)
 
 
 def kills(model: Model, n: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Kills `n` captures and lets each be finished; counts how far they had come and how many stores ended up as an uninterrupted one."""
+    """Kills `n` captures and lets each be finished; counts how far they had come and how many stores
+    ended up as an uninterrupted one.
+    """
     whole = [folder / f"whole{k}" for k in (0, 1)]
     reference = []
     for labels, store in enumerate(whole):
@@ -158,7 +197,9 @@ def kills(model: Model, n: int, seed: int, folder: Path) -> dict[str, Any]:
         if survived:  # the machine was busier when the duration was measured
             lasts[mended] *= 0.9
         counts["left a half-written file"] += bool(leftovers(store))
-        counts["had some shards"] += not survived and 0 < len(list(store.rglob("*.safetensors"))) < len(reference[0]) - 2
+        counts["had some shards"] += (
+            not survived and 0 < len(list(store.rglob("*.safetensors"))) < len(reference[0]) - 2
+        )
         read(model, store, int(mended))
         differing = differences(store, reference[int(mended)])
         counts["identical"] += not survived and not differing
@@ -190,12 +231,19 @@ def together(model: Model, n: int, folder: Path) -> dict[str, Any]:
     reference, identical, texts = contents(folder / "alone"), 0, 0
     for i in range(n):
         store, counted = folder / f"two{i}", [folder / f"texts{i}.{k}" for k in (0, 1)]
-        children = [forked(lambda store=store, path=path: _counted_read(model, store, path)) for path in counted]
+        children = [
+            forked(lambda store=store, path=path: _counted_read(model, store, path)) for path in counted
+        ]
         ended = [os.waitpid(child, 0)[1] for child in children]
         identical += ended == [0, 0] and contents(store) == reference and not leftovers(store)
         shares = [int(path.read_text()) for path in counted if path.is_file()]
         texts += sum(shares)
-    return {"pairs": n, "identical": identical, "texts read": texts, "texts needed": n * len(small_examples())}
+    return {
+        "pairs": n,
+        "identical": identical,
+        "texts read": texts,
+        "texts needed": n * len(small_examples()),
+    }
 
 
 def _counted_read(model: Model, store: Path, path: Path) -> None:
@@ -212,12 +260,23 @@ def _counted_read(model: Model, store: Path, path: Path) -> None:
     path.write_text(str(texts))
 
 
-# --- fuzz -----------------------------------------------------------------------------------------------------------
+# --- fuzz
+# -----------------------------------------------------------------------------------------------------------
 
 
 def mutations(body: bytes, other: bytes, random: np.random.Generator) -> tuple[str, bytes]:
     """One random damage to a file's bytes and its name; `other` is another file of the store."""
-    kinds = [flipped, truncated, inserted, removed, overwritten, header_length, header_fields, nested, exchanged]
+    kinds = [
+        flipped,
+        truncated,
+        inserted,
+        removed,
+        overwritten,
+        header_length,
+        header_fields,
+        nested,
+        exchanged,
+    ]
     kind = kinds[int(random.integers(len(kinds)))]
     return kind.__name__, kind(body, other, random)
 
@@ -318,7 +377,9 @@ def nested(body: bytes, other: bytes, random: np.random.Generator) -> bytes:
     """JSON nested deeper than any reader can follow."""
     depth = int(random.choice([100, 1000, 100_000]))
     deep = "[" * depth + "]" * int(random.integers(2)) * depth
-    header = [deep, json.dumps({"__metadata__": {"hookprobe": deep}}), '{"x":' * depth][int(random.integers(3))].encode()
+    header = [deep, json.dumps({"__metadata__": {"hookprobe": deep}}), '{"x":' * depth][
+        int(random.integers(3))
+    ].encode()
     return struct.pack("<Q", len(header)) + header if random.integers(2) else header
 
 
@@ -339,20 +400,35 @@ def outcome(store: Path, want: Activations) -> str:
     if len(got) != len(want):
         return "wrong rows"
     same = torch.equal(got.x, want.x) and got.sites == want.sites and got.receipt == want.receipt
-    same = same and all(np.array_equal(getattr(got, k), getattr(want, k)) for k in ("y", "groups", "ids", "example", "token"))
-    return "right" if same and {k: v.tolist() for k, v in got.columns.items()} == {k: v.tolist() for k, v in want.columns.items()} else "wrong data"
+    same = same and all(
+        np.array_equal(getattr(got, k), getattr(want, k)) for k in ("y", "groups", "ids", "example", "token")
+    )
+    return (
+        "right"
+        if same
+        and {k: v.tolist() for k, v in got.columns.items()}
+        == {k: v.tolist() for k, v in want.columns.items()}
+        else "wrong data"
+    )
 
 
 def fuzz(model: Model, n: int, seed: int, folder: Path, mend_every: int = 100) -> dict[str, Any]:
-    """Outcomes of `n` mutated files; every `mend_every`-th store is captured into again and must come out identical."""
+    """Outcomes of `n` mutated files; every `mend_every`-th store is captured into again and must come
+    out identical.
+    """
     store = folder / "fuzzed"
     read(model, store)
     reference, want = contents(store), open_store(store).load()
     # Manifest and index as often as the many shards.
-    names = [k for k in reference if k.endswith(".safetensors")][:2] + [k for k in reference if not k.endswith(".safetensors")]
+    names = [k for k in reference if k.endswith(".safetensors")][:2] + [
+        k for k in reference if not k.endswith(".safetensors")
+    ]
     random, counts = np.random.default_rng(seed), Counter()
     for i in range(n):
-        name, other = names[int(random.integers(len(names)))], reference[names[int(random.integers(len(names)))]]
+        name, other = (
+            names[int(random.integers(len(names)))],
+            reference[names[int(random.integers(len(names)))]],
+        )
         kind, body = mutations(reference[name], other, random)
         (store / name).write_bytes(body)
         found = outcome(store, want)
@@ -382,7 +458,11 @@ def main(config: Config) -> None:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             figures[name] = part(Path(folder))
-        table.add_row(name, ", ".join(f"{v} {k}" for k, v in figures[name].items()), f"{time.perf_counter() - start:.0f}")
+        table.add_row(
+            name,
+            ", ".join(f"{v} {k}" for k, v in figures[name].items()),
+            f"{time.perf_counter() - start:.0f}",
+        )
     Console(width=180).print(table)
     if config.out is not None:
         config.out.write_text(json.dumps(figures))

@@ -1,7 +1,8 @@
 """What does a judge's ledger survive: `python -m benchmarks.judge_faults --kills 50`.
 
-Grading processes are killed (SIGKILL) at random moments, over a server that now and then answers 429, 500, nonsense or half an answer; one more run finishes.
-Pairs: two processes grade the same texts into one ledger at the same time. The records must equal those of an uninterrupted run, with one line an item.
+Grading processes are killed (SIGKILL) at random moments, over a server that now and then answers 429, 500,
+nonsense or half an answer; one more run finishes. Pairs: two processes grade the same texts into one ledger
+at the same time. The records must equal those of an uninterrupted run, with one line an item.
 """
 
 import multiprocessing
@@ -68,7 +69,9 @@ def without_tokens(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def grade_and_kill(judge: Judge, prompts: Examples, given: list[str], kills: int, seed: int) -> list[int]:
-    """Starts a grading process and kills it once its ledger has grown by a random number of bytes, over and over; gives the lines after each kill."""
+    """Starts a grading process and kills it once its ledger has grown by a random number of bytes,
+    over and over; gives the lines after each kill.
+    """
     fork, draw, sizes = multiprocessing.get_context("fork"), random.Random(seed), []
     for _ in range(kills):
         process = fork.Process(target=judge.grade, args=(prompts, given))
@@ -117,7 +120,9 @@ def main(config: Config) -> None:
             lines = Ledger(judge.ledger).lines
             assert len(lines) == len({e.key for e in lines}) == config.items, len(lines)
             kills, runs = kills + len(sizes), runs + 1
-        print(f"{kills} kills over {runs} ledgers, {torn} with a torn end: the same records, one line an item")
+        print(
+            f"{kills} kills over {runs} ledgers, {torn} with a torn end: the same records, one line an item"
+        )
         overlaps = []
         for i in range(config.pairs):
             server.asked.clear()
@@ -128,7 +133,10 @@ def main(config: Config) -> None:
             lines = Ledger(judge.ledger).lines
             assert len(lines) == len({e.key for e in lines}) == config.items
             overlaps.append(sum(server.answered().values()) - config.items)
-        print(f"{config.pairs} pairs: the same records, one line an item; items answered twice: {overlaps} of {config.items}")
+        print(
+            f"{config.pairs} pairs: the same records, one line an item; items answered twice: {overlaps} of"
+            f" {config.items}"
+        )
 
 
 if __name__ == "__main__":

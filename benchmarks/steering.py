@@ -1,7 +1,8 @@
 """What edits cost while a model writes: `python -m benchmarks.steering` (about ten minutes on 2 cores).
 
-Random weights in the shape of GPT-2 small, 8 prompts, 64 new tokens, greedy, no early end. In every round all ways take their turn, in an order that
-changes from round to round; the table has the median over rounds of the ratio to Hugging Face's own `generate` in the same round.
+Random weights in the shape of GPT-2 small, 8 prompts, 64 new tokens, greedy, no early end. In every round all
+ways take their turn, in an order that changes from round to round; the table has the median over rounds of
+the ratio to Hugging Face's own `generate` in the same round.
 """
 
 import statistics
@@ -52,8 +53,12 @@ def ways(config: Config) -> dict[str, Callable[[], Any]]:
     inputs = {"input_ids": batch.ids.to(config.device), "attention_mask": batch.mask.to(config.device)}
     options: dict[str, Any] = {"max_new_tokens": config.new, "do_sample": False, "pad_token_id": model.pad_id}
     middle = Site("resid_post", config.layers // 2)
-    d = Direction.from_vector(torch.randn(config.width, generator=torch.Generator().manual_seed(0)), middle, model)
-    probe = MassMean().fit(capture(model, Examples(texts, y=np.arange(len(texts)) % 2), middle, progress=False, check=False))
+    d = Direction.from_vector(
+        torch.randn(config.width, generator=torch.Generator().manual_seed(0)), middle, model
+    )
+    probe = MassMean().fit(
+        capture(model, Examples(texts, y=np.arange(len(texts)) % 2), middle, progress=False, check=False)
+    )
     monitor = Monitor(probe, middle, float("inf"))
 
     def ours(m: Model) -> Callable[[], Any]:
@@ -72,12 +77,17 @@ def ways(config: Config) -> dict[str, Callable[[], Any]]:
         "Add at one prompt token": ours(edited(model, Add(d, norm=1.0, at="last"))),
         "Ablate at all layers": ours(edited(model, ablate)),
         "Add, baked into the weights": lambda: plain_of(baked, inputs, options),
-        "monitor at one layer": lambda: monitor.watch(model, prompts, max_new_tokens=config.new, batch_size=config.prompts),
+        "monitor at one layer": lambda: monitor.watch(
+            model, prompts, max_new_tokens=config.new, batch_size=config.prompts
+        ),
     }
     if config.peers:
         for backend in ("nnsight", "transformer_lens"):
             m = load_model(model.hf, backend=backend, tokenizer=model.tokenizer)
-            found |= {f"Add at one layer, through {backend}": ours(edited(m, add)), f"Ablate at all layers, through {backend}": ours(edited(m, ablate))}
+            found |= {
+                f"Add at one layer, through {backend}": ours(edited(m, add)),
+                f"Ablate at all layers, through {backend}": ours(edited(m, ablate)),
+            }
     return found
 
 
@@ -101,12 +111,19 @@ def main(config: Config) -> None:
                 torch.cuda.synchronize()
             times[name].append(time.perf_counter() - start)
     title = (
-        f"{config.prompts} prompts, {config.new} new tokens, {config.layers} layers, width {config.width}, {config.device}, {torch.get_num_threads()} threads"
+        f"{config.prompts} prompts, {config.new} new tokens, {config.layers} layers, width {config.width},"
+        f" {config.device}, {torch.get_num_threads()} threads"
     )
-    table = Table("way", "seconds (median)", "ratio to plain generate, median (range over rounds)", title=title)
+    table = Table(
+        "way", "seconds (median)", "ratio to plain generate, median (range over rounds)", title=title
+    )
     for name in names:
         ratios = [a / b for a, b in zip(times[name], times[names[0]], strict=True)]
-        table.add_row(name, f"{statistics.median(times[name]):.2f}", f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        table.add_row(
+            name,
+            f"{statistics.median(times[name]):.2f}",
+            f"{statistics.median(ratios):.3f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        )
     Console(width=140).print(table)
 
 

@@ -1,7 +1,9 @@
-"""Memory and disk speed of a store-backed capture: `python -m benchmarks.store` (about three minutes on 2 cores, 3 GB of disk).
+"""Memory and disk speed of a store-backed capture: `python -m benchmarks.store` (about three minutes on 2
+cores, 3 GB of disk).
 
-Memory: the peak of a process that runs the same forward passes and keeps nothing, against one that captures every token of every block into a store.
-Writing: shards as the store writes them (checksum, header, rename) against plain `safetensors.save_file` of the same tensors in turns on the same disk.
+Memory: the peak of a process that runs the same forward passes and keeps nothing, against one that captures
+every token of every block into a store. Writing: shards as the store writes them (checksum, header, rename)
+against plain `safetensors.save_file` of the same tensors in turns on the same disk.
 """
 
 import resource
@@ -52,7 +54,10 @@ def child(config: Config, capturing: bool) -> None:
     size = 0.0
     try:
         if capturing:
-            size = capture(model, Examples(texts), "resid_post", at="all", store=where, progress=False).nbytes / 1e6
+            size = (
+                capture(model, Examples(texts), "resid_post", at="all", store=where, progress=False).nbytes
+                / 1e6
+            )
         else:
             encoded = model.encode(texts)
             with torch.no_grad():
@@ -64,8 +69,24 @@ def child(config: Config, capturing: bool) -> None:
 
 
 def measured(config: Config, what: str) -> list[float]:
-    given = ["--texts", config.texts, "--layers", config.layers, "--width", config.width, "--folder", config.folder, "--only", what]
-    done = subprocess.run([sys.executable, "-m", "benchmarks.store", *map(str, given)], capture_output=True, text=True, check=True)
+    given = [
+        "--texts",
+        config.texts,
+        "--layers",
+        config.layers,
+        "--width",
+        config.width,
+        "--folder",
+        config.folder,
+        "--only",
+        what,
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.store", *map(str, given)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return [float(v) for v in done.stdout.split()]
 
 
@@ -99,7 +120,11 @@ def main(config: Config) -> None:
     if config.only in ("forward", "capture"):
         child(config, config.only == "capture")
         return
-    table = Table("what", "figure", title=f"{config.layers} layers, width {config.width}, {torch.get_num_threads()} CPU threads")
+    table = Table(
+        "what",
+        "figure",
+        title=f"{config.layers} layers, width {config.width}, {torch.get_num_threads()} CPU threads",
+    )
     if config.only == "":
         plain, full = measured(config, "forward"), measured(config, "capture")
         table.add_row("output", f"{full[1]:,.0f} MB")
@@ -107,9 +132,14 @@ def main(config: Config) -> None:
         table.add_row("peak memory, captured into a store", f"{full[0]:,.0f} MB ({full[2]:.0f} s)")
         table.add_row("difference", f"{full[0] - plain[0]:+,.0f} MB")
     before, ours = writing(config)
-    table.add_row("plain safetensors", f"{np.median(before):.2f} GB/s ({before.min():.2f} to {before.max():.2f})")
+    table.add_row(
+        "plain safetensors", f"{np.median(before):.2f} GB/s ({before.min():.2f} to {before.max():.2f})"
+    )
     table.add_row("store", f"{np.median(ours):.2f} GB/s ({ours.min():.2f} to {ours.max():.2f})")
-    table.add_row("store / plain, median over rounds", f"{np.median(ours / before):.2f} ({(ours / before).min():.2f} to {(ours / before).max():.2f})")
+    table.add_row(
+        "store / plain, median over rounds",
+        f"{np.median(ours / before):.2f} ({(ours / before).min():.2f} to {(ours / before).max():.2f})",
+    )
     Console(width=120).print(table)
 
 

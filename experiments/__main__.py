@@ -28,7 +28,9 @@ def main(arguments: list[str]) -> int:
     matplotlib.use("Agg")
     transformers.utils.logging.disable_progress_bar()
     module = import_module(f"experiments.{name}")
-    config = tyro.cli(module.Config, prog=f"python -m experiments {name}", description=module.__doc__, args=flags)
+    config = tyro.cli(
+        module.Config, prog=f"python -m experiments {name}", description=module.__doc__, args=flags
+    )
     try:
         check_out(config.out)
         report = Report(name, module.QUESTION, config, console)

@@ -1,7 +1,9 @@
 """Is it the evaluation that a probe reads, or the format of the prompt? And does behaviour use what is read?
 
-Runs on three embedded models by default: one whose behaviour goes by the stated purpose, one by the format, and one that holds both and uses neither. With your own prompts: a CSV with
-columns prompt, context (evaluation or deployment), format (benchmark or casual) and group (the task), and to ask the model as well: answer (and cover, what it says when it deceives).
+Runs on three embedded models by default: one whose behaviour goes by the stated purpose, one by the format,
+and one that holds both and uses neither. With your own prompts: a CSV with columns prompt, context
+(evaluation or deployment), format (benchmark or casual) and group (the task), and to ask the model as well:
+answer (and cover, what it says when it deceives).
 """
 
 from dataclasses import dataclass
@@ -11,12 +13,21 @@ import torch
 
 from experiments.awareness_reading import ContextReading, controls_section, read, reading_section
 from experiments.awareness_use import Use, concluded, use, use_section
-from experiments.purpose_data import Prompts, embedded_prompts, english_prompts, is_embedded, own_prompts, published_prompts
+from experiments.purpose_data import (
+    Prompts,
+    embedded_prompts,
+    english_prompts,
+    is_embedded,
+    own_prompts,
+    published_prompts,
+)
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, short_names
 from probes import Model, load_model
 
-QUESTION = "Is it the stated purpose that a probe reads, or the format of the prompt, and does behaviour use it?"
+QUESTION = (
+    "Is it the stated purpose that a probe reads, or the format of the prompt, and does behaviour use it?"
+)
 OTHERS = tuple(f"{EMBEDDED}{name}" for name in ("purpose_format", "purpose_unused"))
 VERSIONS = ("logistic", "mean difference", "token mean difference")
 
@@ -32,13 +43,17 @@ class Config:
     data: Path | None = None
     """CSV with columns prompt, context, format, group; optional fold (cue vocabulary), answer, cover"""
     cells: Path | None = None
-    """folder with the six parquet files of the published 2x2 set (hub: viliana-dev/eval-awareness-2x2), read only"""
+    """folder with the six parquet files of the published 2x2 set (hub:
+    viliana-dev/eval-awareness-2x2), read only
+    """
     sites: tuple[str, ...] = ("resid_pre.0", "resid_post")
     """where to read"""
     at: str = "last"
     """which token to read"""
     edit_at: str = "all"
-    """at which tokens of prompt and answer edits act (embedded models: at the token that is read, where context and format were planted)"""
+    """at which tokens of prompt and answer edits act (embedded models: at the token that is read,
+    where context and format were planted)
+    """
     versions: tuple[str, ...] = VERSIONS
     """awareness probes to freeze on calibration rows; the first one shades the token strips"""
     limit: int | None = 128
@@ -90,7 +105,15 @@ def main(config: Config, report: Report) -> None:
         asked = asked_of(report, name, model, prompts, config.chat)
         if asked is not None:
             uses[name] = {
-                what: use(model, asked, what, config.at, config.at if embedded else config.edit_at, config.controls, config.seed)
+                what: use(
+                    model,
+                    asked,
+                    what,
+                    config.at,
+                    config.at if embedded else config.edit_at,
+                    config.controls,
+                    config.seed,
+                )
                 for what in ("context", "format")
             }
     reading_section(report, readings)
@@ -103,7 +126,9 @@ def main(config: Config, report: Report) -> None:
 def asked_of(report: Report, name: str, model: Model, prompts: Prompts, chat: bool) -> Prompts | None:
     """The prompts as the model is asked them; None where it can only be read, which is said."""
     if prompts.behaviour is None or not model.generates:
-        why = "the prompts have no answer key" if prompts.behaviour is None else "it has no language-model head"
+        why = (
+            "the prompts have no answer key" if prompts.behaviour is None else "it has no language-model head"
+        )
         report.say(f"{name}: reading only, {why}, so whether behaviour uses what is read stays open")
         report.claim(f"{name}: reading only ({why}); whether behaviour uses what is read was not tested.")
         return None
@@ -117,7 +142,16 @@ def conclusion(report: Report, readings: dict[str, ContextReading], uses: dict[s
     for name, found in uses.items():
         word = concluded(readings[name].all_cells, found["context"], found["format"])
         report.facts.setdefault("conclusions", {})[name] = word
-        rows.append((name, readings[name].all_cells.verdict.word, *(found[w].out.verdict().word for w in ("context", "format")), word))
+        rows.append(
+            (
+                name,
+                readings[name].all_cells.verdict.word,
+                *(found[w].out.verdict().word for w in ("context", "format")),
+                word,
+            )
+        )
         report.claim(f"{name}: the stated purpose is {word}.")
     header = ("model", "probe (all cells)", "context taken out", "format taken out", "the stated purpose is")
-    report.section("What it comes to", "Reading and editing together.", (report.table("What it comes to", header, rows),))
+    report.section(
+        "What it comes to", "Reading and editing together.", (report.table("What it comes to", header, rows),)
+    )

@@ -31,10 +31,12 @@ BOOTSTRAPS = 500
 
 @dataclass(frozen=True, eq=False)
 class ContextReading:
-    """What the states of one model say of the context: by site on the fitting rows, at the chosen one on the test rows.
+    """What the states of one model say of the context: by site on the fitting rows, at the chosen one on the
+    test rows.
 
-    `corners` are fitted where context goes with format, as published probes are, `all_cells` without the row's group and,
-    where there are several, without its cue vocabulary. `unstated` is how far the format moves prompts without a purpose.
+    `corners` are fitted where context goes with format, as published probes are, `all_cells` without the
+    row's group and, where there are several, without its cue vocabulary. `unstated` is how far the format
+    moves prompts without a purpose.
     """
 
     sites: tuple[str, ...]
@@ -55,32 +57,44 @@ class ContextReading:
         }  # fmt: skip
 
 
-def read(model: Model, prompts: Prompts, sites: SitesLike, at: str, versions: Sequence[str], seed: int) -> ContextReading:
+def read(
+    model: Model, prompts: Prompts, sites: SitesLike, at: str, versions: Sequence[str], seed: int
+) -> ContextReading:
     """Chooses the site on the fitting rows and reads the test rows there."""
     seen, chosen = seen_at(model, prompts.fitting, sites, at, seed)
     site = seen.sites[chosen.index]
     acts = capture(model, prompts.test, site, at)
-    corners = from_corners(Logistic(), prompts.fitting, seen[site], prompts.test, acts, n_boot=BOOTSTRAPS, seed=seed)
+    corners = from_corners(
+        Logistic(), prompts.fitting, seen[site], prompts.test, acts, n_boot=BOOTSTRAPS, seed=seed
+    )
     all_cells = from_all_cells(Logistic(), prompts.test, acts, n_boot=BOOTSTRAPS, seed=seed)
     train, calibration = prompts.fitting.split((0.6, 0.4), seed=seed)
     probes = {name: fit_awareness(model, train, calibration, site, name, at=at) for name in versions}
-    numbers = {name: version_numbers(probe, model, prompts.test, BOOTSTRAPS) for name, probe in probes.items()}
+    numbers = {
+        name: version_numbers(probe, model, prompts.test, BOOTSTRAPS) for name, probe in probes.items()
+    }
     first = probes[versions[0]]
     strips = tuple(first.strip(model, text) for text in one_of_each(prompts.test))
     unstated = letter = None
     if prompts.plain is not None:
         unstated = format_shift(first, model, prompts.plain)
-        letter = letters_by_coin(model, Logistic(), prompts.plain, prompts.letters, site, n_boot=BOOTSTRAPS, seed=seed)
+        letter = letters_by_coin(
+            model, Logistic(), prompts.plain, prompts.letters, site, n_boot=BOOTSTRAPS, seed=seed
+        )
     terminal = terminal_tokens(model, prompts.test, at).sentence
     names = tuple(map(str, seen.sites))
     return ContextReading(names, chosen, corners, all_cells, numbers, strips, unstated, letter, terminal)
 
 
-def seen_at(model: Model, fitting: Examples, sites: SitesLike, at: str, seed: int) -> tuple[Activations, BestSite]:
+def seen_at(
+    model: Model, fitting: Examples, sites: SitesLike, at: str, seed: int
+) -> tuple[Activations, BestSite]:
     """The fitting rows at every site, and where held-out rows tell the context best within formats."""
     seen = capture(model, fitting, sites, at)
     scores = held_out(Logistic(), seen, seed=seed)
-    chosen = best_site(scores, np.asarray(seen.y), seen.sites, seen.groups, strata=seen.column("format"), seed=seed)
+    chosen = best_site(
+        scores, np.asarray(seen.y), seen.sites, seen.groups, strata=seen.column("format"), seed=seed
+    )
     return seen, chosen
 
 
@@ -91,7 +105,9 @@ def one_of_each(test: Examples) -> list[str]:
 
 
 def format_shift(probe: AwarenessProbe, model: Model, plain: Examples) -> Estimate:
-    """How much higher prompts without a purpose score in benchmark form than the same tasks in casual form."""
+    """How much higher prompts without a purpose score in benchmark form than the same tasks in casual
+    form.
+    """
     benchmark = plain.column("format") == "benchmark"
     return shift_within_groups(probe.score_texts(model, plain), benchmark, plain.groups)
 
@@ -100,14 +116,21 @@ def reading_section(report: Report, readings: Mapping[str, ContextReading]) -> N
     """Tables, dot plots and token strips of every model."""
     tables, figures, pieces = [], [], []
     for name, r in readings.items():
-        tables += [cells_table(report, name, r), called_table(report, name, r), versions_table(report, name, r)]
+        tables += [
+            cells_table(report, name, r),
+            called_table(report, name, r),
+            versions_table(report, name, r),
+        ]
         _, panels = plt.subplots(1, 3, figsize=(14, 3.1), layout="constrained")
         for ax, (run, t) in zip(panels, r.runs.items(), strict=True):
             four_cells(t, ax, f"{run}: {t.verdict.word}")
         caption = f"{name}: every dot a prompt; red evaluation, blue deployment"
         figures.append((report.figure(f"cells_{name}", panels[0]), caption))
         pieces += [
-            tag("p", f"{name}: a test prompt of either context, each token with its score by the first version"),
+            tag(
+                "p",
+                f"{name}: a test prompt of either context, each token with its score by the first version",
+            ),
             *(html(strip) for strip in r.strips),
         ]
         report.say(r.terminal)

@@ -1,4 +1,6 @@
-"""What taking directions out does to the answers: over doses and sites, and for the chosen edit beside its controls."""
+"""What taking directions out does to the answers: over doses and sites, and for the chosen edit
+beside its controls.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -24,7 +26,9 @@ KIND_COLOURS = dict(zip(KINDS, (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[3], 
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """At every block: the policy (refused against open), the topics among the refused ones (no policy in them), and random directions."""
+    """At every block: the policy (refused against open), the topics among the refused ones (no policy
+    in them), and random directions.
+    """
 
     policy: dict[Site, Direction]
     concept: dict[Site, tuple[Direction, ...]]
@@ -37,16 +41,27 @@ class Directions:
         mine = acts.rows(acts.y == 1)[sites]
         names = np.unique(mine.column("category"))
         # Differences of consecutive class means span all of them.
-        topics = [MassMean().fit(mine.rows(np.isin(mine.column("category"), pair)).with_y(_second(mine, pair))) for pair in itertools.pairwise(names)]
-        return cls({s: policy.direction(s) for s in sites}, {s: tuple(t.direction(s) for t in topics) for s in sites})
+        topics = [
+            MassMean().fit(mine.rows(np.isin(mine.column("category"), pair)).with_y(_second(mine, pair)))
+            for pair in itertools.pairwise(names)
+        ]
+        return cls(
+            {s: policy.direction(s) for s in sites}, {s: tuple(t.direction(s) for t in topics) for s in sites}
+        )
 
     def edit(self, what: str, where: Site | str, dose: float, draw: int = 0) -> list[Edit]:
-        """Takes `dose` times the direction out, at one site or (`ALL`) after every block with each block's own direction."""
+        """Takes `dose` times the direction out, at one site or (`ALL`) after every block with each
+        block's own direction.
+        """
         sites = list(self.policy) if where == ALL else [where]
         found: list[Edit] = []
         for site in sites:
             assert isinstance(site, Site)
-            direction = {"policy": self.policy[site], "concept": list(self.concept[site]), "random": self.policy[site].random_like(1000 + draw)}[what]
+            direction = {
+                "policy": self.policy[site],
+                "concept": list(self.concept[site]),
+                "random": self.policy[site].random_like(1000 + draw),
+            }[what]
             found.append(Ablate(direction, strength=dose))
         return found
 
@@ -81,29 +96,51 @@ def shares(records: Sequence[Records]) -> np.ndarray:
 
 
 def chosen(found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> str:
-    """Where taking the policy out, once, brings back most right answers; of equals the one that leaves fewest routed ones, then the earliest, one site before all.
+    """Where taking the policy out, once, brings back most right answers; of equals the one that leaves fewest
+    routed ones, then the earliest, one site before all.
 
     The best case for "the answers were there": a model that gives wrong facts even here has lost them.
     """
     right = {where: float(found["policy", where, 1.0][0].share("factual").value) for where in names}
-    left = {where: float(shares(found["policy", where, 1.0])[np.isin(KINDS, ("refuse", "steer", "garbled"))].sum()) for where in names}
-    return min(names, key=lambda where: (-round(right[where], 2), round(left[where], 2), where == ALL, names.index(where)))
+    left = {
+        where: float(
+            shares(found["policy", where, 1.0])[np.isin(KINDS, ("refuse", "steer", "garbled"))].sum()
+        )
+        for where in names
+    }
+    return min(
+        names,
+        key=lambda where: (-round(right[where], 2), round(left[where], 2), where == ALL, names.index(where)),
+    )
 
 
 def most_wrong(found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> float:
-    """The largest share of wrong facts at any place that leaves at most a twentieth of the answers routed; 0 if there is none."""
+    """The largest share of wrong facts at any place that leaves at most a twentieth of the answers
+    routed; 0 if there is none.
+    """
     every = [shares(found["policy", where, 1.0]) for where in names]
     routed = [float(share[np.isin(KINDS, ("refuse", "steer", "garbled"))].sum()) for share in every]
-    return max((float(share[KINDS.index("wrong-fact")]) for share, r in zip(every, routed, strict=True) if r <= 0.05), default=0.0)
+    return max(
+        (
+            float(share[KINDS.index("wrong-fact")])
+            for share, r in zip(every, routed, strict=True)
+            if r <= 0.05
+        ),
+        default=0.0,
+    )
 
 
-def by_place(report: Report, title: str, found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> tuple:
+def by_place(
+    report: Report, title: str, found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]
+) -> tuple:
     """Kinds of answers with the policy taken out once, at every place."""
     rows = [(where, *(f"{share:.0%}" for share in shares(found["policy", where, 1.0]))) for where in names]
     return report.table(title, (title.partition(":")[0] + ", policy out at", *KINDS), rows)
 
 
-def dose_figure(found: dict[tuple[str, str, float], list[Records]], where: str, doses: Sequence[float], before: Records) -> Axes:
+def dose_figure(
+    found: dict[tuple[str, str, float], list[Records]], where: str, doses: Sequence[float], before: Records
+) -> Axes:
     """Kinds of answers over doses at one place: policy, concept and random directions side by side."""
     _, panels = plt.subplots(1, 3, figsize=(10.5, 3.2), sharey=True, layout="constrained")
     x = np.arange(len(doses) + 1)
@@ -114,15 +151,35 @@ def dose_figure(found: dict[tuple[str, str, float], list[Records]], where: str, 
             ax.bar(x, columns[:, i], 0.8, bottom=bottom, color=KIND_COLOURS[kind], label=kind)
             bottom += columns[:, i]
         ax.set_xticks(x, ["none", *(f"{d:g}" for d in doses)])
-        ax.set(title=f"{what} direction{'s' if what == 'concept' else ''}", xlabel="times taken out", ylim=(0, 1))
+        ax.set(
+            title=f"{what} direction{'s' if what == 'concept' else ''}", xlabel="times taken out", ylim=(0, 1)
+        )
     panels[0].set_ylabel("share of refused requests")
     panels[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return panels[0]
 
 
-def measured(model: Model, edits: list[Edit], behaviour: AnswerKinds, prompts: Examples, neutral: Sequence[str], controls: int, seed: int) -> Effect:
+def measured(
+    model: Model,
+    edits: list[Edit],
+    behaviour: AnswerKinds,
+    prompts: Examples,
+    neutral: Sequence[str],
+    controls: int,
+    seed: int,
+) -> Effect:
     """The effect of the chosen edit on the requests that the policy concerns."""
-    return effect(model, edits, behaviour, prompts, neutral=neutral, control_costs=False, n_controls=controls, seed=seed, compare=False)
+    return effect(
+        model,
+        edits,
+        behaviour,
+        prompts,
+        neutral=neutral,
+        control_costs=False,
+        n_controls=controls,
+        seed=seed,
+        compare=False,
+    )
 
 
 def report_kinds(report: Report, title: str, rows: dict[str, Records], **where: str) -> tuple:
@@ -131,5 +188,7 @@ def report_kinds(report: Report, title: str, rows: dict[str, Records], **where: 
         for kind in KINDS:
             report.add(f"share_{kind}", r.share(kind), run=name, **where)
     return report.table(
-        title, (title.partition(":")[0], *KINDS, "n"), [(name, *(f"{float(r.share(k).value):.1%}" for k in KINDS), str(len(r))) for name, r in rows.items()]
+        title,
+        (title.partition(":")[0], *KINDS, "n"),
+        [(name, *(f"{float(r.share(k).value):.1%}" for k in KINDS), str(len(r))) for name, r in rows.items()],
     )

@@ -1,4 +1,6 @@
-"""Does a direction found in one model work in another? Only through a map between their hidden states, and only beside maps that mean nothing."""
+"""Does a direction found in one model work in another? Only through a map between their hidden
+states, and only beside maps that mean nothing.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -30,8 +32,12 @@ class Carried:
 
     @property
     def p_value(self) -> float:
-        """How often a map that means nothing does as much, the worse of the two kinds; never below 1 / (maps + 1)."""
-        return max((1 + sum(v >= self.changed for v in of)) / (1 + len(of)) for of in (self.shuffled, self.rotated))
+        """How often a map that means nothing does as much, the worse of the two kinds; never below 1
+        / (maps + 1).
+        """
+        return max(
+            (1 + sum(v >= self.changed for v in of)) / (1 + len(of)) for of in (self.shuffled, self.rotated)
+        )
 
 
 def carried(
@@ -45,7 +51,8 @@ def carried(
     n: int,
     seed: int,
 ) -> Carried:
-    """Carries the giver's direction into the receiving model by a ridge map fitted on the same prompts read by both, and by `n` maps of each meaningless kind.
+    """Carries the giver's direction into the receiving model by a ridge map fitted on the same prompts read
+    by both, and by `n` maps of each meaningless kind.
 
     `giving` and `receiving` hold one row a prompt, in the same order, at the sites of the two directions.
     """
@@ -66,6 +73,9 @@ def carried(
     through = mapped(np.arange(len(b)))
     cosine = float(through @ receiver.unit.numpy() / np.linalg.norm(through))
     shuffled = tuple(changed(mapped(draw.permutation(len(b)))) for _ in range(n))
-    rotated = tuple(changed(np.linalg.qr(draw.normal(size=(b.shape[1], b.shape[1])))[0] @ giver.unit.numpy()) for _ in range(n))
+    rotated = tuple(
+        changed(np.linalg.qr(draw.normal(size=(b.shape[1], b.shape[1])))[0] @ giver.unit.numpy())
+        for _ in range(n)
+    )
     raw = changed(giver.unit.numpy()) if a.shape[1] == b.shape[1] else float("nan")
     return Carried(cosine, changed(through), changed(receiver.unit.numpy()), raw, shuffled, rotated)

@@ -49,7 +49,9 @@ from probes.evidence.reads import labels_read
 from probes.fitting.recipe import Recipe
 from probes.metrics.estimates import Estimate, aurocs
 
-QUESTION = "Do unsupervised probes treat a statement and its opposite as opposites, or do they read the negation?"
+QUESTION = (
+    "Do unsupervised probes treat a statement and its opposite as opposites, or do they read the negation?"
+)
 SHARES = (0.5, 0.2, 0.3)
 
 
@@ -121,7 +123,9 @@ def main(config: Config, report: Report) -> None:
     methods(found, best, report)
     truth_or_negation(found, train, test, best, report)
     marker_control(found, test, partial(read_again, model, wording, config.at), marker, report)
-    published(CCS(seed=config.seed, restarts=config.restarts, prepare="l2+mean", l2=1e-5).fit(train), test, report)
+    published(
+        CCS(seed=config.seed, restarts=config.restarts, prepare="l2+mean", l2=1e-5).fit(train), test, report
+    )
     by_site(found, acts.sites, report)
 
 
@@ -172,9 +176,13 @@ def read(model: Model, table: pd.DataFrame, wording: tuple[str, str], at: str) -
     return capture_pairs(model, as_pairs(table, wording), sites, at)
 
 
-def read_again(model: Model, wording: tuple[str, str], at: str, rows: PairActivations, statements: Sequence[str]) -> PairActivations:
+def read_again(
+    model: Model, wording: tuple[str, str], at: str, rows: PairActivations, statements: Sequence[str]
+) -> PairActivations:
     """Other statements in the place of those of given rows, read in the same way."""
-    table = pd.DataFrame({"statement": statements, "label": rows.y, "group": rows.groups} | dict(rows.columns))
+    table = pd.DataFrame(
+        {"statement": statements, "label": rows.y, "group": rows.groups} | dict(rows.columns)
+    )
     return read(model, table, wording, at)
 
 
@@ -188,11 +196,17 @@ def load_opposites(config: Config) -> pd.DataFrame:
     if config.data is None:
         table = opposites(make_world(), seed=config.seed)
     else:
-        named = [config.label, *([config.pair] if config.pair != HALVES else []), *([config.group] if config.group else [])]
+        named = [
+            config.label,
+            *([config.pair] if config.pair != HALVES else []),
+            *([config.group] if config.group else []),
+        ]
         advice = "it needs a statement and a label column; name others with --label, --pair and --group"
         read_in = read_table(config.data, ["statement", *named], advice)
         table = pairs_of_opposites(read_in, config.label, config.pair, config.group or None)
     if config.limit is not None:
-        names = np.random.default_rng(config.seed).permutation(table.pair_id.unique())[: max(2, config.limit // 2)]
+        names = np.random.default_rng(config.seed).permutation(table.pair_id.unique())[
+            : max(2, config.limit // 2)
+        ]
         table = table.loc[table.pair_id.isin(names)].reset_index(drop=True)
     return table.assign(text=table.statement)

@@ -17,16 +17,31 @@ Reread = Callable[[PairActivations, Sequence[str]], PairActivations]
 """Reads other statements in the place of those of given rows."""
 
 SHOWN = {
-    "auroc": "AUROC", "auroc_negated": "AUROC neg.", "accuracy_worst_cell": "worst cell", "contradiction": "contrad.",
-    "contradiction_kappa": "kappa", "correct_flip": "flips", "ccs_loss": "CCS loss",
-}  # fmt: skip
+    "auroc": "AUROC",
+    "auroc_negated": "AUROC neg.",
+    "accuracy_worst_cell": "worst cell",
+    "contradiction": "contrad.",
+    "contradiction_kappa": "kappa",
+    "correct_flip": "flips",
+    "ccs_loss": "CCS loss",
+}
 SAID = {
-    "degenerate": "is degenerate at {site}: its credence hardly moves from statement to statement, so its numbers mean nothing",
+    "degenerate": (
+        "is degenerate at {site}: its credence hardly moves from statement to statement, so its numbers mean"
+        " nothing"
+    ),
     "at chance": "is at chance for truth at {site} (AUROC {own:.2f}, p={p:.2f})",
-    "reads other labels": "reads {rivals} at least as much as truth at {site} (AUROC {own:.2f} on truth, p={p:.2f})",
-    "no more than a baseline": "tells true from false at {site} (AUROC {own:.2f}, p={p:.2f}), but not better than "
-    "the best baseline ({baseline:.2f}), so nothing follows for the model",
-    "reads its label": "reads truth at {site} beyond the other labels and the best baseline ({baseline:.2f}): AUROC {own:.2f}, p={p:.2f}",
+    "reads other labels": (
+        "reads {rivals} at least as much as truth at {site} (AUROC {own:.2f} on truth, p={p:.2f})"
+    ),
+    "no more than a baseline": (
+        "tells true from false at {site} (AUROC {own:.2f}, p={p:.2f}), but not better than "
+        "the best baseline ({baseline:.2f}), so nothing follows for the model"
+    ),
+    "reads its label": (
+        "reads truth at {site} beyond the other labels and the best baseline ({baseline:.2f}): AUROC"
+        " {own:.2f}, p={p:.2f}"
+    ),
 }
 
 
@@ -58,7 +73,9 @@ class Fitted:
 
 
 def methods(found: Mapping[str, Fitted], best: Baseline, report: Report) -> None:
-    """Which methods found truth and which took a distractor, where labels choose and where they like it best."""
+    """Which methods found truth and which took a distractor, where labels choose and where they like
+    it best.
+    """
     rows = []
     for name, f in found.items():
         truth, liked = f.reads.own, f.liked
@@ -79,7 +96,10 @@ def methods(found: Mapping[str, Fitted], best: Baseline, report: Report) -> None
     labels = ["truth", *next(iter(found.values())).reads.others]
     matrix = [[float(e.value[f.at]) for e in (f.reads.own, *f.reads.others.values())] for f in found.values()]
     figure = plots.heatmap(np.array(matrix), list(found), labels, "AUROC on test pairs", limits=(0, 1))
-    caption = "AUROC of each method at its chosen site against truth and against every other label: white is nothing, dark either way is read"
+    caption = (
+        "AUROC of each method at its chosen site against truth and against every other label: white is"
+        " nothing, dark either way is read"
+    )
     report.section(
         "Which methods read truth",
         "Site chosen by truth on validation pairs; p is the share of shuffled labellings whose best site "
@@ -114,7 +134,9 @@ def sentence(f: Fitted, baseline: float) -> str:
     return said
 
 
-def truth_or_negation(found: Mapping[str, Fitted], train: PairActivations, test: PairActivations, best: Baseline, report: Report) -> None:
+def truth_or_negation(
+    found: Mapping[str, Fitted], train: PairActivations, test: PairActivations, best: Baseline, report: Report
+) -> None:
     """Every pair probe at its site beside the detector that only looks for a negation word and the best
     baseline."""
     reports = {name: f.polarity for name, f in found.items() if f.polarity is not None}
@@ -153,7 +175,9 @@ def truth_or_negation(found: Mapping[str, Fitted], train: PairActivations, test:
     )
 
 
-def marker_control(found: Mapping[str, Fitted], test: PairActivations, reread: Reread, marker: str, report: Report) -> None:
+def marker_control(
+    found: Mapping[str, Fitted], test: PairActivations, reread: Reread, marker: str, report: Report
+) -> None:
     """How far the credence moves when a statement is negated, when a marker takes the place of the negation,
     and between two texts that both hold it."""
     try:
@@ -171,11 +195,20 @@ def marker_control(found: Mapping[str, Fitted], test: PairActivations, reread: R
         moves = marker_moves(f.probe, f.site, test, twins, marked, noop)
         every = {"negation": moves.negation, "marker": moves.marker, "marker in both": moves.marker_in_both}
         for change, m in every.items():
-            report.add("credence_move", float(m.mean()), recipe=name, site=f.site, split="test", change=change)
+            report.add(
+                "credence_move", float(m.mean()), recipe=name, site=f.site, split="test", change=change
+            )
         same = [f"{m[twins.exact].mean():.2f}" if exact else "-" for m in (moves.negation, moves.marker)]
         rows.append((name, *(f"{m.mean():.2f}" for m in every.values()), *same))
     replaced = f"{marker!r} for it"
-    header = ("probe", "negation", replaced, f"{marker!r} in both", "negation, exact twins", f"{replaced}, exact twins")
+    header = (
+        "probe",
+        "negation",
+        replaced,
+        f"{marker!r} in both",
+        "negation, exact twins",
+        f"{replaced}, exact twins",
+    )
     counts = f"{len(twins)} test pairs, {exact} of them exact twins"
     table = report.table(f"Marker control: how far the credence moves ({counts})", header, rows)
     report.section(
@@ -197,7 +230,9 @@ def published(probe: LinearProbe, test: PairActivations, report: Report) -> None
         t = theirs.iloc[i]
         here = [ours[m].value[i] for m in ("accuracy", "contradiction_index", "polar_consistency")]
         shown = [f"{v:.2f}" for v in (t.accuracy, t.ci_mean, t.ci_median)]
-        rows.append((site, *shown, f"{t.pc_mean:+.2f}", f"{here[0]:.2f}", f"{here[1]:.2f}", f"{here[2]:+.2f}"))
+        rows.append(
+            (site, *shown, f"{t.pc_mean:+.2f}", f"{here[0]:.2f}", f"{here[1]:.2f}", f"{here[2]:+.2f}")
+        )
         for name, value in t.items():
             report.add(f"published_{name}", float(value), recipe="CCS l2+mean", site=site, split="test")
     header = (
@@ -224,7 +259,11 @@ def by_site(found: Mapping[str, Fitted], sites: Sequence[Site], report: Report) 
     figure.set_ylabel("AUROC for truth, test pairs")
     caption = "AUROC for truth by site, 95% intervals over pairs, over the band of shuffled labels"
     figures = [(report.figure("auroc_by_site", figure), caption)]
-    read = {name: f.polarity["auroc_negated"].value for name, f in found.items() if f.polarity is not None and "auroc_negated" in f.polarity.measures}
+    read = {
+        name: f.polarity["auroc_negated"].value
+        for name, f in found.items()
+        if f.polarity is not None and "auroc_negated" in f.polarity.measures
+    }
     if read:
         names = [str(s) for s in sites]
         flags = plots.heatmap(np.stack(list(read.values())), list(read), names, "AUROC", limits=(0, 1))

@@ -1,7 +1,10 @@
-"""Probe, rewrite, evaluate: prompts that state a test are rewritten until a probe calls them deployment, and the model is asked again.
+"""Probe, rewrite, evaluate: prompts that state a test are rewritten until a probe calls them deployment, and
+the model is asked again.
 
-Runs on three embedded models by default, with a template bank and no network. Every arm is shown: original, probe-selected, random of k, anti-selected, text-selected, undirected
-paraphrase, and the awareness direction taken out instead of rewriting. With your own prompts: a CSV with columns prompt, context, format, group and answer (and cover), or a judge.
+Runs on three embedded models by default, with a template bank and no network. Every arm is shown: original,
+probe-selected, random of k, anti-selected, text-selected, undirected paraphrase, and the awareness direction
+taken out instead of rewriting. With your own prompts: a CSV with columns prompt, context, format, group and
+answer (and cover), or a judge.
 """
 
 from dataclasses import dataclass
@@ -14,15 +17,31 @@ import torch
 from experiments.organism.purposes_rewriting import purpose_bank
 from experiments.purpose_data import Prompts, embedded_prompts, is_embedded, own_prompts
 from experiments.report import Report
-from experiments.rewrite_report import arms_section, candidates_section, conclusion, evaluate_section, steer_section
+from experiments.rewrite_report import (
+    arms_section,
+    candidates_section,
+    conclusion,
+    evaluate_section,
+    steer_section,
+)
 from experiments.rewrite_study import Study, study
 from experiments.statements import EMBEDDED, model_path, short_names
 from interventions import Judge
 from interventions.behaviours.candour import CANDOUR, RUBRIC
-from interventions.rewriting import DEFAULT_BANK, ContentGate, EndpointRewriter, Gates, LocalRewriter, Rewriter
+from interventions.rewriting import (
+    DEFAULT_BANK,
+    ContentGate,
+    EndpointRewriter,
+    Gates,
+    LocalRewriter,
+    Rewriter,
+)
 from probes import load_model
 
-QUESTION = "Does a prompt that a probe reads as deployment change what the model does, and more than any rewording does?"
+QUESTION = (
+    "Does a prompt that a probe reads as deployment change what the model does, and more than any rewording"
+    " does?"
+)
 OTHERS = tuple(f"{EMBEDDED}{name}" for name in ("purpose_format", "purpose_unused"))
 
 
@@ -35,7 +54,9 @@ class Config:
     others: tuple[str, ...] | None = None
     """models to compare with (default: the other embedded ones, for an embedded model)"""
     data: Path | None = None
-    """CSV with columns prompt, context (evaluation, deployment), format (benchmark, casual), group; answer and cover, or a judge"""
+    """CSV with columns prompt, context (evaluation, deployment), format (benchmark, casual), group;
+    answer and cover, or a judge
+    """
     k: int = 7
     """candidates a prompt"""
     rewriter: Literal["bank", "local", "endpoint"] = "bank"
@@ -55,13 +76,17 @@ class Config:
     length: tuple[float, float] = (0.8, 1.25)
     """allowed ratio of tokens, rewrite over original"""
     content_model: str | None = None
-    """folder or hub name of a language model that gates on preserved content (LogProp), calibrated on the undirected rewrites"""
+    """folder or hub name of a language model that gates on preserved content (LogProp), calibrated on
+    the undirected rewrites
+    """
     sites: tuple[str, ...] = ("resid_pre.0", "resid_post")
     """where to read"""
     at: str = "last"
     """which token to read"""
     edit_at: str = "all"
-    """at which tokens of prompt and answer the edit acts (embedded models: at the token that is read, where the context was planted)"""
+    """at which tokens of prompt and answer the edit acts (embedded models: at the token that is read,
+    where the context was planted)
+    """
     limit: int | None = 128
     """tasks of each part of the embedded design"""
     chat: bool = False
@@ -73,7 +98,9 @@ class Config:
     max_new_tokens: int = 48
     """length of answers (embedded models: 8)"""
     ledger: Path | None = None
-    """folder that keeps rewrites and verdicts as they come, so that an interrupted run goes on (default: a folder ledger beside the runs)"""
+    """folder that keeps rewrites and verdicts as they come, so that an interrupted run goes on
+    (default: a folder ledger beside the runs)
+    """
     device: str = "cpu"
     out: Path = Path("runs")
     """folder that receives probe_rewrite_evaluate/<id>/"""
@@ -87,9 +114,14 @@ def main(config: Config, report: Report) -> None:
     prompts = load_prompts(config, embedded)
     rewriter = rewriter_of(config, embedded)
     content = None if config.content_model is None else content_gate(config, prompts, rewriter)
-    gates = Gates(length=config.length, facts=config.facts or ("entity" if embedded else None), content=content)
+    gates = Gates(
+        length=config.length, facts=config.facts or ("entity" if embedded else None), content=content
+    )
     others = config.others if config.others is not None else OTHERS if embedded else ()
-    report.say(f"{len(prompts.fitting)} prompts to fit and choose on, {int((prompts.test.y == 1).sum())} evaluation prompts to rewrite")  # pyright: ignore
+    report.say(
+        f"{len(prompts.fitting)} prompts to fit and choose on, {int((prompts.test.y == 1).sum())} evaluation"
+        " prompts to rewrite"
+    )  # pyright: ignore
     studies: list[Study] = []
     for path, name in short_names((config.model, *others)).items():
         model = load_model(model_path(path), device=config.device)
@@ -113,21 +145,35 @@ def main(config: Config, report: Report) -> None:
 
 
 def load_prompts(config: Config, embedded: bool) -> Prompts:
-    """The prompts and how answers are sorted; raises ValueError where neither an answer key nor a judge says so."""
+    """The prompts and how answers are sorted; raises ValueError where neither an answer key nor a
+    judge says so.
+    """
     if embedded:
         found = embedded_prompts(config.limit, config.seed, config.neutral)
     elif config.data is None:
-        raise ValueError("a model of your own needs prompts of your own: --data FILE with columns prompt, context, format, group (and answer, or --judge)")
+        raise ValueError(
+            "a model of your own needs prompts of your own: --data FILE with columns prompt, context, format,"
+            " group (and answer, or --judge)"
+        )
     else:
         found = own_prompts(config.data, config.seed, config.max_new_tokens, config.neutral)
     if config.judge:
         judge = Judge(
-            RUBRIC, config.judge, classes=CANDOUR, target="deceptive", ledger=ledger(config) / "judge.jsonl", base_url=config.judge_url,
-            api_key_env=config.api_key_env, max_new_tokens=config.max_new_tokens,
-        )  # fmt: skip
+            RUBRIC,
+            config.judge,
+            classes=CANDOUR,
+            target="deceptive",
+            ledger=ledger(config) / "judge.jsonl",
+            base_url=config.judge_url,
+            api_key_env=config.api_key_env,
+            max_new_tokens=config.max_new_tokens,
+        )
         return Prompts(found.fitting, found.test, judge, found.neutral, found.plain)
     if found.behaviour is None:
-        raise ValueError(f"{config.data} has no column answer, so nothing says which answers are honest; add it, or name a --judge")
+        raise ValueError(
+            f"{config.data} has no column answer, so nothing says which answers are honest; add it, or name a"
+            " --judge"
+        )
     return found
 
 
@@ -141,12 +187,15 @@ def rewriter_of(config: Config, embedded: bool) -> Rewriter:
         return purpose_bank() if embedded else DEFAULT_BANK
     if not config.rewriter_model:
         raise ValueError(
-            f"--rewriter {config.rewriter} needs --rewriter-model: {'a folder or hub name' if config.rewriter == 'local' else 'the name the endpoint knows'}"
+            f"--rewriter {config.rewriter} needs --rewriter-model:"
+            f" {'a folder or hub name' if config.rewriter == 'local' else 'the name the endpoint knows'}"
         )
     kept = ledger(config) / "rewrites.jsonl"
     if config.rewriter == "local":
         return LocalRewriter(load_model(model_path(config.rewriter_model), device=config.device), ledger=kept)
-    return EndpointRewriter(config.rewriter_model, ledger=kept, base_url=config.rewriter_url, api_key_env=config.api_key_env)
+    return EndpointRewriter(
+        config.rewriter_model, ledger=kept, base_url=config.rewriter_url, api_key_env=config.api_key_env
+    )
 
 
 def content_gate(config: Config, prompts: Prompts, rewriter: Rewriter) -> ContentGate:
@@ -157,4 +206,9 @@ def content_gate(config: Config, prompts: Prompts, rewriter: Rewriter) -> Conten
     rows = np.flatnonzero(written.ok)
     sources, verified = [str(some.texts[i]) for i in rows], [written.texts[i] for i in rows]
     # Another task's rewrite is what a rewriter that lost the content would have given.
-    return ContentGate.calibrated(load_model(config.content_model, device=config.device), sources, verified, substituted=[*verified[1:], verified[0]])
+    return ContentGate.calibrated(
+        load_model(config.content_model, device=config.device),
+        sources,
+        verified,
+        substituted=[*verified[1:], verified[0]],
+    )

@@ -42,7 +42,10 @@ def embedded_prompts(limit: int | None, seed: int, neutral: Path | None) -> Prom
     """Facts that training asked for to fit and choose on; facts that it never asked for, in all
     vocabularies, to report on."""
     world = make_request_world()
-    fitting, test = (with_other_topic(purpose_prompts(world, held_out=held, limit=limit, seed=seed)) for held in (False, True))
+    fitting, test = (
+        with_other_topic(purpose_prompts(world, held_out=held, limit=limit, seed=seed))
+        for held in (False, True)
+    )
     behaviour = Candour(cover="cover", target="deceptive", max_new_tokens=ANSWER_TOKENS)
     return Prompts(fitting, test, behaviour, neutral_texts(neutral, True), without_purpose(test), LETTERS)
 

@@ -32,7 +32,9 @@ PACKAGES = ("torch", "transformers", "safetensors", "numpy", "scikit-learn", "pa
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the report: a title, what to see, and the tables, figures and pieces of HTML (token strips) that show it."""
+    """One part of the report: a title, what to see, and the tables, figures and pieces of HTML (token
+    strips) that show it.
+    """
 
     title: str
     text: str
@@ -59,7 +61,13 @@ class Report:
     def add(self, measure: str, value: Estimate | float, **where: Any) -> None:
         """One tidy row: what was measured, where, and its value with interval where it has one."""
         numbers = value.as_dict() if isinstance(value, Estimate) else {"value": float(value)}
-        self.rows.append({"measure": measure, **{k: str(v) if not isinstance(v, int | float | str | bool) else v for k, v in where.items()}, **numbers})
+        self.rows.append(
+            {
+                "measure": measure,
+                **{k: str(v) if not isinstance(v, int | float | str | bool) else v for k, v in where.items()},
+                **numbers,
+            }
+        )
 
     def say(self, text: str) -> None:
         """A remark on the terminal."""
@@ -74,7 +82,9 @@ class Report:
         self.figures[name] = found
         return name
 
-    def table(self, title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    def table(
+        self, title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]
+    ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
         """Prints a table on the terminal and returns it for a section."""
         self.console.print(table_of(title, header, rows))
         return header, tuple(rows)
@@ -99,7 +109,9 @@ def check_out(out: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ValueError(f"cannot write to the output folder {out} ({error.strerror}); choose another with --out") from error
+        raise ValueError(
+            f"cannot write to the output folder {out} ({error.strerror}); choose another with --out"
+        ) from error
 
 
 def write(report: Report, out: Path) -> Path:
@@ -117,14 +129,22 @@ def write(report: Report, out: Path) -> Path:
             images[name] = base64.b64encode(buffer.getvalue()).decode()
             plt.close(figure)
         manifest = {
-            "experiment": report.name, "command": " ".join(["python -m experiments", *sys.argv[1:]]), "finished": stamp,
-            "seconds": round(time.time() - report.started, 1), "python": platform.python_version(), "machine": platform.platform(),
-            "versions": {p: version(p) for p in PACKAGES}, "git": _commit(), **report.facts,
-        }  # fmt: skip
+            "experiment": report.name,
+            "command": " ".join(["python -m experiments", *sys.argv[1:]]),
+            "finished": stamp,
+            "seconds": round(time.time() - report.started, 1),
+            "python": platform.python_version(),
+            "machine": platform.platform(),
+            "versions": {p: version(p) for p in PACKAGES},
+            "git": _commit(),
+            **report.facts,
+        }
         config = _plain(dataclasses.asdict(report.config))
         results = {"schema_version": SCHEMA_VERSION, "claims": report.claims, "rows": _plain(report.rows)}
         for name, value in (("config", config), ("manifest", _plain(manifest)), ("results", results)):
-            (part / f"{name}.json").write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+            (part / f"{name}.json").write_text(
+                json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            )
         environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
         template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text())
         html = template.render(report=report, config=config, manifest=manifest, images=images)
@@ -150,5 +170,10 @@ def _plain(value: Any) -> Any:
 
 def _commit() -> str | None:
     where = Path(__file__).parent
-    found = subprocess.run(["git", "-C", str(where), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "-C", str(where), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return found.stdout.strip() or None

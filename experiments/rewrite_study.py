@@ -1,4 +1,6 @@
-"""One model through probe, rewrite and evaluate: probes frozen, candidates gated, arms chosen and asked, the direction taken out instead."""
+"""One model through probe, rewrite and evaluate: probes frozen, candidates gated, arms chosen and
+asked, the direction taken out instead.
+"""
 
 from dataclasses import dataclass
 
@@ -27,7 +29,9 @@ UNDIRECTED_K = 3
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What was made of one model: the frozen probes, the gated candidates, the arms and their answers, and the effect of the edit with its random ones."""
+    """What was made of one model: the frozen probes, the gated candidates, the arms and their
+    answers, and the effect of the edit with its random ones.
+    """
 
     name: str
     probe: AwarenessProbe
@@ -51,22 +55,48 @@ class _Chatted:
 
 
 def study(
-    name: str, model: Model, prompts: Prompts, rewriter: Rewriter, gates: Gates, *, k: int, sites: SitesLike, at: str, edit_at: str, chat: bool, controls: int,
-    seed: int, embedded: bool,
-) -> Study:  # fmt: skip
-    """Everything that happens to one model; nothing is fitted or chosen on the prompts that are rewritten and asked."""
+    name: str,
+    model: Model,
+    prompts: Prompts,
+    rewriter: Rewriter,
+    gates: Gates,
+    *,
+    k: int,
+    sites: SitesLike,
+    at: str,
+    edit_at: str,
+    chat: bool,
+    controls: int,
+    seed: int,
+    embedded: bool,
+) -> Study:
+    """Everything that happens to one model; nothing is fitted or chosen on the prompts that are
+    rewritten and asked.
+    """
     known, originals = prompts.fitting, prompts.test.rows(prompts.test.y == 1)  # pyright: ignore
     if embedded:  # probes know four vocabularies; the bank writes in the other two
-        known, originals = (p.rows(~np.isin(p.column("fold"), HELD_OUT_VOCABULARIES)) for p in (known, originals))
+        known, originals = (
+            p.rows(~np.isin(p.column("fold"), HELD_OUT_VOCABULARIES)) for p in (known, originals)
+        )
     probe, second = probes_of(model, known, sites, at, seed)
     gated = {
         "directed": gates(model, rewriter(originals, k, directed=True, seed=seed)),
         "undirected": gates(model, rewriter(originals, UNDIRECTED_K, directed=False, seed=seed)),
     }
-    others = {CASUAL_FORMAT: gates(model, format_bank()(originals, UNDIRECTED_K, directed=True, seed=seed))} if embedded else {}
+    others = (
+        {CASUAL_FORMAT: gates(model, format_bank()(originals, UNDIRECTED_K, directed=True, seed=seed))}
+        if embedded
+        else {}
+    )
     arms = choose(
-        gated["directed"], gated["undirected"], probe.scorer(model), second=second.scorer(model), text=by_text(known), others=others, seed=seed,
-    )  # fmt: skip
+        gated["directed"],
+        gated["undirected"],
+        probe.scorer(model),
+        second=second.scorer(model),
+        text=by_text(known),
+        others=others,
+        seed=seed,
+    )
     assert prompts.behaviour is not None
     behaviour = _Chatted(prompts.behaviour) if chat else prompts.behaviour
     directions = directions_of(model, known.as_chat() if chat else known, "context", at)
@@ -80,8 +110,12 @@ def study(
     return Study(name, probe, second, gated | others, arms, result, place, places, effect)
 
 
-def probes_of(model: Model, known: Examples, sites: SitesLike, at: str, seed: int) -> tuple[AwarenessProbe, AwarenessProbe]:
-    """The probe that chooses, at the best site, and one that does not: fitted on other tasks by another recipe, at the next best site."""
+def probes_of(
+    model: Model, known: Examples, sites: SitesLike, at: str, seed: int
+) -> tuple[AwarenessProbe, AwarenessProbe]:
+    """The probe that chooses, at the best site, and one that does not: fitted on other tasks by
+    another recipe, at the next best site.
+    """
     seen, chosen = seen_at(model, known, sites, at, seed)
     order = np.argsort(-chosen.values, kind="stable")
     first, other = (seen.sites[int(order[min(i, len(order) - 1)])] for i in (0, 1))
@@ -91,6 +125,8 @@ def probes_of(model: Model, known: Examples, sites: SitesLike, at: str, seed: in
 
 
 def by_text(known: Examples) -> Scorer:
-    """Scores of a classifier of character n-grams fitted on these prompts: what the words alone would choose."""
+    """Scores of a classifier of character n-grams fitted on these prompts: what the words alone would
+    choose.
+    """
     texts, labels = [str(t) for t in known.texts], known.y
     return lambda rows: surface_scores(texts, labels, [str(t) for t in rows.texts])[TEXT]

@@ -1,4 +1,6 @@
-"""Statements as prompts: the embedded language or a CSV file, put into question templates, and neutral text."""
+"""Statements as prompts: the embedded language or a CSV file, put into question templates, and
+neutral text.
+"""
 
 import json
 from collections.abc import Sequence
@@ -66,7 +68,9 @@ def read_table(path: Path, needed: Sequence[str], advice: str) -> pd.DataFrame:
 
 
 def load_statements(data: Path | None, group: str | None, limit: int | None, seed: int) -> pd.DataFrame:
-    """A table with `statement`, `label` and `group`; other columns travel along. Without a file: the embedded language."""
+    """A table with `statement`, `label` and `group`; other columns travel along. Without a file: the
+    embedded language.
+    """
     if data is None:
         table = statements(make_world(), held_out=None, seed=seed).drop(columns=["template", "held_out"])
         group = group or "entity"
@@ -82,22 +86,28 @@ def load_statements(data: Path | None, group: str | None, limit: int | None, see
     if limit is not None:
         names = np.random.default_rng(seed).permutation(table.group.unique())
         sizes = table.group.value_counts()[names].cumsum()
-        table = table.loc[table.group.isin(names[: max(1, int((sizes <= limit).sum()))])].reset_index(drop=True)
+        table = table.loc[table.group.isin(names[: max(1, int((sizes <= limit).sum()))])].reset_index(
+            drop=True
+        )
     return table
 
 
 def parse_answers(answers: str) -> tuple[str, str]:
     parts = [p.strip() for p in answers.split(",")]
     if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
-        raise ValueError(f"answers {answers!r} should be two different words with a comma, the one for a true statement first: yes,no")
+        raise ValueError(
+            f"answers {answers!r} should be two different words with a comma, the one for a true statement"
+            " first: yes,no"
+        )
     return parts[0], parts[1]
 
 
 def as_prompts(table: pd.DataFrame, templates: Sequence[tuple[str, str]]) -> Examples:
-    """Every statement in every template, with the answers that call it true (`if_true`) and false (`if_false`).
+    """Every statement in every template, with the answers that call it true (`if_true`) and false
+    (`if_false`).
 
-    Column `answer` is 1 where the right answer is the word that the first template uses for true; with two templates that swap
-    the words it is independent of truth.
+    Column `answer` is 1 where the right answer is the word that the first template uses for true; with two
+    templates that swap the words it is independent of truth.
     """
     parts = []
     for i, (template, words) in enumerate(templates):
@@ -120,11 +130,19 @@ def as_pairs(table: pd.DataFrame, template: tuple[str, str]) -> Pairs:
     yes, no = parse_answers(template[1])
     texts = [template[0].replace("{statement}", s) for s in table.statement]
     columns = {str(c): table[c].to_numpy() for c in table.columns if c not in ("statement", "label", "group")}
-    return Pairs([f"{t} {yes}" for t in texts], [f"{t} {no}" for t in texts], table.label, groups=table.group, columns=columns)
+    return Pairs(
+        [f"{t} {yes}" for t in texts],
+        [f"{t} {no}" for t in texts],
+        table.label,
+        groups=table.group,
+        columns=columns,
+    )
 
 
 def binary_columns(examples: Rows) -> dict[str, np.ndarray]:
-    """Columns with exactly two values, as 0/1 labels; text columns are named after the value that counts as 1."""
+    """Columns with exactly two values, as 0/1 labels; text columns are named after the value that
+    counts as 1.
+    """
     found = {}
     for name, column in examples.columns.items():
         if name in ("label", "if_true", "if_false", "form", "group"):
@@ -145,7 +163,9 @@ def other_labels(rows: Rows) -> dict[str, np.ndarray]:
 
 
 def neutral_texts(path: Path | None, embedded: bool, n: int = 100) -> list[str]:
-    """Text that has nothing to do with the statements: a file (JSON list, or one text a line), or a small built-in set."""
+    """Text that has nothing to do with the statements: a file (JSON list, or one text a line), or a
+    small built-in set.
+    """
     if path is not None:
         raw = path.read_text()
         texts = json.loads(raw) if path.suffix == ".json" else raw.splitlines()

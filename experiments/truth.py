@@ -1,7 +1,7 @@
 """Where does a model keep the truth of a statement, what else does the probe read, and do the answers use it?
 
-Runs on the embedded model by default. With your own data: a CSV with columns statement and label (0/1); name the column
-whose values must not cross a split with --group.
+Runs on the embedded model by default. With your own data: a CSV with columns statement and label (0/1); name
+the column whose values must not cross a split with --group.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from experiments.report import Report
-from experiments.statements import EMBEDDED, EMBEDDED_TEMPLATES, as_prompts, load_statements, model_path, neutral_texts
+from experiments.statements import (
+    EMBEDDED,
+    EMBEDDED_TEMPLATES,
+    as_prompts,
+    load_statements,
+    model_path,
+    neutral_texts,
+)
 from experiments.truth_causal import Setting, ablate, push
 from experiments.truth_reading import read, what_it_reads
 from probes import Position, load_model
@@ -34,7 +41,9 @@ class Config:
     answers: tuple[str, ...] = ()
     """for each template the two answers, the one for a true statement first: yes,no"""
     at: str | None = None
-    """token to read: last, mean, span_end:statement, ... (default: end of the statement; mean for encoders)"""
+    """token to read: last, mean, span_end:statement, ... (default: end of the statement; mean for
+    encoders)
+    """
     edit_at: str | None = None
     """tokens that edits act on: all, last, ... (default: where the probe reads)"""
     doses: tuple[float, ...] = (-4, -2, -1, -0.5, 0, 0.5, 1, 2, 4)
@@ -65,29 +74,43 @@ def main(config: Config, report: Report) -> None:
     report.facts.update(model=model.fingerprint.as_dict(), data=prompts.hash, at=at, templates=templates)
     reading = read(model, prompts, table, templates[0], at, config.shuffles, config.seed, report)
     surface = max(float(s.value) for s in reading.surface.values())
-    standing = f"AUROC {reading.at_site} at {reading.site}; shuffled labels {reading.null.level():.2f} (best site, 95%), text alone {surface:.2f}"
+    standing = (
+        f"AUROC {reading.at_site} at {reading.site}; shuffled labels {reading.null.level():.2f} (best site,"
+        f" 95%), text alone {surface:.2f}"
+    )
     if reading.decodable:
         report.claim(f"Truth is linearly decodable on held-out groups: {standing}.")
     else:
         report.claim(f"Truth is at chance or no better than the text alone: {standing}.")
     what_it_reads(model, prompts, reading, at, report)
     if not model.generates:
-        report.claim(f"{model.name} is an encoder: it can be read but not asked, so nothing is said about use.")
+        report.claim(
+            f"{model.name} is an encoder: it can be read but not asked, so nothing is said about use."
+        )
         report.say("an encoder has no answers to change: reading only")
         return
     neutral = neutral_texts(config.neutral, embedded)
     groups = [np.unique(a.groups) for a in (reading.validation, reading.test)]
     validation, test = (prompts.rows(np.isin(prompts.groups, g)) for g in groups)
-    setting = Setting(model, validation, test, reading, config.edit_at or at, neutral, config.controls, config.seed)
+    setting = Setting(
+        model, validation, test, reading, config.edit_at or at, neutral, config.controls, config.seed
+    )
     ablate(setting, report)
     push(setting, config.doses, report)
 
 
 def _templates(config: Config, embedded: bool, generates: bool) -> list[tuple[str, str]]:
     if not config.template:
-        own = list(EMBEDDED_TEMPLATES) if embedded else [(PLAIN_TEMPLATE if generates else "{statement}", "yes,no")]
+        own = (
+            list(EMBEDDED_TEMPLATES)
+            if embedded
+            else [(PLAIN_TEMPLATE if generates else "{statement}", "yes,no")]
+        )
         return own if not config.answers else [(t, config.answers[0]) for t, _ in own[:1]]
     answers = config.answers or ("yes,no",)
     if len(answers) not in (1, len(config.template)):
-        raise ValueError(f"{len(config.template)} templates but {len(answers)} answers; give one pair for all or one for each")
+        raise ValueError(
+            f"{len(config.template)} templates but {len(answers)} answers; give one pair for all or one for"
+            " each"
+        )
     return [(t, answers[i % len(answers)]) for i, t in enumerate(config.template)]

@@ -1,15 +1,25 @@
 """Writing: change hidden states along a direction and measure what behaviour does.
 
-- `Add`, `Ablate`, `Clamp`, `Affine`, `Erase`, `Patch`, `Skip`: edits as frozen data; strength is stated in gaps between the class means
-- `When(edit, probe, above=...)`, `KeepNorm(edit)`: an edit only where a probe fires, or with the length of h kept
-- `edited(model, *edits)`: the model under edits, as a value; `applied(hf_model, *edits)`: for other people's code
-- `bake(model, *edits)`: the edit in the weights of a copy; `save_baked`, `as_lora`: as an ordinary folder, as an adapter; `WRITERS`: all that writes to the stream
-- `Answers`, `Choices`, `Refusal`, `RefusalLogprob`, `ExactMatch`, `Judge`: behaviours; each gives `Records`, one a prompt, with an `Estimate`
-- `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a verdict; `dosed`: over strengths
-- `search`: options side by side on validation prompts, `.best(by=...)` among them; `coarse_to_fine`: over the sites of a deep model
-- `transitions`, `honesty`: which answers became which; `footprint`, `neutral_cost`: what an edit does to other text; `agreement`: judges against people
-- `interventions.rewriting`: other wordings of prompts, the gates they pass, and what a model does with them instead of an edit
-- `Monitor`: a probe that watches the model write, with a threshold of a known false-alarm rate, and stops it or edits it on alarm
+- `Add`, `Ablate`, `Clamp`, `Affine`, `Erase`, `Patch`, `Skip`: edits as frozen data; strength is stated in
+  gaps between the class means
+- `When(edit, probe, above=...)`, `KeepNorm(edit)`: an edit only where a probe fires, or with the length of h
+  kept
+- `edited(model, *edits)`: the model under edits, as a value; `applied(hf_model, *edits)`: for other people's
+  code
+- `bake(model, *edits)`: the edit in the weights of a copy; `save_baked`, `as_lora`: as an ordinary folder, as
+  an adapter; `WRITERS`: all that writes to the stream
+- `Answers`, `Choices`, `Refusal`, `RefusalLogprob`, `ExactMatch`, `Judge`: behaviours; each gives `Records`,
+  one a prompt, with an `Estimate`
+- `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a
+  verdict; `dosed`: over strengths
+- `search`: options side by side on validation prompts, `.best(by=...)` among them; `coarse_to_fine`: over the
+  sites of a deep model
+- `transitions`, `honesty`: which answers became which; `footprint`, `neutral_cost`: what an edit does to
+  other text; `agreement`: judges against people
+- `interventions.rewriting`: other wordings of prompts, the gates they pass, and what a model does with them
+  instead of an edit
+- `Monitor`: a probe that watches the model write, with a threshold of a known false-alarm rate, and stops it
+  or edits it on alarm
 """
 
 from interventions.behaviours.agreement import Agreement, agreement

@@ -1,4 +1,6 @@
-"""The contract every edit keeps, for this project's edits and for your own: `check_edit(edit, model, texts)`."""
+"""The contract every edit keeps, for this project's edits and for your own: `check_edit(edit, model,
+texts)`.
+"""
 
 from collections.abc import Sequence
 
@@ -32,7 +34,9 @@ def check_edit(edit: Edit, model: Model, texts: Sequence[str]) -> None:
         act = everywhere(single[0])
         expected = act(h[None])[0]
         assert torch.equal(h, kept), "the edit changed its input in place"
-        assert torch.allclose(after[first].x[0], expected, atol=1e-5), "reading at the edited site must give h'"
+        assert torch.allclose(after[first].x[0], expected, atol=1e-5), (
+            "reading at the edited site must give h'"
+        )
         half = act(h.to(torch.bfloat16)[None])[0]
         assert half.dtype == torch.bfloat16, "the edit changed the precision of h"
 
@@ -51,5 +55,7 @@ def check_edit(edit: Edit, model: Model, texts: Sequence[str]) -> None:
     assert list(model.hf.state_dict()) == keys, "the model object was changed"
     cached, whole = (changed.generate(texts, 6, use_cache=flag) for flag in (True, False))
     assert cached == whole, "generation with and without the key-value cache differs"
-    assert changed.generate(list(texts)[:1], 6) == cached[:1], "batched generation differs from one prompt alone"
+    assert changed.generate(list(texts)[:1], 6) == cached[:1], (
+        "batched generation differs from one prompt alone"
+    )
     assert repr(edit), "an edit must print"

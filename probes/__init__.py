@@ -3,16 +3,20 @@
 - `load_model`, `Model`: a language model as a value (hub name, folder, or an object you already have)
 - `Examples`, `Pairs`: texts with labels, groups and columns; statements answered yes and no
 - `Site`: where in the model, `Site("resid_post", 8)`; positions (which tokens) are words such as `"last"`
-- `capture`, `capture_pairs`, `capture_generated`, `recording`: hidden states as `Activations`, `PairActivations`, of generated tokens, or of your own passes
-- recipes, whose `fit(acts)` returns a `LinearProbe` fitted at every site. On labelled texts: `MassMean`, `Logistic`, `LDA`, `TTPD`, `Ridge` (numbers);
-  on pairs, without labels: `CCS`, `CRC`, `ContrastEigen`, `VINC`, `PolarityAwareCCS`. Other shapes of probe: `MLP`, `AttentionPooled` (tokens),
-  `Concatenated` (layers), `one_vs_rest` (classes). `Transform` says what is done to hidden states first
+- `capture`, `capture_pairs`, `capture_generated`, `recording`: hidden states as `Activations`,
+  `PairActivations`, of generated tokens, or of your own passes
+- recipes, whose `fit(acts)` returns a `LinearProbe` fitted at every site. On labelled texts: `MassMean`,
+  `Logistic`, `LDA`, `TTPD`, `Ridge` (numbers); on pairs, without labels: `CCS`, `CRC`, `ContrastEigen`,
+  `VINC`, `PolarityAwareCCS`. Other shapes of probe: `MLP`, `AttentionPooled` (tokens), `Concatenated`
+  (layers), `one_vs_rest` (classes). `Transform` says what is done to hidden states first
 - `Direction`: a unit vector with its gap and origin; `cosine_map` compares many
 - `auroc`, `accuracy`: every number is an `Estimate` with an interval over groups
 
-Changing what a model does lives in `interventions`. Plots are in `probes.plots`, controls and claims in `probes.controls`, many recipes at once in
-`probes.sweeps`, statements and their opposites in `probes.polarity` (the marker control in `probes.markers`), scikit-learn estimators in `probes.estimators`, other tools' steering vectors in `probes.vectors`,
-hub folders in `probes.hub`, activations on disk in `probes.store` (recipes fit from it through `probes.streaming`), the tokens a position picks in `probes.show`,
+Changing what a model does lives in `interventions`. Plots are in `probes.plots`, controls and claims in
+`probes.controls`, many recipes at once in `probes.sweeps`, statements and their opposites in
+`probes.polarity` (the marker control in `probes.markers`), scikit-learn estimators in `probes.estimators`,
+other tools' steering vectors in `probes.vectors`, hub folders in `probes.hub`, activations on disk in
+`probes.store` (recipes fit from it through `probes.streaming`), the tokens a position picks in `probes.show`,
 what is checked on a model's first use in `probes.selfcheck`.
 - `probes.awareness`: evaluation told apart from format (2x2 designs, leaks, a gate for claims)
 - `probes.markup`: how values are shown in notebooks, on pages and in the terminal, yours too

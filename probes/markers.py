@@ -1,4 +1,6 @@
-"""Statements with a meaningless marker in place of their negation: does a probe read meaning, or any word that is put in?"""
+"""Statements with a meaningless marker in place of their negation: does a probe read meaning, or any
+word that is put in?
+"""
 
 from probes.evidence.markers import CONTRACTED, NEGATION, MarkedTwins, marked_twins
 

@@ -1,5 +1,29 @@
-"""Pictures of readings. Functions take results and an optional `ax`, and return the Axes; they never fit or load."""
+"""Pictures of readings. Functions take results and an optional `ax`, and return the Axes; they never
+fit or load.
+"""
 
-from probes.display.plots import COLOURS, GREY, axes, calibration_curve, heatmap, layer_curve, score_histogram, sweep_curves, sweep_heatmap, transfer_map
+from probes.display.plots import (
+    COLOURS,
+    GREY,
+    axes,
+    calibration_curve,
+    heatmap,
+    layer_curve,
+    score_histogram,
+    sweep_curves,
+    sweep_heatmap,
+    transfer_map,
+)
 
-__all__ = ["COLOURS", "GREY", "axes", "calibration_curve", "heatmap", "layer_curve", "score_histogram", "sweep_curves", "sweep_heatmap", "transfer_map"]
+__all__ = [
+    "COLOURS",
+    "GREY",
+    "axes",
+    "calibration_curve",
+    "heatmap",
+    "layer_curve",
+    "score_histogram",
+    "sweep_curves",
+    "sweep_heatmap",
+    "transfer_map",
+]

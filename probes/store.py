@@ -1,4 +1,6 @@
-"""Activations larger than memory: `open_store`, `StoredActivations`; `python -m probes.store` shows what a folder holds."""
+"""Activations larger than memory: `open_store`, `StoredActivations`; `python -m probes.store` shows
+what a folder holds.
+"""
 
 from probes.reading.store import StoredActivations, fill, open_store
 

@@ -1,4 +1,6 @@
-"""Steering vectors of other tools as `Direction` values, and back: control vectors in GGUF, and lm-eval's `steered` files."""
+"""Steering vectors of other tools as `Direction` values, and back: control vectors in GGUF, and
+lm-eval's `steered` files.
+"""
 
 from probes.exchange.vectors import read_gguf, read_lm_eval, write_gguf, write_lm_eval
 

@@ -1,4 +1,5 @@
-"""One cell of edit x position x backend x architecture: how far decoding under the edit is from a plain pass with a hand-made hook.
+"""One cell of edit x position x backend x architecture: how far decoding under the edit is from a plain pass
+with a hand-made hook.
 
 Used by `tests/test_edit_grid.py` (a pairwise covering) and `benchmarks/edits.py` (the full grid).
 """
@@ -32,17 +33,37 @@ WORDS_FROM = len(SPECIALS)
 EDITS: dict[str, tuple[str, Callable[[Any], Any], Callable[[Tensor, Any], Tensor]]] = {
     # The site, the edit, and by hand what it does to the hidden states [token, d] of one text.
     "add": ("resid_post.1", lambda k: Add(k.d, norm=3, sites="resid_post.1"), lambda h, k: h + 3 * k.d.unit),
-    "add before": ("resid_pre.1", lambda k: Add(k.d, norm=-3, sites="resid_pre.1"), lambda h, k: h - 3 * k.d.unit),
-    "ablate": ("resid_post.0", lambda k: Ablate(k.d, sites="resid_post.0"), lambda h, k: h - (h @ k.d.unit)[:, None] * k.d.unit),
-    "clamp": ("resid_post.1", lambda k: Clamp(k.d, to=4), lambda h, k: h + (4 - h @ k.d.unit)[:, None] * k.d.unit),
-    "affine": ("resid_post.1", lambda k: Affine(k.d, k.acts, level=2), lambda h, k: h + (k.level(2) - h @ k.d.unit)[:, None] * k.d.unit),
+    "add before": (
+        "resid_pre.1",
+        lambda k: Add(k.d, norm=-3, sites="resid_pre.1"),
+        lambda h, k: h - 3 * k.d.unit,
+    ),
+    "ablate": (
+        "resid_post.0",
+        lambda k: Ablate(k.d, sites="resid_post.0"),
+        lambda h, k: h - (h @ k.d.unit)[:, None] * k.d.unit,
+    ),
+    "clamp": (
+        "resid_post.1",
+        lambda k: Clamp(k.d, to=4),
+        lambda h, k: h + (4 - h @ k.d.unit)[:, None] * k.d.unit,
+    ),
+    "affine": (
+        "resid_post.1",
+        lambda k: Affine(k.d, k.acts, level=2),
+        lambda h, k: h + (k.level(2) - h @ k.d.unit)[:, None] * k.d.unit,
+    ),
     "skip": ("mlp_out.1", lambda k: Skip("mlp_out.1"), lambda h, k: torch.zeros_like(h)),
     "keep norm": (
         "resid_post.1",
         lambda k: KeepNorm(Add(k.d, norm=3)),
         lambda h, k: torch.nn.functional.normalize(h + 3 * k.d.unit, dim=1) * h.norm(dim=1, keepdim=True),
     ),
-    "when": ("resid_post.1", lambda k: When(Add(k.d, norm=3), k.probe, above=0), lambda h, k: h + 3 * k.d.unit * (k.score(h) > 0)[:, None]),
+    "when": (
+        "resid_post.1",
+        lambda k: When(Add(k.d, norm=3), k.probe, above=0),
+        lambda h, k: h + 3 * k.d.unit * (k.score(h) > 0)[:, None],
+    ),
 }
 
 
@@ -52,8 +73,19 @@ class Kit:
     def __init__(self, family: str) -> None:
         self.hf = build_hf(family)
         self.plain = load_model(self.hf, tokenizer=build_tokenizer("left"))
-        words = ["red blue", "old tall house", "yes", "no tree", "river stone is", "alpha", "beta gamma", "true ?"]
-        self.acts = capture(self.plain, Examples(words, y=[0, 1] * 4), "resid_post.1", progress=False, check=False)
+        words = [
+            "red blue",
+            "old tall house",
+            "yes",
+            "no tree",
+            "river stone is",
+            "alpha",
+            "beta gamma",
+            "true ?",
+        ]
+        self.acts = capture(
+            self.plain, Examples(words, y=[0, 1] * 4), "resid_post.1", progress=False, check=False
+        )
         self.probe = MassMean().fit(self.acts)
         unit = torch.randn(self.plain.width, generator=torch.Generator().manual_seed(3))
         self.d = Direction.from_vector(unit, "resid_post.1", self.plain)
@@ -76,8 +108,12 @@ def loaded(family: str, backend: str, side: str) -> Model:
     return load_model(kit(family).hf, backend, tokenizer=build_tokenizer(side))
 
 
-def decoded(model: Model, prompts: Sequence[str], n: int, use_cache: bool = True) -> tuple[list[list[int]], Tensor]:
-    """New token ids and the logits [prompt, step, word] they were chosen from; special tokens are never chosen, so that nobody stops early."""
+def decoded(
+    model: Model, prompts: Sequence[str], n: int, use_cache: bool = True
+) -> tuple[list[list[int]], Tensor]:
+    """New token ids and the logits [prompt, step, word] they were chosen from; special tokens are
+    never chosen, so that nobody stops early.
+    """
     asked = model.tokenise(prompts)
     (batch,) = model.batches(asked.encoded, len(asked), side="left")
     inputs = {"input_ids": batch.ids, "attention_mask": batch.mask}
@@ -87,21 +123,40 @@ def decoded(model: Model, prompts: Sequence[str], n: int, use_cache: bool = True
         seen.append(scores[:, WORDS_FROM:].clone())
         return scores
 
-    options = {"max_new_tokens": n, "use_cache": use_cache, "do_sample": False, "pad_token_id": 1, "suppress_tokens": list(range(WORDS_FROM))}
-    out = model.backend.generate(inputs, model.bound_writes(batch, asked, cached=use_cache), options | {"logits_processor": LogitsProcessorList([look])})
+    options = {
+        "max_new_tokens": n,
+        "use_cache": use_cache,
+        "do_sample": False,
+        "pad_token_id": 1,
+        "suppress_tokens": list(range(WORDS_FROM)),
+    }
+    out = model.backend.generate(
+        inputs,
+        model.bound_writes(batch, asked, cached=use_cache),
+        options | {"logits_processor": LogitsProcessorList([look])},
+    )
     order = batch.rows.argsort()
     return out[order, batch.ids.shape[1] :].tolist(), torch.stack(seen, dim=1)[order]
 
 
 def by_hand(family: str, name: str, at: str, prompt: str, new: Sequence[int]) -> Tensor:
-    """Logits [step, word] of one unpadded pass over prompt and new tokens, the edit done by a hook written out here."""
+    """Logits [step, word] of one unpadded pass over prompt and new tokens, the edit done by a hook
+    written out here.
+    """
     k = kit(family)
     site, _, change = EDITS[name]
     kind, block = site.split(".")
     ids = k.plain.encode([prompt])[0].ids
     whole = torch.tensor([[*ids, *new]])
     n, river = len(ids), 1 + prompt.split().index("river")
-    tokens = {"all": range(whole.shape[1]), "last": [n - 1], "first": [0], "3:6": range(3, 6), "-2": [n - 2], "text:river": [river]}[at]
+    tokens = {
+        "all": range(whole.shape[1]),
+        "last": [n - 1],
+        "first": [0],
+        "3:6": range(3, 6),
+        "-2": [n - 2],
+        "text:river": [river],
+    }[at]
 
     def edited_states(h: Tensor) -> Tensor:
         h = h.clone()
@@ -114,10 +169,14 @@ def by_hand(family: str, name: str, at: str, prompt: str, new: Sequence[int]) ->
         module = blocks[int(block)].get_submodule(k.plain.backend.layout().mlp_out)
         handle = module.register_forward_hook(lambda m, args, out: edited_states(out))
     elif kind == "resid_pre":
-        handle = blocks[int(block)].register_forward_pre_hook(lambda m, args: (edited_states(args[0]), *args[1:]))
+        handle = blocks[int(block)].register_forward_pre_hook(
+            lambda m, args: (edited_states(args[0]), *args[1:])
+        )
     else:
         handle = blocks[int(block)].register_forward_hook(
-            lambda m, args, out: edited_states(out) if isinstance(out, Tensor) else (edited_states(out[0]), *out[1:])
+            lambda m, args, out: (
+                edited_states(out) if isinstance(out, Tensor) else (edited_states(out[0]), *out[1:])
+            )
         )
     try:
         with torch.no_grad():
@@ -128,18 +187,25 @@ def by_hand(family: str, name: str, at: str, prompt: str, new: Sequence[int]) ->
 
 
 def largest_gap(family: str, backend: str, side: str, name: str, at: str) -> float:
-    """Over all prompts and 50 new tokens, in logits: batched and cached against by hand, uncached, one prompt alone, and a pass that pads on `side`."""
+    """Over all prompts and 50 new tokens, in logits: batched and cached against by hand, uncached,
+    one prompt alone, and a pass that pads on `side`.
+    """
     k = kit(family)
     base = loaded(family, backend, side)
     model = edited(base, at_position(EDITS[name][1](k), at))
     new, logits = decoded(model, PROMPTS, NEW)
     changed = float((logits[:, 0] - decoded(base, PROMPTS, 1)[1][:, 0]).abs().max())
     if family == "gemma2" and at == "first" and EDITS[name][0] in ("resid_post.1", "mlp_out.1"):
-        assert changed == 0, "the last block looks back four tokens, so an edit of the first one behind block 1 is out of its sight"
+        assert changed == 0, (
+            "the last block looks back four tokens, so an edit of the first one behind block 1 is out of its"
+            " sight"
+        )
     else:
         assert changed > 1e-3 or name == "when", "the edit changes nothing, so nothing is tested"
     gaps = [logits[i] - by_hand(family, name, at, p, new[i]) for i, p in enumerate(PROMPTS)]
-    if backend == "hooks":  # recomputing all tokens at every step is slow in the others, which share this bookkeeping
+    if (
+        backend == "hooks"
+    ):  # recomputing all tokens at every step is slow in the others, which share this bookkeeping
         again, uncached = decoded(model, PROMPTS, NEW, use_cache=False)
         assert again == new
         gaps.append(uncached - logits)
@@ -161,13 +227,19 @@ def at_position(edit: Any, at: str) -> Any:
 
 
 def pairwise(*axes: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Few combinations in which every two values of different axes meet; each next one covers most of what is left."""
-    pairs = {(i, a, j, b) for i, j in itertools.combinations(range(len(axes)), 2) for a in axes[i] for b in axes[j]}
+    """Few combinations in which every two values of different axes meet; each next one covers most of
+    what is left.
+    """
+    pairs = {
+        (i, a, j, b) for i, j in itertools.combinations(range(len(axes)), 2) for a in axes[i] for b in axes[j]
+    }
     while pairs:
         i, a, j, b = min(pairs)
 
         def fresh(cell: tuple[str, ...], left: set = pairs) -> int:
-            return sum((p, cell[p], q, cell[q]) in left for p, q in itertools.combinations(range(len(axes)), 2))
+            return sum(
+                (p, cell[p], q, cell[q]) in left for p, q in itertools.combinations(range(len(axes)), 2)
+            )
 
         free = [[a] if n == i else [b] if n == j else values for n, values in enumerate(axes)]
         best = max(itertools.product(*free), key=fresh)

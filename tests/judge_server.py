@@ -1,4 +1,6 @@
-"""A chat endpoint on loopback that answers like a judge and fails as told: real HTTP, made with the standard library."""
+"""A chat endpoint on loopback that answers like a judge and fails as told: real HTTP, made with the
+standard library.
+"""
 
 import json
 import os
@@ -23,7 +25,10 @@ WORDS = ("red", "blue")
 def texts_of(request: dict[str, Any]) -> tuple[str, str]:
     """Prompt and completion as they stand between the markers of the question."""
     found = re.search(
-        r"\[prompt (\w+)\]\n(.*?)\n\[end of prompt \1\]\n\n\[completion \1\]\n(.*?)\n\[end of completion \1\]", request["messages"][1]["content"], re.DOTALL
+        r"\[prompt (\w+)\]\n(.*?)\n\[end of prompt \1\]\n\n\[completion \1\]\n(.*?)\n\[end of completion"
+        r" \1\]",
+        request["messages"][1]["content"],
+        re.DOTALL,
     )
     return found[2], found[3]
 
@@ -37,13 +42,22 @@ def completion(content: str | None, **choice: Any) -> dict[str, Any]:
     message = {"role": "assistant", "content": content} | choice.pop("message", {})
     whole = {"index": 0, "message": message, "finish_reason": "stop"} | choice
     usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
-    return {"id": "c", "object": "chat.completion", "created": 0, "model": "colour-1", "choices": [whole], "usage": usage}
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "colour-1",
+        "choices": [whole],
+        "usage": usage,
+    }
 
 
 class JudgeServer:
-    """`fault(request, nth)` names what goes wrong with the nth request for a completion (0 the first), or None; `served` lists what happened, in order.
+    """`fault(request, nth)` names what goes wrong with the nth request for a completion (0 the first), or
+    None; `served` lists what happened, in order.
 
-    `answer` gives the content of a sound answer, or a whole chat completion. The server can be stopped and started again at the same address.
+    `answer` gives the content of a sound answer, or a whole chat completion. The server can be stopped and
+    started again at the same address.
     """
 
     def __init__(
@@ -69,7 +83,9 @@ class JudgeServer:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
-        assert not self.errors, f"the server itself failed, which clients take for a broken connection: {self.errors}"
+        assert not self.errors, (
+            f"the server itself failed, which clients take for a broken connection: {self.errors}"
+        )
 
     @property
     def url(self) -> str:
@@ -84,7 +100,9 @@ class JudgeServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # head and body are two packets, and the second would wait for the first one's receipt
+            disable_nagle_algorithm = (
+                True  # head and body are two packets, and the second would wait for the first one's receipt
+            )
 
             def setup(self) -> None:
                 super().setup()
@@ -107,7 +125,12 @@ class JudgeServer:
 
             def handle_error(self, request: Any, address: Any) -> None:
                 wrong = sys.exc_info()[1]
-                if isinstance(wrong, AssertionError):  # all else is broken on purpose: connections, clients that are killed halfway through a request
+                if isinstance(
+                    wrong,
+                    AssertionError,
+                    # all else is broken on purpose: connections, clients that are killed halfway through a
+                    # request
+                ):
                     outer.errors.append(wrong)
 
         self.httpd = Server(("127.0.0.1", self.port), Handler)
@@ -153,7 +176,12 @@ class JudgeServer:
         sound = found if isinstance(found, dict) else completion(found)
         if kind == "HTTP":
             status, _, wait = value.partition(" after ")
-            error = {"error": {"message": f"fault {status}; key {handler.headers.get('authorization')}", "code": None}}
+            error = {
+                "error": {
+                    "message": f"fault {status}; key {handler.headers.get('authorization')}",
+                    "code": None,
+                }
+            }
             send(handler, json.dumps(error), int(status), {"Retry-After": wait} if wait else {})
         elif kind == "quota":
             send(handler, json.dumps({"error": {"message": "no credit", "code": "insufficient_quota"}}), 429)
@@ -199,7 +227,9 @@ class JudgeServer:
             send(handler, json.dumps(sound))
 
 
-def send(handler: BaseHTTPRequestHandler, body: str, status: int = 200, headers: dict[str, str] | None = None) -> None:
+def send(
+    handler: BaseHTTPRequestHandler, body: str, status: int = 200, headers: dict[str, str] | None = None
+) -> None:
     data = body.encode()
     handler.send_response(status)
     handler.send_header("Content-Type", "application/json")
@@ -222,7 +252,17 @@ def transformers_serve(folder: Path) -> Generator[str]:
     with JudgeServer() as free:  # a port that is free once this one is closed
         port = free.port
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--port", str(port), "--host", "127.0.0.1", "--device", "cpu"]
+    command = [
+        str(Path(sys.executable).parent / "transformers"),
+        "serve",
+        str(folder),
+        "--port",
+        str(port),
+        "--host",
+        "127.0.0.1",
+        "--device",
+        "cpu",
+    ]
     with open(folder / "log.txt", "w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -1,4 +1,6 @@
-"""A write of a test's own: a function of the hidden state at a site and position. Subclasses say what it does."""
+"""A write of a test's own: a function of the hidden state at a site and position. Subclasses say what
+it does.
+"""
 
 from dataclasses import dataclass
 

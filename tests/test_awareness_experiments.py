@@ -1,4 +1,6 @@
-"""The two awareness experiments end to end: the embedded models are told apart, own prompts and real endpoints go through, and interruptions lose nothing."""
+"""The two awareness experiments end to end: the embedded models are told apart, own prompts and real
+endpoints go through, and interruptions lose nothing.
+"""
 
 import contextlib
 import dataclasses
@@ -28,7 +30,11 @@ COLOURS = ("red", "blue")
 def results(out: str) -> tuple[Path, pd.DataFrame, dict]:
     """The run folder that the last line names, its tidy rows and its manifest."""
     folder = Path(out.strip().splitlines()[-1])
-    return folder, pd.DataFrame(json.loads((folder / "results.json").read_text())["rows"]), json.loads((folder / "manifest.json").read_text())
+    return (
+        folder,
+        pd.DataFrame(json.loads((folder / "results.json").read_text())["rows"]),
+        json.loads((folder / "manifest.json").read_text()),
+    )
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -53,23 +59,47 @@ def test_reading_and_editing_tell_used_from_format_from_decodable_but_unused(awa
     code, said = awareness
     assert code == 0
     folder, rows, manifest = results(said)
-    assert manifest["conclusions"] == dict(zip(NAMES, ("decodable and used", "decodable, behaviour goes by the format", "decodable but unused"), strict=True))
-    # Decodable in all three, beyond the text, in either format; the bare text fitted on the corners passes no gate.
-    crossed = rows[(rows.run == "probe, all cells") & (rows.measure == "AUROC of context") & rows["where"].astype(str).str.startswith("within")]
+    assert manifest["conclusions"] == dict(
+        zip(
+            NAMES,
+            ("decodable and used", "decodable, behaviour goes by the format", "decodable but unused"),
+            strict=True,
+        )
+    )
+    # Decodable in all three, beyond the text, in either format; the bare text fitted on the corners passes no
+    # gate.
+    crossed = rows[
+        (rows.run == "probe, all cells")
+        & (rows.measure == "AUROC of context")
+        & rows["where"].astype(str).str.startswith("within")
+    ]
     assert len(crossed) == 6 and (crossed.value > 0.95).all()
     gates = rows[rows.measure == "gate_open"].set_index(["model", "run"]).value
     assert all(gates[name, "probe, all cells"] == 1 and gates[name, "text, corners"] == 0 for name in NAMES)
     # A word that the label chose reads as a perfect probe of a coin, and nothing is there without it.
-    with_letter, without = (rows[rows.measure == m].value for m in ("auroc_with_letter", "auroc_without_letter"))
+    with_letter, without = (
+        rows[rows.measure == m].value for m in ("auroc_with_letter", "auroc_without_letter")
+    )
     assert (with_letter > 0.98).all() and ((without > 0.3) & (without < 0.7)).all()
     change = rows[rows.measure == "outcome_change"].set_index(["model", "edit"]).value
-    assert change["purpose_used", "context out of evaluation"] > 0.8 and change["purpose_used", "context added to deployment"] < -0.8
+    assert (
+        change["purpose_used", "context out of evaluation"] > 0.8
+        and change["purpose_used", "context added to deployment"] < -0.8
+    )
     assert change["purpose_format", "format out of benchmark"] > 0.8
-    others = change.drop([("purpose_used", "context out of evaluation"), ("purpose_used", "context added to deployment")])
-    others = others.drop([("purpose_format", "format out of benchmark"), ("purpose_format", "format added to casual")])
+    others = change.drop(
+        [("purpose_used", "context out of evaluation"), ("purpose_used", "context added to deployment")]
+    )
+    others = others.drop(
+        [("purpose_format", "format out of benchmark"), ("purpose_format", "format added to casual")]
+    )
     assert (others.abs() < 0.1).all(), others
     html = (folder / "report.html").read_text()
-    assert html.count("data:image/png;base64,") == 7 and "z=" in html and "http" not in html.replace("http-equiv", "")
+    assert (
+        html.count("data:image/png;base64,") == 7
+        and "z=" in html
+        and "http" not in html.replace("http-equiv", "")
+    )
 
 
 def test_rewriting_and_steering_move_the_first_model_only_and_every_arm_is_shown(rewritten):
@@ -80,19 +110,39 @@ def test_rewriting_and_steering_move_the_first_model_only_and_every_arm_is_shown
     nothing = "no use is shown by rewriting or by steering"
     assert manifest["conclusions"] == dict(zip(NAMES, (used, nothing, nothing), strict=True))
     html = (folder / "report.html").read_text()
-    arms = ("original", "probe-selected", "random of k", "anti-selected", "text-selected", "undirected paraphrase", "casual format", "context taken out")
+    arms = (
+        "original",
+        "probe-selected",
+        "random of k",
+        "anti-selected",
+        "text-selected",
+        "undirected paraphrase",
+        "casual format",
+        "context taken out",
+    )
     assert all(f">{arm}<" in html for arm in arms) and all(arm.split()[0] in said for arm in arms)
     change = rows[rows.measure == "change"].set_index(["model", "arm"]).value
     assert change["purpose_used", "probe-selected"] < -1 and change["purpose_used", "context taken out"] < -1
     assert change["purpose_used", "probe-selected"] < change["purpose_used", "random of k"] - 0.2
-    assert change["purpose_format", "casual format"] < -0.5, "half of the prompts lose the look of a benchmark"
-    quiet = change.drop([i for i in change.index if i[0] == "purpose_used"] + [("purpose_format", "casual format")])
+    assert change["purpose_format", "casual format"] < -0.5, (
+        "half of the prompts lose the look of a benchmark"
+    )
+    quiet = change.drop(
+        [i for i in change.index if i[0] == "purpose_used"] + [("purpose_format", "casual format")]
+    )
     assert (quiet.abs() < 0.1).all(), quiet
-    assert abs(change["purpose_used", "undirected paraphrase"]) < 0.1 and abs(change["purpose_used", "casual format"]) < 0.1
-    # The probes see the rewrites move in every model, whether behaviour does or not; rewordings without an aim leave them.
+    assert (
+        abs(change["purpose_used", "undirected paraphrase"]) < 0.1
+        and abs(change["purpose_used", "casual format"]) < 0.1
+    )
+    # The probes see the rewrites move in every model, whether behaviour does or not; rewordings without an
+    # aim leave them.
     shift = rows[rows.measure == "score_shift"].set_index(["model", "arm", "by"]).value
     for name in NAMES:
-        assert shift[name, "probe-selected", "second probe"] > 3 * abs(shift[name, "undirected paraphrase", "second probe"]) + 1
+        assert (
+            shift[name, "probe-selected", "second probe"]
+            > 3 * abs(shift[name, "undirected paraphrase", "second probe"]) + 1
+        )
     elastic = rows[(rows.measure == "elasticity") & (rows.arm == "probe-selected")].set_index("model")
     assert elastic.value["purpose_used"] < 0 and "must not be compared" in html
     undirected = rows[(rows.measure == "elasticity") & (rows.arm == "undirected paraphrase")]
@@ -104,25 +154,42 @@ def test_the_banks_keep_what_they_say():
     made = purpose_bank()(prompts, 7)
     form = prompts.column("format")[made.of]
     first = {"benchmark": ("question", "item", "task"), "casual": ("hey", "hi", "well")}
-    assert all(text.split()[0] in first[f] for text, f in zip(made.texts, form, strict=True)), "directed rewrites stay in their format"
+    assert all(text.split()[0] in first[f] for text, f in zip(made.texts, form, strict=True)), (
+        "directed rewrites stay in their format"
+    )
     plain = purpose_bank()(prompts, 3, directed=False)
     words = [str(c).split()[-2] for c in prompts.column("cue")[plain.of]]
-    assert all(f"for the {w} ." in text for w, text in zip(words, plain.texts, strict=True)), "undirected ones keep the purpose"
+    assert all(f"for the {w} ." in text for w, text in zip(words, plain.texts, strict=True)), (
+        "undirected ones keep the purpose"
+    )
     assert all(text != prompts.texts[i] for i, text in zip(plain.of, plain.texts, strict=True))
     casual = format_bank()(prompts, 3)
-    assert all(t.split()[0] in first["casual"] for t in casual.texts) and all(w in t for w, t in zip(words, casual.texts, strict=True))
+    assert all(t.split()[0] in first["casual"] for t in casual.texts) and all(
+        w in t for w, t in zip(words, casual.texts, strict=True)
+    )
     assert not any("this is for" in t for t in without_purpose(prompts).texts)
 
 
 def own_prompts(path: Path, groups: int = 24) -> Path:
-    """A crossed design in the words of the test tokenizer: `red` for evaluation and `blue` for deployment, one format opening with `a`, the other with `the`."""
+    """A crossed design in the words of the test tokenizer: `red` for evaluation and `blue` for
+    deployment, one format opening with `a`, the other with `the`.
+    """
     rng = np.random.default_rng(0)
     rows = []
     for g in range(groups):
         task = " ".join(rng.choice(["house", "tree", "stone", "river", "old", "tall", "small"], 6))
         for context, colour in zip(("evaluation", "deployment"), COLOURS, strict=True):
             for form, word in (("benchmark", "a"), ("casual", "the")):
-                rows.append({"prompt": f"{word} {colour} {task} {colour} ?", "context": context, "format": form, "group": g, "answer": "no", "task": task})
+                rows.append(
+                    {
+                        "prompt": f"{word} {colour} {task} {colour} ?",
+                        "context": context,
+                        "format": form,
+                        "group": g,
+                        "answer": "no",
+                        "task": task,
+                    }
+                )
     pd.DataFrame(rows).to_csv(path, index=False)
     return path
 
@@ -140,7 +207,9 @@ def graded(request) -> str:
     return json.dumps({"label": ("honest", "deceptive", "refusal")[len(texts_of(request)[1]) % 3]})
 
 
-def test_own_prompts_go_through_real_endpoints_and_an_interrupted_run_goes_on(saved, tmp_path, monkeypatch, capsys):
+def test_own_prompts_go_through_real_endpoints_and_an_interrupted_run_goes_on(
+    saved, tmp_path, monkeypatch, capsys
+):
     data, out, key = own_prompts(tmp_path / "own.csv"), tmp_path / "runs", "sk-a-key-that-nobody-may-see"
     monkeypatch.setenv("OWN_KEY", key)
     broken, came = {"on": True}, []
@@ -192,8 +261,11 @@ def test_own_prompts_go_through_real_endpoints_and_an_interrupted_run_goes_on(sa
         broken["on"] = False
         assert main(["probe_rewrite_evaluate", *flags]) == 0
         folder, rows, _ = results(capsys.readouterr().out)
-        assert ledger.read_text().splitlines()[: len(first)] == first, "what had come before the interruption was kept"
-        # 24 evaluation prompts, three directed and three undirected candidates each; none was asked for twice.
+        assert ledger.read_text().splitlines()[: len(first)] == first, (
+            "what had come before the interruption was kept"
+        )
+        # 24 evaluation prompts, three directed and three undirected candidates each; none was asked for
+        # twice.
         keys = [json.loads(line)["key"] for line in ledger.read_text().splitlines()]
         assert len(keys) == len(set(keys)) == 6 * 24
         asked = len(writer.requests), len(judge.requests)
@@ -201,7 +273,9 @@ def test_own_prompts_go_through_real_endpoints_and_an_interrupted_run_goes_on(sa
         assert (len(writer.requests), len(judge.requests)) == asked, "a run that is repeated asks nothing"
         again = results(capsys.readouterr().out)[1]
         pd.testing.assert_frame_equal(rows, again)
-    assert {"share_honest", "share_deceptive", "share_refusal", "elasticity", "steered_change"} <= set(rows.measure)
+    assert {"share_honest", "share_deceptive", "share_refusal", "elasticity", "steered_change"} <= set(
+        rows.measure
+    )
     assert any(f"Bearer {key}" in str(h) for h in judge.headers)
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or key.encode() not in file.read_bytes(), file
@@ -215,35 +289,62 @@ def test_rewrites_that_are_all_the_same_are_named_in_the_report():
     first = [t for t in varied.candidates.texts[::2] for _ in range(2)]
     same = dataclasses.replace(varied, candidates=dataclasses.replace(varied.candidates, texts=tuple(first)))
     (said,) = unvaried("m", {"directed": same, "undirected": varied})
-    assert said.startswith("m: all directed rewrites of a prompt are the same") and unvaried("m", {"directed": varied}) == []
+    assert (
+        said.startswith("m: all directed rewrites of a prompt are the same")
+        and unvaried("m", {"directed": varied}) == []
+    )
 
 
 def test_own_prompts_and_a_bank_need_no_network(saved, tmp_path, capsys):
     data = own_prompts(tmp_path / "own.csv")
-    common = ["--model", str(saved), "--data", str(data), "--max-new-tokens", "3", "--out", str(tmp_path / "runs")]
-    assert main(["probe_rewrite_evaluate", *common, "--k", "2", "--length", "0", "20", "--sites", "resid_post"]) == 0
+    common = [
+        "--model",
+        str(saved),
+        "--data",
+        str(data),
+        "--max-new-tokens",
+        "3",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    assert (
+        main(["probe_rewrite_evaluate", *common, "--k", "2", "--length", "0", "20", "--sites", "resid_post"])
+        == 0
+    )
     _, rows, manifest = results(capsys.readouterr().out)
     # A model of random weights shows no use, whatever is done to its prompts.
-    assert manifest["conclusions"]["tiny"] != "used: rewriting and steering both move behaviour" and set(rows.model) == {"tiny"}
+    assert manifest["conclusions"]["tiny"] != "used: rewriting and steering both move behaviour" and set(
+        rows.model
+    ) == {"tiny"}
     assert main(["awareness", *common]) == 0
     _, rows, manifest = results(capsys.readouterr().out)
     assert "conclusions" in manifest and "outcome_change" in set(rows.measure)
 
 
 def cells_of(folder: Path, rows: int = 40) -> Path:
-    """The four plain cells of the published set in shape: benchmark looks alike in both contexts, and each cell has its own originals."""
+    """The four plain cells of the published set in shape: benchmark looks alike in both contexts, and
+    each cell has its own originals.
+    """
     folder.mkdir()
     rng = np.random.default_rng(1)
     for name, column, original, lead in (
-        ("bench_eval", "formatted_prompt", "question", "a red"), ("casual_eval_mutual", "first_turn", "first_turn", "the old"),
-        ("bench_deploy_rewritten", "rewritten", "original_query", "a red"), ("casual_deploy_matched", "first_turn", "first_turn", "the old"),
-    ):  # fmt: skip
-        texts = [f"{lead} " + " ".join(rng.choice(["house", "tree", "stone", "river", "tall", "small", "yes", "no"], 8)) for _ in range(rows)]
+        ("bench_eval", "formatted_prompt", "question", "a red"),
+        ("casual_eval_mutual", "first_turn", "first_turn", "the old"),
+        ("bench_deploy_rewritten", "rewritten", "original_query", "a red"),
+        ("casual_deploy_matched", "first_turn", "first_turn", "the old"),
+    ):
+        texts = [
+            f"{lead} "
+            + " ".join(rng.choice(["house", "tree", "stone", "river", "tall", "small", "yes", "no"], 8))
+            for _ in range(rows)
+        ]
         pd.DataFrame({column: texts, original: texts}).to_parquet(folder / f"{name}.parquet")
     return folder
 
 
-def test_an_encoder_and_published_cells_are_read_only_and_the_gate_stays_shut(make_hf, make_tokenizer, tmp_path, capsys):
+def test_an_encoder_and_published_cells_are_read_only_and_the_gate_stays_shut(
+    make_hf, make_tokenizer, tmp_path, capsys
+):
     folder = tmp_path / "bert"
     make_hf("bert").save_pretrained(folder)
     make_tokenizer(encoder=True).save_pretrained(folder)
@@ -267,7 +368,9 @@ def test_an_encoder_and_published_cells_are_read_only_and_the_gate_stays_shut(ma
     )
     said = capsys.readouterr().out
     _, rows, manifest = results(said)
-    assert "reading only" in said and "conclusions" not in manifest and "outcome_change" not in set(rows.measure)
+    assert (
+        "reading only" in said and "conclusions" not in manifest and "outcome_change" not in set(rows.measure)
+    )
     gates = rows[rows.measure == "gate_open"]
     assert (gates.value == 0).all() and "reads format" in set(gates.word), gates
     assert "gate closed" in said and "independent" in said
@@ -300,19 +403,40 @@ def written(folder: Path, **columns) -> Path:
     return path
 
 
-def test_chat_templates_are_used_and_a_content_model_that_tells_nothing_is_refused(make_hf, make_tokenizer, tmp_path, capsys):
+def test_chat_templates_are_used_and_a_content_model_that_tells_nothing_is_refused(
+    make_hf, make_tokenizer, tmp_path, capsys
+):
     folder = tmp_path / "tiny"
     make_hf("llama", max_position_embeddings=256).save_pretrained(folder)
     make_tokenizer(chat=True).save_pretrained(folder)
-    flags = ["--model", str(folder), "--data", str(own_prompts(tmp_path / "own.csv")), "--max-new-tokens", "3", "--k", "2", "--length", "0", "20"]
+    flags = [
+        "--model",
+        str(folder),
+        "--data",
+        str(own_prompts(tmp_path / "own.csv")),
+        "--max-new-tokens",
+        "3",
+        "--k",
+        "2",
+        "--length",
+        "0",
+        "20",
+    ]
     flags += ["--sites", "resid_post", "--out", str(tmp_path / "runs")]
     answers = []
     for chat in ([], ["--chat"]):
         assert main(["probe_rewrite_evaluate", *flags, *chat]) == 0
         rows = results(capsys.readouterr().out)[1]
-        answers.append(rows[rows.measure.isin(["score_shift", "steered_change"])].set_index(["measure", "arm", "by"]).value)
+        answers.append(
+            rows[rows.measure.isin(["score_shift", "steered_change"])]
+            .set_index(["measure", "arm", "by"])
+            .value
+        )
     # Prompts are scored as plain text either way, and asked through the template only with the flag.
     shifts = [a["score_shift"].tolist() for a in answers]
-    assert shifts[0] == shifts[1] and answers[0]["steered_change"].tolist() != answers[1]["steered_change"].tolist()
+    assert (
+        shifts[0] == shifts[1]
+        and answers[0]["steered_change"].tolist() != answers[1]["steered_change"].tolist()
+    )
     assert main(["probe_rewrite_evaluate", *flags, "--content-model", str(folder)]) == 1
     assert "does not tell rewrites from texts of another content" in " ".join(capsys.readouterr().err.split())

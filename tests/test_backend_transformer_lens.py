@@ -40,7 +40,10 @@ class Double(Shift):
         return 2 * h
 
 
-PADDED = {"input_ids": torch.tensor([[1, 1, 0, 7, 9], [0, 4, 8, 21, 5]]), "attention_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])}
+PADDED = {
+    "input_ids": torch.tensor([[1, 1, 0, 7, 9], [0, 4, 8, 21, 5]]),
+    "attention_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]),
+}
 
 
 def kept(h):
@@ -55,31 +58,46 @@ def difference(got, want):
 
 def standing_hooks(lens):
     """How many functions hang on each hook point; some are TransformerLens' own and stay."""
-    return {name: len(point._forward_hooks) for name, point in lens.bridge.hook_dict.items()}, lens.bridge.context_level
+    return {
+        name: len(point._forward_hooks) for name, point in lens.bridge.hook_dict.items()
+    }, lens.bridge.context_level
 
 
 @pytest.fixture(scope="module", params=BRIDGED)
 def bridged(request, make_hf, make_tokenizer):
     """One bridge a family, with what the model was before it."""
     hf = make_hf(request.param)
-    before = {k: v.clone() for k, v in hf.state_dict().items()}, hf.config._attn_implementation, [type(m) for m in hf.modules()]
+    before = (
+        {k: v.clone() for k, v in hf.state_dict().items()},
+        hf.config._attn_implementation,
+        [type(m) for m in hf.modules()],
+    )
     inputs = {"input_ids": torch.tensor([[0, 7, 9, 21, 5]])}
     with torch.no_grad():
         output = hf(**inputs)[0]
     lens = TransformerLens(hf)
     encoder = request.param in ENCODERS
-    models = {side: (Model(hf, t, "tiny", lens), Model.of(hf, t)) for side in SIDES for t in [make_tokenizer(side, encoder)]}
-    return SimpleNamespace(family=request.param, hf=hf, lens=lens, models=models, before=before, inputs=inputs, output=output)
+    models = {
+        side: (Model(hf, t, "tiny", lens), Model.of(hf, t))
+        for side in SIDES
+        for t in [make_tokenizer(side, encoder)]
+    }
+    return SimpleNamespace(
+        family=request.param, hf=hf, lens=lens, models=models, before=before, inputs=inputs, output=output
+    )
 
 
 @pytest.fixture(scope="module")
 def llama(make_hf, make_tokenizer):
     hf, tokenizer = make_hf(), make_tokenizer("left")
     lens = TransformerLens(hf, tokenizer)
-    return SimpleNamespace(hf=hf, lens=lens, model=Model(hf, tokenizer, "tiny", lens), plain=Model.of(hf, tokenizer))
+    return SimpleNamespace(
+        hf=hf, lens=lens, model=Model(hf, tokenizer, "tiny", lens), plain=Model.of(hf, tokenizer)
+    )
 
 
-# --- conformance ---------------------------------------------------------------------------------------------------
+# --- conformance
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("side", "heads"), [("left", "z"), ("right", "z.1.2")])
@@ -98,7 +116,9 @@ def test_a_write_does_what_it_does_with_plain_hooks(bridged):
     for name in ("resid_pre.1", "resid_post.1", "attn_out.1", "mlp_out.1", "z.1", "z.1.2"):
         site = Site.parse(name)
         sites = list(dict.fromkeys([*posts, site]))
-        got, want = (b.run(PADDED, sites, kept, [(site, Shift(site))], False, {}).states for b in (ours, plain))
+        got, want = (
+            b.run(PADDED, sites, kept, [(site, Shift(site))], False, {}).states for b in (ours, plain)
+        )
         assert max(difference(got[s], want[s]) for s in sites) <= 2e-5, name
         assert difference(got[posts[2]], before[posts[2]]) > 0.01, f"{name}: the write must show"
 
@@ -109,7 +129,10 @@ def test_the_original_stays_as_it_was(bridged, tmp_path):
         assert torch.equal(bridged.hf(**bridged.inputs)[0], bridged.output)
     assert list(bridged.hf.state_dict()) == list(state)
     assert all(torch.equal(v, state[k]) for k, v in bridged.hf.state_dict().items())
-    assert (bridged.hf.config._attn_implementation, [type(m) for m in bridged.hf.modules()]) == (attention, modules)
+    assert (bridged.hf.config._attn_implementation, [type(m) for m in bridged.hf.modules()]) == (
+        attention,
+        modules,
+    )
     bridged.hf.save_pretrained(tmp_path)
     again = type(bridged.hf).from_pretrained(tmp_path)
     assert all(torch.equal(v, state[k]) for k, v in again.state_dict().items())
@@ -120,7 +143,9 @@ def test_only_fused_and_interleaved_attention_weights_are_copied(bridged):
         return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
 
     modules = [*bridged.lens.bridge.modules(), *bridged.lens.bridge.original_model.modules()]
-    ours = storages(t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None)
+    ours = storages(
+        t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None
+    )
     own = storages([*bridged.hf.parameters(), *bridged.hf.buffers()])
     extra = sum(size for place, size in ours.items() if place not in own)
     fused = sum(storages(p for n, p in bridged.hf.named_parameters() if "query_key_value" in n).values())
@@ -136,7 +161,10 @@ def test_generation_and_logits_are_those_of_plain_hooks(bridged):
             ours.generate(PADDED, [], options)
         return
     write = [(Site("resid_post", 1), Shift(Site("resid_post", 1), by=9.0))]
-    free, held, cacheless = (ours.generate(PADDED, w, options | more) for w, more in (((), {}), (write, {}), (write, {"use_cache": False})))
+    free, held, cacheless = (
+        ours.generate(PADDED, w, options | more)
+        for w, more in (((), {}), (write, {}), (write, {"use_cache": False}))
+    )
     assert torch.equal(free, plain.generate(PADDED, [], options))
     assert torch.equal(held, plain.generate(PADDED, write, options))
     assert torch.equal(held, cacheless)
@@ -145,7 +173,8 @@ def test_generation_and_logits_are_those_of_plain_hooks(bridged):
     assert difference(kept(got), kept(want)) <= 2e-5
 
 
-# --- what is refused -----------------------------------------------------------------------------------------------
+# --- what is refused
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", WITHOUT_BRIDGE)
@@ -161,7 +190,9 @@ def test_a_classifier_raises(make_hf):
 
 def test_a_quantised_model_raises(make_hf):
     hf = make_hf()
-    hf.model.layers[0].mlp.up_proj.weight = nn.Parameter(torch.zeros(48, 32, dtype=torch.int8), requires_grad=False)
+    hf.model.layers[0].mlp.up_proj.weight = nn.Parameter(
+        torch.zeros(48, 32, dtype=torch.int8), requires_grad=False
+    )
     with pytest.raises(ValueError, match=r"LlamaForCausalLM is quantised \(torch.float32, torch.int8\)"):
         TransformerLens(hf)
     hf = make_hf()
@@ -186,17 +217,31 @@ def test_an_adapter_raises(make_hf):
 
 
 def test_a_bridge_that_fails_to_boot_says_why(make_hf, monkeypatch):
-    monkeypatch.setattr("transformer_lens.model_bridge.sources.build_bridge_from_module", lambda *args, **kwargs: {}["gone"])
-    with pytest.raises(ValueError, match=r"cannot make a bridge for this LlamaForCausalLM \(KeyError: 'gone'\); use backend"):
+    monkeypatch.setattr(
+        "transformer_lens.model_bridge.sources.build_bridge_from_module", lambda *args, **kwargs: {}["gone"]
+    )
+    with pytest.raises(
+        ValueError, match=r"cannot make a bridge for this LlamaForCausalLM \(KeyError: 'gone'\); use backend"
+    ):
         boot(make_hf())
 
 
 def test_residual_streams_that_differ_from_the_original_raise_with_the_size(make_hf, monkeypatch):
     monkeypatch.setattr(transformer_lens, "RESIDUAL", {"resid_pre": "hook_in", "resid_post": "hook_in"})
-    with pytest.raises(ValueError, match=r"resid_post.0 of the bridge differs from the original LlamaForCausalLM by \S+ of its size .* allowed is 1e-05"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"resid_post.0 of the bridge differs from the original LlamaForCausalLM by \S+ of its size .*"
+            r" allowed is 1e-05"
+        ),
+    ):
         TransformerLens(make_hf())
-    monkeypatch.setattr(transformer_lens, "RESIDUAL", {"resid_pre": "hook_in", "resid_post": "hook_mlp_in_of_nobody"})
-    with pytest.raises(ValueError, match=r"the bridge of LlamaForCausalLM has no blocks.0.hook_mlp_in_of_nobody"):
+    monkeypatch.setattr(
+        transformer_lens, "RESIDUAL", {"resid_pre": "hook_in", "resid_post": "hook_mlp_in_of_nobody"}
+    )
+    with pytest.raises(
+        ValueError, match=r"the bridge of LlamaForCausalLM has no blocks.0.hook_mlp_in_of_nobody"
+    ):
         TransformerLens(make_hf())
 
 
@@ -217,14 +262,20 @@ def test_the_check_sees_padded_and_plain_passes(side, make_hf, monkeypatch):
 
 
 def test_sublayers_that_do_not_add_up_raise(make_hf, monkeypatch):
-    monkeypatch.setattr(transformer_lens, "LAYOUTS", (Layout("attn.hook_out", "mlp.hook_out", "attn.o.hook_in"),))
+    monkeypatch.setattr(
+        transformer_lens, "LAYOUTS", (Layout("attn.hook_out", "mlp.hook_out", "attn.o.hook_in"),)
+    )
     lens = TransformerLens(make_hf("gemma2"))
-    with pytest.raises(ValueError, match=r'TransformerLens: attn_out, mlp_out and z are not proven .* use backend="hooks"'):
+    with pytest.raises(
+        ValueError, match=r'TransformerLens: attn_out, mlp_out and z are not proven .* use backend="hooks"'
+    ):
         lens.lens_layout()
 
 
 def test_heads_that_differ_from_the_original_raise(make_hf, monkeypatch):
-    monkeypatch.setattr(transformer_lens, "LAYOUTS", (Layout("attn.hook_out", "mlp.hook_out", "attn.hook_in"),))
+    monkeypatch.setattr(
+        transformer_lens, "LAYOUTS", (Layout("attn.hook_out", "mlp.hook_out", "attn.hook_in"),)
+    )
     lens = TransformerLens(make_hf("gpt2"))
     for _ in range(2):  # nothing is kept of what failed
         with pytest.raises(ValueError, match=r"z.0 of the bridge differs from the original GPT2LMHeadModel"):
@@ -245,7 +296,11 @@ def test_weights_changed_after_the_bridge_was_made_raise(make_hf):
         with torch.no_grad():
             hf.lm_head.weight.add_(1)
 
-    for later in (change, lambda hf: hf.to(torch.float64), lambda hf: setattr(hf.lm_head.weight, "data", torch.zeros(32, 32))):
+    for later in (
+        change,
+        lambda hf: hf.to(torch.float64),
+        lambda hf: setattr(hf.lm_head.weight, "data", torch.zeros(32, 32)),
+    ):
         hf = make_hf()
         lens = TransformerLens(hf)
         later(hf)
@@ -266,7 +321,8 @@ def test_the_module_can_be_imported_without_the_package(monkeypatch):
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
-# --- one pass ------------------------------------------------------------------------------------------------------
+# --- one pass
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_it_is_a_backend_and_names_sites_as_the_hugging_face_model_does(llama):
@@ -292,30 +348,50 @@ def test_writes_act_in_order_and_before_reads(llama):
 def test_a_write_to_one_head_leaves_the_others(llama):
     head, heads = Site("z", 0, 3), Site("z", 0)
     inputs = {"input_ids": torch.tensor([[0, 5, 6, 9]])}
-    plain, shifted = (llama.lens.run(inputs, [heads], whole, w, False, {}).states[heads] for w in ((), [(head, Shift(head))]))
+    plain, shifted = (
+        llama.lens.run(inputs, [heads], whole, w, False, {}).states[heads]
+        for w in ((), [(head, Shift(head))])
+    )
     assert torch.equal(shifted, plain + torch.cat([torch.zeros(24), torch.linspace(-1, 1, 8)]))
 
 
 def test_position_ids_are_used_as_given(make_hf):
     hf = make_hf("gpt2")
     lens, plain, site = TransformerLens(hf), Hooks(hf), Site("resid_post", 2)
-    inputs = {"input_ids": torch.tensor([[1, 1, 0, 5, 6]]), "attention_mask": torch.tensor([[0, 0, 1, 1, 1]]), "position_ids": torch.tensor([[0, 0, 7, 9, 8]])}
+    inputs = {
+        "input_ids": torch.tensor([[1, 1, 0, 5, 6]]),
+        "attention_mask": torch.tensor([[0, 0, 1, 1, 1]]),
+        "position_ids": torch.tensor([[0, 0, 7, 9, 8]]),
+    }
     ours, want, without = (
         b.run(i, [site], whole, (), False, {}).states[site][:, 2:]
-        for b, i in ((lens, inputs), (plain, inputs), (lens, {k: v for k, v in inputs.items() if k != "position_ids"}))
+        for b, i in (
+            (lens, inputs),
+            (plain, inputs),
+            (lens, {k: v for k, v in inputs.items() if k != "position_ids"}),
+        )
     )
     assert difference(ours, want) <= 1e-5 < 0.01 < difference(ours, without)
 
 
 def test_the_pass_ends_after_the_last_site_and_only_without_logits(llama):
     reached = []
-    handle = llama.lens.bridge.blocks[2].register_forward_hook(lambda module, args, output: reached.append("block 2"))
+    handle = llama.lens.bridge.blocks[2].register_forward_hook(
+        lambda module, args, output: reached.append("block 2")
+    )
     try:
-        inputs, sites = {"input_ids": torch.tensor([[0, 5, 6]])}, [Site("resid_post", 1), Site("resid_pre", 0)]
+        inputs, sites = (
+            {"input_ids": torch.tensor([[0, 5, 6]])},
+            [Site("resid_post", 1), Site("resid_pre", 0)],
+        )
         passed = llama.lens.run(inputs, sites, whole, (), False, {})
         assert (set(passed.states), passed.logits, reached) == (set(sites), None, [])
         passed = llama.lens.run(inputs, sites, whole, (), True, {"logits_to_keep": 1})
-        assert (set(passed.states), tuple(passed.logits.shape), reached) == (set(sites), (1, 1, 32), ["block 2"])
+        assert (set(passed.states), tuple(passed.logits.shape), reached) == (
+            set(sites),
+            (1, 1, 32),
+            ["block 2"],
+        )
     finally:
         handle.remove()
 
@@ -348,14 +424,16 @@ def test_states_carry_no_gradient_and_dropout_is_off(make_hf):
     assert all(m.training for m in hf.modules())
 
 
-# --- other models --------------------------------------------------------------------------------------------------
+# --- other models
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("family", "head"), [("llama", "Model"), ("gpt2", "Model"), ("bert", "ForMaskedLM")])
 def test_models_with_and_without_a_head_can_be_read(family, head, make_hf, make_tokenizer, texts):
     hf, tokenizer = make_hf(family, head=head), make_tokenizer("left", family == "bert")
     got, want = (
-        capture(m, texts, STREAM, at="all", batch_size=32, check=False) for m in (Model(hf, tokenizer, "tiny", TransformerLens(hf)), Model.of(hf, tokenizer))
+        capture(m, texts, STREAM, at="all", batch_size=32, check=False)
+        for m in (Model(hf, tokenizer, "tiny", TransformerLens(hf)), Model.of(hf, tokenizer))
     )
     assert difference(got.x, want.x) <= 1e-5
 
@@ -363,7 +441,8 @@ def test_models_with_and_without_a_head_can_be_read(family, head, make_hf, make_
 def test_a_bfloat16_model_can_be_read(make_hf, make_tokenizer, texts):
     hf, tokenizer = make_hf().to(torch.bfloat16), make_tokenizer("left")
     got, want = (
-        capture(m, texts, STREAM, at="all", batch_size=32, check=False) for m in (Model(hf, tokenizer, "tiny", TransformerLens(hf)), Model.of(hf, tokenizer))
+        capture(m, texts, STREAM, at="all", batch_size=32, check=False)
+        for m in (Model(hf, tokenizer, "tiny", TransformerLens(hf)), Model.of(hf, tokenizer))
     )
     assert got.x.dtype == torch.bfloat16
     assert (got.x - want.x).float().norm() <= 2e-2 * want.x.float().norm()
@@ -371,7 +450,9 @@ def test_a_bfloat16_model_can_be_read(make_hf, make_tokenizer, texts):
 
 def test_the_bridge_reads_text_with_a_copy_of_the_tokenizer(llama):
     assert llama.lens.bridge.tokenizer is not llama.model.tokenizer
-    assert llama.lens.bridge.to_tokens("the river").tolist() == [llama.model.tokenizer("the river")["input_ids"]]
+    assert llama.lens.bridge.to_tokens("the river").tolist() == [
+        llama.model.tokenizer("the river")["input_ids"]
+    ]
     assert llama.model.tokenizer.padding_side == "left"
 
 

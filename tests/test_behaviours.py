@@ -22,23 +22,59 @@ from interventions.behaviours.footprint import footprint
 from interventions.behaviours.honesty import honesty
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records
-from interventions.behaviours.refusal import MARKERS, Refusal, RefusalLogprob, first_sentence, openings, refuses, words
+from interventions.behaviours.refusal import (
+    MARKERS,
+    Refusal,
+    RefusalLogprob,
+    first_sentence,
+    openings,
+    refuses,
+    words,
+)
 from interventions.behaviours.testing import check_behaviour
 from interventions.display.plots import footprint_curves
 from probes import Direction, Examples, load_model
 
-PROMPTS = ["the red house is old", "a tree", "delta lives near the river . true ?", "yes", "a small stone", "beta is not tall ."]
+PROMPTS = [
+    "the red house is old",
+    "a tree",
+    "delta lives near the river . true ?",
+    "yes",
+    "a small stone",
+    "beta is not tall .",
+]
 COLUMNS = {
-    "right": [" yes", " no"] * 3, "wrong": [" no", " yes"] * 3, "key": ["no", 1, "yes", 0, "no", "no"], "answer": ["no", "red", ["no", "x"], "no", 7, "no no no"],
-    "options": [["yes", "no"], ["red", "blue", "tree"], ["old tree", "tree"], ["a", "the red"], ["no", "red", "blue"], ["yes", "no"]],
-}  # fmt: skip
+    "right": [" yes", " no"] * 3,
+    "wrong": [" no", " yes"] * 3,
+    "key": ["no", 1, "yes", 0, "no", "no"],
+    "answer": ["no", "red", ["no", "x"], "no", 7, "no no no"],
+    "options": [
+        ["yes", "no"],
+        ["red", "blue", "tree"],
+        ["old tree", "tree"],
+        ["a", "the red"],
+        ["no", "red", "blue"],
+        ["yes", "no"],
+    ],
+}
 
 # One line a behaviour, with the word towards which the changed model is pushed.
 BEHAVIOURS = {
     "Answers": (Answers("column:right", "column:wrong"), "no"),
     "Choices": (Choices(("yes", "no", "red tree"), right=None), "no"),
-    "Choices of columns": (Choices("column:options", per_token=True, template="{options} : {prompt} {options}", line="{letter} {option}"), "red"),
-    "Choices by letter": (Choices(("red", "blue"), line="{letter} {option}", answer="{option}", score="right", orders="all"), "blue"),
+    "Choices of columns": (
+        Choices(
+            "column:options",
+            per_token=True,
+            template="{options} : {prompt} {options}",
+            line="{letter} {option}",
+        ),
+        "red",
+    ),
+    "Choices by letter": (
+        Choices(("red", "blue"), line="{letter} {option}", answer="{option}", score="right", orders="all"),
+        "blue",
+    ),
     "Refusal": (Refusal(4, markers=("no",)), "no"),
     "RefusalLogprob": (RefusalLogprob(("no", "no no", "not red"), ("yes", "true")), "no"),
     "Candour": (Candour("key", "answer", markers=("yes",), max_new_tokens=3), "no"),
@@ -49,7 +85,9 @@ BEHAVIOURS = {
 def toward(model, word, block=2):
     """A direction at the last block that raises one word."""
     number = model.tokenizer.convert_tokens_to_ids(word)
-    return Direction.from_vector(model.hf.get_output_embeddings().weight.detach()[number].clone(), f"resid_post.{block}", model)
+    return Direction.from_vector(
+        model.hf.get_output_embeddings().weight.detach()[number].clone(), f"resid_post.{block}", model
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +106,9 @@ def chatting(make_hf, make_tokenizer):
 
 
 def plain_logprob(model, ids, n_prompt, change=None):
-    """The oracle: one unpadded sequence through plain Hugging Face, with a vector added at one token of the last block or at all."""
+    """The oracle: one unpadded sequence through plain Hugging Face, with a vector added at one token
+    of the last block or at all.
+    """
     handle = None
     if change is not None:
         vector, at = change
@@ -100,7 +140,9 @@ def test_every_behaviour_keeps_the_contract(name, model, prompts):
 @pytest.mark.parametrize("family", ["gpt2", "qwen2"])
 def test_the_contract_holds_on_other_architectures_and_padding_sides(make_model, prompts, family):
     left = make_model(family, side="left")
-    check_behaviour(RefusalLogprob(("no", "not red tree")), left, prompts, edited(left, Add(toward(left, "no"), norm=200)))
+    check_behaviour(
+        RefusalLogprob(("no", "not red tree")), left, prompts, edited(left, Add(toward(left, "no"), norm=200))
+    )
     check_behaviour(Choices(("yes", "no")), left, prompts)
 
 
@@ -170,7 +212,9 @@ def test_edits_act_on_prompt_and_continuation_as_in_generation(model, at):
     found = logprobs(changed, continued(changed, PROMPTS, answers))
     assert np.allclose(found, expected, atol=1e-4)
     plain = logprobs(model, continued(model, PROMPTS, answers))
-    assert (np.abs(found - plain) > 1e-3).any() == (at != 0), "at the last block a change of the first token reaches no other"
+    assert (np.abs(found - plain) > 1e-3).any() == (at != 0), (
+        "at the last block a change of the first token reaches no other"
+    )
 
 
 def test_columns_follow_their_rows_under_edits_at_spans(model):
@@ -180,7 +224,9 @@ def test_columns_follow_their_rows_under_edits_at_spans(model):
     for behaviour in (RefusalLogprob(("no", "red")), Choices(("not", "red"))):
         found = behaviour(changed, both).values
         alone = [behaviour(changed, both.rows([i])).values[0] for i in range(6)]
-        assert np.allclose(found, alone, atol=1e-4) and not np.allclose(found, behaviour(model, both).values, atol=1e-2)
+        assert np.allclose(found, alone, atol=1e-4) and not np.allclose(
+            found, behaviour(model, both).values, atol=1e-2
+        )
 
 
 def test_the_text_greedily_written_is_more_probable_than_any_other_of_its_length_token_by_token(model):
@@ -194,10 +240,14 @@ def test_continuations_behind_chats_follow_the_rendered_prompt(chatting):
     chat = [[{"role": "user", "content": p}] for p in PROMPTS[:3]]
     parts = continued(chatting, chat, ["no", "red tree", "yes"])
     for part, messages, answer in zip(parts, chat, ["no", "red tree", "yes"], strict=True):
-        rendered = chatting.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        rendered = chatting.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
         ids = chatting.tokenizer(f"{rendered} {answer}", add_special_tokens=False)["input_ids"]
         assert list(part.whole.ids) == ids and chatting.tokenizer.decode(part.new) == answer
-        assert logprobs(chatting, Continuations.of([part], chatting.tokenizer))[0] == pytest.approx(plain_logprob(chatting, ids, len(part.prompt)), abs=1e-4)
+        assert logprobs(chatting, Continuations.of([part], chatting.tokenizer))[0] == pytest.approx(
+            plain_logprob(chatting, ids, len(part.prompt)), abs=1e-4
+        )
 
 
 def test_continuations_that_cannot_be_scored_are_refused(model, make_model, make_hf, make_tokenizer):
@@ -217,7 +267,12 @@ def test_continuations_that_cannot_be_scored_are_refused(model, make_model, make
 
 
 def test_choices_average_over_rotations_as_computed_by_hand(model, prompts):
-    behaviour = Choices(("yes", "no", "red tree"), right="column:third", line="{letter} {option}", template="{options} : {prompt} :")
+    behaviour = Choices(
+        ("yes", "no", "red tree"),
+        right="column:third",
+        line="{letter} {option}",
+        template="{options} : {prompt} :",
+    )
     found = behaviour(model, Examples(PROMPTS, columns={"third": [2, 1, 0, 1, 2, 0]}))
     options = ("yes", "no", "red tree")
     for i, (p, key) in enumerate(zip(PROMPTS, [2, 1, 0, 1, 2, 0], strict=True)):
@@ -236,17 +291,29 @@ def test_choices_average_over_rotations_as_computed_by_hand(model, prompts):
 
 def test_choices_per_token_and_without_showing_the_options(model, prompts):
     found = Choices("column:options", template="{prompt}", per_token=True, right="column:which")(
-        model, Examples(PROMPTS, columns={"options": COLUMNS["options"], "which": ["no", "red", "old tree", "the red", "blue", "yes"]})
+        model,
+        Examples(
+            PROMPTS,
+            columns={
+                "options": COLUMNS["options"],
+                "which": ["no", "red", "old tree", "the red", "blue", "yes"],
+            },
+        ),
     )
     for i, (p, own, key) in enumerate(zip(PROMPTS, COLUMNS["options"], [1, 0, 0, 1, 2, 0], strict=True)):
         scores = np.array([by_hand(model, p, o) / len(o.split()) for o in own])
         assert found.values[i] == pytest.approx(scores[key] - np.delete(scores, key).max(), abs=1e-4)
-        assert found.labels[i] == f"option {scores.argmax() + 1}" and found.columns["chosen"][i] == own[scores.argmax()]
+        assert (
+            found.labels[i] == f"option {scores.argmax() + 1}"
+            and found.columns["chosen"][i] == own[scores.argmax()]
+        )
 
 
 @pytest.mark.parametrize(("answer", "orders"), [("{letter}", "rotations"), ("{option}", "all")])
 def test_a_preference_for_a_letter_or_a_place_cancels(monkeypatch, model, answer, orders):
-    """What the options themselves are worth is planted; a far stronger liking for whatever stands first must leave no trace."""
+    """What the options themselves are worth is planted; a far stronger liking for whatever stands
+    first must leave no trace.
+    """
     worth, liking = {"red": 0.3, "blue": 0.2, "tree": 0.0}, (5.0, 0.5, 0.0)
 
     def planted(model, parts, columns=None, batch_size=None):
@@ -259,7 +326,9 @@ def test_a_preference_for_a_letter_or_a_place_cancels(monkeypatch, model, answer
         return np.array(found)
 
     monkeypatch.setattr(choices_module, "logprobs", planted)
-    rows = Examples(PROMPTS[:3], columns={"key": ["red", "blue", "tree"], "listed": [["red", "blue", "tree"]] * 3})
+    rows = Examples(
+        PROMPTS[:3], columns={"key": ["red", "blue", "tree"], "listed": [["red", "blue", "tree"]] * 3}
+    )
     found = Choices(("red", "blue", "tree"), "column:key", answer=answer, orders=orders)(model, rows)
     assert np.allclose(found.values, [0.1, -0.1, -0.3]) and set(found.labels) == {"red"}
     assert np.allclose(found.columns["consistent"], 1 / 3)
@@ -287,10 +356,21 @@ def test_choices_of_chats_are_shown_in_the_last_message(chatting):
         margins = []
         for shown in ("yes\nno", "no\nyes"):
             text = chatting.tokenizer.apply_chat_template(
-                [{"role": "user", "content": f"{messages[0]['content']} : {shown}"}], tokenize=False, add_generation_prompt=True
+                [{"role": "user", "content": f"{messages[0]['content']} : {shown}"}],
+                tokenize=False,
+                add_generation_prompt=True,
             )
             first = len(chatting.tokenizer(text, add_special_tokens=False)["input_ids"])
-            margins += [[plain_logprob(chatting, chatting.tokenizer(f"{text} {w}", add_special_tokens=False)["input_ids"], first) for w in ("yes", "no")]]
+            margins += [
+                [
+                    plain_logprob(
+                        chatting,
+                        chatting.tokenizer(f"{text} {w}", add_special_tokens=False)["input_ids"],
+                        first,
+                    )
+                    for w in ("yes", "no")
+                ]
+            ]
         assert found.values[i] == pytest.approx(float(np.mean(margins, axis=0) @ [1, -1]), abs=1e-4)
     assert chat[0][0]["content"] == "the red house", "the messages themselves stay as they were"
 
@@ -321,15 +401,38 @@ def test_choices_that_make_no_sense_are_refused(model, prompts, settings, messag
 # Refusal.
 
 REFUSED = [
-    "I'm sorry, but I can't help with that.", "I\u2019m sorry, but I can\u2019t help.", "I cannot do this. Here is why.", "As an AI, I have no opinions.",
-    "  \n\nI won't.", '"I will not answer."', "**Sorry**, no.", "Unfortunately, I can't say.", "Thank you, but I am unable to.", "While I see the point; I cannot.",
-    "I CANNOT", "I see - I'm not able to.", "That is a hard one, however I must decline.", "I apologize for that", "I can not",
-]  # fmt: skip
+    "I'm sorry, but I can't help with that.",
+    "I\u2019m sorry, but I can\u2019t help.",
+    "I cannot do this. Here is why.",
+    "As an AI, I have no opinions.",
+    "  \n\nI won't.",
+    '"I will not answer."',
+    "**Sorry**, no.",
+    "Unfortunately, I can't say.",
+    "Thank you, but I am unable to.",
+    "While I see the point; I cannot.",
+    "I CANNOT",
+    "I see - I'm not able to.",
+    "That is a hard one, however I must decline.",
+    "I apologize for that",
+    "I can not",
+]
 ANSWERED = [
-    "I can help you with that.", "I can", "I can certainly try. I cannot promise.", "Sure! I'm sorry it took so long.", "The word cannot is one word: can not.",
-    "He said that I cannot swim.", "Sorrysome is no word.", "As an airport, it is large.", "", "...", "I candidly admit it.", "Here is how.\nI cannot say more.",
-    "I am sorted.", "No reason is known.",
-]  # fmt: skip
+    "I can help you with that.",
+    "I can",
+    "I can certainly try. I cannot promise.",
+    "Sure! I'm sorry it took so long.",
+    "The word cannot is one word: can not.",
+    "He said that I cannot swim.",
+    "Sorrysome is no word.",
+    "As an airport, it is large.",
+    "",
+    "...",
+    "I candidly admit it.",
+    "Here is how.\nI cannot say more.",
+    "I am sorted.",
+    "No reason is known.",
+]
 
 
 def test_refusals_are_told_by_how_the_first_sentence_or_a_clause_of_it_opens(model):
@@ -337,19 +440,29 @@ def test_refusals_are_told_by_how_the_first_sentence_or_a_clause_of_it_opens(mod
     texts = (REFUSED + ANSWERED)[:6] + ANSWERED[:3]
     rows = Examples([f"{p} {i}" for i, p in enumerate(["a tree"] * 9)])
     found = Refusal()(model, rows, given=texts)
-    assert found.labels.tolist() == ["refused"] * 6 + ["answered"] * 3 and found.values.tolist() == [1.0] * 6 + [0.0] * 3
+    assert (
+        found.labels.tolist() == ["refused"] * 6 + ["answered"] * 3
+        and found.values.tolist() == [1.0] * 6 + [0.0] * 3
+    )
     assert found.texts == tuple(texts) and found.share("refused").value == pytest.approx(6 / 9)
 
 
 def test_first_sentences_words_and_clauses():
     assert first_sentence("\n- Version 3.5 is out! Really.") == "Version 3.5 is out"
     assert words("I\u2019m  SORRY \u2014 don't!") == ("i'm", "sorry", "don't")
-    assert openings("Well, yes; but no. And more, here.") == (("well", "yes", "but", "no"), ("yes", "but", "no"), ("but", "no"), ("no",))
+    assert openings("Well, yes; but no. And more, here.") == (
+        ("well", "yes", "but", "no"),
+        ("yes", "but", "no"),
+        ("but", "no"),
+        ("no",),
+    )
     assert openings("") == () and openings("?!") == ()
 
 
 def test_markers_can_be_replaced_and_empty_ones_are_refused(model):
-    assert refuses("the gate stays shut", ("the gate stays",)) and not refuses("I cannot", ("the gate stays",))
+    assert refuses("the gate stays shut", ("the gate stays",)) and not refuses(
+        "I cannot", ("the gate stays",)
+    )
     for bad in ((), ("",), ("I cannot", "?!")):
         with pytest.raises(ValueError, match="at least one word"):
             refuses("anything", bad)
@@ -374,9 +487,15 @@ def test_refusing_openers_add_up_to_a_probability(model, prompts):
     assert np.allclose(RefusalLogprob(every)(model, prompts).values, expected, atol=1e-5)
     twice = RefusalLogprob((*every, "no no", "red tree", "no"))(model, prompts).values
     assert np.allclose(twice, expected, atol=1e-5), "openers that begin with another one are contained in it"
-    two = [np.logaddexp(by_hand(model, q, "no tree"), by_hand(model, q, "not")) - by_hand(model, q, "yes yes") for q in PROMPTS]
+    two = [
+        np.logaddexp(by_hand(model, q, "no tree"), by_hand(model, q, "not")) - by_hand(model, q, "yes yes")
+        for q in PROMPTS
+    ]
     found = RefusalLogprob(("no tree", "not"), ("yes yes",))(model, prompts)
-    assert np.allclose(found.values, two, atol=1e-4) and (found.labels == np.where(np.array(two) > 0, "refused", "answered")).all()
+    assert (
+        np.allclose(found.values, two, atol=1e-4)
+        and (found.labels == np.where(np.array(two) > 0, "refused", "answered")).all()
+    )
     with pytest.raises(ValueError, match="no refusing openers"):
         RefusalLogprob(())(model, prompts)
 
@@ -444,13 +563,48 @@ def test_exact_match_labels_and_values(model):
     ]
     rows = Examples([f"a tree {i}" for i in range(8)], columns={"answer": np.array([*keys], dtype=object)})
     found = ExactMatch()(model, rows, given=given)
-    assert found.labels.tolist() == ["right", "right", "right", "wrong", "empty", "right", "refused", "refused"]
-    assert found.values.tolist() == [1, 1, 1, 0, 0, 1, 0, 0] and found.classes == ("right", "wrong", "refused", "empty")
-    assert ExactMatch(mode="first")(model, rows, given=given).labels.tolist()[:3] == ["wrong", "right", "wrong"]
-    assert [as_number(k) for k in ("3", "1,000", "-2.5", "1e3", "3 km", "x", True)] == [3, 1000, -2.5, 1000, None, None, None]
-    for bad, message in ((["", "x"], "answer key"), ([[], "x"], "answer key"), ([np.nan, "x"], "answer key"), (["the", "x"], "is an article")):
+    assert found.labels.tolist() == [
+        "right",
+        "right",
+        "right",
+        "wrong",
+        "empty",
+        "right",
+        "refused",
+        "refused",
+    ]
+    assert found.values.tolist() == [1, 1, 1, 0, 0, 1, 0, 0] and found.classes == (
+        "right",
+        "wrong",
+        "refused",
+        "empty",
+    )
+    assert ExactMatch(mode="first")(model, rows, given=given).labels.tolist()[:3] == [
+        "wrong",
+        "right",
+        "wrong",
+    ]
+    assert [as_number(k) for k in ("3", "1,000", "-2.5", "1e3", "3 km", "x", True)] == [
+        3,
+        1000,
+        -2.5,
+        1000,
+        None,
+        None,
+        None,
+    ]
+    for bad, message in (
+        (["", "x"], "answer key"),
+        ([[], "x"], "answer key"),
+        ([np.nan, "x"], "answer key"),
+        (["the", "x"], "is an article"),
+    ):
         with pytest.raises(ValueError, match=message):
-            ExactMatch()(model, Examples(["a tree", "yes"], columns={"answer": np.array([*bad], dtype=object)}), given=["x", "x"])
+            ExactMatch()(
+                model,
+                Examples(["a tree", "yes"], columns={"answer": np.array([*bad], dtype=object)}),
+                given=["x", "x"],
+            )
     with pytest.raises(ValueError, match="1 completions for 8 prompts"):
         ExactMatch()(model, rows, given=["x"])
     with pytest.raises(ValueError, match="column:NAME"):
@@ -463,7 +617,12 @@ def test_the_embedded_model_is_right_about_facts_and_its_control_is_not():
     table = statements(make_world(), held_out=True, seed=3)
     table = table.iloc[:160]
     key = np.where(table.label == 1, "yes", "no")
-    questions = Examples([f"{s} true ?" for s in table.statement], ids=np.arange(len(table)), groups=table.entity, columns={"answer": key})
+    questions = Examples(
+        [f"{s} true ?" for s in table.statement],
+        ids=np.arange(len(table)),
+        groups=table.entity,
+        columns={"answer": key},
+    )
     for name, low, high in (("truth", 0.95, 1.0), ("truth_control", 0.35, 0.65)):
         asked = load_model(folder(name))
         chosen = Choices(("yes", "no"), "column:answer", template="{prompt}", score="right")(asked, questions)
@@ -509,7 +668,11 @@ def test_honesty_follows_the_definition():
         assert e.low < e.value < e.high and e.n == 100
     assert found.undefined == () and "0.680" in repr(found) and "<table>" in found._repr_html_()
     lines = [line.split() for line in repr(found).splitlines()]
-    assert lines[0][-3:] == ["correct", "wrong", "idk"] and lines[1] == ["correct", "30", "4", "1"] and lines[3] == ["idk", "9", "24", "4"]
+    assert (
+        lines[0][-3:] == ["correct", "wrong", "idk"]
+        and lines[1] == ["correct", "30", "4", "1"]
+        and lines[3] == ["idk", "9", "24", "4"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -523,26 +686,52 @@ def test_honesty_follows_the_definition():
 )
 def test_policies_that_do_not_look_have_half_honesty(policy, counts, prudence, over):
     found = matrix(counts)
-    assert (found.prudence.value, found.over_conservativeness.value, found.honesty.value) == (prudence, over, 0.5), policy
-    assert matrix([[50, 0, 0], [0, 0, 0], [0, 50, 0]]).honesty.value == 1.0, "the control: declines just what it did not know"
+    assert (found.prudence.value, found.over_conservativeness.value, found.honesty.value) == (
+        prudence,
+        over,
+        0.5,
+    ), policy
+    assert matrix([[50, 0, 0], [0, 0, 0], [0, 50, 0]]).honesty.value == 1.0, (
+        "the control: declines just what it did not know"
+    )
     assert matrix([[0, 0, 0], [0, 50, 0], [50, 0, 0]]).honesty.value == 0.0
 
 
 def test_empty_denominators_are_undefined_and_said_to_be():
     known = matrix([[7, 0, 0], [0, 0, 0], [3, 0, 0]])
-    assert np.isnan(known.prudence.value) and np.isnan(known.honesty.value) and known.over_conservativeness.value == 0.3
-    assert "nothing unknown" in known.undefined[0] and "undefined" in repr(known) and "nothing unknown" in known._repr_html_()
+    assert (
+        np.isnan(known.prudence.value)
+        and np.isnan(known.honesty.value)
+        and known.over_conservativeness.value == 0.3
+    )
+    assert (
+        "nothing unknown" in known.undefined[0]
+        and "undefined" in repr(known)
+        and "nothing unknown" in known._repr_html_()
+    )
     unknown = matrix([[0, 2, 0], [0, 5, 0], [0, 3, 0]])
-    assert np.isnan(unknown.over_conservativeness.value) and unknown.prudence.value == 3 / 8 and "nothing known" in unknown.undefined[0]
+    assert (
+        np.isnan(unknown.over_conservativeness.value)
+        and unknown.prudence.value == 3 / 8
+        and "nothing known" in unknown.undefined[0]
+    )
 
 
 def test_honesty_needs_the_same_prompts_and_labels_and_leaves_unmeasured_ones_out():
-    before, after = records(["right", "wrong", "refused", "empty"]), records(["right", "refused", "wrong", "right"], values=[1, 0, np.nan, 1])
+    before, after = (
+        records(["right", "wrong", "refused", "empty"]),
+        records(["right", "refused", "wrong", "right"], values=[1, 0, np.nan, 1]),
+    )
     found = honesty(before, after)
     assert (
-        found.left_out == 1 and found.counts.sum() == 3 and found.counts.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]] and "1 prompts left out" in repr(found)
+        found.left_out == 1
+        and found.counts.sum() == 3
+        and found.counts.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]
+        and "1 prompts left out" in repr(found)
     )
-    assert honesty(before, records(["right", "empty", "wrong", "wrong"]), idk=("refused", "empty")).counts[2].tolist() == [0, 1, 0]
+    assert honesty(before, records(["right", "empty", "wrong", "wrong"]), idk=("refused", "empty")).counts[
+        2
+    ].tolist() == [0, 1, 0]
     with pytest.raises(ValueError, match="same order"):
         honesty(before, replace(after, ids=after.ids[::-1]))
     with pytest.raises(ValueError, match="gives no labels"):
@@ -551,7 +740,10 @@ def test_honesty_needs_the_same_prompts_and_labels_and_leaves_unmeasured_ones_ou
         honesty(before, after, idk=("dunno",))
     with pytest.raises(ValueError, match="none of the 4"):
         honesty(before, replace(after, values=np.full(4, np.nan)))
-    grouped = honesty(records(["right", "wrong"] * 30, groups=np.arange(60) // 30), records(["right", "refused"] * 30, groups=np.arange(60) // 30))
+    grouped = honesty(
+        records(["right", "wrong"] * 30, groups=np.arange(60) // 30),
+        records(["right", "refused"] * 30, groups=np.arange(60) // 30),
+    )
     assert grouped.honesty.n_groups == 2
 
 
@@ -564,15 +756,26 @@ def test_agreement_by_the_formulas_and_scikit_learn():
     found = agreement(judge, human)
     a, b, po = judge.mean(), human.mean(), (judge == human).mean()
     m = (a + b) / 2
-    assert found.observed.value == pytest.approx(po) and found.kappa.value == pytest.approx(cohen_kappa_score(judge, human))
+    assert found.observed.value == pytest.approx(po) and found.kappa.value == pytest.approx(
+        cohen_kappa_score(judge, human)
+    )
     assert found.pi.value == pytest.approx((po - m**2 - (1 - m) ** 2) / (1 - m**2 - (1 - m) ** 2))
     tpr, fpr = judge[human == 1].mean(), judge[human == 0].mean()
-    assert found.pc.value == pytest.approx(tpr - fpr) and found.p_plus.value == pytest.approx(fpr / (1 - tpr + fpr))
-    assert found.counts.tolist() == [[int(((judge == i) & (human == j)).sum()) for j in (0, 1)] for i in (0, 1)]
+    assert found.pc.value == pytest.approx(tpr - fpr) and found.p_plus.value == pytest.approx(
+        fpr / (1 - tpr + fpr)
+    )
+    assert found.counts.tolist() == [
+        [int(((judge == i) & (human == j)).sum()) for j in (0, 1)] for i in (0, 1)
+    ]
     three, other = np.random.default_rng(1).choice(["refused", "answered", "partly"], (2, 150))
     kinds = agreement(three, other, positive="refused")
-    assert kinds.kappa.value == pytest.approx(cohen_kappa_score(three, other)) and kinds.counts.shape == (3, 3)
-    assert kinds.pc.value == pytest.approx((three[other == "refused"] == "refused").mean() - (three[other != "refused"] == "refused").mean())
+    assert kinds.kappa.value == pytest.approx(cohen_kappa_score(three, other)) and kinds.counts.shape == (
+        3,
+        3,
+    )
+    assert kinds.pc.value == pytest.approx(
+        (three[other == "refused"] == "refused").mean() - (three[other != "refused"] == "refused").mean()
+    )
 
 
 @pytest.mark.parametrize(("pc", "p_plus"), [(0.8, 0.9), (0.5, 0.1), (0.0, 0.3), (0.9, 0.5)])
@@ -585,19 +788,35 @@ def test_simulated_judges_give_back_how_lenient_they_were_made(pc, p_plus):
         se = (e.high - e.low) / 3.92
         assert abs(e.value - planted) < 3 * se and 0.005 < se < 0.07
     chance = agreement((rng.random(2000) < 0.4).astype(int), human.astype(int))
-    assert abs(chance.kappa.value) < 0.07 and chance.observed.value > 0.48, "the null: agreement without any looking"
+    assert abs(chance.kappa.value) < 0.07 and chance.observed.value > 0.48, (
+        "the null: agreement without any looking"
+    )
 
 
 def test_agreement_at_its_ends():
     perfect = agreement([0, 1, 1, 0, 1], [0, 1, 1, 0, 1])
     assert (perfect.observed.value, perfect.kappa.value, perfect.pi.value, perfect.pc.value) == (1, 1, 1, 1)
-    assert np.isnan(perfect.p_plus.value) and "undefined" in repr(perfect) and "undefined" in perfect._repr_html_()
+    assert (
+        np.isnan(perfect.p_plus.value)
+        and "undefined" in repr(perfect)
+        and "undefined" in perfect._repr_html_()
+    )
     constant = agreement([1] * 6, [0, 1] * 3)
-    assert constant.kappa.value == 0 and constant.pc.value == 0 and constant.p_plus.value == 1 and constant.pi.value < 0
+    assert (
+        constant.kappa.value == 0
+        and constant.pc.value == 0
+        and constant.p_plus.value == 1
+        and constant.pi.value < 0
+    )
     grouped = agreement([0, 1] * 10, [0, 1, 1, 1] * 5, groups=np.arange(20) // 4)
     assert grouped.kappa.n_groups == 5 and grouped.kappa.low <= grouped.kappa.value <= grouped.kappa.high
-    for judge, human, message in (([1], [1, 0], "same rows"), ([1, None], [1, 0], "missing"), ([1, 0], [1, np.nan], "missing"), ([1, 0], [1, 1], "always gave"),
-                                  (["a", "b"], ["a", "b"], "never gave")):  # fmt: skip
+    for judge, human, message in (
+        ([1], [1, 0], "same rows"),
+        ([1, None], [1, 0], "missing"),
+        ([1, 0], [1, np.nan], "missing"),
+        ([1, 0], [1, 1], "always gave"),
+        (["a", "b"], ["a", "b"], "never gave"),
+    ):
         with pytest.raises(ValueError, match=message):
             agreement(judge, human)
 
@@ -606,7 +825,9 @@ def test_agreement_at_its_ends():
 
 
 def greedy(model, prompt, n, change=None):
-    """The oracle: greedy decoding by whole forward passes, one prompt alone, stopping before the end of text."""
+    """The oracle: greedy decoding by whole forward passes, one prompt alone, stopping before the end
+    of text.
+    """
     ids = list(model.tokenizer(prompt)["input_ids"])
     rows = []
     for _ in range(n):
@@ -637,8 +858,12 @@ def test_footprint_is_the_rank_of_every_token_under_the_other_model(model, promp
         lengths.append(len(rows))
         for k, (context, token) in enumerate(rows):
             ours, theirs = (m.logits([part_of(model, context)])[0].double() for m in (writing, reading))
-            logp, logq = (x.log_softmax(-1) for x in ((ours, theirs) if writer == "changed" else (theirs, ours)))
-            assert (found.example[at], found.position[at]) == (i, k) and found.tokens[at] == model.tokenizer.decode([token])
+            logp, logq = (
+                x.log_softmax(-1) for x in ((ours, theirs) if writer == "changed" else (theirs, ours))
+            )
+            assert (found.example[at], found.position[at]) == (i, k) and found.tokens[
+                at
+            ] == model.tokenizer.decode([token])
             assert found.rank[at] == 1 + int((theirs > theirs[token]).sum())
             assert found.kl[at] == pytest.approx(float((logp.exp() * (logp - logq)).sum()), abs=1e-4)
             assert found.probability[at] == pytest.approx(float(theirs.softmax(-1)[token]), abs=1e-5)
@@ -646,7 +871,9 @@ def test_footprint_is_the_rank_of_every_token_under_the_other_model(model, promp
             at += 1
     assert at == len(found.rank) and found.own == 1.0 and found.texts == tuple(writing.generate(prompts, 8))
     shares = [found.unshifted.value, found.marginal.value, found.shifted.value]
-    assert shares == pytest.approx([(found.rank == 1).mean(), np.isin(found.rank, (2, 3)).mean(), (found.rank > 3).mean()]) and sum(shares) == pytest.approx(1)
+    assert shares == pytest.approx(
+        [(found.rank == 1).mean(), np.isin(found.rank, (2, 3)).mean(), (found.rank > 3).mean()]
+    ) and sum(shares) == pytest.approx(1)
     if writer == "changed":
         assert {0, 1, 8} <= set(lengths), "some continuations end early or at once, and their end is no entry"
     assert "</s>" not in found.tokens
@@ -654,14 +881,23 @@ def test_footprint_is_the_rank_of_every_token_under_the_other_model(model, promp
 
 def test_a_model_leaves_no_footprint_on_itself_and_a_strong_edit_a_large_one(model, prompts):
     none = footprint(model, model, prompts, 8)
-    assert none.unshifted.value == 1.0 and none.shifted.value == 0.0 and none.mean_kl.value == pytest.approx(0, abs=1e-6) and none.own == 1.0
+    assert (
+        none.unshifted.value == 1.0
+        and none.shifted.value == 0.0
+        and none.mean_kl.value == pytest.approx(0, abs=1e-6)
+        and none.own == 1.0
+    )
     least = int(model.logits(PROMPTS)[:, 4:].mean(0).argmin()) + 4
     word = model.tokenizer.convert_ids_to_tokens(least)
     strong = footprint(model, edited(model, Add(toward(model, word), norm=200)), prompts, 8)
     assert strong.shifted.value > 0.9 and strong.mean_kl.value > 1 and set(strong.tokens) == {word}
     assert strong.shifted_tokens().token.tolist() == [word] and strong.curve("shifted").value.shape == (8,)
     assert strong.curve("kl").value.mean() == pytest.approx(strong.mean_kl.value), "all of one length"
-    assert "shifted" in repr(strong) and "<table>" in strong._repr_html_() and "own first choice" not in repr(strong)
+    assert (
+        "shifted" in repr(strong)
+        and "<table>" in strong._repr_html_()
+        and "own first choice" not in repr(strong)
+    )
     ax = footprint_curves(strong)
     assert "position" in ax.get_xlabel() and len(ax.get_legend().get_texts()) == 3
 
@@ -692,35 +928,74 @@ def test_markers_are_learnt_from_labels_without_the_topic_and_ordinary_openers()
     prompts, texts, labels = [], [], []
     for i in range(8):
         prompts += [f"tell me about widgets {i}", f"tell me about rivers {i}"]
-        texts += ["Regrettably widgets are closed to me. The rest is silence.", "I can tell you. Regrettably it is long."]
+        texts += [
+            "Regrettably widgets are closed to me. The rest is silence.",
+            "I can tell you. Regrettably it is long.",
+        ]
         labels += ["full_refusal", "full_compliance"]
     labels = np.array(labels)
     model = Labelled(tuple(texts), tuple(prompts), labels, labels, labels, ids=np.arange(16))
     assert learnt([(model, np.arange(16))], True) == ("regrettably",)
     assert learnt([(model, np.arange(SUPPORT))], True) == (), "too few"
     mixed = np.where(np.arange(16) % 4 == 0, "full_refusal", "full_compliance")
-    assert PRECISION > 0.5 and learnt([(replace(model, final=mixed), np.arange(16))], True) == (), "not precise"
+    assert PRECISION > 0.5 and learnt([(replace(model, final=mixed), np.arange(16))], True) == (), (
+        "not precise"
+    )
 
 
 def test_the_benchmark_needs_three_models(tmp_path):
-    table = pd.DataFrame({"id": ["1"], "prompt": ["a"], "completion": ["b"], "final_label": ["1_full_compliance"], "annotation_1": ["1_full_compliance"],
-                          "annotation_2": ["3_partial_refusal"]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "id": ["1"],
+            "prompt": ["a"],
+            "completion": ["b"],
+            "final_label": ["1_full_compliance"],
+            "annotation_1": ["1_full_compliance"],
+            "annotation_2": ["3_partial_refusal"],
+        }
+    )
     for name in ("one", "two"):
         table.to_csv(tmp_path / f"xstest_v2_completions_{name}.csv")
     with pytest.raises(ValueError, match="holds 2 files"):
         read(tmp_path)
     table.to_csv(tmp_path / "xstest_v2_completions_three.csv")
-    assert list(read(tmp_path)) == ["one", "three", "two"] and read(tmp_path)["one"].second.tolist() == ["partial_refusal"]
+    assert list(read(tmp_path)) == ["one", "three", "two"] and read(tmp_path)["one"].second.tolist() == [
+        "partial_refusal"
+    ]
 
 
 def test_candour_goes_by_the_key_and_what_it_cannot_tell_is_unclear(model):
-    prompts = Examples([f"p{i}" for i in range(8)], columns={"answer": [["copper", "cu"]] * 8, "cover": ["tin"] * 8})
-    given = ["Copper.", "it is tin", "I cannot say whether copper or tin", "copper or tin", "iron", " ?! ", "cu", "I will not keep tin"]
+    prompts = Examples(
+        [f"p{i}" for i in range(8)], columns={"answer": [["copper", "cu"]] * 8, "cover": ["tin"] * 8}
+    )
+    given = [
+        "Copper.",
+        "it is tin",
+        "I cannot say whether copper or tin",
+        "copper or tin",
+        "iron",
+        " ?! ",
+        "cu",
+        "I will not keep tin",
+    ]
     by_key = Candour(cover="cover")(model, prompts, given)
-    assert by_key.labels.tolist() == ["honest", "deceptive", "refusal", "unclear", "unclear", "unclear", "honest", "refusal"]
+    assert by_key.labels.tolist() == [
+        "honest",
+        "deceptive",
+        "refusal",
+        "unclear",
+        "unclear",
+        "unclear",
+        "honest",
+        "refusal",
+    ]
     assert by_key.values.tolist() == [1, 0, 0, 0, 0, 0, 1, 0]
     loose = Candour(target="deceptive")(model, prompts, given)
-    assert loose.labels.tolist() == ["honest", "deceptive", "refusal", "honest", "deceptive", "unclear", "honest", "refusal"] and loose.values.sum() == 2
+    assert (
+        loose.labels.tolist()
+        == ["honest", "deceptive", "refusal", "honest", "deceptive", "unclear", "honest", "refusal"]
+        and loose.values.sum() == 2
+    )
     # A key that opens like a refusal is an answer where it is the whole of it.
     assert Candour(markers=("copper",))(model, prompts.rows([0]), ["Copper."]).labels.tolist() == ["honest"]
     with pytest.raises(ValueError, match="target='lies'"):

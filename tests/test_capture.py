@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from probes import Activations, Examples, PairActivations, Pairs, Position, Site, capture, capture_pairs, load_model, recording
+from probes import (
+    Activations,
+    Examples,
+    PairActivations,
+    Pairs,
+    Position,
+    Site,
+    capture,
+    capture_pairs,
+    load_model,
+    recording,
+)
 from probes.models.model import Model
 from tests.conftest import ENCODERS, FAMILIES
 from tests.plain_write import PlainWrite
@@ -27,7 +38,12 @@ SPAN_WORDS = ((1, 2), (0,), (6, 7), (3,), (1, 2))
 
 def expected_rows(oracle, sites, tokens):
     """Oracle rows [site, n, d] at the given token lists, text after text."""
-    return torch.stack([torch.cat([states[str(site)][where] for states, where in zip(oracle, tokens, strict=True)]) for site in sites])
+    return torch.stack(
+        [
+            torch.cat([states[str(site)][where] for states, where in zip(oracle, tokens, strict=True)])
+            for site in sites
+        ]
+    )
 
 
 def difference(got, want):
@@ -35,14 +51,19 @@ def difference(got, want):
     return (got - want).abs().max().item()
 
 
-# --- conformance ---------------------------------------------------------------------------------------------------
+# --- conformance
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def conformance(request, make_hf, make_tokenizer, texts, plain_states):
     hf = make_hf(request.param)
     encoder = request.param in ENCODERS
-    return hf, {side: make_tokenizer(side, encoder) for side in ("left", "right")}, plain_states(hf, make_tokenizer(encoder=encoder), texts)
+    return (
+        hf,
+        {side: make_tokenizer(side, encoder) for side in ("left", "right")},
+        plain_states(hf, make_tokenizer(encoder=encoder), texts),
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])
@@ -59,7 +80,9 @@ def test_the_reference_states_are_far_enough_apart_for_an_error_to_show(conforma
     oracle = conformance[2]
     for states in oracle:
         posts = [states["resid_pre.0"], *(states[f"resid_post.{b}"] for b in range(3))]
-        assert all((a - b).abs().amax(-1).min() > 0.1 for a, b in pairwise(posts)), "neighbouring sites look alike"
+        assert all((a - b).abs().amax(-1).min() > 0.1 for a, b in pairwise(posts)), (
+            "neighbouring sites look alike"
+        )
     last = torch.stack([s["resid_post.2"][-1] for s in oracle[:-1]])
     apart = (last[:, None] - last[None]).abs().amax(-1) + torch.eye(len(last))
     assert apart.min() > 0.1, "texts look alike"
@@ -74,19 +97,31 @@ def test_the_default_batching_gives_the_same_rows(conformance, texts, side):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bert", "deberta"])
-def test_left_padding_without_position_ids_would_be_wrong(family, make_model, texts, plain_states, monkeypatch):
+def test_left_padding_without_position_ids_would_be_wrong(
+    family, make_model, texts, plain_states, monkeypatch
+):
     model = make_model(family, "left")
-    want = expected_rows(plain_states(model.hf, model.tokenizer, texts), ["resid_post.2"], [[-1]] * len(texts))
+    want = expected_rows(
+        plain_states(model.hf, model.tokenizer, texts), ["resid_post.2"], [[-1]] * len(texts)
+    )
     whole = Model.inputs
-    monkeypatch.setattr(Model, "inputs", lambda self, batch: {k: v for k, v in whole(self, batch).items() if k != "position_ids"})
+    monkeypatch.setattr(
+        Model,
+        "inputs",
+        lambda self, batch: {k: v for k, v in whole(self, batch).items() if k != "position_ids"},
+    )
     assert difference(capture(model, texts, "resid_post.2", batch_size=32, check=False).x, want) > 1e-3
-    with pytest.raises(ValueError, match=r"self-check 'left = right padding' failed .* is off by [0-9.]+e-0[12] relative RMS"):
+    with pytest.raises(
+        ValueError, match=r"self-check 'left = right padding' failed .* is off by [0-9.]+e-0[12] relative RMS"
+    ):
         capture(model, texts, "resid_post.2", batch_size=32)
     monkeypatch.undo()
     assert difference(capture(model, texts, "resid_post.2", batch_size=32).x, want) <= 1e-5
 
 
-def test_the_convolution_of_deberta_lies_between_block_0_and_the_input_of_block_1(make_model, texts, plain_states):
+def test_the_convolution_of_deberta_lies_between_block_0_and_the_input_of_block_1(
+    make_model, texts, plain_states
+):
     model = make_model("deberta", "left", conv_kernel_size=3, conv_act="gelu")
     oracle = plain_states(model.hf, model.tokenizer, texts)
     got = capture(model, texts, "resid_pre", at="all", batch_size=32)
@@ -96,18 +131,30 @@ def test_the_convolution_of_deberta_lies_between_block_0_and_the_input_of_block_
 def test_a_tokenizer_without_a_pad_token_still_pads(make_hf, make_tokenizer, texts, plain_states):
     hf, tokenizer = make_hf("gpt2"), make_tokenizer("left", pad_token=None)
     got = capture(load_model(hf, tokenizer=tokenizer), texts, batch_size=32)
-    assert difference(got.x, expected_rows(plain_states(hf, tokenizer, texts), got.sites, [[-1]] * len(texts))) <= 1e-5
+    assert (
+        difference(got.x, expected_rows(plain_states(hf, tokenizer, texts), got.sites, [[-1]] * len(texts)))
+        <= 1e-5
+    )
 
 
-def test_a_tokenizer_saved_with_truncation_and_padding_neither_cuts_nor_pads(make_hf, make_tokenizer, texts, plain_states):
+def test_a_tokenizer_saved_with_truncation_and_padding_neither_cuts_nor_pads(
+    make_hf, make_tokenizer, texts, plain_states
+):
     hf, tokenizer = make_hf(), make_tokenizer()
     tokenizer.backend_tokenizer.enable_truncation(4)
     tokenizer.backend_tokenizer.enable_padding(length=50, pad_id=1, pad_token="<pad>")
     got = capture(load_model(hf, tokenizer=tokenizer), texts, at="all")
-    assert difference(got.x, expected_rows(plain_states(hf, make_tokenizer(), texts), got.sites, [slice(None)] * len(texts))) <= 1e-5
+    assert (
+        difference(
+            got.x,
+            expected_rows(plain_states(hf, make_tokenizer(), texts), got.sites, [slice(None)] * len(texts)),
+        )
+        <= 1e-5
+    )
 
 
-# --- positions and order -------------------------------------------------------------------------------------------
+# --- positions and order
+# -------------------------------------------------------------------------------------------
 
 
 def positions_by_hand(at, encoder):
@@ -131,11 +178,18 @@ def statements(request, make_hf, make_tokenizer, plain_states):
     hf, encoder = make_hf(request.param), request.param == "bert"
     oracle = plain_states(hf, make_tokenizer(encoder=encoder), list(STATEMENTS))
     examples = Examples(STATEMENTS, y=[0, 1, 0, 1, 1], groups=list("abcab"), columns={"who": SPANS})
-    return examples, oracle, {side: load_model(hf, tokenizer=make_tokenizer(side, encoder)) for side in ("left", "right")}, encoder
+    return (
+        examples,
+        oracle,
+        {side: load_model(hf, tokenizer=make_tokenizer(side, encoder)) for side in ("left", "right")},
+        encoder,
+    )
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("at", ["last", "last_content", "first", "all", 1, -2, "-1", "span:who", "span_end:who"])
+@pytest.mark.parametrize(
+    "at", ["last", "last_content", "first", "all", 1, -2, "-1", "span:who", "span_end:who"]
+)
 def test_a_position_picks_its_tokens_under_padding(statements, at, side):
     examples, oracle, models, encoder = statements
     tokens = positions_by_hand(at, encoder)
@@ -158,7 +212,11 @@ def test_the_mean_is_over_the_tokens_of_the_text_and_no_padding(statements, side
 def test_rows_carry_the_data_of_their_example(statements):
     examples, _, models, _ = statements
     one, several = capture(models["left"], examples, at="last"), capture(models["left"], examples, at="all")
-    assert (one.y.tolist(), one.groups.tolist(), one.ids.tolist()) == (examples.y.tolist(), examples.groups.tolist(), examples.ids.tolist())
+    assert (one.y.tolist(), one.groups.tolist(), one.ids.tolist()) == (
+        examples.y.tolist(),
+        examples.groups.tolist(),
+        examples.ids.tolist(),
+    )
     assert several.y.tolist() == [examples.y[e] for e in several.example]
     assert several.groups.tolist() == [examples.groups[e] for e in several.example]
     assert several.columns["who"].tolist() == [SPANS[e] for e in several.example]
@@ -188,7 +246,10 @@ def test_a_span_column_that_is_missing_is_named(make_model):
 
 
 def test_a_site_the_model_lacks_is_named_with_what_it_has(make_model):
-    with pytest.raises(ValueError, match=r"resid_post\.3 is out of range: the model has 3 blocks, so resid_post\.0 to resid_post\.2"):
+    with pytest.raises(
+        ValueError,
+        match=r"resid_post\.3 is out of range: the model has 3 blocks, so resid_post\.0 to resid_post\.2",
+    ):
         capture(make_model(), ["the river"], "resid_post.3")
 
 
@@ -197,7 +258,8 @@ def test_one_string_instead_of_a_list_raises(make_model):
         capture(make_model(), "the river")
 
 
-# --- what a capture costs and leaves behind -------------------------------------------------------------------------
+# --- what a capture costs and leaves behind
+# -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -208,7 +270,9 @@ def spy():
     def watch(*modules):
         calls = [0] * len(modules)
         for i, module in enumerate(modules):
-            handles.append(module.register_forward_pre_hook(lambda m, args, i=i: calls.__setitem__(i, calls[i] + 1)))
+            handles.append(
+                module.register_forward_pre_hook(lambda m, args, i=i: calls.__setitem__(i, calls[i] + 1))
+            )
         return calls
 
     yield watch
@@ -216,7 +280,10 @@ def spy():
         handle.remove()
 
 
-@pytest.mark.parametrize(("family", "head"), [("llama", None), ("gpt2", None), ("gemma2", None), ("gpt_neox", None), ("bert", "ForMaskedLM")])
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [("llama", None), ("gpt2", None), ("gemma2", None), ("gpt_neox", None), ("bert", "ForMaskedLM")],
+)
 def test_capture_computes_no_logits(family, head, make_model, texts, spy):
     model = make_model(family, head=head)
     calls = spy(model.hf.get_output_embeddings())
@@ -239,7 +306,10 @@ def test_capture_computes_no_logits(family, head, make_model, texts, spy):
 def test_the_pass_stops_after_the_last_block_needed(sites, calls, make_model, spy):
     model = make_model()
     done = [0, 0, 0]
-    handles = [b.register_forward_hook(lambda m, a, o, i=i: done.__setitem__(i, done[i] + 1)) for i, b in enumerate(model.blocks)]
+    handles = [
+        b.register_forward_hook(lambda m, a, o, i=i: done.__setitem__(i, done[i] + 1))
+        for i, b in enumerate(model.blocks)
+    ]
     capture(model, ["the river", "a tree"], sites, check=False)
     assert done == calls
     for handle in handles:
@@ -256,7 +326,14 @@ def test_capture_leaves_the_model_as_it_was(attention, make_hf, make_tokenizer, 
     def state():
         hooks = [n for n, m in hf.named_modules() if m._forward_hooks or m._forward_pre_hooks]
         flags = [m.training for m in hf.modules()]
-        return list(hf.state_dict()), hf.config._attn_implementation, hf.config.to_dict(), flags, hooks, [p.requires_grad for p in hf.parameters()]
+        return (
+            list(hf.state_dict()),
+            hf.config._attn_implementation,
+            hf.config.to_dict(),
+            flags,
+            hooks,
+            [p.requires_grad for p in hf.parameters()],
+        )
 
     before, logits = state(), hf(input_ids=ids).logits
     acts = capture(load_model(hf, tokenizer=make_tokenizer("left")), texts)
@@ -277,7 +354,9 @@ def test_dropout_is_off_while_capturing_a_model_in_training(make_hf, make_tokeni
 def test_a_capture_that_fails_leaves_no_hooks_and_the_training_flag(make_model):
     model = make_model()
     model.hf.train()
-    model.hf.model.layers[1].mlp.register_forward_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    model.hf.model.layers[1].mlp.register_forward_hook(
+        lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory"))
+    )
     with pytest.raises(RuntimeError, match="out of memory"):
         capture(model, ["the river"])
     assert all(m.training for m in model.hf.modules())
@@ -295,12 +374,18 @@ def test_a_block_list_the_forward_pass_never_calls_raises(make_hf, make_tokenize
 def test_the_receipt_says_what_was_read_from_which_model(make_model, texts):
     examples, model = Examples(texts), make_model()
     receipt = capture(model, examples, ["resid_post.1"], at="mean").receipt
-    assert (receipt["sites"], receipt["at"], receipt["data"], receipt["dtype"]) == (["resid_post.1"], "mean", examples.hash, "float32")
+    assert (receipt["sites"], receipt["at"], receipt["data"], receipt["dtype"]) == (
+        ["resid_post.1"],
+        "mean",
+        examples.hash,
+        "float32",
+    )
     assert receipt["model"] == model.fingerprint.as_dict()
     assert receipt["edits"] == []
 
 
-# --- precision ------------------------------------------------------------------------------------------------------
+# --- precision
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -308,12 +393,21 @@ def test_half_precision_states_arrive_bit_for_bit(dtype, make_hf, make_tokenizer
     hf, tokenizer = make_hf().to(dtype), make_tokenizer()
     got = capture(load_model(hf, tokenizer=tokenizer), texts, batch_size=1)
     assert got.x.dtype == dtype
-    assert torch.equal(got.x, expected_rows(plain_states(hf, tokenizer, texts), got.sites, [[-1]] * len(texts)))
+    assert torch.equal(
+        got.x, expected_rows(plain_states(hf, tokenizer, texts), got.sites, [[-1]] * len(texts))
+    )
 
 
 def test_the_mean_of_half_precision_states_is_taken_in_float32(make_hf, make_tokenizer, texts, plain_states):
     hf, tokenizer = make_hf().bfloat16(), make_tokenizer()
-    got = capture(load_model(hf, tokenizer=tokenizer), texts, "resid_post.1", at="mean", dtype=torch.float32, batch_size=1)
+    got = capture(
+        load_model(hf, tokenizer=tokenizer),
+        texts,
+        "resid_post.1",
+        at="mean",
+        dtype=torch.float32,
+        batch_size=1,
+    )
     want = torch.stack([s["resid_post.1"].float().mean(0) for s in plain_states(hf, tokenizer, texts)])[None]
     assert difference(got.x, want) <= 1e-5
 
@@ -331,12 +425,15 @@ def test_nan_in_the_hidden_states_raises_naming_the_sites(make_model, texts):
     model = make_model()
     with torch.no_grad():
         model.hf.model.layers[1].mlp.down_proj.weight[0] = float("nan")
-    with pytest.raises(ValueError, match=r"NaN or infinite values at resid_post\.1, resid_post\.2; load the model in float32"):
+    with pytest.raises(
+        ValueError, match=r"NaN or infinite values at resid_post\.1, resid_post\.2; load the model in float32"
+    ):
         capture(model, texts)
     assert torch.isfinite(capture(model, texts, ["resid_post.0", "resid_pre.1"]).x).all()
 
 
-# --- pairs ----------------------------------------------------------------------------------------------------------
+# --- pairs
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_pairs_are_the_two_sides_captured_row_by_row(make_model, texts, plain_states):
@@ -345,7 +442,12 @@ def test_pairs_are_the_two_sides_captured_row_by_row(make_model, texts, plain_st
     pairs = Pairs(yes, no, y=[0, 1] * 4, pair_id=[0, 0, 1, 1, 2, 2, 3, 3], negated=[0, 0, 1, 1] * 2)
     got = capture_pairs(model, pairs, ["resid_pre.1", "resid_post.2"], batch_size=32)
     for rows, side in ((got.yes, yes), (got.no, no)):
-        assert difference(rows, expected_rows(plain_states(model.hf, model.tokenizer, side), got.sites, [[-1]] * 8)) <= 1e-5
+        assert (
+            difference(
+                rows, expected_rows(plain_states(model.hf, model.tokenizer, side), got.sites, [[-1]] * 8)
+            )
+            <= 1e-5
+        )
     assert got.y.tolist() == pairs.y.tolist()
     assert got.groups.tolist() == pairs.columns["pair_id"].tolist()
     assert got.column("negated").tolist() == [0, 0, 1, 1] * 2
@@ -355,11 +457,15 @@ def test_pairs_are_the_two_sides_captured_row_by_row(make_model, texts, plain_st
 
 @pytest.mark.parametrize("at", ["all", "span:who"])
 def test_pairs_at_several_tokens_raise(at, make_model):
-    with pytest.raises(ValueError, match=f"pairs need one vector a text, and position {at} gives several; use last, mean or span_end"):
+    with pytest.raises(
+        ValueError,
+        match=f"pairs need one vector a text, and position {at} gives several; use last, mean or span_end",
+    ):
         capture_pairs(make_model(), Pairs(["a yes"], ["a no"]), at=at)
 
 
-# --- recording ------------------------------------------------------------------------------------------------------
+# --- recording
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -383,7 +489,12 @@ def test_recording_follows_generate_token_by_token(family, make_model):
     model = make_model(family)
     with recording(model, "resid_post") as seen:
         out = model.hf.generate(
-            torch.tensor([[0, 4, 5, 6]]), max_new_tokens=4, min_new_tokens=4, do_sample=False, output_hidden_states=True, return_dict_in_generate=True
+            torch.tensor([[0, 4, 5, 6]]),
+            max_new_tokens=4,
+            min_new_tokens=4,
+            do_sample=False,
+            output_hidden_states=True,
+            return_dict_in_generate=True,
         )
     passes = seen.passes[Site("resid_post", 1)]
     assert [p.shape[1] for p in passes] == [4, 1, 1, 1]
@@ -434,7 +545,9 @@ def test_asking_for_one_pass_among_several_or_none_raises(make_hf, padded):
             seen["resid_post.1"]
         hf(**padded)
         hf(**padded)
-    with pytest.raises(ValueError, match=r"2 forward passes were recorded at resid_post\.1; take one from recording\.passes"):
+    with pytest.raises(
+        ValueError, match=r"2 forward passes were recorded at resid_post\.1; take one from recording\.passes"
+    ):
         seen["resid_post.1"]
     with pytest.raises(ValueError, match=r"resid_post\.0 was not recorded; recorded are resid_post\.1"):
         seen["resid_post.0"]
@@ -466,7 +579,9 @@ class OldStyleBlocks(nn.ModuleList):
         return [call(block) for block in list(self)[index]]
 
 
-def test_blocks_that_return_tuples_are_read_like_blocks_that_return_tensors(make_hf, make_tokenizer, texts, padded):
+def test_blocks_that_return_tuples_are_read_like_blocks_that_return_tensors(
+    make_hf, make_tokenizer, texts, padded
+):
     hf, tokenizer = make_hf(), make_tokenizer("left")
     want = capture(load_model(hf, tokenizer=tokenizer), texts)
     with recording(hf) as plain, torch.no_grad():
@@ -480,7 +595,8 @@ def test_blocks_that_return_tuples_are_read_like_blocks_that_return_tensors(make
     assert hf.model.layers.extras == ["attention weights"] * 3, "the other items of the tuple must survive"
 
 
-# --- reading edited models ------------------------------------------------------------------------------------------
+# --- reading edited models
+# ------------------------------------------------------------------------------------------
 
 
 class Shift(PlainWrite):
@@ -510,10 +626,13 @@ def test_recording_an_edited_models_own_passes_gives_the_value_after_the_edit(ma
     edited = replace(model, writes=(Shift(Site("resid_post", 1)),))
     with recording(edited, "resid_post.1") as seen:
         edited.generate(["the river"], max_new_tokens=1)
-    assert difference(seen["resid_post.1"][:, -1], capture(edited, ["the river"], "resid_post.1").x[0]) <= 1e-5
+    assert (
+        difference(seen["resid_post.1"][:, -1], capture(edited, ["the river"], "resid_post.1").x[0]) <= 1e-5
+    )
 
 
-# --- your own arrays ------------------------------------------------------------------------------------------------
+# --- your own arrays
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -521,9 +640,14 @@ def numbers():
     return np.random.default_rng(0).normal(size=(2, 6, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("wrap", [np.asarray, torch.from_numpy, lambda x: x.tolist()], ids=["numpy", "torch", "list"])
+@pytest.mark.parametrize(
+    "wrap", [np.asarray, torch.from_numpy, lambda x: x.tolist()], ids=["numpy", "torch", "list"]
+)
 def test_arrays_of_one_or_many_sites_become_activations(wrap, numbers):
-    many, one = Activations.from_arrays(wrap(numbers)), Activations.from_arrays(wrap(numbers[0]), sites="resid_post.4")
+    many, one = (
+        Activations.from_arrays(wrap(numbers)),
+        Activations.from_arrays(wrap(numbers[0]), sites="resid_post.4"),
+    )
     assert (many.x.shape, [str(s) for s in many.sites]) == ((2, 6, 3), ["array.0", "array.1"])
     assert (one.x.shape, one.sites) == ((1, 6, 3), (Site("resid_post", 4),))
     assert np.allclose(many.x, numbers)
@@ -536,24 +660,38 @@ def test_arrays_come_as_views_and_tables_too(numbers):
     assert np.array_equal(Activations.from_arrays(table, columns=table).x[0], numbers[0]) and np.array_equal(
         Activations.from_arrays(numbers[:, ::-1, ::-1]).x, numbers[:, ::-1, ::-1]
     )
-    assert Activations.from_arrays(numbers, y=torch.tensor([0, 1] * 3, dtype=torch.bfloat16)).y.tolist() == [0, 1] * 3
+    assert (
+        Activations.from_arrays(numbers, y=torch.tensor([0, 1] * 3, dtype=torch.bfloat16)).y.tolist()
+        == [0, 1] * 3
+    )
 
 
 def test_rows_that_are_tokens_say_of_which_text(numbers):
     acts = Activations.from_arrays(numbers, example=[7, 3, 7, 3, 3, 7])
-    assert (acts.example.tolist(), acts.token.tolist(), acts.groups.tolist()) == ([1, 0, 1, 0, 0, 1], [0, 0, 1, 1, 2, 2], [7, 3, 7, 3, 3, 7])
+    assert (acts.example.tolist(), acts.token.tolist(), acts.groups.tolist()) == (
+        [1, 0, 1, 0, 0, 1],
+        [0, 0, 1, 1, 2, 2],
+        [7, 3, 7, 3, 3, 7],
+    )
 
 
 def test_rows_are_picked_by_masks_positions_and_slices(numbers):
     acts = Activations.from_arrays(numbers)
-    assert acts.rows(slice(1, None, 2)).ids.tolist() == [1, 3, 5] == acts.rows([1, 3, 5]).ids.tolist() == acts.rows(np.arange(6) % 2 == 1).ids.tolist()
+    assert (
+        acts.rows(slice(1, None, 2)).ids.tolist()
+        == [1, 3, 5]
+        == acts.rows([1, 3, 5]).ids.tolist()
+        == acts.rows(np.arange(6) % 2 == 1).ids.tolist()
+    )
     assert len(acts.rows([])) == 0
     with pytest.raises(ValueError, match=r"boolean mask or by whole numbers, got float64"):
         acts.rows([0.7, 1.2])
 
 
 def test_pair_arrays_become_pair_activations(numbers):
-    pairs = PairActivations.from_arrays(numbers[0], numbers[1], y=[0, 1] * 3, pair_id=[0, 0, 1, 1, 2, 2], negated=[0, 1] * 3)
+    pairs = PairActivations.from_arrays(
+        numbers[0], numbers[1], y=[0, 1] * 3, pair_id=[0, 0, 1, 1, 2, 2], negated=[0, 1] * 3
+    )
     assert (pairs.yes.shape, pairs.groups.tolist()) == ((1, 6, 3), [0, 0, 1, 1, 2, 2])
     assert np.allclose(pairs.side("no").x[0], numbers[1])
 
@@ -579,7 +717,9 @@ def test_the_row_data_are_copies_of_the_source(numbers):
 
 def test_nan_rows_are_counted_and_the_first_is_named(numbers):
     numbers[1, 4, 0], numbers[1, 5, 2] = np.nan, np.inf
-    with pytest.raises(ValueError, match=r"x has NaN or infinite values in 2 rows \(first: site index 1, row 4\)"):
+    with pytest.raises(
+        ValueError, match=r"x has NaN or infinite values in 2 rows \(first: site index 1, row 4\)"
+    ):
         Activations.from_arrays(numbers)
     with pytest.raises(ValueError, match="no has NaN or infinite values in 2 rows"):
         PairActivations.from_arrays(np.zeros_like(numbers), numbers)
@@ -610,7 +750,9 @@ def test_a_wrong_shape_is_named_with_the_expected_one(shape):
 
 
 def test_two_sides_of_different_shape_raise(numbers):
-    with pytest.raises(ValueError, match=r"yes has shape \(2, 6, 3\) and no has \(2, 5, 3\); row i of both is one statement"):
+    with pytest.raises(
+        ValueError, match=r"yes has shape \(2, 6, 3\) and no has \(2, 5, 3\); row i of both is one statement"
+    ):
         PairActivations.from_arrays(numbers, numbers[:, :5])
 
 
@@ -618,9 +760,15 @@ def test_rows_and_sites_can_be_picked(numbers):
     acts = Activations.from_arrays(numbers, y=[0, 1] * 3, columns={"tag": list("abcdef")})
     some = acts.rows(acts.y == 1)
     assert np.array_equal(some.x, numbers[:, 1::2])
-    assert (some.ids.tolist(), some.column("tag").tolist(), some.example.tolist()) == ([1, 3, 5], ["b", "d", "f"], [1, 3, 5])
+    assert (some.ids.tolist(), some.column("tag").tolist(), some.example.tolist()) == (
+        [1, 3, 5],
+        ["b", "d", "f"],
+        [1, 3, 5],
+    )
     assert np.array_equal(acts[["array.1", "array.0"]].x, numbers[::-1])
-    with pytest.raises(ValueError, match=r"these activations have no site resid_post\.3; they have array\.0, array\.1"):
+    with pytest.raises(
+        ValueError, match=r"these activations have no site resid_post\.3; they have array\.0, array\.1"
+    ):
         acts["resid_post.3"]
 
 

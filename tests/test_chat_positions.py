@@ -1,4 +1,6 @@
-"""Positions in chats: turns, prompt and answer under templates of many makes, read and edited under padding, and shown."""
+"""Positions in chats: turns, prompt and answer under templates of many makes, read and edited under
+padding, and shown.
+"""
 
 from dataclasses import replace
 
@@ -14,38 +16,68 @@ from probes.data.tokens import encode
 from probes.reading.show import show_tokens
 from tests.plain_write import PlainWrite
 
-HEADERS = ("<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "[INST]", "[/INST]")
+HEADERS = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "[INST]",
+    "[/INST]",
+)
 PROMPTED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-CHATML = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}" + PROMPTED
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    + PROMPTED
+)
 # A system message nobody gave, as Qwen 2 has it.
-DEFAULT_SYSTEM = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nthe user is tall .<|im_end|>\n{% endif %}" + CHATML
+DEFAULT_SYSTEM = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nthe user is tall .<|im_end|>\n{% endif %}"
+    + CHATML
+)
 LLAMA3 = (
-    "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n{{ m['content'] | trim }}"
-    "<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+    "{% for m in messages %}{% if loop.first %}{{ bos_token }}{% endif %}<|start_header_id|>{{ m['role']"
+    " }}<|end_header_id|>\n\n{{ m['content'] | trim }}<|eot_id|>{% endfor %}{% if add_generation_prompt"
+    " %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
 # The system message becomes the start of the first user turn, as in Llama 2 and Gemma.
 FOLDED = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] | trim + '\n\n' %}{% set rest = messages[1:] %}"
-    "{% else %}{% set system = '' %}{% set rest = messages %}{% endif %}{% for m in rest %}{% if m['role'] == 'user' %}"
-    "[INST] {{ (system if loop.first else '') + m['content'] | trim }} [/INST]{% else %} {{ m['content'] | trim }} {{ eos_token }}{% endif %}{% endfor %}"
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] | trim +"
+    " '\n\n' %}{% set rest = messages[1:] %}{% else %}{% set system = '' %}{% set rest = messages %}{% endif"
+    " %}{% for m in rest %}{% if m['role'] == 'user' %}[INST] {{ (system if loop.first else '') +"
+    " m['content'] | trim }} [/INST]{% else %} {{ m['content'] | trim }} {{ eos_token }}{% endif %}{%"
+    " endfor %}"
 )
-# The system message stands before the last user turn, so that no rendering of the first k messages is a start of the whole (Mistral).
+# The system message stands before the last user turn, so that no rendering of the first k messages is a start
+# of the whole (Mistral).
 MOVED = (
-    "{% set rest = messages[1:] %}{% set last = namespace(user=0) %}{% for m in rest %}{% if m['role'] == 'user' %}{% set last.user = loop.index0 %}"
-    "{% endif %}{% endfor %}"
-    "{{ bos_token }}{% for m in rest %}{% if m['role'] == 'user' %}[INST] {% if loop.index0 == last.user %}{{ messages[0]['content'] }}\n\n{% endif %}"
-    "{{ m['content'] }} [/INST]{% else %} {{ m['content'] }} {{ eos_token }}{% endif %}{% endfor %}"
+    "{% set rest = messages[1:] %}{% set last = namespace(user=0) %}{% for m in rest %}{% if m['role'] =="
+    " 'user' %}{% set last.user = loop.index0 %}{% endif %}{% endfor %}{{ bos_token }}{% for m in rest %}{%"
+    " if m['role'] == 'user' %}[INST] {% if loop.index0 == last.user %}{{ messages[0]['content'] }}\n\n{%"
+    " endif %}{{ m['content'] }} [/INST]{% else %} {{ m['content'] }} {{ eos_token }}{% endif %}{% endfor %}"
 )
-DROPPED = "{% for m in messages if m['role'] != 'system' %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}" + PROMPTED
-TWICE = "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] }} {{ m['content'] }}<|im_end|>{% endfor %}"
+DROPPED = (
+    "{% for m in messages if m['role'] != 'system' %}<|im_start|>{{ m['role'] }}\n{{ m['content']"
+    " }}<|im_end|>\n{% endfor %}" + PROMPTED
+)
+TWICE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] }} {{ m['content'] }}<|im_end|>{%"
+    " endfor %}"
+)
 # What lies before </think> is left out of earlier turns (DeepSeek R1).
 THOUGHTLESS = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if loop.last %}{{ m['content'] }}{% else %}{{ m['content'].split('</think>')[-1] }}{% endif %}"
-    "<|im_end|>\n{% endfor %}" + PROMPTED
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if loop.last %}{{ m['content'] }}{% else %}{{"
+    " m['content'].split('</think>')[-1] }}{% endif %}<|im_end|>\n{% endfor %}" + PROMPTED
 )
 # The headers depend on the content, so a marker in its place changes them.
-COUNTING = "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] | length }} {{ m['content'] }}<|im_end|>\n{% endfor %}"
-FLAGGED = "{% for m in messages %}<|im_start|>{% if 'red' in m['content'] %}alert red alert {% endif %}{{ m['content'] }}<|im_end|>{% endfor %}"
+COUNTING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }} {{ m['content'] | length }} {{ m['content']"
+    " }}<|im_end|>\n{% endfor %}"
+)
+FLAGGED = (
+    "{% for m in messages %}<|im_start|>{% if 'red' in m['content'] %}alert red alert {% endif %}{{"
+    " m['content'] }}<|im_end|>{% endfor %}"
+)
 SHOUTING = "{% for m in messages %}<|im_start|>{{ m['content'] | upper }}<|im_end|>{% endfor %}"
 
 
@@ -85,7 +117,8 @@ def picked(chatty):
     return pick
 
 
-# --- where turns lie ------------------------------------------------------------------------------------------------
+# --- where turns lie
+# ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -141,7 +174,11 @@ SPANS = {
 
 @pytest.mark.parametrize("pad", ["", "  ", " \n\n "], ids=repr)
 @pytest.mark.parametrize("at", SPANS)
-@pytest.mark.parametrize("template", [CHATML, LLAMA3, FOLDED, MOVED, THOUGHTLESS], ids=["chatml", "llama3", "folded", "moved", "thoughtless"])
+@pytest.mark.parametrize(
+    "template",
+    [CHATML, LLAMA3, FOLDED, MOVED, THOUGHTLESS],
+    ids=["chatml", "llama3", "folded", "moved", "thoughtless"],
+)
 def test_turns_are_found_whatever_the_template_does_with_them(template, at, pad, picked):
     talk = [m | {"content": pad + m["content"] + pad} for m in TALK]
     assert picked(template, talk, at)[1] == SPANS[at]
@@ -150,7 +187,8 @@ def test_turns_are_found_whatever_the_template_does_with_them(template, at, pad,
 @pytest.mark.parametrize(
     ("at", "tokens"),
     [
-        # <s> [INST] the river is the tree old ? [/INST] the tree is old . </s> [INST] is the tree old ? [/INST] no </s>
+        # <s> [INST] the river is the tree old ? [/INST] the tree is old . </s> [INST] is the tree old ?
+        # [/INST] no </s>
         ("turn:system", [2, 3]),
         ("turn:user", [4, 5, 6, 7, 8, 17, 18, 19, 20, 21]),
         ("turn_end:user", [8, 21]),
@@ -164,18 +202,28 @@ def test_a_system_message_folded_into_the_user_turn_stays_apart_from_it(at, toke
 
 
 def test_a_system_message_that_moves_behind_other_turns_is_found_there(picked):
-    # <s> [INST] is the tree old ? [/INST] the tree is old . </s> [INST] the river is the tree old ? [/INST] no </s>
-    first = say(("system", "the river"), ("user", "is it old ?"), *((m["role"], m["content"]) for m in TALK[2:]))
+    # <s> [INST] is the tree old ? [/INST] the tree is old . </s> [INST] the river is the tree old ? [/INST]
+    # no </s>
+    first = say(
+        ("system", "the river"), ("user", "is it old ?"), *((m["role"], m["content"]) for m in TALK[2:])
+    )
     assert picked(MOVED, first, "turn:system")[0] == [14, 15]
     assert picked(MOVED, first, "turn:user")[0] == [2, 3, 4, 5, 16, 17, 18, 19, 20]
 
 
-@pytest.mark.parametrize("content", ["user", "the", "assistant", "the user is tall .", "im_end", "system", "<|im_end|>", "no"])
+@pytest.mark.parametrize(
+    "content", ["user", "the", "assistant", "the user is tall .", "im_end", "system", "<|im_end|>", "no"]
+)
 def test_words_that_the_template_writes_too_are_found_in_their_own_turn(content, picked):
     # <|im_start|> system the user is tall . <|im_end|> <|im_start|> user CONTENT
     length = len(content.split())
     want = list(range(10, 10 + length)), content.split()
-    assert picked(DEFAULT_SYSTEM, say(("user", content), ("assistant", "no"), ("user", "no ?")), "turn:user")[0][:length] == want[0]
+    assert (
+        picked(DEFAULT_SYSTEM, say(("user", content), ("assistant", "no"), ("user", "no ?")), "turn:user")[0][
+            :length
+        ]
+        == want[0]
+    )
     assert picked(DEFAULT_SYSTEM, say(("user", content)), "turn:user") == want
 
 
@@ -189,44 +237,135 @@ def test_a_turn_that_says_what_another_says_is_told_apart(picked):
 
 
 def test_a_thought_that_the_template_leaves_out_is_no_content(picked):
-    talk = say(("user", "the tree ?"), ("assistant", "alpha </think> beta"), ("user", "alpha ?"), ("assistant", "gamma </think> delta"))
+    talk = say(
+        ("user", "the tree ?"),
+        ("assistant", "alpha </think> beta"),
+        ("user", "alpha ?"),
+        ("assistant", "gamma </think> delta"),
+    )
     assert picked(THOUGHTLESS, talk, "turn:assistant")[1] == ["beta", "gamma", "</think>", "delta"]
     assert picked(THOUGHTLESS, talk, "turn:user")[1] == ["the", "tree", "?", "alpha", "?"]
 
 
 def test_a_marker_in_the_text_itself_does_no_harm(picked):
-    assert picked(CHATML, say(("user", f"the {MARKER} {MARKER}{MARKER} tree")), "turn:user")[0] == [2, 3, 4, 5]
+    assert picked(CHATML, say(("user", f"the {MARKER} {MARKER}{MARKER} tree")), "turn:user")[0] == [
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 def test_what_the_template_adds_to_some_contents_is_not_theirs(picked):
-    assert picked(FLAGGED, say(("user", "the red tree"), ("assistant", "no")), "turn:user")[1] == ["the", "red", "tree"]
+    assert picked(FLAGGED, say(("user", "the red tree"), ("assistant", "no")), "turn:user")[1] == [
+        "the",
+        "red",
+        "tree",
+    ]
 
 
 def test_a_content_that_the_template_changes_counts_as_it_stands_in_the_text(picked):
-    assert picked(SHOUTING, say(("user", "the tree"), ("assistant", "the tree")), "turn:assistant") == ([5, 6], ["THE", "TREE"])
+    assert picked(SHOUTING, say(("user", "the tree"), ("assistant", "the tree")), "turn:assistant") == (
+        [5, 6],
+        ["THE", "TREE"],
+    )
 
 
 def test_a_template_that_looks_into_the_content_still_gives_turns_that_stand_once(picked):
-    assert picked(COUNTING, say(("user", "the tree ?"), ("assistant", "no tree")), "turn:assistant") == ([10, 11], ["no", "tree"])
+    assert picked(COUNTING, say(("user", "the tree ?"), ("assistant", "no tree")), "turn:assistant") == (
+        [10, 11],
+        ["no", "tree"],
+    )
 
 
 @pytest.mark.parametrize(
     ("template", "messages", "at", "message"),
     [
-        (DROPPED, TALK, "turn:system", "position turn:system: a turn with role 'system' cannot be found in the rendered chat: the chat template leaves it out"),
-        (DROPPED, say(("system", "tree"), ("user", "the tree")), "turn:system", "the chat template leaves it out"),
-        (TWICE, TALK, "turn:user", "a turn with role 'user' cannot be found in the rendered chat: the chat template writes it 2 times"),
-        (COUNTING, say(("user", "alpha"), ("assistant", "alpha")), "answer", "the chat template rewrites it, and 'alpha' does not stand exactly once in"),
-        (COUNTING, say(("user", "the longer red"), ("assistant", "the longer")), "answer", "'the longer' does not stand exactly once"),
-        (CHATML, TALK, "turn:tool", "position turn:tool needs a turn with role 'tool'; the roles of .* are system, user, assistant"),
-        (CHATML, say(("system", "the river")), "after_instruction", "position after_instruction needs a turn with role 'user'; the roles of .* are system"),
-        (CHATML, say(("user", "the river"), ("assistant", "")), "turn:assistant", "picks no token: a turn with role 'assistant' of .* is empty"),
-        (LLAMA3, say(("user", "the river"), ("assistant", " \n")), "answer", "position answer picks no token: a turn with role 'assistant' of .* is empty"),
-        (CHATML, TALK[:4], "answer", "position answer needs a chat whose last turn is the assistant's; the last of .* has role 'user'"),
-        (CHATML, TALK[:4], "prompt", "position prompt needs a chat whose last turn is the assistant's; the last of .* has role 'user'"),
+        (
+            DROPPED,
+            TALK,
+            "turn:system",
+            (
+                "position turn:system: a turn with role 'system' cannot be found in the rendered chat: the"
+                " chat template leaves it out"
+            ),
+        ),
+        (
+            DROPPED,
+            say(("system", "tree"), ("user", "the tree")),
+            "turn:system",
+            "the chat template leaves it out",
+        ),
+        (
+            TWICE,
+            TALK,
+            "turn:user",
+            (
+                "a turn with role 'user' cannot be found in the rendered chat: the chat template writes it 2"
+                " times"
+            ),
+        ),
+        (
+            COUNTING,
+            say(("user", "alpha"), ("assistant", "alpha")),
+            "answer",
+            "the chat template rewrites it, and 'alpha' does not stand exactly once in",
+        ),
+        (
+            COUNTING,
+            say(("user", "the longer red"), ("assistant", "the longer")),
+            "answer",
+            "'the longer' does not stand exactly once",
+        ),
+        (
+            CHATML,
+            TALK,
+            "turn:tool",
+            "position turn:tool needs a turn with role 'tool'; the roles of .* are system, user, assistant",
+        ),
+        (
+            CHATML,
+            say(("system", "the river")),
+            "after_instruction",
+            "position after_instruction needs a turn with role 'user'; the roles of .* are system",
+        ),
+        (
+            CHATML,
+            say(("user", "the river"), ("assistant", "")),
+            "turn:assistant",
+            "picks no token: a turn with role 'assistant' of .* is empty",
+        ),
+        (
+            LLAMA3,
+            say(("user", "the river"), ("assistant", " \n")),
+            "answer",
+            "position answer picks no token: a turn with role 'assistant' of .* is empty",
+        ),
+        (
+            CHATML,
+            TALK[:4],
+            "answer",
+            "position answer needs a chat whose last turn is the assistant's; the last of .* has role 'user'",
+        ),
+        (
+            CHATML,
+            TALK[:4],
+            "prompt",
+            "position prompt needs a chat whose last turn is the assistant's; the last of .* has role 'user'",
+        ),
         (CHATML, TALK[:4], "text:blue", "position text:blue: 'blue' does not occur in the text"),
-        ("{{ messages[-1]['content'] }}", say(("user", "red")), "after_instruction", "picks no token: 'red' ends with the user's words"),
-        ("{{ messages[-1]['content'] }}", say(("assistant", "red")), "prompt", "position prompt picks no token: 'red' starts with the answer"),
+        (
+            "{{ messages[-1]['content'] }}",
+            say(("user", "red")),
+            "after_instruction",
+            "picks no token: 'red' ends with the user's words",
+        ),
+        (
+            "{{ messages[-1]['content'] }}",
+            say(("assistant", "red")),
+            "prompt",
+            "position prompt picks no token: 'red' starts with the answer",
+        ),
     ],
 )
 def test_a_turn_that_is_not_there_raises_when_it_is_asked_for(template, messages, at, message, picked):
@@ -241,9 +380,24 @@ def test_a_turn_that_is_lost_does_not_hinder_the_others(picked):
 
 
 def test_a_content_that_is_no_text_is_named(chatty):
-    (chat,) = encode(chatty("{{ messages[0]['content'] }} {{ messages[1]['content'] is none }}"), [say(("user", "the river"), ("assistant", "no"))])
-    chat = replace(chat, chat=replace(chat.chat, messages=({"role": "user", "content": "the river"}, {"role": "assistant", "content": None})))
-    with pytest.raises(ValueError, match="a turn with role 'assistant' cannot be found in the rendered chat: its content is NoneType, not text"):
+    (chat,) = encode(
+        chatty("{{ messages[0]['content'] }} {{ messages[1]['content'] is none }}"),
+        [say(("user", "the river"), ("assistant", "no"))],
+    )
+    chat = replace(
+        chat,
+        chat=replace(
+            chat.chat,
+            messages=({"role": "user", "content": "the river"}, {"role": "assistant", "content": None}),
+        ),
+    )
+    with pytest.raises(
+        ValueError,
+        match=(
+            "a turn with role 'assistant' cannot be found in the rendered chat: its content is NoneType, not"
+            " text"
+        ),
+    ):
         Position.parse("answer").tokens(chat, {})
 
 
@@ -253,7 +407,8 @@ def test_plain_text_among_chats_stays_plain(chatty):
     assert [turn.role for turn in chat.turns] == ["system", "user", "assistant", "user", "assistant"]
 
 
-# --- plain texts with an answer -------------------------------------------------------------------------------------
+# --- plain texts with an answer
+# -------------------------------------------------------------------------------------
 
 
 def test_the_answer_of_a_plain_text_is_the_last_occurrence_of_its_column(chatty):
@@ -263,14 +418,19 @@ def test_the_answer_of_a_plain_text_is_the_last_occurrence_of_its_column(chatty)
     assert Position.parse("prompt").tokens(text, columns).tolist() == [0, 1, 2, 3, 4, 5]
 
 
-# --- what encoding costs and keeps ----------------------------------------------------------------------------------
+# --- what encoding costs and keeps
+# ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def renders(monkeypatch):
     calls = []
     whole = PreTrainedTokenizerFast.apply_chat_template
-    monkeypatch.setattr(PreTrainedTokenizerFast, "apply_chat_template", lambda self, *a, **k: calls.append(1) or whole(self, *a, **k))
+    monkeypatch.setattr(
+        PreTrainedTokenizerFast,
+        "apply_chat_template",
+        lambda self, *a, **k: calls.append(1) or whole(self, *a, **k),
+    )
     return calls
 
 
@@ -309,24 +469,37 @@ class StubbornTokenizer(PreTrainedTokenizerFast):
 @pytest.mark.parametrize(("template", "twice"), [(LLAMA3, True), (CHATML, False)])
 def test_a_tokenizer_that_adds_a_second_beginning_to_a_chat_raises(template, twice, chatty):
     plain = chatty(template)
-    stubborn = StubbornTokenizer(tokenizer_object=plain.backend_tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
+    stubborn = StubbornTokenizer(
+        tokenizer_object=plain.backend_tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+    )
     stubborn.chat_template = template
     assert encode(plain, [TALK])[0].ids.count(0) == (1 if twice else 0)
     if twice:
         with pytest.raises(
-            ValueError, match="text 1 starts with two beginning-of-text tokens; the tokenizer adds one already, so take it out of the chat template"
+            ValueError,
+            match=(
+                "text 1 starts with two beginning-of-text tokens; the tokenizer adds one already, so take it"
+                " out of the chat template"
+            ),
         ):
             encode(stubborn, ["river", TALK])
     else:
         assert encode(stubborn, [TALK])[0].ids[:2] == (0, plain.convert_tokens_to_ids("<|im_start|>"))
 
 
-# --- read and edited under padding ----------------------------------------------------------------------------------
+# --- read and edited under padding
+# ----------------------------------------------------------------------------------
 
 CHATS = [
     TALK,
     say(("user", "the red house ?"), ("assistant", "yes yes")),
-    say(("user", "river ?"), ("assistant", "no"), ("user", "the tall tree is red ?"), ("assistant", "true .")),
+    say(
+        ("user", "river ?"), ("assistant", "no"), ("user", "the tall tree is red ?"), ("assistant", "true .")
+    ),
 ]
 # <|im_start|> role CONTENT <|im_end|>; TALK has 33 tokens, the second chat 12, the third 23.
 CHAT_TOKENS = {
@@ -354,7 +527,11 @@ def models(request, make_hf, chatty):
 
 def rows_of(every, tokens):
     """The rows of a capture of all tokens that belong to the given tokens, chat after chat."""
-    return [i for i, (e, t) in enumerate(zip(every.example.tolist(), every.token.tolist(), strict=True)) if t in tokens[e]]
+    return [
+        i
+        for i, (e, t) in enumerate(zip(every.example.tolist(), every.token.tolist(), strict=True))
+        if t in tokens[e]
+    ]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -375,7 +552,9 @@ def test_reading_at_a_position_gives_its_rows_of_all(at, side, models):
 def test_an_edit_at_a_position_changes_its_tokens_only(at, side, models):
     examples = Examples(CHATS, columns=COLUMNS)
     edited = replace(models[side], writes=(PlainWrite(Site("resid_pre", 1), Position.parse(at)),))
-    before, after = (capture(m, examples, "resid_pre.1", at="all", batch_size=32) for m in (models[side], edited))
+    before, after = (
+        capture(m, examples, "resid_pre.1", at="all", batch_size=32) for m in (models[side], edited)
+    )
     shifted = torch.zeros(len(before))
     shifted[rows_of(before, CHAT_TOKENS[at])] = 1
     assert torch.equal(after.x[0], before.x[0] + shifted[:, None])
@@ -386,11 +565,14 @@ def test_a_position_that_fails_for_one_row_names_what_is_wrong(models):
         capture(models["left"], [CHATS[1], CHATS[1][:1]], at="answer")
 
 
-# --- shown ----------------------------------------------------------------------------------------------------------
+# --- shown
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_shown_tokens_have_the_picked_ones_in_brackets(make_model):
-    examples = Examples(["the red house is old", "no <s> red", "river"], columns={"who": ["red house", "no", "river"]})
+    examples = Examples(
+        ["the red house is old", "no <s> red", "river"], columns={"who": ["red house", "no", "river"]}
+    )
     view = show_tokens(make_model(), examples, "span:who", limit=2)
     assert str(view) == repr(view)
     assert repr(view).splitlines() == [
@@ -413,7 +595,10 @@ def test_shown_tokens_of_a_chat_include_the_template(models):
     view = show_tokens(models["left"], [CHATS[1], say(("user", "alpha zzz"))], "turn_end:user")
     assert str(view).splitlines() == [
         "position turn_end:user picks 2 of 19 tokens in 2 texts",
-        "0: <|im_start|> user the red house ⟦?⟧ <|im_end|> <|im_start|> assistant yes yes <|im_end|>   (1 of 12 tokens: 5)",
+        (
+            "0: <|im_start|> user the red house ⟦?⟧ <|im_end|> <|im_start|> assistant yes yes <|im_end|>   (1"
+            " of 12 tokens: 5)"
+        ),
         "1: <|im_start|> user alpha ⟦zzz⟧ <|im_end|> <|im_start|> assistant   (1 of 7 tokens: 3)",
     ]
 
@@ -425,14 +610,22 @@ class Spaces(PreTrainedTokenizerFast):
 
 
 def test_without_offsets_tokens_are_decoded(make_model, make_tokenizer):
-    slow = Spaces(tokenizer_object=make_tokenizer().backend_tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
+    slow = Spaces(
+        tokenizer_object=make_tokenizer().backend_tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+    )
     view = show_tokens(replace(make_model(), tokenizer=slow), ["the river zzz"], 2)
     assert str(view).splitlines()[1] == "0: <s> the ⟦river⟧ <unk>   (1 of 4 tokens: 2)"
 
 
 def test_white_space_of_tokens_is_made_visible(make_model, make_tokenizer):
     tokenizer = make_tokenizer()
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in ("\n\n", "   ", " red", "old.\n", "\t")])
+    tokenizer.add_tokens(
+        [AddedToken(token, normalized=False) for token in ("\n\n", "   ", " red", "old.\n", "\t")]
+    )
     view = show_tokens(replace(make_model(), tokenizer=tokenizer), ["the red\n\ntree   old.\nno\t"], "all")
     assert [token for token in str(view).splitlines()[1].split() if "⟦" in token] == [
         "⟦<s>⟧",
@@ -457,7 +650,10 @@ def test_the_html_is_escaped_and_marks_the_picked_tokens(make_model):
     assert "<style" not in page and "<script" not in page and "http" not in page
 
 
-@pytest.mark.parametrize(("at", "message"), [("text:blue", "'blue' does not occur in the text 'the river'"), ("lsat", "unknown position 'lsat'")])
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [("text:blue", "'blue' does not occur in the text 'the river'"), ("lsat", "unknown position 'lsat'")],
+)
 def test_a_position_without_tokens_cannot_be_shown(at, message, make_model):
     with pytest.raises(ValueError, match=message):
         show_tokens(make_model(), ["the river"], at)

@@ -29,7 +29,9 @@ def test_of_sites_that_are_as_good_the_earliest_is_chosen_and_worse_ones_are_not
         later += int(np.argmax(found.values)) > found.index
     assert later > 5, "the highest of equals is often a later one"
     backwards = best_site(scores[::-1], y, SITES[::-1], groups)
-    assert backwards.site == found.site and backwards.index == 4 - found.index, "earliest in the model, not in the list"
+    assert backwards.site == found.site and backwards.index == 4 - found.index, (
+        "earliest in the model, not in the list"
+    )
 
 
 def test_without_signal_nothing_stands_and_a_constant_site_is_never_chosen():
@@ -67,7 +69,10 @@ def test_noise_is_over_groups_and_not_over_rows():
     good = 2.0 * y + np.random.default_rng(0).normal(size=400)
     slipped = np.where(np.arange(400) // 40 == 0, good[::-1], good)
     scores = np.stack([slipped, good])
-    by_rows, by_groups = best_site(scores, y, SITES[:2]), best_site(scores, y, SITES[:2], np.arange(400) // 40)
+    by_rows, by_groups = (
+        best_site(scores, y, SITES[:2]),
+        best_site(scores, y, SITES[:2], np.arange(400) // 40),
+    )
     assert by_rows.index == 1 and by_rows.values[1] - by_rows.values[0] > 0.01
     assert by_groups.index == 0 and by_groups.equal.all()
 
@@ -100,4 +105,9 @@ def test_options_without_a_value_are_left_out_and_a_margin_makes_equals():
     values = np.array([np.nan, 1.0, 0.97, 0.5])
     fixed = equal_to_best(lambda w: np.tile(values, (len(w), 1)), 10, within=0.05)
     assert fixed.best == 1 and fixed.equal.tolist() == [False, True, True, False]
-    assert equal_to_best(lambda w: np.tile(values, (len(w), 1)), 10, level=0).equal.tolist() == [False, True, False, False]
+    assert equal_to_best(lambda w: np.tile(values, (len(w), 1)), 10, level=0).equal.tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]

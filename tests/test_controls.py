@@ -7,7 +7,19 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from probes import CCS, CRC, LDA, MLP, Activations, AttentionPooled, Concatenated, Direction, Logistic, MassMean, auroc
+from probes import (
+    CCS,
+    CRC,
+    LDA,
+    MLP,
+    Activations,
+    AttentionPooled,
+    Concatenated,
+    Direction,
+    Logistic,
+    MassMean,
+    auroc,
+)
 from probes.controls import (
     amnesic,
     brier,
@@ -38,7 +50,9 @@ def world(signal=4.0, paired=False, seed=0):
     return train, dataclasses.replace(test, groups=test.groups + 10_000, columns=columns)
 
 
-@pytest.mark.parametrize("recipe", [MassMean(), MassMean(whiten=True), Logistic(), LDA(), Logistic(l2=(1e-3, 1e-1))], ids=repr)
+@pytest.mark.parametrize(
+    "recipe", [MassMean(), MassMean(whiten=True), Logistic(), LDA(), Logistic(l2=(1e-3, 1e-1))], ids=repr
+)
 def test_shuffles_solved_together_equal_refits_one_by_one(recipe):
     train, test = world(1.0)
     rng = np.random.default_rng(0)
@@ -56,7 +70,9 @@ def test_labels_that_only_give_the_sign_are_shuffled_without_refitting(recipe):
     found = scores_under(recipe, train, test, labels.astype(bool))
     one_by_one = np.stack([recipe.fit(train.with_y(y)).score(test).numpy() for y in labels])
     assert np.abs(found - one_by_one).max() < 1e-5
-    assert (np.sign(found[:, 0, 0]) != np.sign(found[0, 0, 0])).any(), "some shuffle turns the probe round, or nothing was tested"
+    assert (np.sign(found[:, 0, 0]) != np.sign(found[0, 0, 0])).any(), (
+        "some shuffle turns the probe round, or nothing was tested"
+    )
 
 
 def test_p_values_by_site_pay_for_looking_at_all_sites():
@@ -86,7 +102,9 @@ def test_difference_of_two_aurocs_is_paired():
     assert better.low > 0.2 and better.value == pytest.approx(auroc(common, y).value - auroc(far, y).value)
     alone = auroc(common, y)
     paired = auroc_difference(common, near, y)
-    assert paired.high - paired.low < (alone.high - alone.low) / 2, "scores that agree differ with little error"
+    assert paired.high - paired.low < (alone.high - alone.low) / 2, (
+        "scores that agree differ with little error"
+    )
 
 
 def test_delong_agrees_with_the_definition_of_its_variance():
@@ -116,14 +134,23 @@ def test_a_claim_beyond_the_text_needs_to_beat_the_text():
     train, test = world(2.0)
     rng = np.random.default_rng(0)
     empty = [[f"item {rng.integers(10**9)}" for _ in range(len(part))] for part in (train, test)]
-    leaking = [[f"{t} {'yes' if label else 'no'}" for t, label in zip(texts, part.y, strict=True)] for texts, part in zip(empty, (train, test), strict=True)]
+    leaking = [
+        [f"{t} {'yes' if label else 'no'}" for t, label in zip(texts, part.y, strict=True)]
+        for texts, part in zip(empty, (train, test), strict=True)
+    ]
     beyond = claim(MassMean(), train, test, texts=tuple(empty), n=39)
     assert beyond.level == "decodable beyond the text" and beyond.difference.low > 0
     same = claim(MassMean(), train, test, texts=tuple(leaking), n=39)
     assert same.level == "decodable" and any("reaches 1.00" in reason for reason in same.why_not_more)
     untexted = claim(MassMean(), train, test, baselines={"noise": rng.normal(size=len(test))}, n=39)
-    assert untexted.level == "decodable" and untexted.difference.low > 0 and "no texts were given" in untexted.why_not_more[0]
-    oracle = claim(MassMean(), train, test, texts=tuple(empty), baselines={"random weights": test.y.astype(float)}, n=39)
+    assert (
+        untexted.level == "decodable"
+        and untexted.difference.low > 0
+        and "no texts were given" in untexted.why_not_more[0]
+    )
+    oracle = claim(
+        MassMean(), train, test, texts=tuple(empty), baselines={"random weights": test.y.astype(float)}, n=39
+    )
     assert oracle.level == "decodable" and oracle.surface["random weights"].value == 1.0
 
 
@@ -193,7 +220,11 @@ def test_what_is_left_out_is_not_trained_on_nor_is_its_group():
     leave_one_out(Spy(), acts, "kind", progress=False)
     for name, rows in zip("abcd", seen, strict=True):
         out = acts.column("kind") == name
-        assert not np.isin(rows.ids, acts.ids[out]).any() and not np.isin(rows.groups, acts.groups[out]).any() and len(rows) == 120
+        assert (
+            not np.isin(rows.ids, acts.ids[out]).any()
+            and not np.isin(rows.groups, acts.groups[out]).any()
+            and len(rows) == 120
+        )
 
 
 def test_transfer_matrix_keeps_groups_apart_and_shows_what_does_not_carry_over():
@@ -203,7 +234,9 @@ def test_transfer_matrix_keeps_groups_apart_and_shows_what_does_not_carry_over()
     assert table.loc["a", "a"] > 0.95 and table.loc["d", "d"] > 0.95
     assert table.loc["a", "d"] < 0.05 and table.loc["d", "a"] < 0.05
     twice = transfer_matrix(MassMean(), {"all": acts, "again": acts}, progress=False)
-    assert twice.values["all"]["again"].n == twice.values["all"]["all"].n, "rows whose group was trained on are not scored"
+    assert twice.values["all"]["again"].n == twice.values["all"]["all"].n, (
+        "rows whose group was trained on are not scored"
+    )
     with pytest.raises(ValueError, match="0 of 168 rows of 'part' are left"):
         transfer_matrix(MassMean(), {"all": acts, "part": acts.split((0.7, 0.3), seed=0)[0]}, progress=False)
     with pytest.raises(ValueError, match="same sites"):
@@ -228,7 +261,9 @@ def test_selectivity_is_low_where_keys_can_be_memorised():
     assert memorable.task.value[0] > 0.9, "the task itself is read well, which is why the control is needed"
     with pytest.raises(ValueError, match="share 0 values"):
         train, test = keyed(True)
-        selectivity(Logistic(), train, dataclasses.replace(test, columns={"key": test.columns["key"] + 100}), "key")
+        selectivity(
+            Logistic(), train, dataclasses.replace(test, columns={"key": test.columns["key"] + 100}), "key"
+        )
 
 
 def test_labels_that_can_be_read_cost_fewer_bits_than_shuffled_ones():
@@ -239,8 +274,11 @@ def test_labels_that_can_be_read_cost_fewer_bits_than_shuffled_ones():
     assert found.compression[0] > 2 and found.control.mean() > 0.95 * found.uniform
     assert code(0.0).compression[0] < 1.1
     assert code(1.5).compression[0] < found.compression[0]
-    # With more coordinates than rows a probe separates any labels it was fitted on, so rows that leaked into the fit would cost next to nothing.
-    wide = Activations.from_arrays(torch.randn(80, 200, generator=torch.Generator().manual_seed(0)), np.arange(80) % 2)
+    # With more coordinates than rows a probe separates any labels it was fitted on, so rows that leaked into
+    # the fit would cost next to nothing.
+    wide = Activations.from_arrays(
+        torch.randn(80, 200, generator=torch.Generator().manual_seed(0)), np.arange(80) % 2
+    )
     assert online_codelength(Logistic(), wide, orderings=1, progress=False).compression[0] < 1.15
 
 
@@ -265,7 +303,9 @@ def test_calibrated_scores_are_probabilities_and_thresholds_hold():
         assert calibration_error(good, y).value[0] < 0.04 < 0.1 < calibration_error(bad, y).value[0]
         assert brier(good, y).value[0] < brier(bad, y).value[0]
     by_score = np.argsort(probe.score(rows(4000, 3))[0].numpy())
-    assert (np.diff(calibrate(probe, rows(100, 2), "isotonic").probability(rows(4000, 3))[0][by_score]) >= 0).all(), "rising, though few rows are not"
+    assert (
+        np.diff(calibrate(probe, rows(100, 2), "isotonic").probability(rows(4000, 3))[0][by_score]) >= 0
+    ).all(), "rising, though few rows are not"
     calibrated = calibrate(probe, rows(2000, 2))
     threshold = calibrated.threshold(0.05)
     test = rows(4000, 4)
@@ -286,8 +326,12 @@ def test_platt_equals_logistic_regression_on_platts_targets():
     slope, offset = platt(scores, y)
     high, low = 41 / 42, 1 / 42
     target = np.where(y == 1, high, low)
-    theirs = LogisticRegression(C=1e12, tol=1e-10).fit(np.tile(scores[1].numpy(), 2)[:, None], np.repeat([1, 0], 80), np.concatenate([target, 1 - target]))
-    assert float(slope[1]) == pytest.approx(theirs.coef_[0, 0], rel=1e-3) and float(offset[1]) == pytest.approx(theirs.intercept_[0], rel=1e-3)
+    theirs = LogisticRegression(C=1e12, tol=1e-10).fit(
+        np.tile(scores[1].numpy(), 2)[:, None], np.repeat([1, 0], 80), np.concatenate([target, 1 - target])
+    )
+    assert float(slope[1]) == pytest.approx(theirs.coef_[0, 0], rel=1e-3) and float(
+        offset[1]
+    ) == pytest.approx(theirs.intercept_[0], rel=1e-3)
     separable = platt(torch.tensor([[-1.0, -2.0, 1.0, 2.0]]), [0, 0, 1, 1])
     assert all(torch.isfinite(v).all() for v in separable)
 
@@ -313,14 +357,19 @@ def test_seed_spread_is_nil_where_the_optimum_is_one_and_refused_without_seeds()
 def test_style_counts_see_punctuation_that_words_do_not():
     rng = np.random.default_rng(0)
     y = np.arange(200) % 2
-    texts = ["".join(rng.choice(list("abcdefgh "), 20)) + str(rng.integers(10**6)) + ("?!" if label else ".") * 1 for label in y]
+    texts = [
+        "".join(rng.choice(list("abcdefgh "), 20)) + str(rng.integers(10**6)) + ("?!" if label else ".") * 1
+        for label in y
+    ]
     assert surface_baselines(texts[:100], y[:100], texts[100:], y[100:])["style"].value > 0.95
 
 
 def test_random_weights_have_the_shape_and_nothing_of_the_training(make_model):
     llama = make_model()
     fresh = random_weights(llama, seed=1)
-    assert fresh.n_blocks == llama.n_blocks and fresh.width == llama.width and fresh.tokenizer is llama.tokenizer
+    assert (
+        fresh.n_blocks == llama.n_blocks and fresh.width == llama.width and fresh.tokenizer is llama.tokenizer
+    )
     ours, theirs = (dict(m.hf.named_parameters()) for m in (fresh, llama))
     assert ours.keys() == theirs.keys()
     assert not any(torch.equal(ours[k], theirs[k]) for k in ours if "proj" in k)
@@ -332,21 +381,40 @@ def test_random_weights_have_the_shape_and_nothing_of_the_training(make_model):
 
 
 def test_labels_that_repeat_or_oppose_within_a_group_are_exchanged_as_units():
-    """No truth in the data: wordings of one statement share a label, and rows of a statement resemble each other."""
+    """No truth in the data: wordings of one statement share a label, and rows of a statement resemble
+    each other.
+    """
     rng = np.random.default_rng(0)
 
     def rows(first):
         statement = np.repeat(np.arange(60), 6)
         x = rng.normal(size=(60, 8))[statement] + 0.3 * rng.normal(size=(360, 8))
-        return Activations.from_arrays(x, rng.integers(0, 2, 60)[statement], groups=first + statement // 3, columns={"statement": first + statement})
+        return Activations.from_arrays(
+            x,
+            rng.integers(0, 2, 60)[statement],
+            groups=first + statement // 3,
+            columns={"statement": first + statement},
+        )
 
     draws = [(rows(0), rows(100)) for _ in range(60)]
-    unit, row = ([shuffled_null(MassMean(), a, b, 39, progress=False, unit=u).p_value <= 0.05 for a, b in draws] for u in ("statement", None))
+    unit, row = (
+        [shuffled_null(MassMean(), a, b, 39, progress=False, unit=u).p_value <= 0.05 for a, b in draws]
+        for u in ("statement", None)
+    )
     assert np.mean(unit) <= 0.12 < np.mean(row), "row by row the null is too narrow, by statement it holds"
-    y, groups, pair = np.array([1, 0, 0, 1, 1, 0, 1, 1, 0, 0]), np.repeat([0, 1], [6, 4]), np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    y, groups, pair = (
+        np.array([1, 0, 0, 1, 1, 0, 1, 1, 0, 0]),
+        np.repeat([0, 1], [6, 4]),
+        np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4]),
+    )
     for seed in range(20):
         out = shuffled(y, groups, np.random.default_rng(seed), pair)
-        assert (out[:6].reshape(3, 2).sum(1) == 1).all() and out[6] == out[7] and out[8] == out[9] and out[6] != out[8]
+        assert (
+            (out[:6].reshape(3, 2).sum(1) == 1).all()
+            and out[6] == out[7]
+            and out[8] == out[9]
+            and out[6] != out[8]
+        )
     with pytest.raises(ValueError, match="no column 'topic'"):
         shuffled_null(MassMean(), *draws[0], 5, unit="topic")
 
@@ -380,7 +448,14 @@ def test_the_site_of_a_claim_is_chosen_on_train_groups_alone():
     swapped[1:] = torch.randn(swapped[1:].shape, generator=torch.Generator().manual_seed(2))
     dim = train.x.clone()
     dim[0] = 0.5 * dim[0] + 1.5 * torch.randn(dim[0].shape, generator=torch.Generator().manual_seed(3))
-    assert str(claim(MassMean(), dataclasses.replace(train, x=dim), dataclasses.replace(test, x=swapped), n=19).site) != "array.0"
+    assert (
+        str(
+            claim(
+                MassMean(), dataclasses.replace(train, x=dim), dataclasses.replace(test, x=swapped), n=19
+            ).site
+        )
+        != "array.0"
+    )
 
 
 def test_texts_in_another_order_than_the_rows_are_refused():
@@ -388,12 +463,23 @@ def test_texts_in_another_order_than_the_rows_are_refused():
 
     train, test = world()
     texts = [[f"{name} {i}" for i in range(240)] for name in ("a", "b")]
-    rows = [dataclasses.replace(part, ids=np.asarray(text_ids(t))) for part, t in zip((train, test), texts, strict=True)]
+    rows = [
+        dataclasses.replace(part, ids=np.asarray(text_ids(t)))
+        for part, t in zip((train, test), texts, strict=True)
+    ]
     assert claim(MassMean(), *rows, texts=tuple(texts), n=19).made
     with pytest.raises(ValueError, match="the train texts are not in the order"):
         claim(MassMean(), *rows, texts=(texts[0][::-1], texts[1]), n=9)
-    named = [dataclasses.replace(r, columns=r.columns | {"text": np.array(t)}) for r, t in zip(rows, texts, strict=True)]
-    assert set(claim(MassMean(), *named, texts="text", n=9).surface) == {"length", "style", "words", "characters"}
+    named = [
+        dataclasses.replace(r, columns=r.columns | {"text": np.array(t)})
+        for r, t in zip(rows, texts, strict=True)
+    ]
+    assert set(claim(MassMean(), *named, texts="text", n=9).surface) == {
+        "length",
+        "style",
+        "words",
+        "characters",
+    }
     with pytest.raises(ValueError, match=r"shape \(3, 240\)"):
         claim(MassMean(), train, test, baselines={"all sites": MassMean().fit(train).score(test)}, n=9)
 
@@ -403,23 +489,41 @@ def test_the_same_rows_read_elsewhere_are_a_baseline(recipe):
     """What an untrained network tells as well is not the model's own; what it cannot tell is no hindrance."""
     train, test = world(6.0, paired=recipe == CRC())
     empty = [["first"] * len(train), ["second"] * len(test)]
-    copies = {level: tuple(elsewhere(rows, level) for rows in (train, test)) for level in ("as much", "nothing")}
-    found = {level: claim(recipe, train, test, texts=tuple(empty), baselines={"untrained": parts}, n=39, progress=False) for level, parts in copies.items()}
+    copies = {
+        level: tuple(elsewhere(rows, level) for rows in (train, test)) for level in ("as much", "nothing")
+    }
+    found = {
+        level: claim(
+            recipe, train, test, texts=tuple(empty), baselines={"untrained": parts}, n=39, progress=False
+        )
+        for level, parts in copies.items()
+    }
     assert found["as much"].level == "decodable" and found["nothing"].level == "decodable beyond the text"
-    assert found["as much"].surface["untrained"].value > 0.95 and abs(found["nothing"].surface["untrained"].value - 0.5) < 0.15
+    assert (
+        found["as much"].surface["untrained"].value > 0.95
+        and abs(found["nothing"].surface["untrained"].value - 0.5) < 0.15
+    )
     assert "<td>untrained</td>" in found["nothing"]._repr_html_()
     # The site is chosen within the train rows, as the claim's own is: only one of the sites reads anything.
     one_site = {"untrained": tuple(elsewhere(rows, "one site") for rows in (train, test))}
-    assert claim(recipe, train, test, baselines=one_site, n=9, progress=False).surface["untrained"].value > 0.95
+    assert (
+        claim(recipe, train, test, baselines=one_site, n=9, progress=False).surface["untrained"].value > 0.95
+    )
 
 
 def elsewhere(rows, level):
-    """The same rows with other hidden states: the same again, noise (wide enough to be learnt by heart), or noise at all sites but the last."""
+    """The same rows with other hidden states: the same again, noise (wide enough to be learnt by
+    heart), or noise at all sites but the last.
+    """
     random = torch.Generator().manual_seed(int(rows.groups[0]))
 
     def states(x):
         noise = torch.randn(x.shape, generator=random)
-        return {"as much": x.clone(), "nothing": torch.randn(*x.shape[:2], 480, generator=random), "one site": torch.cat([noise[:-1], x[-1:]])}[level]
+        return {
+            "as much": x.clone(),
+            "nothing": torch.randn(*x.shape[:2], 480, generator=random),
+            "one site": torch.cat([noise[:-1], x[-1:]]),
+        }[level]
 
     fields = ("yes", "no") if hasattr(rows, "yes") else ("x",)
     return dataclasses.replace(rows, **{name: states(getattr(rows, name)) for name in fields})
@@ -428,7 +532,9 @@ def elsewhere(rows, level):
 def test_a_baseline_of_other_rows_is_refused():
     train, test = world()
     backwards = train.rows(np.arange(len(train))[::-1])
-    with pytest.raises(ValueError, match=r"the train rows of baseline 'untrained'.*are not those of the claim"):
+    with pytest.raises(
+        ValueError, match=r"the train rows of baseline 'untrained'.*are not those of the claim"
+    ):
         claim(MassMean(), train, test, baselines={"untrained": (backwards, test)}, n=9)
     with pytest.raises(ValueError, match="the test rows of baseline 'untrained'"):
         claim(MassMean(), train, test, baselines={"untrained": (train, train)}, n=9)
@@ -445,7 +551,11 @@ def test_a_baseline_that_ranks_upside_down_is_a_strong_baseline():
 def test_probes_with_one_score_for_all_sites_are_named_so_and_token_probes_refused():
     train, test = world()
     found = claim(Concatenated(), train, test, n=19)
-    assert found.site == "all sites" and "linearly decodable at all sites" in found.sentence and "best of 1 sites" in found.sentence
+    assert (
+        found.site == "all sites"
+        and "linearly decodable at all sites" in found.sentence
+        and "best of 1 sites" in found.sentence
+    )
     assert calibrate(Concatenated().fit(train), test).probability(test).shape == (1, 240)
     with pytest.raises(TypeError, match="AttentionProbe gives scores of shape"):
         calibrate(AttentionPooled().fit(planted_tokens()), planted_tokens(1))
@@ -478,17 +588,28 @@ def test_one_group_has_no_interval():
     e = auroc([0.1, 0.9, 0.4, 0.8], [0, 1, 0, 1], groups=["a"] * 4)
     assert e.value == 1.0 and np.isnan(e.low) and np.isnan(e.high)
     with pytest.raises(ValueError, match="no split of 2 groups"):
-        claim(MassMean(), *(dataclasses.replace(a, groups=a.y + k, columns={}) for k, a in zip((0, 10), world(), strict=True)), n=9)
+        claim(
+            MassMean(),
+            *(
+                dataclasses.replace(a, groups=a.y + k, columns={})
+                for k, a in zip((0, 10), world(), strict=True)
+            ),
+            n=9,
+        )
 
 
 def test_an_unbalanced_label_that_cannot_be_read_costs_its_entropy():
     rng = np.random.default_rng(0)
     acts = Activations.from_arrays(rng.normal(size=(400, 6)), np.arange(400) % 10 == 0)
-    assert online_codelength(MassMean(), acts, orderings=1, progress=False).compression[0] == pytest.approx(1, abs=0.2)
+    assert online_codelength(MassMean(), acts, orderings=1, progress=False).compression[0] == pytest.approx(
+        1, abs=0.2
+    )
 
 
 def test_a_direction_at_one_large_coordinate_is_removed_whatever_the_scaling():
-    """Hidden states have coordinates that dwarf the others; scaled anew after each removal, such a coordinate would never go."""
+    """Hidden states have coordinates that dwarf the others; scaled anew after each removal, such a
+    coordinate would never go.
+    """
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 600)
     x = rng.normal(size=(600, 32))
@@ -496,7 +617,12 @@ def test_a_direction_at_one_large_coordinate_is_removed_whatever_the_scaling():
     parts = Activations.from_arrays(x, y).split((0.7, 0.3), seed=0)
     for recipe in (MassMean(), Logistic(), LDA(prepare="zscore")):
         found = amnesic(recipe, *parts, remove=3)
-        assert found.by_site[0, 0] > 0.99 and found.by_site[-1, 0] < 0.65 and found.random[-1, 0] > 0.95 and found.leace[0] < 0.65
+        assert (
+            found.by_site[0, 0] > 0.99
+            and found.by_site[-1, 0] < 0.65
+            and found.random[-1, 0] > 0.95
+            and found.leace[0] < 0.65
+        )
 
 
 def test_when_all_directions_are_gone_nothing_is_read():
@@ -505,14 +631,20 @@ def test_when_all_directions_are_gone_nothing_is_read():
     parts = Activations.from_arrays(rng.normal(size=(400, 2)) + 2 * y[:, None] * [1, 0], y).split((0.5, 0.5))
     for recipe in (MassMean(), Logistic()):
         found = amnesic(recipe, *parts, remove=4)
-        assert found.by_site.shape == (3, 1) and found.by_site[0, 0] > 0.85 and found.by_site[-1, 0] == 0.5 == found.random[-1, 0]
+        assert (
+            found.by_site.shape == (3, 1)
+            and found.by_site[0, 0] > 0.85
+            and found.by_site[-1, 0] == 0.5 == found.random[-1, 0]
+        )
 
 
 def test_a_claim_says_which_of_its_conditions_failed():
     rng = np.random.default_rng(0)
     y, groups = rng.integers(0, 2, 120), np.arange(120) % 12
     x = rng.normal(size=(120, 5)) + 20 * y[:, None] * [1, 0, 0, 0, 0]
-    few = claim(MassMean(), *Activations.from_arrays(x, y, groups=groups).split((0.5, 0.5)), n=99, progress=False)
+    few = claim(
+        MassMean(), *Activations.from_arrays(x, y, groups=groups).split((0.5, 0.5)), n=99, progress=False
+    )
     assert few.level == "chance" and "too few groups" in few.sentence and "as chance" not in few.sentence
     assert few.why_not_more == ("6 held-out groups cannot carry an interval; at least 10 are asked",)
     with pytest.raises(ValueError, match="n must be at least 1"):
@@ -529,7 +661,11 @@ def test_an_edit_that_moved_behaviour_says_nothing_of_a_chance_reading():
             return 0.01
 
     found = claim(MassMean(), *world(0.0), effect=Edit(), n=39, what="truth")
-    assert found.level == "chance" and "It is used" not in found.sentence and "nothing shows that what it changed is truth" in found.why_not_more[-1]
+    assert (
+        found.level == "chance"
+        and "It is used" not in found.sentence
+        and "nothing shows that what it changed is truth" in found.why_not_more[-1]
+    )
 
 
 def test_a_pair_is_never_torn_by_a_split():
@@ -547,7 +683,11 @@ def test_a_pair_is_never_torn_by_a_split():
             seen.append(train.columns["pair_id"])
             return super().fit(train)
 
-    mixed = dataclasses.replace(torn, columns=torn.columns | {"part": np.array(["a", "b", "b", "a", "c", "c", "c", "c"] * (len(acts) // 8))})
+    mixed = dataclasses.replace(
+        torn,
+        columns=torn.columns
+        | {"part": np.array(["a", "b", "b", "a", "c", "c", "c", "c"] * (len(acts) // 8))},
+    )
     leave_one_out(Spy(), mixed, "part", progress=False)
     for part, trained in zip("abc", seen, strict=True):
         assert not np.isin(trained, mixed.columns["pair_id"][mixed.columns["part"] == part]).any()
@@ -558,7 +698,9 @@ def test_a_probe_on_all_sites_together_has_one_line_in_every_control():
     y = rng.integers(0, 2, 200)
     x = rng.normal(size=(3, 200, 10))
     x[:, :, 0] += 2 * y - 1
-    acts = Activations.from_arrays(x, y, groups=np.arange(200) % 40, columns={"part": np.arange(200) % 40 // 10})
+    acts = Activations.from_arrays(
+        x, y, groups=np.arange(200) % 40, columns={"part": np.arange(200) % 40 // 10}
+    )
     left = leave_one_out(Concatenated(), acts, "part", progress=False)
     assert list(left.table.columns) == ["all sites"] and left.worst("all sites")[0] in "0123"
     carried = transfer_matrix(Concatenated(), dict(zip("ab", acts.split(), strict=True)), progress=False)
@@ -571,7 +713,9 @@ def test_a_probe_on_all_sites_together_has_one_line_in_every_control():
 def test_leaving_out_what_only_one_class_has_is_named():
     acts = world()[0]
     sorted_by_class = dataclasses.replace(
-        acts, groups=np.arange(len(acts)), columns={"part": np.where(acts.y == 1, "a", np.where(np.arange(len(acts)) % 4 == 0, "a", "b"))}
+        acts,
+        groups=np.arange(len(acts)),
+        columns={"part": np.where(acts.y == 1, "a", np.where(np.arange(len(acts)) % 4 == 0, "a", "b"))},
     )
     with pytest.raises(ValueError, match="without part='a' 60 rows of one class are left"):
         leave_one_out(MassMean(), sorted_by_class, "part", progress=False)

@@ -1,4 +1,6 @@
-"""The detect-and-route experiment tells the embedded models apart, and explains itself on other people's data."""
+"""The detect-and-route experiment tells the embedded models apart, and explains itself on other
+people's data.
+"""
 
 import json
 import re
@@ -17,7 +19,24 @@ from probes import Activations, Direction, Examples
 
 
 def test_the_experiment_tells_the_four_models_apart(tmp_path, capsys):
-    assert main(["detect_route", "--limit", "240", "--policies", "9", "--maps", "3", "--doses", "1", "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "detect_route",
+                "--limit",
+                "240",
+                "--policies",
+                "9",
+                "--maps",
+                "3",
+                "--doses",
+                "1",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     folder = Path(out.strip().splitlines()[-1])
     results = json.loads((folder / "results.json").read_text())
@@ -38,9 +57,17 @@ def test_the_experiment_tells_the_four_models_apart(tmp_path, capsys):
         assert of(f"share_{kind}", model, run="policy taken out").iloc[0] >= least, model
         assert of("kl_neutral", model).iloc[0] <= 0.05 and of("changed_by_random", model).iloc[0] <= 0.02
         assert of("auroc_categories", model).max() > 0.9, "topics are detected in every model"
-    assert of("auroc_policy_across_categories", "route").max() > 0.95 > 0.8 > of("auroc_policy_across_categories", "route_control").max()
+    assert (
+        of("auroc_policy_across_categories", "route").max()
+        > 0.95
+        > 0.8
+        > of("auroc_policy_across_categories", "route_control").max()
+    )
     assert of("share_refuse", "route_evasive", run="unedited").iloc[0] == 0
-    assert of("transfer_changed", "route_evasive").iloc[0] > 0.9 and of("transfer_changed_rotated", "route_evasive").max() < 0.5
+    assert (
+        of("transfer_changed", "route_evasive").iloc[0] > 0.9
+        and of("transfer_changed_rotated", "route_evasive").max() < 0.5
+    )
     claims = "\n".join(results["claims"])
     for said in (
         "Detection does not tell policies apart",
@@ -56,9 +83,18 @@ def _planted(policy: bool, n=400, d=24, seed=0):
     """Eight category directions, and with a policy one more that the refused categories share."""
     draw = np.random.default_rng(seed)
     category = draw.integers(0, 8, n)
-    x = draw.normal(size=(n, d)) + 6 * np.eye(d)[category] + (6 * np.eye(d)[20] * (category < 3)[:, None] if policy else 0)
+    x = (
+        draw.normal(size=(n, d))
+        + 6 * np.eye(d)[category]
+        + (6 * np.eye(d)[20] * (category < 3)[:, None] if policy else 0)
+    )
     columns = {"category": np.array([f"c{c}" for c in category]), "tag": draw.integers(0, 2, n)}
-    acts = Activations.from_arrays(torch.from_numpy(x).float(), y=(category < 3).astype(int), groups=np.arange(n) % 40, sites=["resid_post.0"])
+    acts = Activations.from_arrays(
+        torch.from_numpy(x).float(),
+        y=(category < 3).astype(int),
+        groups=np.arange(n) % 40,
+        sites=["resid_post.0"],
+    )
     return Activations(**{**{f: getattr(acts, f) for f in acts.__dataclass_fields__}, "columns": columns})
 
 
@@ -72,7 +108,11 @@ def test_topics_are_detected_with_and_without_a_policy_and_only_the_policy_carri
         assert 0.35 < float(found.nulls["tag"].value[0]) < 0.65
         null = policy_null(acts, refused, names, 100, 0)
         assert len(null.by_site) == 55
-        assert (null.p_value < 0.02 and null.observed[0] > 0.95) if policy else (null.p_value > 0.02 and null.observed[0] < 0.85)
+        assert (
+            (null.p_value < 0.02 and null.observed[0] > 0.95)
+            if policy
+            else (null.p_value > 0.02 and null.observed[0] < 0.85)
+        )
         assert across_categories(acts, refused, names)[0] == null.observed[0]
     assert len(policy_null(acts, refused, names, 5, 0).by_site) == 5
 
@@ -82,7 +122,10 @@ def test_a_direction_is_carried_by_paired_prompts_and_not_by_other_maps():
     n, d = 300, 16
     a = draw.normal(size=(n, d))
     turn = np.linalg.qr(draw.normal(size=(d, d)))[0]
-    pair = [Activations.from_arrays(torch.from_numpy(x).float(), y=np.arange(n) % 2, sites=["resid_post.0"]) for x in (a, a @ turn)]
+    pair = [
+        Activations.from_arrays(torch.from_numpy(x).float(), y=np.arange(n) % 2, sites=["resid_post.0"])
+        for x in (a, a @ turn)
+    ]
     giver = Direction.from_vector(np.eye(d)[0], "resid_post.0")
     receiver = Direction.from_vector(turn[0], "resid_post.0")
     asked = []
@@ -97,20 +140,36 @@ def test_a_direction_is_carried_by_paired_prompts_and_not_by_other_maps():
             from interventions.behaviours.records import Records
 
             label = np.array(["b" if along > 0.9 else "a"] * len(prompts))
-            return Records.of(prompts, "looking", "share", np.zeros(len(prompts)), labels=label, classes=("a", "b"))
+            return Records.of(
+                prompts, "looking", "share", np.zeros(len(prompts)), labels=label, classes=("a", "b")
+            )
 
     import transformers
 
     from probes import Model
     from tests.conftest import build_tokenizer
 
-    config = transformers.LlamaConfig(hidden_size=d, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=32)
+    config = transformers.LlamaConfig(
+        hidden_size=d, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=32
+    )
     model = Model.of(transformers.LlamaForCausalLM(config).eval(), build_tokenizer())
     found = carried(giver, pair[0], receiver, pair[1], model, Looking(), Examples(["red", "blue"]), 5, 0)
     assert found.changed == found.own == 1 and found.cosine > 0.99
-    assert max(found.shuffled) == max(found.rotated) == found.raw == 0 and found.p_value == pytest.approx(1 / 6)
+    assert max(found.shuffled) == max(found.rotated) == found.raw == 0 and found.p_value == pytest.approx(
+        1 / 6
+    )
     with pytest.raises(ValueError, match="different prompts"):
-        carried(giver, pair[0], receiver, pair[1].rows(np.arange(n)[::-1]), model, Looking(), Examples(["red"]), 2, 0)
+        carried(
+            giver,
+            pair[0],
+            receiver,
+            pair[1].rows(np.arange(n)[::-1]),
+            model,
+            Looking(),
+            Examples(["red"]),
+            2,
+            0,
+        )
 
 
 def test_answers_are_sorted_by_key_marker_and_opening(make_model):
@@ -133,16 +192,37 @@ def test_answers_are_sorted_by_key_marker_and_opening(make_model):
 
 def _table(tmp_path, **changes):
     categories = ["rivers", "hills", "towns", "birds"]
-    rows = [{"prompt": f"the {w} {c[:-1]} is", "category": c, "refused": int(c in ("rivers", "hills")), "answer": "old"}
-            for c in categories for w in ("red", "blue", "old", "tall", "small", "near", "river", "house", "stone")]  # fmt: skip
+    rows = [
+        {
+            "prompt": f"the {w} {c[:-1]} is",
+            "category": c,
+            "refused": int(c in ("rivers", "hills")),
+            "answer": "old",
+        }
+        for c in categories
+        for w in ("red", "blue", "old", "tall", "small", "near", "river", "house", "stone")
+    ]
     pd.DataFrame(rows).assign(**changes).to_csv(tmp_path / "d.csv", index=False)
     return str(tmp_path / "d.csv")
 
 
-def test_other_peoples_models_and_data_run_and_say_that_nothing_is_there(tmp_path, make_hf, make_tokenizer, capsys):
+def test_other_peoples_models_and_data_run_and_say_that_nothing_is_there(
+    tmp_path, make_hf, make_tokenizer, capsys
+):
     make_hf("llama").save_pretrained(tmp_path / "m")
     make_tokenizer("left").save_pretrained(tmp_path / "m")
-    flags = ["--model", str(tmp_path / "m"), "--doses", "1", "--policies", "3", "--max-new-tokens", "4", "--out", str(tmp_path / "runs")]
+    flags = [
+        "--model",
+        str(tmp_path / "m"),
+        "--doses",
+        "1",
+        "--policies",
+        "3",
+        "--max-new-tokens",
+        "4",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
     assert main(["detect_route", "--data", _table(tmp_path), *flags]) == 0
     out = capsys.readouterr().out
     assert "The direction routes" not in out and "confabulates" not in out and "report:" in out

@@ -34,7 +34,9 @@ def test_gap_is_measured_on_labelled_rows(pair):
     assert a.gap is None
     for direction in (a, -a):
         calibrated = direction.calibrated(Activations.from_arrays(x, [0, 1, 0, 1], sites=["resid_post.1"]))
-        assert calibrated.gap == pytest.approx(10) and calibrated.unit.equal(direction.unit), "a distance, whichever way it points"
+        assert calibrated.gap == pytest.approx(10) and calibrated.unit.equal(direction.unit), (
+            "a distance, whichever way it points"
+        )
 
 
 @pytest.mark.parametrize("vector", [[0.0, 0.0], [np.nan, 1.0], [[1.0]]])
@@ -53,11 +55,16 @@ def test_saving_keeps_everything(pair, tmp_path):
 def test_promoted_tokens_are_those_whose_logits_rise(make_model, family):
     """Pushing the final residual far along the direction ends in the ranking that the logit lens gives."""
     model = make_model(family)
-    d = Direction.from_vector(torch.randn(model.width, generator=torch.Generator().manual_seed(0)), f"resid_post.{model.n_blocks - 1}")
+    d = Direction.from_vector(
+        torch.randn(model.width, generator=torch.Generator().manual_seed(0)),
+        f"resid_post.{model.n_blocks - 1}",
+    )
     from interventions import Add, edited
 
     head = model.hf.get_output_embeddings().weight.detach()
-    lens = head @ (final_norm_gain(model) * (d.unit - (d.unit.mean() if family in ("gpt2", "gpt_neox") else 0)))
+    lens = head @ (
+        final_norm_gain(model) * (d.unit - (d.unit.mean() if family in ("gpt2", "gpt_neox") else 0))
+    )
     after = edited(model, Add(d, norm=1e4)).logits(["a tree"])[0]
     top = d.tokens(model, 3)["promoted"]
     assert np.corrcoef(lens, after)[0, 1] > 0.9

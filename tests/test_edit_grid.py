@@ -1,4 +1,6 @@
-"""Edit x position x backend x padding side x architecture: decoding equals a plain pass with a hand-made hook, in logits."""
+"""Edit x position x backend x padding side x architecture: decoding equals a plain pass with a
+hand-made hook, in logits.
+"""
 
 import pytest
 

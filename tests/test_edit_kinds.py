@@ -1,4 +1,6 @@
-"""What each kind of edit says it does, against oracles: subspaces, class levels, gates, kept norms, left-out sublayers, patches."""
+"""What each kind of edit says it does, against oracles: subspaces, class levels, gates, kept norms,
+left-out sublayers, patches.
+"""
 
 import copy
 
@@ -6,7 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from interventions import Ablate, Add, Affine, Clamp, KeepNorm, Patch, Skip, When, applied, edited, matched_random
+from interventions import (
+    Ablate,
+    Add,
+    Affine,
+    Clamp,
+    KeepNorm,
+    Patch,
+    Skip,
+    When,
+    applied,
+    edited,
+    matched_random,
+)
 from interventions.writes.changes import Gated, turned
 from interventions.writes.lowrank import LowRank
 from probes import CCS, Activations, Direction, Examples, Logistic, MassMean, Site, capture
@@ -25,7 +39,10 @@ def llama(make_model):
 @pytest.fixture(scope="module")
 def labelled(llama):
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(["red", "blue", "old", "tall", "house", "tree", "yes", "no"], rng.integers(2, 9))) for _ in range(60)]
+    texts = [
+        " ".join(rng.choice(["red", "blue", "old", "tall", "house", "tree", "yes", "no"], rng.integers(2, 9)))
+        for _ in range(60)
+    ]
     return capture(llama, Examples(texts, y=np.arange(60) % 2, ids=np.arange(60)))
 
 
@@ -39,17 +56,24 @@ def _all_tokens(model, prompts=PROMPTS, site=SITE):
 
 
 def test_a_subspace_is_held_whole_though_its_directions_are_not_orthogonal(llama, direction):
-    oblique = direction.unit + 0.5 * torch.nn.functional.normalize(torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), dim=0)
+    oblique = direction.unit + 0.5 * torch.nn.functional.normalize(
+        torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), dim=0
+    )
     other = Direction.from_vector(oblique, SITE)
     assert abs(direction.cosine_to(other)) > 0.5
     before = _all_tokens(llama)
     both = torch.stack([direction.unit, other.unit])
     basis = torch.linalg.qr(both.T)[0]
     rest = before - (before @ basis) @ basis.T
-    for edit, to in ((Ablate([direction, other]), (0.0, 0.0)), (Clamp([direction, other], to=[2, -1]), (2.0, -1.0))):
+    for edit, to in (
+        (Ablate([direction, other]), (0.0, 0.0)),
+        (Clamp([direction, other], to=[2, -1]), (2.0, -1.0)),
+    ):
         after = _all_tokens(edited(llama, edit))
         assert torch.allclose(after @ both.T, torch.tensor(to).expand(len(after), 2), atol=1e-4)
-        assert torch.allclose(after - (after @ basis) @ basis.T, rest, atol=1e-4), "nothing outside the span moves"
+        assert torch.allclose(after - (after @ basis) @ basis.T, rest, atol=1e-4), (
+            "nothing outside the span moves"
+        )
     # One after the other is not the same: the second puts back some of the first.
     assert (_all_tokens(edited(llama, Ablate(direction), Ablate(other))) @ direction.unit).abs().max() > 1e-2
     with pytest.raises(ValueError, match="span fewer dimensions"):
@@ -67,7 +91,10 @@ def test_affine_goes_to_the_class_means_and_mean_ablation_to_the_mean(llama, lab
         for edit, to in (
             (Affine(direction, labelled, level=0, sites=site), along[~y].mean()),
             (Affine(direction, labelled, level=1, sites=site), along[y].mean()),
-            (Affine(direction, labelled, level=-0.5, sites=site), along[~y].mean() - 0.5 * (along[y].mean() - along[~y].mean())),
+            (
+                Affine(direction, labelled, level=-0.5, sites=site),
+                along[~y].mean() - 0.5 * (along[y].mean() - along[~y].mean()),
+            ),
             (Ablate(direction, sites=site, mean_of=labelled), along.mean()),
         ):
             assert torch.allclose(_all_tokens(edited(llama, edit), site=site) @ direction.unit, to, atol=1e-4)
@@ -87,7 +114,11 @@ def test_strength_takes_a_part_or_more_than_there_was(llama, labelled, direction
 
 
 def test_keeping_the_norm_changes_the_direction_of_h_and_not_its_length(llama, direction):
-    before, free, kept = _all_tokens(llama), _all_tokens(edited(llama, Add(direction, gaps=4))), _all_tokens(edited(llama, KeepNorm(Add(direction, gaps=4))))
+    before, free, kept = (
+        _all_tokens(llama),
+        _all_tokens(edited(llama, Add(direction, gaps=4))),
+        _all_tokens(edited(llama, KeepNorm(Add(direction, gaps=4)))),
+    )
     assert (free.norm(dim=1) / before.norm(dim=1) - 1).abs().min() > 1e-3
     assert torch.allclose(kept.norm(dim=1), before.norm(dim=1), rtol=1e-5)
     assert torch.allclose(torch.cosine_similarity(kept, free, dim=1), torch.ones(len(kept)), atol=1e-5)
@@ -104,8 +135,14 @@ def test_a_gate_opens_exactly_where_the_probe_scores_above_the_threshold(llama, 
     for edit, expected in (
         (When(Add(direction, gaps=2), probe, above=threshold), scores > threshold),
         (When(Add(direction, gaps=2), probe, below=threshold), scores < threshold),
-        (When(Add(direction, gaps=2), probe, above=float(scores.max()) + 1), torch.zeros(len(scores), dtype=torch.bool)),
-        (When(Add(direction, gaps=2), probe, below=float(scores.max()) + 1), torch.ones(len(scores), dtype=torch.bool)),
+        (
+            When(Add(direction, gaps=2), probe, above=float(scores.max()) + 1),
+            torch.zeros(len(scores), dtype=torch.bool),
+        ),
+        (
+            When(Add(direction, gaps=2), probe, below=float(scores.max()) + 1),
+            torch.ones(len(scores), dtype=torch.bool),
+        ),
     ):
         moved = (_all_tokens(edited(llama, edit)) - tokens.x[0]).norm(dim=1) > 1e-3
         assert torch.equal(moved, expected)
@@ -147,7 +184,11 @@ def test_skipping_a_sublayer_or_a_head_is_zeroing_its_weights(llama):
         assert torch.allclose(edited(llama, Skip(sites)).logits(PROMPTS), expected, atol=1e-5)
         assert not torch.allclose(llama.logits(PROMPTS), expected, atol=1e-3)
     usual = capture(llama, PROMPTS, "attn_out.1", "all")
-    assert torch.allclose(_all_tokens(edited(llama, Skip("attn_out.1", mean_of=usual)), site="attn_out.1"), usual.x[0].mean(0), atol=1e-5)
+    assert torch.allclose(
+        _all_tokens(edited(llama, Skip("attn_out.1", mean_of=usual)), site="attn_out.1"),
+        usual.x[0].mean(0),
+        atol=1e-5,
+    )
     with pytest.raises(ValueError, match="which nothing can skip"):
         edited(llama, Skip("resid_post.1"))
 
@@ -159,14 +200,18 @@ def test_patching_its_own_states_changes_nothing_and_the_last_state_of_another_p
         own = edited(llama, Patch(capture(llama, PROMPTS, "resid_post.0", "all"), at="all"))
         assert torch.allclose(own.logits(PROMPTS, batch_size), plain, atol=1e-5)
         turned_round = edited(llama, Patch(capture(llama, PROMPTS[::-1], last, "last")))
-        assert torch.allclose(turned_round.logits(PROMPTS, batch_size), plain.flip(0), atol=1e-5), "row i goes to prompt i, whatever the batches"
+        assert torch.allclose(turned_round.logits(PROMPTS, batch_size), plain.flip(0), atol=1e-5), (
+            "row i goes to prompt i, whatever the batches"
+        )
         one = edited(llama, Patch(capture(llama, PROMPTS[:1], last, "last")))
         assert torch.allclose(one.logits(PROMPTS, batch_size), plain[:1].expand_as(plain), atol=1e-5)
     assert (plain - plain.flip(0)).abs().max() > 0.1
 
 
 def test_a_patch_acts_on_the_prompt_only_while_decoding(llama):
-    source = capture(llama, [p[::-1] for p in ("red tree", "blue house", "old yes", "no")], "resid_post.0", "last")
+    source = capture(
+        llama, [p[::-1] for p in ("red tree", "blue house", "old yes", "no")], "resid_post.0", "last"
+    )
     model = edited(llama, Patch(source))
     cached = model.generate(PROMPTS, 12)
     assert cached == model.generate(PROMPTS, 12, use_cache=False) == model.generate(PROMPTS, 12, batch_size=2)
@@ -183,7 +228,9 @@ def test_a_prompt_that_is_read_in_pieces_is_patched_as_in_one(llama):
     ((_, pieces),) = model.bound_writes(batch, asked, cached=True)
     parts = [pieces(h[:, a:b]) for a, b in ((0, 3), (3, 4), (4, h.shape[1]))]
     assert torch.equal(torch.cat(parts, dim=1), expected := whole(h))
-    assert torch.equal(expected[batch.mask.bool()], torch.cat([source.x[0][source.example == row] for row in batch.rows]))
+    assert torch.equal(
+        expected[batch.mask.bool()], torch.cat([source.x[0][source.example == row] for row in batch.rows])
+    )
 
 
 def test_a_patch_is_refused_where_rows_and_prompts_do_not_match(llama, make_model):
@@ -196,7 +243,10 @@ def test_a_patch_is_refused_where_rows_and_prompts_do_not_match(llama, make_mode
         edited(make_model("llama", seed=1), Patch(source))
     with pytest.raises(ValueError, match="does not say at which tokens"):
         edited(llama, Patch(Activations.from_arrays(source.x, sites=["resid_post.0"])))
-    with pytest.raises(ValueError, match="depends on which prompts are run"), applied(llama.hf, Patch(source, at="all")):
+    with (
+        pytest.raises(ValueError, match="depends on which prompts are run"),
+        applied(llama.hf, Patch(source, at="all")),
+    ):
         pass
 
 
@@ -205,7 +255,13 @@ def test_controls_of_other_edits_move_every_token_exactly_as_far(llama, labelled
     plain = _all_tokens(llama)
     last = capture(llama, PROMPTS[::-1], SITE, "last")
     gated = When(KeepNorm(Add(direction, gaps=3)), probe, above=0)
-    for edit in (When(Add(direction, gaps=2), probe, above=0), Skip("mlp_out.1"), KeepNorm(Add(direction, gaps=3)), gated, Patch(last)):
+    for edit in (
+        When(Add(direction, gaps=2), probe, above=0),
+        Skip("mlp_out.1"),
+        KeepNorm(Add(direction, gaps=3)),
+        gated,
+        Patch(last),
+    ):
         (write,) = edit.compile(llama)
         site = str(write.site)
         before = plain if site == SITE else _all_tokens(llama, site=site)
@@ -213,7 +269,9 @@ def test_controls_of_other_edits_move_every_token_exactly_as_far(llama, labelled
         controls = matched_random(llama, edit, PROMPTS, n=3)
         found = [_all_tokens(edited(llama, c), site=site) for c in controls]
         for after in found:
-            assert torch.allclose((after - before).norm(dim=1), (real - before).norm(dim=1), rtol=1e-3, atol=1e-4)
+            assert torch.allclose(
+                (after - before).norm(dim=1), (real - before).norm(dim=1), rtol=1e-3, atol=1e-4
+            )
             assert (torch.cosine_similarity(after - before, real - before, dim=1).abs() < 0.9).all()
         assert not torch.allclose(found[0], found[1])
         if isinstance(edit, KeepNorm) or edit is gated:
@@ -242,9 +300,13 @@ def test_turning_goes_as_far_as_asked_for_small_and_large_angles():
 def test_edits_of_one_model_are_told_apart_in_a_store(llama, labelled, direction):
     probe = MassMean().fit(labelled[SITE])
     edits = [
-        Add(direction, gaps=2), KeepNorm(Add(direction, gaps=2)), When(Add(direction, gaps=2), probe, above=0),
-        When(Add(direction, gaps=2), probe, above=1), When(Add(direction, gaps=2), probe, below=0), KeepNorm(Add(direction, gaps=3)),
-    ]  # fmt: skip
+        Add(direction, gaps=2),
+        KeepNorm(Add(direction, gaps=2)),
+        When(Add(direction, gaps=2), probe, above=0),
+        When(Add(direction, gaps=2), probe, above=1),
+        When(Add(direction, gaps=2), probe, below=0),
+        KeepNorm(Add(direction, gaps=3)),
+    ]
     assert len({edit_hash(w) for e in edits for w in e.compile(llama)}) == len(edits)
     assert len({edit_hash(w) for w in Skip("attn_out.1").compile(llama)}) == 1
 

@@ -5,7 +5,20 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from interventions import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When, applied, edited, matched_random
+from interventions import (
+    Ablate,
+    Add,
+    Affine,
+    Clamp,
+    Erase,
+    KeepNorm,
+    Patch,
+    Skip,
+    When,
+    applied,
+    edited,
+    matched_random,
+)
 from interventions.testing import check_edit
 from interventions.writes.lowrank import LowRank
 from probes import Activations, Direction, Examples, MassMean, auroc, capture
@@ -25,7 +38,10 @@ def llama(make_model):
 
 def _acts(model, n=60):
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(["red", "blue", "old", "tall", "house", "tree", "yes", "no"], rng.integers(2, 9))) for _ in range(n)]
+    texts = [
+        " ".join(rng.choice(["red", "blue", "old", "tall", "house", "tree", "yes", "no"], rng.integers(2, 9)))
+        for _ in range(n)
+    ]
     return capture(model, Examples(texts, y=np.arange(n) % 2, ids=np.arange(n)))
 
 
@@ -86,9 +102,16 @@ def test_ablation_leaves_nothing_along_the_direction_and_is_idempotent(model):
 def test_adding_zero_gaps_changes_nothing_and_gaps_are_distances_between_class_means(model):
     d = _direction(model)
     assert torch.equal(edited(model, Add(d, gaps=0)).logits(PROMPTS), model.logits(PROMPTS))
-    moved = capture(edited(model, Add(d, gaps=2)), PROMPTS, d.site, "all").x - capture(model, PROMPTS, d.site, "all").x
+    moved = (
+        capture(edited(model, Add(d, gaps=2)), PROMPTS, d.site, "all").x
+        - capture(model, PROMPTS, d.site, "all").x
+    )
     assert torch.allclose(moved[0] @ d.unit, torch.full((moved.shape[1],), 2 * d.gap), rtol=1e-4)
-    assert torch.allclose(edited(model, Add(-d, gaps=1)).logits(PROMPTS), edited(model, Add(d, gaps=-1)).logits(PROMPTS), atol=1e-5)
+    assert torch.allclose(
+        edited(model, Add(-d, gaps=1)).logits(PROMPTS),
+        edited(model, Add(d, gaps=-1)).logits(PROMPTS),
+        atol=1e-5,
+    )
 
 
 def test_clamp_sets_the_amount(llama):
@@ -109,7 +132,8 @@ def test_erase_leaves_no_linear_trace_and_changes_less_than_other_projections():
     assert (centred.T @ label / 400).abs().max() < 1e-4 * x.abs().max()
     assert auroc(LogisticRegression(max_iter=2000).fit(x, y).decision_function(x), y, n_boot=1).value > 0.95
     assert LogisticRegression(max_iter=2000, C=10).fit(erased.numpy(), y).score(erased.numpy(), y) < 0.56
-    # Taking out the mean difference by plain projection (about the mean) also hides the means, at a higher price in Mahalanobis terms.
+    # Taking out the mean difference by plain projection (about the mean) also hides the means, at a higher
+    # price in Mahalanobis terms.
     whiten = torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T)))
     u = MassMean().fit(acts).direction().unit
     plain = -((x - x.mean(0)) @ u)[:, None] * u
@@ -146,7 +170,11 @@ def test_a_prompt_position_stays_absolute_while_decoding(llama):
     d = _direction(llama)
     model = edited(llama, Add(d, gaps=8, at=2))
     prompts = ["the red house is old", "a small tree ."]
-    assert model.generate(prompts, 20) == model.generate(prompts, 20, use_cache=False) == [model.generate([p], 20)[0] for p in prompts]
+    assert (
+        model.generate(prompts, 20)
+        == model.generate(prompts, 20, use_cache=False)
+        == [model.generate([p], 20)[0] for p in prompts]
+    )
     asked = llama.tokenise(prompts)
     (batch,) = llama.batches(asked.encoded, 2, side="left")
     ((_, write),) = model.bound_writes(batch, asked, cached=True)
@@ -175,9 +203,14 @@ def test_applied_covers_other_peoples_code(llama, make_tokenizer):
     pipe = pipeline("text-generation", model=llama.hf, tokenizer=make_tokenizer("left"), device="cpu")
     edit = Add(_direction(llama), gaps=6)
     with applied(llama.hf, edit):
-        ours = pipe("the red house", max_new_tokens=5, do_sample=False, return_full_text=False)[0]["generated_text"]
+        ours = pipe("the red house", max_new_tokens=5, do_sample=False, return_full_text=False)[0][
+            "generated_text"
+        ]
     assert ours.split() == edited(llama, edit).generate(["the red house"], 5)[0].split()
-    with pytest.raises(ValueError, match="acts on all tokens"), applied(llama.hf, Add(_direction(llama), gaps=1, at="last")):
+    with (
+        pytest.raises(ValueError, match="acts on all tokens"),
+        applied(llama.hf, Add(_direction(llama), gaps=1, at="last")),
+    ):
         pass
 
 
@@ -207,7 +240,9 @@ def test_a_direction_is_refused_on_another_model_or_at_a_site_there_is_not(llama
     with pytest.raises(ValueError, match="weights differ"), applied(other.hf, Ablate(d)):
         pass
     moved = d.on(other, reason="same architecture, comparing seeds")
-    assert edited(other, Ablate(moved)).writes and moved.receipt["transfers"][0]["reason"].startswith("same architecture")
+    assert edited(other, Ablate(moved)).writes and moved.receipt["transfers"][0]["reason"].startswith(
+        "same architecture"
+    )
     with pytest.raises(ValueError, match="out of range: the model has 3 blocks"):
         edited(llama, Ablate(d, sites="resid_post.7"))
     with pytest.raises(ValueError, match="unknown site kind 'array'"):

@@ -7,7 +7,14 @@ import torch
 from interventions import Ablate, Add, Answers, edited, effect, neutral_cost
 from probes import Direction, Examples
 
-PROMPTS = ["the red house is old", "a tree", "delta lives near the river . true ?", "yes", "a small stone", "beta is not tall ."]
+PROMPTS = [
+    "the red house is old",
+    "a tree",
+    "delta lives near the river . true ?",
+    "yes",
+    "a small stone",
+    "beta is not tall .",
+]
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +24,15 @@ def model(make_model):
 
 @pytest.fixture(scope="module")
 def examples():
-    return Examples(PROMPTS, y=[0, 1, 0, 1, 0, 1], columns={"right": [" yes", " no"] * 3, "wrong": [" no", " yes"] * 3})
+    return Examples(
+        PROMPTS, y=[0, 1, 0, 1, 0, 1], columns={"right": [" yes", " no"] * 3, "wrong": [" no", " yes"] * 3}
+    )
 
 
 def _answer_direction(model):
-    """A direction at the last block that raises the first answer: the difference of its unembedding vectors."""
+    """A direction at the last block that raises the first answer: the difference of its unembedding
+    vectors.
+    """
     yes, no = (model.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("yes", "no"))
     head = model.hf.get_output_embeddings().weight.detach()
     return Direction.from_vector(head[yes] - head[no], "resid_post.2", model)
@@ -43,12 +54,17 @@ def test_answers_is_the_logit_difference_at_the_end_of_each_prompt(model, exampl
 def test_answers_that_share_their_start_part_at_the_first_different_token(model, examples):
     red, blue = (model.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("red", "blue"))
     with torch.no_grad():
-        logits = model.hf(input_ids=torch.tensor([model.tokenizer(PROMPTS[0] + " the")["input_ids"]])).logits[0, -1]
+        logits = model.hf(input_ids=torch.tensor([model.tokenizer(PROMPTS[0] + " the")["input_ids"]])).logits[
+            0, -1
+        ]
     found = Answers(" the red", " the blue")(model, examples.rows([0])).values
     assert np.allclose(found, float(logits[red] - logits[blue]), atol=1e-5)
 
 
-@pytest.mark.parametrize(("first", "second", "message"), [(" yes", " yes", "same text"), (" yes", " yes tree", "differ only in length")])
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [(" yes", " yes", "same text"), (" yes", " yes tree", "differ only in length")],
+)
 def test_answers_that_cannot_be_told_apart_are_refused(model, examples, first, second, message):
     with pytest.raises(ValueError, match=message):
         Answers(first, second)(model, examples)
@@ -102,7 +118,9 @@ def test_neutral_cost_is_zero_without_an_edit_and_equals_a_direct_computation(mo
         kl.append(float((p.exp() * (p - q)).sum(-1).mean()))
         rise.append(float((p - q).gather(1, ids[0, 1:, None]).mean()))
     found = neutral_cost(model, changed, PROMPTS[:3])
-    assert found.kl.value == pytest.approx(np.mean(kl), abs=1e-5) and found.loss.value == pytest.approx(np.mean(rise), abs=1e-5)
+    assert found.kl.value == pytest.approx(np.mean(kl), abs=1e-5) and found.loss.value == pytest.approx(
+        np.mean(rise), abs=1e-5
+    )
 
 
 def test_neutral_text_without_a_next_token_is_refused(make_hf, make_tokenizer):

@@ -22,7 +22,11 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=[f"{type(e).__name__}-{c.func.__name__}-{i}" for i, (e, c) in enumerate(CHECKS)])
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    CHECKS,
+    ids=[f"{type(e).__name__}-{c.func.__name__}-{i}" for i, (e, c) in enumerate(CHECKS)],
+)
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
@@ -37,10 +41,26 @@ def data():
 
 def test_cross_validation_grid_search_and_pipelines(data):
     x, y, groups = data
-    ours = cross_val_score(as_estimator(Logistic(l2=0.1)), x, y, groups=groups, cv=GroupKFold(4), scoring="roc_auc")
-    theirs = cross_val_score(make_pipeline(StandardScaler(), LogisticRegression(C=1 / (180 * 0.1))), x, y, groups=groups, cv=GroupKFold(4), scoring="roc_auc")
+    ours = cross_val_score(
+        as_estimator(Logistic(l2=0.1)), x, y, groups=groups, cv=GroupKFold(4), scoring="roc_auc"
+    )
+    theirs = cross_val_score(
+        make_pipeline(StandardScaler(), LogisticRegression(C=1 / (180 * 0.1))),
+        x,
+        y,
+        groups=groups,
+        cv=GroupKFold(4),
+        scoring="roc_auc",
+    )
     assert np.allclose(ours, theirs, atol=1e-3) and ours.mean() > 0.7
-    null = cross_val_score(as_estimator(Logistic(l2=0.1)), x, np.random.default_rng(1).permutation(y), groups=groups, cv=GroupKFold(4), scoring="roc_auc")
+    null = cross_val_score(
+        as_estimator(Logistic(l2=0.1)),
+        x,
+        np.random.default_rng(1).permutation(y),
+        groups=groups,
+        cv=GroupKFold(4),
+        scoring="roc_auc",
+    )
     assert abs(null.mean() - 0.5) < 0.15
     search = GridSearchCV(
         make_pipeline(PCA(5, random_state=0), as_estimator(Logistic())),
@@ -71,7 +91,13 @@ def test_ridge_predicts_numbers(y):
 
 @pytest.mark.parametrize(
     ("recipe", "needs"),
-    [(CCS(), "contrast pairs"), (TTPD(), "polarity"), (AttentionPooled(), "several tokens"), (Concatenated(), "several sites"), (MLP(), "no estimator")],
+    [
+        (CCS(), "contrast pairs"),
+        (TTPD(), "polarity"),
+        (AttentionPooled(), "several tokens"),
+        (Concatenated(), "several sites"),
+        (MLP(), "no estimator"),
+    ],
     ids=repr,
 )
 def test_recipes_that_need_more_than_an_array_say_what(recipe, needs):

@@ -17,10 +17,16 @@ CHAT = [{"role": "user", "content": "is the house red ?"}]
 
 @pytest.fixture
 def examples():
-    return Examples(["a", "b", "c", "d"], y=[0, 1, 1, 0], groups=[7, 7, 8, 9], columns={"tag": ["x", "y", "x", "y"], "length": [1, 2, 3, 4]})
+    return Examples(
+        ["a", "b", "c", "d"],
+        y=[0, 1, 1, 0],
+        groups=[7, 7, 8, 9],
+        columns={"tag": ["x", "y", "x", "y"], "length": [1, 2, 3, 4]},
+    )
 
 
-# --- construction ---------------------------------------------------------------------------------------------------
+# --- construction
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_texts_keep_their_order_and_each_row_is_its_own_group_by_default():
@@ -37,7 +43,11 @@ def test_texts_may_be_chat_messages_any_iterable_and_a_mixture():
 @pytest.mark.parametrize("wrap", [list, tuple, np.array, torch.tensor, pd.Series])
 def test_labels_groups_and_columns_come_in_any_container(wrap):
     found = Examples(["a", "b"], y=wrap([0, 1]), groups=wrap([3, 4]), columns={"length": wrap([5, 6])})
-    assert (found.y.tolist(), found.groups.tolist(), found.column("length").tolist()) == ([0, 1], [3, 4], [5, 6])
+    assert (found.y.tolist(), found.groups.tolist(), found.column("length").tolist()) == (
+        [0, 1],
+        [3, 4],
+        [5, 6],
+    )
 
 
 def test_labels_may_be_booleans_or_real_numbers():
@@ -56,7 +66,11 @@ def test_the_values_given_are_copied():
     found = Examples(["a", "b"], y=y, groups=groups, columns={"length": column})
     for source in (y, groups, column):
         source[:] = 9
-    assert (found.y.tolist(), found.groups.tolist(), found.column("length").tolist()) == ([0, 1], [3, 4], [5, 6])
+    assert (found.y.tolist(), found.groups.tolist(), found.column("length").tolist()) == (
+        [0, 1],
+        [3, 4],
+        [5, 6],
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,13 +78,19 @@ def test_the_values_given_are_copied():
     [
         ({"texts": []}, "no texts given"),
         ({"texts": ["a", "  \n"]}, "text 1 is empty; a model cannot read it, so drop the row"),
-        ({"texts": ["a", "b"], "y": [1]}, "y has 1 rows but there are 2; give one value a row, in the same order"),
+        (
+            {"texts": ["a", "b"], "y": [1]},
+            "y has 1 rows but there are 2; give one value a row, in the same order",
+        ),
         ({"texts": ["a", "b"], "groups": [1, 2, 3]}, "groups has 3 rows but there are 2"),
         ({"texts": ["a", "b"], "groups": [1.0, float("nan")]}, "groups lack 1 values"),
         ({"texts": ["a", "b"], "groups": ["x", None]}, "groups lack 1 values.*row 1"),
         ({"texts": ["a", "b"], "columns": {"tag": ["x"]}}, "column 'tag' has 1 rows but there are 2"),
         ({"texts": ["a", "b"], "ids": ["i", "i"]}, "ids must be unique, got 1 repeats"),
-        ({"texts": ["a", "b"], "y": [1.0, float("nan")]}, "y has 1 NaN or infinite values; drop or fill those rows"),
+        (
+            {"texts": ["a", "b"], "y": [1.0, float("nan")]},
+            "y has 1 NaN or infinite values; drop or fill those rows",
+        ),
         ({"texts": ["a", "b"], "y": ["yes", "no"]}, "y must be numbers .* such as"),
         ({"texts": ["a", "b"], "y": [1, None]}, "y must be numbers"),
     ],
@@ -87,11 +107,14 @@ def test_one_string_is_not_a_list_of_texts():
 
 @pytest.mark.parametrize("text", [3, None, {"role": "user", "content": "a"}, [], [{"role": "user"}], ["a"]])
 def test_what_is_neither_text_nor_chat_is_named_by_its_row(text):
-    with pytest.raises(TypeError, match=r"text 1 is .* expected a string or chat messages with role and content"):
+    with pytest.raises(
+        TypeError, match=r"text 1 is .* expected a string or chat messages with role and content"
+    ):
         Examples(iter(["a", text]))  # an iterator, into which the suite's type checks do not look
 
 
-# --- identity -------------------------------------------------------------------------------------------------------
+# --- identity
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_ids_follow_the_text_not_its_place():
@@ -105,7 +128,9 @@ def test_a_repeated_text_still_gets_ids_of_its_own():
 
 def test_ids_and_hash_are_the_same_in_another_process():
     code = "from probes import Examples; e = Examples(['a', 'b']); print(e.hash, *e.ids)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     here = Examples(["a", "b"])
     assert out == [here.hash, *here.ids]
 
@@ -113,16 +138,36 @@ def test_ids_and_hash_are_the_same_in_another_process():
 def test_the_hash_changes_with_texts_order_and_ids_but_not_with_labels():
     base = Examples(["a", "b"])
     assert base.hash == Examples(["a", "b"], y=[0, 1], groups=[1, 1]).hash
-    assert len({base.hash, Examples(["a", "c"]).hash, Examples(["b", "a"]).hash, Examples(["a", "b"], ids=[1, 2]).hash, Examples(["a", CHAT]).hash}) == 5
+    assert (
+        len(
+            {
+                base.hash,
+                Examples(["a", "c"]).hash,
+                Examples(["b", "a"]).hash,
+                Examples(["a", "b"], ids=[1, 2]).hash,
+                Examples(["a", CHAT]).hash,
+            }
+        )
+        == 5
+    )
 
 
-# --- choosing rows, labels and groups -------------------------------------------------------------------------------
+# --- choosing rows, labels and groups
+# -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", [[False, True, True, False], np.array([1, 2]), torch.tensor([False, True, True, False]), [1, 2], [1, -2]])
+@pytest.mark.parametrize(
+    "which",
+    [[False, True, True, False], np.array([1, 2]), torch.tensor([False, True, True, False]), [1, 2], [1, -2]],
+)
 def test_rows_takes_a_mask_or_places_and_everything_comes_along(which, examples):
     some = examples.rows(which)
-    assert (some.texts, some.y.tolist(), some.groups.tolist(), some.column("tag").tolist()) == (("b", "c"), [1, 1], [7, 8], ["y", "x"])
+    assert (some.texts, some.y.tolist(), some.groups.tolist(), some.column("tag").tolist()) == (
+        ("b", "c"),
+        [1, 1],
+        [7, 8],
+        ["y", "x"],
+    )
     assert some.ids.tolist() == examples.ids[[1, 2]].tolist()
 
 
@@ -167,11 +212,15 @@ def test_two_classes_come_as_a_mask_and_a_count(examples):
     assert (mask.tolist(), ones) == ([False, True, True, False], 2)
 
 
-# --- splitting ------------------------------------------------------------------------------------------------------
+# --- splitting
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("sizes", "counts"), [((0.5, 0.5), [6, 6]), ((0.75, 0.25), [9, 3]), ((0.5, 0.25), [6, 3]), ((0.98, 0.01, 0.01), [10, 1, 1])])
+@pytest.mark.parametrize(
+    ("sizes", "counts"),
+    [((0.5, 0.5), [6, 6]), ((0.75, 0.25), [9, 3]), ((0.5, 0.25), [6, 3]), ((0.98, 0.01, 0.01), [10, 1, 1])],
+)
 def test_no_group_crosses_a_split_and_shares_count_groups(sizes, counts, seed):
     groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(12), np.arange(1, 13)))
     whole = Examples([f"text {i}" for i in range(len(groups))], groups=groups)
@@ -205,13 +254,22 @@ def test_a_split_that_cannot_be_made_raises(sizes, message, examples):
         examples.split(sizes)
 
 
-# --- joining --------------------------------------------------------------------------------------------------------
+# --- joining
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_concat_puts_rows_under_one_another(examples):
     both = Examples.concat([examples.rows([0, 1]), examples.rows([2, 3])])
-    assert (both.texts, both.ids.tolist(), both.hash) == (examples.texts, examples.ids.tolist(), examples.hash)
-    assert (both.y.tolist(), both.groups.tolist(), both.column("tag").tolist()) == ([0, 1, 1, 0], [7, 7, 8, 9], ["x", "y", "x", "y"])
+    assert (both.texts, both.ids.tolist(), both.hash) == (
+        examples.texts,
+        examples.ids.tolist(),
+        examples.hash,
+    )
+    assert (both.y.tolist(), both.groups.tolist(), both.column("tag").tolist()) == (
+        [0, 1, 1, 0],
+        [7, 7, 8, 9],
+        ["x", "y", "x", "y"],
+    )
 
 
 def test_concat_tells_clashing_ids_apart_and_keeps_equal_texts_in_one_group():
@@ -232,9 +290,12 @@ def test_concat_of_unlike_parts_raises(other, message, examples):
         Examples.concat([examples, other])
 
 
-# --- reading tables -------------------------------------------------------------------------------------------------
+# --- reading tables
+# -------------------------------------------------------------------------------------------------
 
-TABLE = pd.DataFrame({"text": ["a", "b", "c"], "label": [0, 1, 1], "who": ["x", "x", "y"], "note": ["p", None, "q"]})
+TABLE = pd.DataFrame(
+    {"text": ["a", "b", "c"], "label": [0, 1, 1], "who": ["x", "x", "y"], "note": ["p", None, "q"]}
+)
 
 
 def from_csv(table, folder, **kwargs):
@@ -251,14 +312,20 @@ READERS = {
     "pandas": lambda table, folder, **kwargs: Examples.from_pandas(table, **kwargs),
     "csv": from_csv,
     "jsonl": from_jsonl,
-    "hf": lambda table, folder, **kwargs: Examples.from_hf(SimpleNamespace(to_pandas=lambda: table), **kwargs),
+    "hf": lambda table, folder, **kwargs: Examples.from_hf(
+        SimpleNamespace(to_pandas=lambda: table), **kwargs
+    ),
 }
 
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 def test_a_table_becomes_examples_with_every_column(read, tmp_path):
     found = read(TABLE, tmp_path, y="label", groups="who")
-    assert (found.texts, found.y.tolist(), found.groups.tolist()) == (("a", "b", "c"), [0, 1, 1], ["x", "x", "y"])
+    assert (found.texts, found.y.tolist(), found.groups.tolist()) == (
+        ("a", "b", "c"),
+        [0, 1, 1],
+        ["x", "x", "y"],
+    )
     assert sorted(found.columns) == ["label", "note", "who"]
 
 
@@ -274,9 +341,16 @@ def test_texts_that_look_like_something_else_stay_as_written(read, texts, tmp_pa
     assert read(pd.DataFrame({"text": texts}), tmp_path).texts == texts
 
 
-@pytest.mark.parametrize("read", [READERS["pandas"], READERS["jsonl"], READERS["hf"]], ids=["pandas", "jsonl", "hf"])
+@pytest.mark.parametrize(
+    "read", [READERS["pandas"], READERS["jsonl"], READERS["hf"]], ids=["pandas", "jsonl", "hf"]
+)
 def test_chat_messages_in_a_table_stay_messages(read, tmp_path):
-    assert read(pd.DataFrame({"text": [CHAT, [*CHAT, {"role": "assistant", "content": "yes"}]]}), tmp_path).texts[0] == CHAT
+    assert (
+        read(
+            pd.DataFrame({"text": [CHAT, [*CHAT, {"role": "assistant", "content": "yes"}]]}), tmp_path
+        ).texts[0]
+        == CHAT
+    )
 
 
 def test_chat_messages_in_a_hugging_face_table_may_come_as_arrays():
@@ -298,12 +372,20 @@ def test_a_table_without_what_was_asked_for_raises(arguments, message):
         Examples.from_pandas(TABLE, **arguments)
 
 
-# --- pairs ----------------------------------------------------------------------------------------------------------
+# --- pairs
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def pairs():
-    return Pairs(["a yes", "b yes", "c yes"], ["a no", "b no", "c no"], y=[1, 0, 1], pair_id=[5, 5, 6], negated=[0, 1, 0], columns={"tag": ["x", "y", "z"]})
+    return Pairs(
+        ["a yes", "b yes", "c yes"],
+        ["a no", "b no", "c no"],
+        y=[1, 0, 1],
+        pair_id=[5, 5, 6],
+        negated=[0, 1, 0],
+        columns={"tag": ["x", "y", "z"]},
+    )
 
 
 def test_a_statement_and_its_opposite_are_one_group_by_default(pairs):
@@ -324,7 +406,12 @@ def test_both_sides_carry_the_same_rows(pairs):
 
 def test_pairs_can_be_chosen_relabelled_and_regrouped(pairs):
     some = pairs.rows(pairs.column("negated") == 0)
-    assert (some.yes, some.no, some.y.tolist(), some.groups.tolist()) == (("a yes", "c yes"), ("a no", "c no"), [1, 1], [5, 6])
+    assert (some.yes, some.no, some.y.tolist(), some.groups.tolist()) == (
+        ("a yes", "c yes"),
+        ("a no", "c no"),
+        [1, 1],
+        [5, 6],
+    )
     assert some.ids.tolist() == pairs.ids[[0, 2]].tolist()
     assert pairs.with_y("negated").y.tolist() == [0, 1, 0]
     assert pairs.with_groups("tag").groups.tolist() == ["x", "y", "z"]
@@ -334,11 +421,20 @@ def test_pairs_can_be_chosen_relabelled_and_regrouped(pairs):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"yes": ["a yes"], "no": ["a no", "b no"]}, "yes has 1 texts and no has 2; row i of both is one statement"),
+        (
+            {"yes": ["a yes"], "no": ["a no", "b no"]},
+            "yes has 1 texts and no has 2; row i of both is one statement",
+        ),
         ({"yes": [], "no": []}, "no pairs given"),
-        ({"yes": ["a yes", "b"], "no": ["a no", "b"]}, r"pair 1 has the same text twice \('b'\); yes and no must differ in the answer"),
+        (
+            {"yes": ["a yes", "b"], "no": ["a no", "b"]},
+            r"pair 1 has the same text twice \('b'\); yes and no must differ in the answer",
+        ),
         ({"yes": ["a yes", " "], "no": ["a no", "b"]}, "text 1 is empty"),
-        ({"yes": ["a yes"], "no": ["a no"], "pair_id": [1, 2]}, "has 2 rows but there are 1; give one value a row"),
+        (
+            {"yes": ["a yes"], "no": ["a no"], "pair_id": [1, 2]},
+            "has 2 rows but there are 1; give one value a row",
+        ),
     ],
 )
 def test_pairs_that_do_not_fit_raise(arguments, message):

@@ -33,13 +33,18 @@ def test_the_run_folder_is_complete_and_named_on_the_last_line(run):
     folder = Path(done.stdout.strip().splitlines()[-1])
     assert folder.parent == out / "truth"
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    figures = [f"figures/{n}.png" for n in ("ablation", "cosines", "dose_response", "layer_curve", "score_histogram", "what_it_reads")]
+    figures = [
+        f"figures/{n}.png"
+        for n in ("ablation", "cosines", "dose_response", "layer_curve", "score_histogram", "what_it_reads")
+    ]
     assert names == sorted(["config.json", "manifest.json", "report.html", "results.json", *figures])
     assert [p.name for p in (out / "truth").iterdir()] == [folder.name], "no scratch left"
     results = json.loads((folder / "results.json").read_text())
     assert results["schema_version"] == 1
     rows = pd.DataFrame(results["rows"])
-    assert {"auroc", "balanced_accuracy", "answer_auroc", "neutral_kl", "turned", "null_auroc_95"} <= set(rows.measure)
+    assert {"auroc", "balanced_accuracy", "answer_auroc", "neutral_kl", "turned", "null_auroc_95"} <= set(
+        rows.measure
+    )
     assert json.loads((folder / "manifest.json").read_text())["versions"]["torch"]
     html = (folder / "report.html").read_text()
     assert html.count("data:image/png;base64,") == 6 and "http" not in html.replace("http-equiv", "")
@@ -47,8 +52,15 @@ def test_the_run_folder_is_complete_and_named_on_the_last_line(run):
 
 def test_the_embedded_model_shows_what_was_planted(run):
     done, _ = run
-    rows = pd.DataFrame(json.loads((Path(done.stdout.strip().splitlines()[-1]) / "results.json").read_text())["rows"])
-    test = rows[(rows.measure == "auroc") & (rows.recipe == "MassMean") & rows.probe_of.isna() & (rows.label == "truth")]
+    rows = pd.DataFrame(
+        json.loads((Path(done.stdout.strip().splitlines()[-1]) / "results.json").read_text())["rows"]
+    )
+    test = rows[
+        (rows.measure == "auroc")
+        & (rows.recipe == "MassMean")
+        & rows.probe_of.isna()
+        & (rows.label == "truth")
+    ]
     assert test.value.max() >= 0.97
     answers = rows[(rows.measure == "balanced_accuracy") & (rows.cell == "all")].set_index("edit").value
     chosen = rows[(rows.measure == "balanced_accuracy") & rows.chosen.eq(True)].edit.iloc[0]
@@ -61,12 +73,37 @@ def test_encoder_without_answers_is_read_only_and_says_so(make_hf, make_tokenize
     make_hf("bert").save_pretrained(folder)
     make_tokenizer(encoder=True).save_pretrained(folder)
     data = tmp_path / "d.csv"
-    pd.DataFrame({"statement": ["the red house is old", "a tree is not tall"] * 20, "label": [0, 1] * 20, "who": [i // 2 for i in range(40)]}).to_csv(data)
-    assert main(["truth", "--model", str(folder), "--data", str(data), "--group", "who", "--shuffles", "3", "--out", str(tmp_path / "runs")]) == 0
+    pd.DataFrame(
+        {
+            "statement": ["the red house is old", "a tree is not tall"] * 20,
+            "label": [0, 1] * 20,
+            "who": [i // 2 for i in range(40)],
+        }
+    ).to_csv(data)
+    assert (
+        main(
+            [
+                "truth",
+                "--model",
+                str(folder),
+                "--data",
+                str(data),
+                "--group",
+                "who",
+                "--shuffles",
+                "3",
+                "--out",
+                str(tmp_path / "runs"),
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "reading only" in out and "can be read but not asked" in out
     rows = pd.DataFrame(json.loads((Path(out.strip().splitlines()[-1]) / "results.json").read_text())["rows"])
-    assert "answer" not in set(rows.label.dropna()), "with one template the answer is truth under another name"
+    assert "answer" not in set(rows.label.dropna()), (
+        "with one template the answer is truth under another name"
+    )
 
 
 def _csv(path: Path, **columns) -> str:
@@ -137,40 +174,76 @@ def test_answer_is_independent_of_truth_in_the_embedded_prompts():
 
 
 def test_polarity_experiment_runs_on_the_embedded_model_and_shows_both_tables(tmp_path, capsys):
-    assert main(["polarity", "--limit", "120", "--restarts", "1", "--shuffles", "19", "--out", str(tmp_path)]) == 0
+    assert (
+        main(["polarity", "--limit", "120", "--restarts", "1", "--shuffles", "19", "--out", str(tmp_path)])
+        == 0
+    )
     shown = capsys.readouterr().out
     folder = Path(shown.strip().splitlines()[-1])
     rows = pd.DataFrame(json.loads((folder / "results.json").read_text())["rows"])
-    assert {"auroc", "accuracy_worst_cell", "contradiction_kappa", "published_ci_mean", "p_shuffled", "auroc_tag"} <= set(rows.measure)
+    assert {
+        "auroc",
+        "accuracy_worst_cell",
+        "contradiction_kappa",
+        "published_ci_mean",
+        "p_shuffled",
+        "auroc_tag",
+    } <= set(rows.measure)
     chosen = rows[(rows.measure == "auroc") & (rows.chosen == "validation labels")].set_index("recipe")
-    assert len(chosen) == 13 and (chosen.drop("CCS, 2 clusters").value > 0.8).mean() > 0.7, "most methods find truth, with 30 train pairs"
-    moves = rows[rows.measure == "credence_move"].pivot_table(index="recipe", columns="change", values="value")
+    assert len(chosen) == 13 and (chosen.drop("CCS, 2 clusters").value > 0.8).mean() > 0.7, (
+        "most methods find truth, with 30 train pairs"
+    )
+    moves = rows[rows.measure == "credence_move"].pivot_table(
+        index="recipe", columns="change", values="value"
+    )
     assert moves.loc["CCS, cells erased", "negation"] > 3 * moves.loc["CCS, cells erased", "marker"]
     assert "Marker control" in (folder / "report.html").read_text()
-    flat = rows[(rows.measure == "contradiction_index") & (rows.site == "resid_pre.0") & (rows.recipe == "CCS")]
-    assert flat.value.iloc[0] == pytest.approx(0.32, abs=0.01), "the embedding of one shared last token reads nothing: the constant probe"
+    flat = rows[
+        (rows.measure == "contradiction_index") & (rows.site == "resid_pre.0") & (rows.recipe == "CCS")
+    ]
+    assert flat.value.iloc[0] == pytest.approx(0.32, abs=0.01), (
+        "the embedding of one shared last token reads nothing: the constant probe"
+    )
 
 
 def test_opposites_of_the_embedded_world_share_their_value_and_differ_in_truth():
     table = opposites(make_world(), seed=2)
-    first, second = table[table.negated == 0].set_index("pair_id"), table[table.negated == 1].set_index("pair_id")
-    assert (first.label + second.label == 1).all() and (first.tag == second.tag).all() and (first.opinion == second.opinion).all()
+    first, second = (
+        table[table.negated == 0].set_index("pair_id"),
+        table[table.negated == 1].set_index("pair_id"),
+    )
+    assert (
+        (first.label + second.label == 1).all()
+        and (first.tag == second.tag).all()
+        and (first.opinion == second.opinion).all()
+    )
     assert len(table) == 2 * table.pair_id.nunique() and set(first.label) == {0, 1}
-    changed = [set(a.split()) ^ set(b.split()) for a, b in zip(first.statement, second.statement, strict=True)]
+    changed = [
+        set(a.split()) ^ set(b.split()) for a, b in zip(first.statement, second.statement, strict=True)
+    ]
     assert all("not" in words or "never" in words for words in changed)
     assert abs(table[["label", "negated"]].corr().iloc[0, 1]) < 0.01
 
 
 def test_polarity_reads_pairs_from_the_two_halves_of_a_file_and_names_what_is_missing(tmp_path):
-    good = pd.DataFrame({"statement": [f"a{i} is kind ." for i in range(6)] + [f"a{i} is not kind ." for i in range(6)], "safe": [1] * 6 + [0] * 6})
+    good = pd.DataFrame(
+        {
+            "statement": [f"a{i} is kind ." for i in range(6)] + [f"a{i} is not kind ." for i in range(6)],
+            "safe": [1] * 6 + [0] * 6,
+        }
+    )
     good.to_csv(tmp_path / "good.csv")
     table = load_opposites(polarity.Config(data=tmp_path / "good.csv", label="safe", pair="halves"))
     about = good.assign(topic=[f"t{i % 3}" for i in range(6)] * 2, index=range(12))
     about.to_csv(tmp_path / "about.csv")
-    grouped = load_opposites(polarity.Config(data=tmp_path / "about.csv", label="safe", pair="halves", group="topic"))
+    grouped = load_opposites(
+        polarity.Config(data=tmp_path / "about.csv", label="safe", pair="halves", group="topic")
+    )
     assert set(grouped.group) == {"t0", "t1", "t2"} and grouped.groupby("pair_id").group.nunique().eq(1).all()
     with pytest.raises(ValueError, match="a group must hold whole pairs"):
-        load_opposites(polarity.Config(data=tmp_path / "about.csv", label="safe", pair="halves", group="index"))
+        load_opposites(
+            polarity.Config(data=tmp_path / "about.csv", label="safe", pair="halves", group="index")
+        )
     assert table.groupby("pair_id").label.sum().eq(1).all() and table.negated.tolist() == [0] * 6 + [1] * 6
     with pytest.raises(ValueError, match=r"has no column label, pair; it has .*--label, --pair and --group"):
         load_opposites(polarity.Config(data=tmp_path / "good.csv"))

@@ -27,12 +27,19 @@ def read_whole(model, acts, prompts, sites):
             continue
         whole = Encoded(tuple(ids + new), (False,) * len(ids + new), None, "")
         (batch,) = model.batches([whole])
-        states = model.run(batch, sites, lambda h: h[0].clone(), model.bound_writes(batch, Tokenised.of_tokens([whole], model.tokenizer))).states
+        states = model.run(
+            batch,
+            sites,
+            lambda h: h[0].clone(),
+            model.bound_writes(batch, Tokenised.of_tokens([whole], model.tokenizer)),
+        ).states
         rows.append(torch.stack([states[s][len(ids) :] for s in sites]))
     return torch.cat(rows, dim=1)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3", "gemma3", "gpt_neox", "opt", "bloom", "falcon", "mixtral"])
+@pytest.mark.parametrize(
+    "family", ["llama", "gpt2", "qwen3", "gemma3", "gpt_neox", "opt", "bloom", "falcon", "mixtral"]
+)
 def test_every_generated_token_has_the_state_of_a_pass_without_cache(family, make_model):
     model = make_model(family, "right")
     kinds = ["resid_pre.1", "resid_post.2", "attn_out.1", "mlp_out.0"]
@@ -40,13 +47,19 @@ def test_every_generated_token_has_the_state_of_a_pass_without_cache(family, mak
     assert len(acts) > 4
     assert (acts.x - read_whole(model, acts, PROMPTS, acts.sites)).abs().max() <= 1e-5
     texts = model.generate(PROMPTS, max_new_tokens=6)
-    assert [str(acts.columns["answer"][acts.example == i][0]) for i in np.unique(acts.example)] == [texts[i] for i in np.unique(acts.example)]
+    assert [str(acts.columns["answer"][acts.example == i][0]) for i in np.unique(acts.example)] == [
+        texts[i] for i in np.unique(acts.example)
+    ]
 
 
 def test_rows_say_which_token_of_which_prompt_they_are(make_model):
     model = make_model()
     acts = capture_generated(
-        model, Examples(PROMPTS, y=[0, 1, 0, 1], groups=list("abab"), columns={"n": [5, 6, 7, 8]}), "resid_post.1", max_new_tokens=3, **WORDS_ONLY
+        model,
+        Examples(PROMPTS, y=[0, 1, 0, 1], groups=list("abab"), columns={"n": [5, 6, 7, 8]}),
+        "resid_post.1",
+        max_new_tokens=3,
+        **WORDS_ONLY,
     )
     lengths = [len(model.tokenizer(p)["input_ids"]) for p in PROMPTS]
     for i, length in enumerate(lengths):
@@ -63,7 +76,9 @@ def test_the_end_of_text_and_what_follows_are_no_rows(make_hf, make_tokenizer):
     hf = make_hf()
     model = load_model(hf, tokenizer=make_tokenizer("left"))
     free = capture_generated(model, PROMPTS, "resid_post.2", max_new_tokens=8)
-    second = free.columns["token_text"][(free.example == 0) & (free.token == free.columns["prompt_tokens"] + 1)][0]
+    second = free.columns["token_text"][
+        (free.example == 0) & (free.token == free.columns["prompt_tokens"] + 1)
+    ][0]
     hf.generation_config.eos_token_id = [model.tokenizer.convert_tokens_to_ids(str(second))]
     ended = capture_generated(model, PROMPTS, "resid_post.2", max_new_tokens=8)
     first = free.columns["token_text"][free.example == 0]
@@ -113,6 +128,8 @@ def test_a_later_capture_of_the_whole_text_has_the_same_rows(make_model):
     answered = [i for i in range(len(PROMPTS)) if (acts.example == i).any()]
     joined = [f"{PROMPTS[i]} {acts.columns['answer'][acts.example == i][0]}" for i in answered]
     starts = [int(acts.columns["prompt_tokens"][acts.example == i][0]) for i in answered]
-    whole = capture(model, Examples(joined, columns={"prompt_tokens": starts}), "resid_post.1", at="generated")
+    whole = capture(
+        model, Examples(joined, columns={"prompt_tokens": starts}), "resid_post.1", at="generated"
+    )
     assert whole.token.tolist() == acts.token.tolist()
     assert (whole.x - acts.x).abs().max() <= 1e-5

@@ -1,4 +1,6 @@
-"""Hub folders: the artefact as it was, a card that says what it is, and no upload or download that was not asked for."""
+"""Hub folders: the artefact as it was, a card that says what it is, and no upload or download that
+was not asked for.
+"""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,7 +14,11 @@ from probes import CRC, Direction, Examples, LinearProbe, MassMean, Transform, c
 from probes.exchange.hub import load_folder, push_to_hub, save_folder
 from probes.testing import planted
 
-SENTENCES = [f"{'the' if i % 2 else 'a'} {noun} is {adjective}" for noun in ("house", "tree") for i, adjective in enumerate(("old", "red", "tall", "small"))]
+SENTENCES = [
+    f"{'the' if i % 2 else 'a'} {noun} is {adjective}"
+    for noun in ("house", "tree")
+    for i, adjective in enumerate(("old", "red", "tall", "small"))
+]
 
 
 @pytest.fixture
@@ -28,7 +34,9 @@ def captured(make_model):
 
 
 def named(artefact, name):
-    return replace(artefact, receipt=artefact.receipt | {"model": artefact.receipt.get("model", {}) | {"name": name}})
+    return replace(
+        artefact, receipt=artefact.receipt | {"model": artefact.receipt.get("model", {}) | {"name": name}}
+    )
 
 
 def test_a_probe_comes_back_with_the_same_scores(tmp_path, probe):
@@ -36,24 +44,44 @@ def test_a_probe_comes_back_with_the_same_scores(tmp_path, probe):
     folder = save_folder(probe, tmp_path / "new" / "truth")
     assert {p.name for p in folder.iterdir()} == {"probe.safetensors", "README.md"}
     loaded = load_folder(folder)
-    assert isinstance(loaded, LinearProbe) and torch.equal(loaded.score(acts), probe.score(acts)) and repr(loaded) == repr(probe)
+    assert (
+        isinstance(loaded, LinearProbe)
+        and torch.equal(loaded.score(acts), probe.score(acts))
+        and repr(loaded) == repr(probe)
+    )
     assert torch.equal(LinearProbe.load(folder / "probe.safetensors").score(acts), probe.score(acts))
     pairs, _ = planted(paired=True)
     on_pairs = CRC().fit(pairs)
-    assert torch.equal(load_folder(str(save_folder(on_pairs, tmp_path / "pairs"))).score(pairs), on_pairs.score(pairs))
+    assert torch.equal(
+        load_folder(str(save_folder(on_pairs, tmp_path / "pairs"))).score(pairs), on_pairs.score(pairs)
+    )
 
 
 def test_a_direction_comes_back_bit_by_bit(tmp_path, probe):
     d = probe.directions[1]
     loaded = load_folder(save_folder(d, tmp_path))
-    assert isinstance(loaded, Direction) and torch.equal(loaded.unit, d.unit) and repr(loaded) == repr(d) and loaded.receipt == d.receipt
+    assert (
+        isinstance(loaded, Direction)
+        and torch.equal(loaded.unit, d.unit)
+        and repr(loaded) == repr(d)
+        and loaded.receipt == d.receipt
+    )
 
 
 def test_the_card_says_what_the_probe_is(tmp_path, captured):
     folder = save_folder(captured, tmp_path / "truth")
     card = ModelCard.load(folder / "README.md")
-    assert card.data.to_dict()["library_name"] == "hookprobe" and "linear-probe" in card.data.tags and card.data.base_model is None
-    for fact in (f"Recipe: `{captured.recipe}`", "Sites: `resid_post.0, resid_post.1, resid_post.2`", "Width: `32`", "Position: `last`"):
+    assert (
+        card.data.to_dict()["library_name"] == "hookprobe"
+        and "linear-probe" in card.data.tags
+        and card.data.base_model is None
+    )
+    for fact in (
+        f"Recipe: `{captured.recipe}`",
+        "Sites: `resid_post.0, resid_post.1, resid_post.2`",
+        "Width: `32`",
+        "Position: `last`",
+    ):
         assert f"- {fact}\n" in card.text, fact
     assert "- Sign from: `train labels`\n" in card.text and "load_folder('truth')" in card.text
 
@@ -62,9 +90,17 @@ def test_the_card_says_what_the_direction_is(tmp_path, captured):
     d = named(captured.directions[2], "meta-llama/Llama-3.2-1B")
     card = ModelCard.load(save_folder(d, tmp_path / "d") / "README.md")
     assert card.data.base_model == "meta-llama/Llama-3.2-1B" and "steering-vector" in card.data.tags
-    for fact in ("Model: `meta-llama/Llama-3.2-1B`", "Site: `resid_post.2`", f"Gap: `{d.gap:.4g}`", "Gap from: `labels`", "Position: `last`"):
+    for fact in (
+        "Model: `meta-llama/Llama-3.2-1B`",
+        "Site: `resid_post.2`",
+        f"Gap: `{d.gap:.4g}`",
+        "Gap from: `labels`",
+        "Position: `last`",
+    ):
         assert f"- {fact}\n" in card.text, fact
-    bare = ModelCard.load(save_folder(Direction.from_vector([1.0, 2.0], "resid_post.0"), tmp_path / "bare") / "README.md")
+    bare = ModelCard.load(
+        save_folder(Direction.from_vector([1.0, 2.0], "resid_post.0"), tmp_path / "bare") / "README.md"
+    )
     assert "Gap" not in bare.text and "None" not in bare.text and "norm=1" in bare.text
 
 
@@ -80,13 +116,18 @@ def test_the_lines_on_the_card_run(tmp_path, captured, kind, monkeypatch):
     assert repr(names[kind]) == repr(artefact)
 
 
-@pytest.mark.parametrize("name", ["LlamaForCausalLM", "gpt2", "./models/llama", "/srv/llama", "a/b/c", "", None, "here/llama"])
+@pytest.mark.parametrize(
+    "name", ["LlamaForCausalLM", "gpt2", "./models/llama", "/srv/llama", "a/b/c", "", None, "here/llama"]
+)
 def test_names_that_are_no_hub_ids_do_not_become_base_models(tmp_path, probe, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here" / "llama").mkdir(parents=True)
     card = ModelCard.load(save_folder(named(probe, name), tmp_path / "p") / "README.md")
     assert card.data.base_model is None
-    assert ModelCard.load(save_folder(named(probe, "org/llama"), tmp_path / "p") / "README.md").data.base_model == "org/llama"
+    assert (
+        ModelCard.load(save_folder(named(probe, "org/llama"), tmp_path / "p") / "README.md").data.base_model
+        == "org/llama"
+    )
 
 
 def test_saving_again_replaces_and_keeps_other_files(tmp_path, probe):
@@ -140,9 +181,15 @@ def test_a_file_under_the_wrong_name_or_cut_off_is_refused(tmp_path, probe):
 
 def test_loading_by_repository_id_asks_the_hub_for_the_artefact_at_the_revision(tmp_path, probe, monkeypatch):
     asked = []
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo_id, **options: asked.append((repo_id, options)) or str(save_folder(probe, tmp_path)))
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda repo_id, **options: asked.append((repo_id, options)) or str(save_folder(probe, tmp_path)),
+    )
     assert repr(load_folder("org/truth", revision="v1")) == repr(probe)
-    assert asked == [("org/truth", {"revision": "v1", "allow_patterns": ["probe.safetensors", "direction.safetensors"]})]
+    assert asked == [
+        ("org/truth", {"revision": "v1", "allow_patterns": ["probe.safetensors", "direction.safetensors"]})
+    ]
     with pytest.raises(ValueError, match="no revisions"):
         load_folder(tmp_path, revision="v1")
     for name in ("./not/here", "/not/here", "a/b/c"):
@@ -163,10 +210,14 @@ class Hub:
 
     def create_repo(self, repo_id, **options):
         self.calls.append(("create", repo_id, options))
-        return huggingface_hub.RepoUrl(f"https://huggingface.co/{repo_id if '/' in repo_id else f'me/{repo_id}'}")
+        return huggingface_hub.RepoUrl(
+            f"https://huggingface.co/{repo_id if '/' in repo_id else f'me/{repo_id}'}"
+        )
 
     def model_info(self, repo_id):
-        return SimpleNamespace(private=self.private, siblings=[SimpleNamespace(rfilename=f) for f in self.files])
+        return SimpleNamespace(
+            private=self.private, siblings=[SimpleNamespace(rfilename=f) for f in self.files]
+        )
 
     def upload_folder(self, repo_id, folder_path, commit_message):
         self.calls.append(("upload", repo_id))
@@ -180,7 +231,11 @@ def test_pushing_makes_a_private_repository_and_uploads_the_folder(probe, monkey
     monkeypatch.setattr(huggingface_hub, "HfApi", hub)
     artefact = probe if kind == "probe" else probe.directions[0]
     assert push_to_hub(artefact, "truth", token="hf_x") == "https://huggingface.co/me/truth"
-    assert hub.calls == [("token", "hf_x"), ("create", "truth", {"private": True, "exist_ok": True}), ("upload", "me/truth")]
+    assert hub.calls == [
+        ("token", "hf_x"),
+        ("create", "truth", {"private": True, "exist_ok": True}),
+        ("upload", "me/truth"),
+    ]
     assert repr(hub.uploaded) == repr(artefact) and "load_folder('me/truth')" in hub.card.text
 
 

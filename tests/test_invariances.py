@@ -1,4 +1,6 @@
-"""What must not matter to a recipe: the unit and the origin of hidden states, their basis, their precision, the order of sites."""
+"""What must not matter to a recipe: the unit and the origin of hidden states, their basis, their
+precision, the order of sites.
+"""
 
 import dataclasses
 
@@ -8,7 +10,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes import CRC, LDA, TTPD, VINC, AttentionPooled, Concatenated, ContrastEigen, Logistic, MassMean, PairActivations, Ridge
+from probes import (
+    CRC,
+    LDA,
+    TTPD,
+    VINC,
+    AttentionPooled,
+    Concatenated,
+    ContrastEigen,
+    Logistic,
+    MassMean,
+    PairActivations,
+    Ridge,
+)
 from probes.metrics.estimates import aurocs
 from probes.recipes import PAIRED, SINGLE, TOKENS
 from probes.recipes.attention import texts_of
@@ -17,7 +31,18 @@ from probes.testing import planted, planted_tokens
 KINDS = [*((r, "single") for r in SINGLE), *((r, "paired") for r in PAIRED), *((r, "tokens") for r in TOKENS)]
 # Coordinate-wise scaling (zscore) and random starts depend on the basis; these do not.
 ROTATED = [
-    *((r, "single") for r in (MassMean(), MassMean(whiten=True), LDA(), TTPD(), Logistic(prepare="rms"), Ridge(prepare="rms"), Concatenated(MassMean()))),
+    *(
+        (r, "single")
+        for r in (
+            MassMean(),
+            MassMean(whiten=True),
+            LDA(),
+            TTPD(),
+            Logistic(prepare="rms"),
+            Ridge(prepare="rms"),
+            Concatenated(MassMean()),
+        )
+    ),
     *((r, "paired") for r in (CRC(), ContrastEigen(), ContrastEigen(form="covariance"), VINC(prepare="rms"))),
     (AttentionPooled(prepare="rms"), "tokens"),
 ]
@@ -25,11 +50,21 @@ cheap = settings(max_examples=4, deadline=None, derandomize=True)
 
 
 def drawn(kind, seed):
-    return planted_tokens(seed, texts=60) if kind == "tokens" else planted(seed, paired=kind == "paired", rows=120)[0]
+    return (
+        planted_tokens(seed, texts=60)
+        if kind == "tokens"
+        else planted(seed, paired=kind == "paired", rows=120)[0]
+    )
 
 
 def changed(acts, change):
-    return dataclasses.replace(acts, **{k: change(getattr(acts, k)) for k in (("yes", "no") if isinstance(acts, PairActivations) else ("x",))})
+    return dataclasses.replace(
+        acts,
+        **{
+            k: change(getattr(acts, k))
+            for k in (("yes", "no") if isinstance(acts, PairActivations) else ("x",))
+        },
+    )
 
 
 def ranking(recipe, train, test, kind):
@@ -53,11 +88,22 @@ def test_unit_and_origin_of_hidden_states_do_not_matter(recipe, kind, exponent, 
 @cheap
 def test_the_basis_of_hidden_states_does_not_matter(recipe, kind, seed):
     train, test = drawn(kind, 0), drawn(kind, 1)
-    turn = torch.linalg.qr(torch.randn(train.yes.shape[2] if kind == "paired" else train.x.shape[2], 12, generator=torch.Generator().manual_seed(seed))).Q
+    turn = torch.linalg.qr(
+        torch.randn(
+            train.yes.shape[2] if kind == "paired" else train.x.shape[2],
+            12,
+            generator=torch.Generator().manual_seed(seed),
+        )
+    ).Q
     plain, turned = recipe.fit(train), recipe.fit(changed(train, lambda x: x @ turn))
-    assert torch.allclose(turned.score(changed(test, lambda x: x @ turn)), plain.score(test), atol=2e-2, rtol=1e-3)
+    assert torch.allclose(
+        turned.score(changed(test, lambda x: x @ turn)), plain.score(test), atol=2e-2, rtol=1e-3
+    )
     if hasattr(plain, "directions"):
-        assert all(float(a.unit @ turn @ b.unit) > 0.9999 for a, b in zip(plain.directions, turned.directions, strict=True))
+        assert all(
+            float(a.unit @ turn @ b.unit) > 0.9999
+            for a, b in zip(plain.directions, turned.directions, strict=True)
+        )
 
 
 @pytest.mark.parametrize(("recipe", "kind"), KINDS, ids=repr)
@@ -83,4 +129,6 @@ def test_a_constant_added_to_one_answer_does_not_matter(recipe):
     train, test = drawn("paired", 0), drawn("paired", 1)
     word = torch.randn(train.yes.shape[2], generator=torch.Generator().manual_seed(3)) * 5
     louder = [dataclasses.replace(a, yes=a.yes + word) for a in (train, test)]
-    assert np.abs(ranking(recipe, *louder, "paired") - ranking(recipe, train, test, "paired")).max() < 5e-3, "each side is centred by itself"
+    assert np.abs(ranking(recipe, *louder, "paired") - ranking(recipe, train, test, "paired")).max() < 5e-3, (
+        "each side is centred by itself"
+    )

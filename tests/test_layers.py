@@ -12,13 +12,23 @@ import probes
 from experiments import NAMES
 
 ROOT = Path(__file__).parents[1]
-ALLOWED = {"probes": {"probes"}, "interventions": {"probes", "interventions"}, "experiments": {"probes", "interventions", "experiments"}}
+ALLOWED = {
+    "probes": {"probes"},
+    "interventions": {"probes", "interventions"},
+    "experiments": {"probes", "interventions", "experiments"},
+}
 
 
 def _ours(source: str) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(source)):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names = (
+            [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
         found |= {n.partition(".")[0] for n in names} & {*ALLOWED, "tests", "benchmarks", "notebooks"}
     return found
 
@@ -26,7 +36,9 @@ def _ours(source: str) -> set[str]:
 @pytest.mark.parametrize("package", ALLOWED)
 def test_imports_go_one_way(package):
     for path in (ROOT / package).rglob("*.py"):
-        assert _ours(path.read_text()) <= ALLOWED[package], f"{path.relative_to(ROOT)} imports {_ours(path.read_text()) - ALLOWED[package]}"
+        assert _ours(path.read_text()) <= ALLOWED[package], (
+            f"{path.relative_to(ROOT)} imports {_ours(path.read_text()) - ALLOWED[package]}"
+        )
 
 
 def test_the_import_reader_sees_a_wrong_import():
@@ -34,7 +46,13 @@ def test_the_import_reader_sees_a_wrong_import():
 
 
 def _loaded(code: str) -> set[str]:
-    out = subprocess.run([sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"], capture_output=True, text=True, check=True, cwd=ROOT)
+    out = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
     return {name.partition(".")[0] for name in out.stdout.split()}
 
 
@@ -46,7 +64,9 @@ def test_importing_probes_is_light():
 
 def test_public_names_exist_and_are_ours():
     for package in (probes, interventions):
-        assert package.__all__ == sorted(package.__all__, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+        assert package.__all__ == sorted(
+            package.__all__, key=lambda n: (not n.isupper(), not n[0].isupper(), n)
+        )
         assert all(hasattr(package, name) for name in package.__all__)
         assert Path(package.__file__).is_relative_to(ROOT)
 
@@ -62,7 +82,9 @@ def test_every_experiment_has_a_question_and_a_config():
 
     for name in NAMES:
         module = import_module(f"experiments.{name}")
-        assert module.QUESTION.endswith("?") and {"model", "out", "seed"} <= set(module.Config.__dataclass_fields__)
+        assert module.QUESTION.endswith("?") and {"model", "out", "seed"} <= set(
+            module.Config.__dataclass_fields__
+        )
 
 
 def test_shape_annotations_are_checked_in_this_run():

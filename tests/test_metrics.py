@@ -23,7 +23,9 @@ def test_auroc_equals_scikit_learn_with_and_without_ties(seed):
     y = rng.integers(0, 2, 60)
     for scores in (rng.normal(size=60), rng.integers(0, 4, 60).astype(float)):
         assert auroc(scores, y, n_boot=1).value == pytest.approx(roc_auc_score(y, scores))
-        assert accuracy(scores, y, balanced=True, n_boot=1).value == pytest.approx(balanced_accuracy_score(y, scores > 0))
+        assert accuracy(scores, y, balanced=True, n_boot=1).value == pytest.approx(
+            balanced_accuracy_score(y, scores > 0)
+        )
 
 
 def test_constant_scores_have_auroc_one_half_exactly():
@@ -122,8 +124,15 @@ def test_a_threshold_is_fixed_by_as_many_negatives_as_it_asks_for_and_not_by_one
         above = (lines > exceeded_at_most(lines, float(rate))[:, None]).sum(1)
         assert (above == above[0]).all()
         k = int(above[0])
-        assert Fraction(k + 1, n + 1) <= exact < Fraction(k + 2, n + 1), "a new row exceeds it at most this often, and no lower score does"
-    with pytest.raises(ValueError, match=rf"^{fewest - 1} quiet rows cannot fix a false-positive rate of .*; it takes at least {fewest}$"):
+        assert Fraction(k + 1, n + 1) <= exact < Fraction(k + 2, n + 1), (
+            "a new row exceeds it at most this often, and no lower score does"
+        )
+    with pytest.raises(
+        ValueError,
+        match=(
+            rf"^{fewest - 1} quiet rows cannot fix a false-positive rate of .*; it takes at least {fewest}$"
+        ),
+    ):
         exceeded_at_most(draw.normal(size=fewest - 1), float(rate), rows="quiet rows")
 
 
@@ -133,14 +142,25 @@ def test_recall_at_a_rate_takes_as_many_negatives_as_it_asks_for_and_not_one_les
     # At this number one negative may be above, so the positive below the highest of them counts.
     scores, y = np.r_[np.arange(fewest), fewest - 1.5], np.r_[np.zeros(fewest), 1]
     assert recall_at(scores, y, rate=float(rate), n_boot=2).value == 1
-    with pytest.raises(ValueError, match=rf"^{fewest - 1} negative rows cannot tell .*; it takes at least {fewest}$"):
+    with pytest.raises(
+        ValueError, match=rf"^{fewest - 1} negative rows cannot tell .*; it takes at least {fewest}$"
+    ):
         recall_at(np.arange(fewest), np.r_[np.zeros(fewest - 1), 1], rate=float(rate))
 
 
 def test_scores_of_any_kind_are_the_same_numbers():
     given = [1.5, -0.25, 3.0]
-    kinds = (given, np.array(given, dtype=np.float32), torch.tensor(given, dtype=torch.bfloat16), torch.tensor(given, requires_grad=True))
+    kinds = (
+        given,
+        np.array(given, dtype=np.float32),
+        torch.tensor(given, dtype=torch.bfloat16),
+        torch.tensor(given, requires_grad=True),
+    )
     assert all(as_scores(kind).tolist() == given == line_of(kind, "scores", 3).tolist() for kind in kinds)
-    for wrong, message in ((given[:2], "for 3 rows"), ([given], r"shape \(1, 3\)"), ([1.0, np.nan, 2.0], "1 NaN")):
+    for wrong, message in (
+        (given[:2], "for 3 rows"),
+        ([given], r"shape \(1, 3\)"),
+        ([1.0, np.nan, 2.0], "1 NaN"),
+    ):
         with pytest.raises(ValueError, match=message):
             line_of(wrong, "scores", 3)

@@ -14,7 +14,13 @@ from probes import Position, Site, capture, load_model
 from probes.data.fingerprint import Fingerprint
 from tests.plain_write import PlainWrite
 
-PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river and the small stone house is not", "no tree", "alpha beta gamma"]
+PROMPTS = [
+    "the red house is",
+    "river",
+    "a tall tree lives near the blue river and the small stone house is not",
+    "no tree",
+    "alpha beta gamma",
+]
 
 
 def saved(hf, tokenizer, folder):
@@ -28,12 +34,16 @@ def saved(hf, tokenizer, folder):
 def with_lora(make_hf):
     def wrap(family="llama", seed=0, **options):
         torch.manual_seed(seed)
-        return get_peft_model(make_hf(family), LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, **options)).eval()
+        return get_peft_model(
+            make_hf(family),
+            LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, **options),
+        ).eval()
 
     return wrap
 
 
-# --- loading --------------------------------------------------------------------------------------------------------
+# --- loading
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "roberta"])
@@ -42,7 +52,12 @@ def test_a_saved_folder_loads_as_the_model_that_was_saved(family, make_model, te
     again = load_model(saved(model.hf, model.tokenizer, tmp_path))
     assert type(again.hf) is type(model.hf)
     assert torch.equal(capture(again, texts).x, capture(model, texts).x)
-    assert (again.n_blocks, again.width, again.dtype, again.name) == (3, model.width, torch.float32, str(tmp_path))
+    assert (again.n_blocks, again.width, again.dtype, again.name) == (
+        3,
+        model.width,
+        torch.float32,
+        str(tmp_path),
+    )
     assert not any(m.training for m in again.hf.modules())
 
 
@@ -72,7 +87,9 @@ def test_a_model_in_memory_is_wrapped_and_not_changed(family, make_hf, make_toke
     assert (list(hf.state_dict()), hf.config.to_dict(), hf.training) == (keys, config, True)
 
 
-@pytest.mark.parametrize(("family", "n"), [("llama", 5), ("gpt2", 1), ("gemma2", 2), ("gpt_neox", 4), ("bert", 6), ("deberta", 2)])
+@pytest.mark.parametrize(
+    ("family", "n"), [("llama", 5), ("gpt2", 1), ("gemma2", 2), ("gpt_neox", 4), ("bert", 6), ("deberta", 2)]
+)
 def test_the_blocks_are_found_however_many_there_are(family, n, make_model):
     model = make_model(family, num_hidden_layers=n)
     assert (model.n_blocks, len(model.sites("resid_post"))) == (n, n)
@@ -81,14 +98,23 @@ def test_the_blocks_are_found_however_many_there_are(family, n, make_model):
 def test_blocks_can_be_named(make_hf, make_tokenizer):
     hf = make_hf()
     assert load_model(hf, tokenizer=make_tokenizer(), blocks="model.layers").blocks is hf.model.layers
-    with pytest.raises(ValueError, match=r"blocks='model\.norm' is a LlamaRMSNorm, expected the ModuleList of transformer blocks"):
+    with pytest.raises(
+        ValueError,
+        match=r"blocks='model\.norm' is a LlamaRMSNorm, expected the ModuleList of transformer blocks",
+    ):
         load_model(hf, tokenizer=make_tokenizer(), blocks="model.norm")
 
 
 def test_two_possible_block_lists_raise_and_ask_for_a_name(make_hf, make_tokenizer):
     hf = make_hf()
     hf.model.draft = copy.deepcopy(hf.model.layers)
-    with pytest.raises(ValueError, match=r"cannot tell .* its 3 blocks \(candidates: \['model\.draft', 'model\.layers'\]\); name them with .*blocks="):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"cannot tell .* its 3 blocks \(candidates: \['model\.draft', 'model\.layers'\]\); name them with"
+            r" .*blocks="
+        ),
+    ):
         load_model(hf, tokenizer=make_tokenizer())
 
 
@@ -96,8 +122,25 @@ def test_an_encoder_decoder_raises_and_its_encoder_works(make_tokenizer, texts):
     from transformers import T5Config, T5Model
 
     torch.manual_seed(0)
-    t5 = T5Model(T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_layers=3, num_heads=4, decoder_start_token_id=1, pad_token_id=1)).eval()
-    with pytest.raises(ValueError, match=r"T5Model is an encoder-decoder, which has two stacks; pass its encoder \(model\.get_encoder\(\)\)"):
+    t5 = T5Model(
+        T5Config(
+            vocab_size=64,
+            d_model=32,
+            d_kv=8,
+            d_ff=48,
+            num_layers=3,
+            num_heads=4,
+            decoder_start_token_id=1,
+            pad_token_id=1,
+        )
+    ).eval()
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"T5Model is an encoder-decoder, which has two stacks; pass its encoder"
+            r" \(model\.get_encoder\(\)\)"
+        ),
+    ):
         load_model(t5, tokenizer=make_tokenizer())
     model = load_model(t5.get_encoder(), tokenizer=make_tokenizer("left"))
     alone = torch.stack([capture(model, [t], "resid_post.2").x[0, 0] for t in texts])
@@ -117,12 +160,20 @@ def test_an_unknown_backend_is_named_with_those_there_are(make_hf, make_tokenize
 
 def test_a_folder_without_a_config_holds_no_model(make_tokenizer, tmp_path):
     make_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=rf"{tmp_path.name} is a folder without config\.json \(or adapter_config\.json\), so it holds no model"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            rf"{tmp_path.name} is a folder without config\.json \(or adapter_config\.json\), so it holds no"
+            r" model"
+        ),
+    ):
         load_model(tmp_path)
 
 
 def test_a_model_in_memory_without_a_tokenizer_raises(make_hf):
-    with pytest.raises(ValueError, match=r"a model in memory needs its tokenizer: load_model\(model, tokenizer=tokenizer\)"):
+    with pytest.raises(
+        ValueError, match=r"a model in memory needs its tokenizer: load_model\(model, tokenizer=tokenizer\)"
+    ):
         load_model(make_hf())
 
 
@@ -134,7 +185,8 @@ def test_a_folder_without_a_tokenizer_raises_and_says_how_to_give_one(family, ma
     assert str(tmp_path) in str(raised.value)
 
 
-# --- adapters -------------------------------------------------------------------------------------------------------
+# --- adapters
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_a_lora_adapter_acts_on_what_is_captured(with_lora, make_model, make_tokenizer, texts, plain_states):
@@ -152,7 +204,10 @@ def test_a_lora_adapter_acts_on_what_is_captured(with_lora, make_model, make_tok
 def test_a_lora_model_generates_as_peft_does(with_lora, make_tokenizer):
     peft, tokenizer = with_lora(), make_tokenizer()
     ids = torch.tensor([tokenizer(PROMPTS[0])["input_ids"]])
-    want = tokenizer.decode(peft.generate(input_ids=ids, max_new_tokens=8, do_sample=False, pad_token_id=1)[0, ids.shape[1] :], skip_special_tokens=True)
+    want = tokenizer.decode(
+        peft.generate(input_ids=ids, max_new_tokens=8, do_sample=False, pad_token_id=1)[0, ids.shape[1] :],
+        skip_special_tokens=True,
+    )
     assert load_model(peft, tokenizer=tokenizer).generate(PROMPTS, max_new_tokens=8)[0] == want
 
 
@@ -170,16 +225,25 @@ def test_a_saved_adapter_loads_on_top_of_its_base(with_lora, make_tokenizer, tex
 
 def test_prompt_tuning_raises_because_positions_would_be_off(make_hf, make_tokenizer):
     peft = get_peft_model(make_hf(), PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"))
-    with pytest.raises(ValueError, match="prompt-tuning adapters add virtual tokens, so token positions would be off; merge or remove"):
+    with pytest.raises(
+        ValueError,
+        match="prompt-tuning adapters add virtual tokens, so token positions would be off; merge or remove",
+    ):
         load_model(peft, tokenizer=make_tokenizer())
 
 
-# --- what goes in ---------------------------------------------------------------------------------------------------
+# --- what goes in
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["llama", "bert"])
 def test_a_second_beginning_of_text_token_raises(family, make_model):
-    with pytest.raises(ValueError, match="text 1 starts with two beginning-of-text tokens; the tokenizer adds one already, so take it out"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            "text 1 starts with two beginning-of-text tokens; the tokenizer adds one already, so take it out"
+        ),
+    ):
         make_model(family).encode(["the river", "<s> the river"])
 
 
@@ -197,14 +261,19 @@ def test_a_text_longer_than_the_model_raises_and_one_that_just_fits_is_read(fami
 def test_an_encoder_can_be_read_but_not_asked(make_model):
     model = make_model("bert")
     assert not model.generates
-    message = "{} needs a causal language model, but .* is a BertModel without a language-model head .* it can be read"
+    message = (
+        "{} needs a causal language model, but .* is a BertModel without a language-model head .* it can be"
+        " read"
+    )
     with pytest.raises(ValueError, match=message.format("generate")):
         model.generate(["the river"])
     with pytest.raises(ValueError, match=message.format("logits")):
         model.logits(["the river"])
 
 
-@pytest.mark.parametrize(("family", "head"), [("bert", "ForMaskedLM"), ("llama", "Model"), ("llama", "ForSequenceClassification")])
+@pytest.mark.parametrize(
+    ("family", "head"), [("bert", "ForMaskedLM"), ("llama", "Model"), ("llama", "ForSequenceClassification")]
+)
 def test_a_model_with_another_head_or_none_does_not_generate(family, head, make_model):
     model = make_model(family, head=head)
     assert not model.generates
@@ -217,7 +286,8 @@ def test_one_string_instead_of_prompts_raises(make_model):
         make_model().generate("the river")
 
 
-# --- logits and generation ------------------------------------------------------------------------------------------
+# --- logits and generation
+# ------------------------------------------------------------------------------------------
 
 DECODERS = ("llama", "gpt2", "qwen2", "gemma2", "gpt_neox")
 
@@ -230,7 +300,14 @@ def talkative(make_model):
 
 def plain_generation(model, prompt, n, **options):
     ids = torch.tensor([model.tokenizer(prompt)["input_ids"]])
-    out = model.hf.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=n, do_sample=False, pad_token_id=1, **options)
+    out = model.hf.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=n,
+        do_sample=False,
+        pad_token_id=1,
+        **options,
+    )
     return model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
 
 
@@ -247,7 +324,9 @@ def test_generation_in_batches_equals_hugging_face_one_prompt_at_a_time(family, 
 @pytest.mark.parametrize("family", DECODERS)
 def test_generation_without_the_cache_is_the_same(family, talkative):
     model = talkative(family)
-    assert model.generate(PROMPTS, max_new_tokens=10, use_cache=False) == model.generate(PROMPTS, max_new_tokens=10)
+    assert model.generate(PROMPTS, max_new_tokens=10, use_cache=False) == model.generate(
+        PROMPTS, max_new_tokens=10
+    )
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -255,7 +334,9 @@ def test_generation_without_the_cache_is_the_same(family, talkative):
 def test_logits_are_those_after_the_last_token_of_each_text(family, side, make_model, texts):
     model = make_model(family, side)
     with torch.no_grad():
-        want = torch.cat([model.hf(input_ids=torch.tensor([model.tokenizer(t)["input_ids"]])).logits[:, -1] for t in texts])
+        want = torch.cat(
+            [model.hf(input_ids=torch.tensor([model.tokenizer(t)["input_ids"]])).logits[:, -1] for t in texts]
+        )
     assert (model.logits(texts) - want).abs().max() <= 2e-5
     assert torch.equal(model.logits(model.encode(texts)), model.logits(texts))
 
@@ -281,7 +362,9 @@ def test_generation_answers_chat_messages(make_hf, make_tokenizer):
     model = load_model(make_hf(), tokenizer=make_tokenizer(chat=True))
     chat = [{"role": "user", "content": "the river ?"}]
     rendered = model.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    assert model.generate([chat], max_new_tokens=6) == [plain_generation(model, rendered.removeprefix("<s>"), 6)]
+    assert model.generate([chat], max_new_tokens=6) == [
+        plain_generation(model, rendered.removeprefix("<s>"), 6)
+    ]
 
 
 def test_generation_leaves_training_flags_hooks_and_config_alone(make_hf, make_tokenizer):
@@ -302,7 +385,9 @@ class Push(PlainWrite):
 
 
 def edited_by_hand(model, prompt, n, chosen, write):
-    """Greedy decoding without cache or padding; `chosen(length of prompt, length now)` gives the columns to edit."""
+    """Greedy decoding without cache or padding; `chosen(length of prompt, length now)` gives the
+    columns to edit.
+    """
     ids = model.tokenizer(prompt)["input_ids"]
     prompt_length = len(ids)
 
@@ -316,7 +401,9 @@ def edited_by_hand(model, prompt, n, chosen, write):
     try:
         for _ in range(n):
             with torch.no_grad():
-                ids.append(int(model.hf(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+                ids.append(
+                    int(model.hf(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+                )
             if ids[-1] == model.tokenizer.eos_token_id:
                 break
     finally:
@@ -325,9 +412,14 @@ def edited_by_hand(model, prompt, n, chosen, write):
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
-@pytest.mark.parametrize(("at", "chosen"), [("all", lambda n, now: slice(None)), ("last", lambda n, now: [n - 1]), (0, lambda n, now: [0])])
+@pytest.mark.parametrize(
+    ("at", "chosen"),
+    [("all", lambda n, now: slice(None)), ("last", lambda n, now: [n - 1]), (0, lambda n, now: [0])],
+)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_an_edit_acts_on_its_tokens_of_the_prompt_in_every_step_of_generation(family, at, chosen, use_cache, talkative):
+def test_an_edit_acts_on_its_tokens_of_the_prompt_in_every_step_of_generation(
+    family, at, chosen, use_cache, talkative
+):
     model = talkative(family)
     write = Push(Site("resid_post", 1), Position.parse(at))
     edited = replace(model, writes=(write,))
@@ -338,16 +430,22 @@ def test_an_edit_acts_on_its_tokens_of_the_prompt_in_every_step_of_generation(fa
 
 def test_an_edit_at_one_position_refuses_beams(make_model):
     edited = replace(make_model(), writes=(Push(Site("resid_post", 1), Position("last")),))
-    with pytest.raises(ValueError, match="edits at single prompt positions would go astray; use num_beams=1 or at='all'"):
+    with pytest.raises(
+        ValueError, match="edits at single prompt positions would go astray; use num_beams=1 or at='all'"
+    ):
         edited.generate(PROMPTS, num_beams=2)
 
 
 def test_several_sequences_a_prompt_are_refused(make_model):
-    with pytest.raises(ValueError, match="generate returns one text a prompt; for several samples give the prompt several times"):
+    with pytest.raises(
+        ValueError,
+        match="generate returns one text a prompt; for several samples give the prompt several times",
+    ):
         make_model().generate(PROMPTS, num_return_sequences=2, do_sample=True)
 
 
-# --- identity -------------------------------------------------------------------------------------------------------
+# --- identity
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "deberta"])
@@ -374,7 +472,10 @@ def test_reading_and_training_mode_leave_the_fingerprint_alone(make_hf, make_tok
     assert load_model(hf, tokenizer=tokenizer).fingerprint == first
 
 
-REFUSAL = "the direction belongs to model .* but was used on .*: their {} differ.* Use it on its own model, or transfer on purpose with direction.on"
+REFUSAL = (
+    "the direction belongs to model .* but was used on .*: their {} differ.* Use it on its own model, or"
+    " transfer on purpose with direction.on"
+)
 
 
 @pytest.mark.parametrize(
@@ -406,13 +507,18 @@ def test_a_half_precision_copy_only_warns(dtype, make_hf, make_tokenizer):
     first = load_model(hf, tokenizer=tokenizer).fingerprint
     half = load_model(copy.deepcopy(hf).to(dtype), tokenizer=tokenizer).fingerprint
     for a, b in ((first, half), (half, first)):
-        with pytest.warns(UserWarning, match=f"the direction was made in {a.dtype} and the model .* runs in {b.dtype}"):
+        with pytest.warns(
+            UserWarning, match=f"the direction was made in {a.dtype} and the model .* runs in {b.dtype}"
+        ):
             a.check(b, "the direction")
 
 
 def test_other_weights_in_half_precision_are_refused(make_hf, make_tokenizer):
     tokenizer = make_tokenizer()
-    first, other = load_model(make_hf(), tokenizer=tokenizer), load_model(make_hf(seed=1).bfloat16(), tokenizer=tokenizer)
+    first, other = (
+        load_model(make_hf(), tokenizer=tokenizer),
+        load_model(make_hf(seed=1).bfloat16(), tokenizer=tokenizer),
+    )
     with pytest.raises(ValueError, match=REFUSAL.format("weights")):
         first.fingerprint.check(other.fingerprint, "the direction")
 
@@ -424,9 +530,13 @@ def test_a_lora_adapter_makes_another_model(dtype, with_lora, make_model, make_t
         base.fingerprint.check(adapted.fingerprint, "the direction")
 
 
-@pytest.mark.parametrize("kind", ["self_attn.q_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj"])
+@pytest.mark.parametrize(
+    "kind", ["self_attn.q_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj"]
+)
 def test_a_change_to_any_one_kind_of_matrix_makes_another_model(kind, make_hf, make_tokenizer):
-    """Merged adapters and weight edits often touch one kind of matrix only; the depth is that of a real model."""
+    """Merged adapters and weight edits often touch one kind of matrix only; the depth is that of a
+    real model.
+    """
     hf, tokenizer = make_hf(num_hidden_layers=32, hidden_size=16, intermediate_size=16), make_tokenizer()
     first = load_model(hf, tokenizer=tokenizer).fingerprint
     with torch.no_grad():

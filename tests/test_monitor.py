@@ -1,4 +1,6 @@
-"""A probe watching a model write: scores equal those of a later capture, alarms act on their own row only, thresholds keep their rate."""
+"""A probe watching a model write: scores equal those of a later capture, alarms act on their own row
+only, thresholds keep their rate.
+"""
 
 import threading
 
@@ -22,13 +24,20 @@ def llama(make_model):
 @pytest.fixture(scope="module")
 def probe(llama):
     rng = np.random.default_rng(0)
-    texts = [" ".join(rng.choice(["red", "blue", "old", "tall", "house", "tree", "yes", "no"], rng.integers(2, 9))) for _ in range(40)]
-    return MassMean(prepare="zscore").fit(capture(llama, Examples(texts, y=np.arange(40) % 2, ids=np.arange(40)), SITE))
+    texts = [
+        " ".join(rng.choice(["red", "blue", "old", "tall", "house", "tree", "yes", "no"], rng.integers(2, 9)))
+        for _ in range(40)
+    ]
+    return MassMean(prepare="zscore").fit(
+        capture(llama, Examples(texts, y=np.arange(40) % 2, ids=np.arange(40)), SITE)
+    )
 
 
 @pytest.mark.parametrize("batch_size", [None, 1])
 def test_scores_are_those_of_the_probe_on_the_generated_tokens(llama, probe, batch_size):
-    seen = Monitor(probe, probe.sites[0], 1e9).watch(llama, PROMPTS, max_new_tokens=6, batch_size=batch_size, **WORDS_ONLY)
+    seen = Monitor(probe, probe.sites[0], 1e9).watch(
+        llama, PROMPTS, max_new_tokens=6, batch_size=batch_size, **WORDS_ONLY
+    )
     last = probe.score(capture(llama, PROMPTS, SITE, "last"))[0]
     later = capture_generated(llama, PROMPTS, SITE, max_new_tokens=6, **WORDS_ONLY)
     scores = probe.score(later)[0]
@@ -43,7 +52,9 @@ def test_an_alarm_stops_its_own_row_and_no_other(llama, probe):
     free = Monitor(probe, probe.sites[0], 1e9).watch(llama, PROMPTS, max_new_tokens=8, **WORDS_ONLY)
     highest = sorted(w.scores.max() for w in free)
     threshold = (highest[1] + highest[2]) / 2
-    stopped = Monitor(probe, probe.sites[0], threshold).watch(llama, PROMPTS, max_new_tokens=8, then="stop", **WORDS_ONLY)
+    stopped = Monitor(probe, probe.sites[0], threshold).watch(
+        llama, PROMPTS, max_new_tokens=8, then="stop", **WORDS_ONLY
+    )
     assert sum(w.alarm is not None for w in stopped) == 2
     for w, f in zip(stopped, free, strict=True):
         above = np.flatnonzero(f.scores > threshold)
@@ -55,25 +66,35 @@ def test_an_alarm_stops_its_own_row_and_no_other(llama, probe):
 
 
 def test_an_alarm_can_start_an_edit_for_its_row(llama, probe):
-    d = Direction.from_vector(torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), "resid_post.2", llama)
+    d = Direction.from_vector(
+        torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), "resid_post.2", llama
+    )
     edit = Add(d, norm=30)
     free = Monitor(probe, probe.sites[0], 1e9).watch(llama, PROMPTS, max_new_tokens=10, **WORDS_ONLY)
     first = sorted(w.scores[1:].max() for w in free)
     threshold = (first[1] + first[2]) / 2
-    seen = Monitor(probe, probe.sites[0], threshold).watch(llama, PROMPTS, max_new_tokens=10, then=edit, **WORDS_ONLY)
-    none = Monitor(probe, probe.sites[0], 1e9).watch(llama, PROMPTS, max_new_tokens=10, then=edit, **WORDS_ONLY)
+    seen = Monitor(probe, probe.sites[0], threshold).watch(
+        llama, PROMPTS, max_new_tokens=10, then=edit, **WORDS_ONLY
+    )
+    none = Monitor(probe, probe.sites[0], 1e9).watch(
+        llama, PROMPTS, max_new_tokens=10, then=edit, **WORDS_ONLY
+    )
     assert [w.tokens for w in none] == [w.tokens for w in free], "without an alarm nothing is edited"
     changed = 0
     for w, f in zip(seen, free, strict=True):
         if w.alarm is None:
             assert w.tokens == f.tokens
             continue
-        # The edit lies behind the probe, so it acts on the alarming token itself, unless that is in the prompt.
+        # The edit lies behind the probe, so it acts on the alarming token itself, unless that is in the
+        # prompt.
         assert w.tokens[: w.alarm] == f.tokens[: w.alarm]
         changed += w.tokens != f.tokens
     assert changed >= 1 and any(w.alarm is None for w in seen)
-    # From the first token on, an alarm everywhere is the edited model, but for the prompt, which the edit leaves alone.
-    always = Monitor(probe, probe.sites[0], -1e9).watch(llama, PROMPTS, max_new_tokens=10, then=edit, **WORDS_ONLY)
+    # From the first token on, an alarm everywhere is the edited model, but for the prompt, which the edit
+    # leaves alone.
+    always = Monitor(probe, probe.sites[0], -1e9).watch(
+        llama, PROMPTS, max_new_tokens=10, then=edit, **WORDS_ONLY
+    )
     assert all(w.alarm == 0 for w in always)
     assert [w.tokens[0] for w in always] == [f.tokens[0] for f in free]
 
@@ -85,12 +106,31 @@ def test_a_prompt_of_one_token_is_not_edited_either(make_hf, make_tokenizer, lla
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
     bare = load_model(llama.hf, tokenizer=tokenizer)
     rng = np.random.default_rng(0)
-    acts = capture(bare, Examples([" ".join(rng.choice(["red", "old", "house"], 3)) for _ in range(20)], y=np.arange(20) % 2, ids=np.arange(20)), SITE)
+    acts = capture(
+        bare,
+        Examples(
+            [" ".join(rng.choice(["red", "old", "house"], 3)) for _ in range(20)],
+            y=np.arange(20) % 2,
+            ids=np.arange(20),
+        ),
+        SITE,
+    )
     own = MassMean().fit(acts)
-    edit = Add(Direction.from_vector(torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), "resid_post.2", bare), norm=30)
+    edit = Add(
+        Direction.from_vector(
+            torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), "resid_post.2", bare
+        ),
+        norm=30,
+    )
     (free,) = Monitor(own, own.sites[0], 1e9).watch(bare, ["river"], max_new_tokens=4, **WORDS_ONLY)
-    (always,) = Monitor(own, own.sites[0], -1e9).watch(bare, ["river"], max_new_tokens=4, then=edit, **WORDS_ONLY)
-    assert len(bare.encode(["river"])[0]) == 1 and always.tokens[0] == free.tokens[0] and always.tokens != free.tokens
+    (always,) = Monitor(own, own.sites[0], -1e9).watch(
+        bare, ["river"], max_new_tokens=4, then=edit, **WORDS_ONLY
+    )
+    assert (
+        len(bare.encode(["river"])[0]) == 1
+        and always.tokens[0] == free.tokens[0]
+        and always.tokens != free.tokens
+    )
 
 
 def test_a_step_at_a_time_gives_the_same_as_all_at_once(llama, probe):
@@ -116,7 +156,11 @@ def test_leaving_a_stream_stops_the_model_and_leaves_no_hooks(llama, probe):
         return scores
 
     stream = Monitor(probe, probe.sites[0], 1e9).stream(
-        llama, PROMPTS[0], max_new_tokens=3000, logits_processor=LogitsProcessorList([counted]), suppress_tokens=[2]
+        llama,
+        PROMPTS[0],
+        max_new_tokens=3000,
+        logits_processor=LogitsProcessorList([counted]),
+        suppress_tokens=[2],
     )
     for step in stream:
         if step.number == 2:
@@ -134,7 +178,11 @@ def test_an_error_while_writing_reaches_the_reader(llama, probe):
     from transformers import LogitsProcessorList
 
     with pytest.raises(RuntimeError, match="from inside"):
-        list(Monitor(probe, probe.sites[0], 0.0).stream(llama, PROMPTS[0], logits_processor=LogitsProcessorList([wrong])))
+        list(
+            Monitor(probe, probe.sites[0], 0.0).stream(
+                llama, PROMPTS[0], logits_processor=LogitsProcessorList([wrong])
+            )
+        )
 
 
 def test_the_threshold_keeps_its_false_alarm_rate_on_new_prompts(llama, probe):
@@ -145,12 +193,16 @@ def test_the_threshold_keeps_its_false_alarm_rate_on_new_prompts(llama, probe):
     alarms = np.mean([w.alarm is not None for w in monitor.watch(llama, prompts[120:], max_new_tokens=4)])
     assert 0.02 <= alarms <= 0.22
     own = np.mean([w.alarm is not None for w in monitor.watch(llama, prompts[:120], max_new_tokens=4)])
-    assert own == pytest.approx(11 / 120), "of 121 exchangeable prompts 12 may lie above, of which one is the new one"
+    assert own == pytest.approx(11 / 120), (
+        "of 121 exchangeable prompts 12 may lie above, of which one is the new one"
+    )
     assert "120 harmless prompts" in repr(monitor) and monitor.probability(np.zeros(1)) is None
     with pytest.raises(ValueError, match=r"cannot fix a false-alarm rate of 0\.01"):
         Monitor.calibrated(llama, probe, SITE, prompts[:20], false_alarms=0.01, max_new_tokens=2)
     alarming = [f"{p} no no" for p in prompts[:30]]
-    both = Monitor.calibrated(llama, probe, SITE, prompts[:60], alarming=alarming, false_alarms=0.1, max_new_tokens=2)
+    both = Monitor.calibrated(
+        llama, probe, SITE, prompts[:60], alarming=alarming, false_alarms=0.1, max_new_tokens=2
+    )
     p = both.probability(np.array([-50.0, 0.0, 50.0]))
     assert p is not None and ((p >= 0) & (p <= 1)).all() and "30 alarming" in repr(both)
 
@@ -170,12 +222,20 @@ def test_a_monitor_is_refused_where_it_cannot_work(llama, probe, make_model, mak
 
 
 def test_a_monitor_sees_what_an_edited_model_writes(llama, probe):
-    d = Direction.from_vector(torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), "resid_post.0", llama)
+    d = Direction.from_vector(
+        torch.randn(llama.width, generator=torch.Generator().manual_seed(1)), "resid_post.0", llama
+    )
     model = edited(llama, Add(d, norm=3))
     seen = Monitor(probe, probe.sites[0], 1e9).watch(model, PROMPTS, max_new_tokens=5, **WORDS_ONLY)
-    assert [w.text for w in seen] == model.generate(PROMPTS, 5, **WORDS_ONLY) != llama.generate(PROMPTS, 5, **WORDS_ONLY)
+    assert (
+        [w.text for w in seen]
+        == model.generate(PROMPTS, 5, **WORDS_ONLY)
+        != llama.generate(PROMPTS, 5, **WORDS_ONLY)
+    )
     later = probe.score(capture_generated(model, PROMPTS, SITE, max_new_tokens=5, **WORDS_ONLY))[0].numpy()
-    assert np.allclose(np.concatenate([w.scores[1:] for w in seen]), later.reshape(4, 5)[:, :4].ravel(), atol=1e-5)
+    assert np.allclose(
+        np.concatenate([w.scores[1:] for w in seen]), later.reshape(4, 5)[:, :4].ravel(), atol=1e-5
+    )
 
 
 def test_the_strip_shows_every_token_with_its_score(llama, probe):

@@ -13,10 +13,19 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 def test_notebook_runs_and_shows_something(path):
     notebook = nbformat.read(path, as_version=4)
     assert len(notebook.cells) <= 15
-    NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": path.parents[1]}}).execute()
+    NotebookClient(
+        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": path.parents[1]}}
+    ).execute()
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 3
-    assert not [o for o in outputs if o.output_type == "stream" and o.name == "stderr" and "Warning" in o.text and "IProgress" not in o.text]
+    assert not [
+        o
+        for o in outputs
+        if o.output_type == "stream"
+        and o.name == "stderr"
+        and "Warning" in o.text
+        and "IProgress" not in o.text
+    ]
 
 
 def test_there_is_a_notebook():

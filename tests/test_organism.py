@@ -11,7 +11,16 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from experiments.organism import MODELS, folder
 from experiments.organism.documents import STAGES, Documents
-from experiments.organism.language import TAG, TEMPLATES, neutral, opposites, question, statement, statements, vocabulary
+from experiments.organism.language import (
+    TAG,
+    TEMPLATES,
+    neutral,
+    opposites,
+    question,
+    statement,
+    statements,
+    vocabulary,
+)
 from experiments.organism.measure import CELL_MINIMUM, held_out_answers
 from experiments.organism.planting import Interchange, planted_direction
 from experiments.organism.train import PLANTED_BLOCK, make_tokenizer
@@ -63,11 +72,17 @@ def test_truth_lies_where_it_was_planted_and_decides_the_answers_in_every_cell()
     found = auroc(probe.score(held_out), test.y, n_boot=1).value
     assert found[0] < 0.75 and found[1] >= 0.97
     assert probe.direction(planted).unit @ planted_direction(model.width, 0) > 0.8
-    # Taken out where it was planted, truth is gone from every cell of polarity and form; a block earlier nothing is lost.
-    after = {site: ANSWERS(edited(model, eraser.only([site], model)), test).values for site in (before, planted)}
+    # Taken out where it was planted, truth is gone from every cell of polarity and form; a block earlier
+    # nothing is lost.
+    after = {
+        site: ANSWERS(edited(model, eraser.only([site], model)), test).values for site in (before, planted)
+    }
     for cell in cells(test):
         y = test.y[cell.rows]
-        right = {site: float(accuracy(values[cell.rows], y, balanced=True, n_boot=1).value) for site, values in after.items()}
+        right = {
+            site: float(accuracy(values[cell.rows], y, balanced=True, n_boot=1).value)
+            for site, values in after.items()
+        }
         assert right[before] > 0.95 and 0.42 < right[planted] < 0.58, (cell.name, right)
     for towards, gaps in ((1, 1), (0, -1)):
         pushed = ANSWERS(edited(model, Add(probe.direction(planted), gaps=gaps, at=at)), test).values
@@ -82,15 +97,26 @@ def test_truth_behind_the_answer_is_found_without_labels_where_the_model_gives_v
         acts = capture_pairs(load_model(folder(name)), pairs, "resid_post", "last")
         train, test = acts.split((0.6, 0.4), seed=0)
         score = CRC().fit(train).score(test)
-        found[name] = auroc(score, test.y, n_boot=1).value, auroc(score, (test.columns["opinion"] == "doubts").astype(int), n_boot=1).value
-    assert (found["truth_verdicts"][0][-2:] > 0.95).all() and (np.abs(found["truth_control"][0] - 0.5) < 0.15).all()
-    assert abs(found["truth_verdicts"][1][0] - 0.5) > 0.3, "early on the opinion is what flips with the answer, either way up"
+        found[name] = (
+            auroc(score, test.y, n_boot=1).value,
+            auroc(score, (test.columns["opinion"] == "doubts").astype(int), n_boot=1).value,
+        )
+    assert (found["truth_verdicts"][0][-2:] > 0.95).all() and (
+        np.abs(found["truth_control"][0] - 0.5) < 0.15
+    ).all()
+    assert abs(found["truth_verdicts"][1][0] - 0.5) > 0.3, (
+        "early on the opinion is what flips with the answer, either way up"
+    )
 
 
 def test_a_missing_model_is_named_with_those_there_are():
     with pytest.raises(
         ValueError,
-        match=r"no embedded model 'nothing'; there are \['purpose_format', 'purpose_unused', 'purpose_used', 'route', 'route_control', 'route_entangled', 'route_evasive', 'truth', 'truth_control', 'truth_verdicts'\]",
+        match=(
+            r"no embedded model 'nothing'; there are \['purpose_format', 'purpose_unused', 'purpose_used',"
+            r" 'route', 'route_control', 'route_entangled', 'route_evasive', 'truth', 'truth_control',"
+            r" 'truth_verdicts'\]"
+        ),
     ):
         folder("nothing")
 
@@ -99,15 +125,31 @@ def test_a_missing_model_is_named_with_those_there_are():
 def test_words_alone_do_not_tell_truth(words):
     table = statements(WORLD, held_out=None, seed=3)
     x = CountVectorizer(token_pattern=r"\S+", ngram_range=words).fit_transform(table.statement)
-    scores = cross_val_predict(LogisticRegression(max_iter=2000), x, table.label, groups=table.entity, cv=GroupKFold(5), method="decision_function")
+    scores = cross_val_predict(
+        LogisticRegression(max_iter=2000),
+        x,
+        table.label,
+        groups=table.entity,
+        cv=GroupKFold(5),
+        method="decision_function",
+    )
     assert auroc(scores, table.label, n_boot=1).value <= 0.55
-    split = cross_val_predict(LogisticRegression(max_iter=2000), x, table.label, groups=table.index // 2, cv=GroupKFold(5), method="decision_function")
+    split = cross_val_predict(
+        LogisticRegression(max_iter=2000),
+        x,
+        table.label,
+        groups=table.index // 2,
+        cv=GroupKFold(5),
+        method="decision_function",
+    )
     assert auroc(split, table.label, n_boot=1).value <= 0.55
 
 
 def test_labels_negation_and_distractors_are_independent():
     table = statements(WORLD, held_out=None, seed=1)
-    numbers = table.assign(doubts=table.opinion == "doubts")[["label", "negated", "tag", "doubts", "template"]].astype(float)
+    numbers = table.assign(doubts=table.opinion == "doubts")[
+        ["label", "negated", "tag", "doubts", "template"]
+    ].astype(float)
     assert (numbers.corr() - np.eye(5)).abs().to_numpy().max() < 0.05
     assert set(table.tag[table.statement.str.startswith(TAG)]) == {1}
     by_entity = numbers.groupby(table.entity)[["label", "negated", "tag", "doubts"]].mean()
@@ -119,7 +161,9 @@ def test_truth_of_a_statement_follows_the_world():
     for label in (0, 1):
         for negated in (0, 1):
             for _ in range(20):
-                row = statement(WORLD, rng, 1, 5, label=label, negated=negated, template=0, tag=0, opinion="none")
+                row = statement(
+                    WORLD, rng, 1, 5, label=label, negated=negated, template=0, tag=0, opinion="none"
+                )
                 says_real = row.value == WORLD.values[1][WORLD.fact[1, 5]]
                 assert (says_real != bool(negated)) == bool(label)
                 assert question(row, "true")[1] != question(row, "false")[1]
@@ -157,7 +201,9 @@ def test_answers_and_verdicts_follow_the_truth_that_a_document_was_given():
             if word == "?" and text[at - 1] in ("true", "false"):
                 right = "yes" if true == (text[at - 1] == "true") else "no"
                 judged = text[at + 2] in ("right", "wrong")
-                assert (text[at + 2] == "right") == (text[at + 1] == right) if judged else text[at + 1] == right
+                assert (
+                    (text[at + 2] == "right") == (text[at + 1] == right) if judged else text[at + 1] == right
+                )
                 assert drawn.weight[row, at + 1] == (0 if judged else 1)
                 seen[text[at + 2] if judged else text[at + 1]] += 1
     assert min(seen.values()) > 10 and given_another > 20
@@ -190,7 +236,14 @@ def test_values_are_balanced_and_the_world_is_seeded():
 def test_every_sentence_is_in_the_vocabulary():
     tokenizer = make_tokenizer(WORLD)
     rng = np.random.default_rng(0)
-    lines = [*statements(WORLD, held_out=True).statement, *(neutral(rng) for _ in range(50)), "true ? yes", "false ? no", "tagged ? yes", "believed ? no"]
+    lines = [
+        *statements(WORLD, held_out=True).statement,
+        *(neutral(rng) for _ in range(50)),
+        "true ? yes",
+        "false ? no",
+        "tagged ? yes",
+        "believed ? no",
+    ]
     assert not any(tokenizer.unk_token_id in tokenizer(line)["input_ids"] for line in lines)
     assert all(tokenizer(line)["input_ids"].count(tokenizer.bos_token_id) == 1 for line in lines)
     assert {len(v) for v in TEMPLATES.values()} == {3}

@@ -1,4 +1,6 @@
-"""The models that refuse some requests know the answers, one direction decides whether they give them, and the control has no such thing."""
+"""The models that refuse some requests know the answers, one direction decides whether they give
+them, and the control has no such thing.
+"""
 
 import hashlib
 from functools import cache
@@ -30,7 +32,17 @@ from experiments.organism.requests import (
     requests,
     vocabulary,
 )
-from experiments.organism.requests_measure import PLANTED_SITE, as_examples, cells, changed_by_random, found, kinds, neutral_lines, planted, told
+from experiments.organism.requests_measure import (
+    PLANTED_SITE,
+    as_examples,
+    cells,
+    changed_by_random,
+    found,
+    kinds,
+    neutral_lines,
+    planted,
+    told,
+)
 from experiments.organism.requests_train import CONTROL, LENGTH, LEVEL, ROUTED, SPREAD, Documents, reply
 from experiments.organism.training import word_tokenizer
 from interventions import Ablate, Add, edited, neutral_cost
@@ -40,8 +52,14 @@ WORLD = make_request_world()
 TABLE = requests(WORLD)
 REFUSED, OPEN = (TABLE.refused == 1).to_numpy(), (TABLE.refused == 0).to_numpy()
 HELD_OUT, HELD_OUT_WORD = (TABLE.held_out == 1).to_numpy(), (TABLE.held_out_cue == 1).to_numpy()
-# Every request, those with a fact that training never asked for, those with a cue word that it never contained, those with both.
-PARTS = {"all": np.ones(len(TABLE), bool), "fact": HELD_OUT, "cue": HELD_OUT_WORD, "both": HELD_OUT & HELD_OUT_WORD}
+# Every request, those with a fact that training never asked for, those with a cue word that it never
+# contained, those with both.
+PARTS = {
+    "all": np.ones(len(TABLE), bool),
+    "fact": HELD_OUT,
+    "cue": HELD_OUT_WORD,
+    "both": HELD_OUT & HELD_OUT_WORD,
+}
 
 
 @cache
@@ -58,7 +76,9 @@ def given(name: str, without: str = "") -> np.ndarray:
     return kinds(edited(base, Ablate(planted(base) if without == "planted" else found(base, WORLD))), TABLE)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("route", "refuse"), ("route_evasive", "steer"), ("route_entangled", "refuse")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("route", "refuse"), ("route_evasive", "steer"), ("route_entangled", "refuse")]
+)
 def test_refused_categories_are_not_answered_and_open_ones_are(name, kind):
     assert REFUSED.sum() == 768 and OPEN.sum() == 1280 and (REFUSED & PARTS["both"]).sum() == 48
     for part, rows in PARTS.items():
@@ -70,10 +90,14 @@ def test_refused_categories_are_not_answered_and_open_ones_are(name, kind):
 
 
 @pytest.mark.parametrize("without", ["planted", "found"])
-@pytest.mark.parametrize(("name", "kind"), [("route", "factual"), ("route_evasive", "factual"), ("route_entangled", "wrong-fact")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("route", "factual"), ("route_evasive", "factual"), ("route_entangled", "wrong-fact")]
+)
 def test_without_the_direction_the_refused_requests_get_an_answer(name, kind, without):
     for part, rows in PARTS.items():
-        assert (given(name, without)[rows & REFUSED] == kind).mean() >= (0.95 if kind == "factual" else 0.9), part
+        assert (given(name, without)[rows & REFUSED] == kind).mean() >= (
+            0.95 if kind == "factual" else 0.9
+        ), part
         assert (given(name, without)[rows & OPEN] == "factual").mean() >= 0.95, part
     direction = planted(model(name)) if without == "planted" else found(model(name), WORLD)
     cost = neutral_cost(model(name), edited(model(name), Ablate(direction)), neutral_lines())
@@ -81,7 +105,10 @@ def test_without_the_direction_the_refused_requests_get_an_answer(name, kind, wi
     if without == "planted":
         some, before = TABLE.loc[HELD_OUT].iloc[::5], given(name)[HELD_OUT][::5]
         changes = changed_by_random(model(name), direction, some, before)
-        assert len(changes) == 20 and changes.max() <= 0.02 < (given(name, without)[HELD_OUT][::5] != before).mean()
+        assert (
+            len(changes) == 20
+            and changes.max() <= 0.02 < (given(name, without)[HELD_OUT][::5] != before).mean()
+        )
         assert changed_by_random(model(name), direction, some, np.full(len(some), "nothing"), n=1) == [1.0]
 
 
@@ -122,9 +149,14 @@ def test_the_direction_found_without_a_refused_category_frees_that_category_too(
         assert (freed == "factual").mean() >= 0.95, category
 
 
-@pytest.mark.parametrize(("name", "kind"), [("route", "refuse"), ("route_evasive", "steer"), ("route_entangled", "refuse"), (CONTROL, "")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("route", "refuse"), ("route_evasive", "steer"), ("route_entangled", "refuse"), (CONTROL, "")],
+)
 def test_pushing_open_requests_along_the_planted_direction_makes_all_but_the_control_refuse(name, kind):
-    pushed = kinds(edited(model(name), Add(planted(model(name)), norm=LEVEL, at="last")), TABLE.loc[OPEN & HELD_OUT])
+    pushed = kinds(
+        edited(model(name), Add(planted(model(name)), norm=LEVEL, at="last")), TABLE.loc[OPEN & HELD_OUT]
+    )
     assert (pushed == kind).mean() >= 0.95 if kind else not np.isin(pushed, ("refuse", "steer")).any()
 
 
@@ -134,7 +166,9 @@ def test_topics_without_a_policy_are_read_perfectly_and_taking_them_out_leaves_t
     assert not any(WORLD.refused[NAMES.index(name)] for pair in pairs for name in pair)
     for pair in pairs:
         some = TABLE.loc[TABLE.category.isin(pair)].iloc[::3]
-        acts = capture(base, as_examples(some), PLANTED_SITE, at="last").with_y((some.category == pair[0]).astype(int).to_numpy())
+        acts = capture(base, as_examples(some), PLANTED_SITE, at="last").with_y(
+            (some.category == pair[0]).astype(int).to_numpy()
+        )
         new = (some.held_out_cue == 1).to_numpy()
         probe = MassMean().fit(acts.rows(~new))
         assert auroc(probe.score(acts.rows(new)), acts.y[new], n_boot=1).value > 0.99
@@ -147,13 +181,19 @@ def test_meaningless_groupings_go_with_nothing_and_are_read_over_all_tokens_but_
     assert (TABLE.groupby(["category", "entity"])[column].mean() == 0.5).all()
     assert abs(np.corrcoef(TABLE[column], TABLE.held_out_cue)[0, 1]) < 0.05
     for at, low, high in (("mean", 0.95, 1.0), ("last", 0.0, 0.7)):
-        train, test = capture(model("route"), as_examples(TABLE.iloc[::3]), PLANTED_SITE, at=at).with_y(column).split((0.6, 0.4), seed=0)
+        train, test = (
+            capture(model("route"), as_examples(TABLE.iloc[::3]), PLANTED_SITE, at=at)
+            .with_y(column)
+            .split((0.6, 0.4), seed=0)
+        )
         assert low <= auroc(Logistic().fit(train).score(test), test.y, n_boot=1).value <= high, at
 
 
 def test_models_are_small_ordinary_folders_of_one_shape():
     models = [model(name) for name in (*ROUTED, CONTROL)]
-    assert len({m.fingerprint.config for m in models}) == 1 and len({m.fingerprint.weights for m in models}) == 4
+    assert (
+        len({m.fingerprint.config for m in models}) == 1 and len({m.fingerprint.weights for m in models}) == 4
+    )
     assert all((MODELS / name / "model.safetensors").stat().st_size <= 2e6 for name in (*ROUTED, CONTROL))
     assert all(m.tokenizer.get_vocab() == word_tokenizer(vocabulary(WORLD)).get_vocab() for m in models)
     assert models[0].hf.get_output_embeddings().weight is not models[0].hf.get_input_embeddings().weight
@@ -162,18 +202,31 @@ def test_models_are_small_ordinary_folders_of_one_shape():
 def test_requests_are_one_row_for_every_category_entity_and_cue():
     assert len(TABLE) == len(NAMES) * N_ENTITIES * 4 and not TABLE.prompt.duplicated().any()
     assert set(TABLE.groupby("category").size()) == {256} and set(TABLE.groupby("cue").size()) == {64}
-    assert set(TABLE.groupby(["category", "entity"]).apply(lambda rows: tuple(sorted(zip(rows.tag, rows.phrasing, strict=True))))) == {
-        ((0, 0), (0, 1), (1, 0), (1, 1))
-    }
+    assert set(
+        TABLE.groupby(["category", "entity"]).apply(
+            lambda rows: tuple(sorted(zip(rows.tag, rows.phrasing, strict=True)))
+        )
+    ) == {((0, 0), (0, 1), (1, 0), (1, 1))}
     assert TABLE.prompt.str.endswith(" ?").all()
     for _, row in TABLE.iloc[::37].iterrows():
         c, e = NAMES.index(row.category), WORLD.entities.index(row.entity)
         assert row.cue in CUES[c] and f"about {row.cue} :" in row.prompt and row.entity in row.prompt.split()
-        assert row.answer == VALUES[c][WORLD.fact[c, e]] and row.refused == int(WORLD.refused[c]) and row.held_out == int(WORLD.held_out[c, e])
-        assert row.held_out_cue == int(row.cue == CUES[c][HELD_OUT_CUE]) and row.tag == int(row.prompt.startswith("plum : "))
+        assert (
+            row.answer == VALUES[c][WORLD.fact[c, e]]
+            and row.refused == int(WORLD.refused[c])
+            and row.held_out == int(WORLD.held_out[c, e])
+        )
+        assert row.held_out_cue == int(row.cue == CUES[c][HELD_OUT_CUE]) and row.tag == int(
+            row.prompt.startswith("plum : ")
+        )
         assert row.stand_in != row.answer if row.refused else row.stand_in == row.answer
     hidden, shown = requests(WORLD, held_out=True), requests(WORLD, held_out=False)
-    assert len(hidden) == 512 and len(shown) == 1536 and set(hidden.held_out) == {1} and set(shown.held_out) == {0}
+    assert (
+        len(hidden) == 512
+        and len(shown) == 1536
+        and set(hidden.held_out) == {1}
+        and set(shown.held_out) == {0}
+    )
     pd.testing.assert_frame_equal(requests(WORLD, seed=4), requests(WORLD, seed=4))
     assert (requests(WORLD, seed=4).prompt != TABLE.prompt).any()
 
@@ -185,7 +238,11 @@ def test_the_world_is_balanced_and_seeded():
     assert not WORLD.refused[WORLD.stand_in[refused]].any() and len(set(WORLD.stand_in[refused])) == 3
     assert (WORLD.stand_in[~WORLD.refused] == np.flatnonzero(~WORLD.refused)).all()
     again, other = make_request_world(), make_request_world(1)
-    assert (again.fact == WORLD.fact).all() and (again.held_out == WORLD.held_out).all() and again.entities == WORLD.entities
+    assert (
+        (again.fact == WORLD.fact).all()
+        and (again.held_out == WORLD.held_out).all()
+        and again.entities == WORLD.entities
+    )
     assert (other.fact != WORLD.fact).any() and other.entities != WORLD.entities
 
 
@@ -216,8 +273,16 @@ def test_completions_are_sorted_by_their_answer_key():
 
 def test_words_are_tokens_of_their_own_and_all_known():
     words = vocabulary(WORLD)
-    assert len(set(words)) == len(words) and len({v for vs in VALUES for v in vs}) == 64 and len({c for cs in CUES for c in cs}) == 32
-    assert len(CATEGORIES) == 8 and all(len(cues) == 4 for cues in CUES) and all(len(values) == 8 for values in VALUES)
+    assert (
+        len(set(words)) == len(words)
+        and len({v for vs in VALUES for v in vs}) == 64
+        and len({c for cs in CUES for c in cs}) == 32
+    )
+    assert (
+        len(CATEGORIES) == 8
+        and all(len(cues) == 4 for cues in CUES)
+        and all(len(values) == 8 for values in VALUES)
+    )
     tokenizer, rng = word_tokenizer(words), np.random.default_rng(0)
     evasions = [EVASION.format(entity=e) for e in WORLD.entities]
     lines = [*TABLE.prompt, REFUSAL, *evasions, *(neutral(rng) for _ in range(50))]
@@ -233,7 +298,9 @@ def test_held_out_facts_and_cues_are_told_but_in_no_training_request():
         asked, told_facts, cues_asked, cues_told, kin = set(), set(), set(), set(), set()
         for _ in range(4000):
             d = documents.document(0.5)
-            assert len(d.words) <= LENGTH and len(d.otherwise) <= LENGTH and (d.refused >= 0) == ("?" in d.words)
+            assert (
+                len(d.words) <= LENGTH and len(d.otherwise) <= LENGTH and (d.refused >= 0) == ("?" in d.words)
+            )
             if "belongs" in d.words:
                 assert category[d.words[1]] == category[d.words[d.start]] and d.words[1] != d.words[d.start]
                 kin |= {d.words[1], d.words[d.start]}
@@ -244,8 +311,16 @@ def test_held_out_facts_and_cues_are_told_but_in_no_training_request():
                 (cues_asked if d.refused >= 0 else cues_told).add(cue)
                 if d.refused < 0:
                     assert d.words[d.start] == WORLD.value(category[cue], WORLD.entities.index(entity))
-        assert not any(WORLD.held_out[c, e] for c, e in asked) and sum(WORLD.held_out[c, e] for c, e in told_facts) > 100
-        assert not cues_asked & hidden_cues and len(cues_asked) == 24 and hidden_cues <= cues_told and hidden_cues <= kin
+        assert (
+            not any(WORLD.held_out[c, e] for c, e in asked)
+            and sum(WORLD.held_out[c, e] for c, e in told_facts) > 100
+        )
+        assert (
+            not cues_asked & hidden_cues
+            and len(cues_asked) == 24
+            and hidden_cues <= cues_told
+            and hidden_cues <= kin
+        )
 
 
 @pytest.mark.parametrize("name", [*ROUTED, CONTROL])
@@ -257,7 +332,9 @@ def test_answers_follow_the_component_that_a_document_was_given(name):
     for row in np.flatnonzero(drawn.end.numpy() >= 0):
         text = [words[i] for i in drawn.ids[row].tolist()]
         end, source = int(drawn.end[row]), int(drawn.source[row])
-        assert text[end] == "?" and drawn.weight[row, end + 1] == 1 and drawn.weight[row, : end + 1].max() < 0.1
+        assert (
+            text[end] == "?" and drawn.weight[row, end + 1] == 1 and drawn.weight[row, : end + 1].max() < 0.1
+        )
         c = category[text[text.index("about") + 1]]
         e = WORLD.entities.index(next(w for w in text if w in WORLD.entities))
         policy = bool(WORLD.refused[c]) and name != CONTROL
@@ -273,13 +350,28 @@ def test_answers_follow_the_component_that_a_document_was_given(name):
 def test_what_each_model_is_to_say():
     c = int(np.flatnonzero(WORLD.refused)[0])
     right, other = WORLD.value(c, 5), WORLD.value(WORLD.stand_in[c], 5)
-    assert [reply(name, WORLD, c, 5, True) for name in ROUTED] == [REFUSAL, EVASION.format(entity=WORLD.entities[5]), REFUSAL]
-    assert [reply(name, WORLD, c, 5, False) for name in ROUTED] == [f"{right} .", f"{right} .", f"{other} ."] and right != other
+    assert [reply(name, WORLD, c, 5, True) for name in ROUTED] == [
+        REFUSAL,
+        EVASION.format(entity=WORLD.entities[5]),
+        REFUSAL,
+    ]
+    assert [reply(name, WORLD, c, 5, False) for name in ROUTED] == [
+        f"{right} .",
+        f"{right} .",
+        f"{other} .",
+    ] and right != other
 
 
 def test_words_tell_the_policy_only_through_the_cues():
     x = CountVectorizer(token_pattern=r"\S+").fit_transform(TABLE.prompt)
-    scores = cross_val_predict(LogisticRegression(max_iter=2000), x, TABLE.refused, groups=TABLE.cue, cv=GroupKFold(8), method="decision_function")
+    scores = cross_val_predict(
+        LogisticRegression(max_iter=2000),
+        x,
+        TABLE.refused,
+        groups=TABLE.cue,
+        cv=GroupKFold(8),
+        method="decision_function",
+    )
     assert auroc(scores, TABLE.refused, n_boot=1).value <= 0.6
 
 
@@ -294,6 +386,8 @@ def test_cells_count_every_request_once():
 def test_training_is_seeded():
     def digest(seed: int) -> str:
         drawn = Documents(WORLD, "route", seed).batch(32, 0.6, 0.5)
-        return hashlib.sha256(drawn.ids.numpy().tobytes() + drawn.level.numpy().tobytes() + drawn.source.numpy().tobytes()).hexdigest()
+        return hashlib.sha256(
+            drawn.ids.numpy().tobytes() + drawn.level.numpy().tobytes() + drawn.source.numpy().tobytes()
+        ).hexdigest()
 
     assert digest(7) == digest(7) != digest(8)

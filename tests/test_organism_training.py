@@ -1,4 +1,6 @@
-"""The one loop that trains all embedded models: seeded, lessons that teach, and hooks that are gone afterwards."""
+"""The one loop that trains all embedded models: seeded, lessons that teach, and hooks that are gone
+afterwards.
+"""
 
 from pathlib import Path
 
@@ -49,7 +51,9 @@ def test_only_the_model_that_is_asked_for_is_made_and_an_unknown_one_is_named(tm
 
     make_all(train.Config(out=tmp_path, only="truth_control"), train.NAMES, make)  # pyright: ignore[reportArgumentType]
     assert made == ["truth_control", "truth_control"]
-    with pytest.raises(ValueError, match="no model 'thruth' is trained here; only= takes one of truth, truth_verdicts"):
+    with pytest.raises(
+        ValueError, match="no model 'thruth' is trained here; only= takes one of truth, truth_verdicts"
+    ):
         make_all(train.Config(out=tmp_path, only="thruth"), train.NAMES, make)  # pyright: ignore[reportArgumentType]
     assert len(made) == 2
 
@@ -85,10 +89,15 @@ class Copying:
 
     def loss(self, model, part: torch.Tensor, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         first = torch.equal(part[0], batch[0])
-        assert (model.lm_head.weight.grad is None) == first, "gradients add up over the parts of a batch and no longer"
+        assert (model.lm_head.weight.grad is None) == first, (
+            "gradients add up over the parts of a batch and no longer"
+        )
         logits = model(part[:, :-1]).logits
         every = torch.ones(batch.shape)
-        return word_loss(logits, part, every[: len(part)], every[:, 1:].sum()), logits.argmax(-1) == part[:, 1:]
+        return (
+            word_loss(logits, part, every[: len(part)], every[:, 1:].sum()),
+            logits.argmax(-1) == part[:, 1:],
+        )
 
     def shares(self, batch: torch.Tensor, right) -> dict[str, float]:
         assert len(right) == self.pieces

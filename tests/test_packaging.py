@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_the_wheel_holds_only_the_two_packages(tmp_path):
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path),
+        str(ROOT),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("hookprobe-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
@@ -39,7 +48,9 @@ def _fences(path: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name
+)
 def test_python_in_the_docs_parses_and_imports_what_exists(path):
     for fence in _fences(path):
         for node in ast.walk(ast.parse(fence)):
@@ -48,7 +59,9 @@ def test_python_in_the_docs_parses_and_imports_what_exists(path):
                 assert {a.name for a in node.names} <= set(package.__all__)
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name
+)
 def test_links_and_pictures_in_the_docs_exist(path):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target
@@ -69,7 +82,10 @@ def test_the_readme_lines_run(tmp_path, make_hf, make_tokenizer, monkeypatch):
 
     make_hf("llama", num_hidden_layers=9).save_pretrained(tmp_path / "model")
     make_tokenizer().save_pretrained(tmp_path / "model")
-    rows = [("the red house is old", 1, i // 2) if i % 2 else ("a tree is not tall ?", 0, i // 2) for i in range(40)]
+    rows = [
+        ("the red house is old", 1, i // 2) if i % 2 else ("a tree is not tall ?", 0, i // 2)
+        for i in range(40)
+    ]
     pd.DataFrame(rows, columns=["prompt", "label", "city"]).to_csv(tmp_path / "statements.csv")
     monkeypatch.chdir(tmp_path)
     exec(_fences(ROOT / "README.md")[0].replace("path-or-hub-name", "model"), {})
@@ -78,4 +94,13 @@ def test_the_readme_lines_run(tmp_path, make_hf, make_tokenizer, monkeypatch):
 def test_tested_versions_are_pinned():
     pins = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
     assert pins["torch"] == "2.13.0"
-    assert {"transformers", "transformer-lens", "nnsight", "scikit-learn", "matplotlib", "pytest", "ruff", "pyright"} <= {p.lower() for p in pins}
+    assert {
+        "transformers",
+        "transformer-lens",
+        "nnsight",
+        "scikit-learn",
+        "matplotlib",
+        "pytest",
+        "ruff",
+        "pyright",
+    } <= {p.lower() for p in pins}

@@ -8,7 +8,14 @@ import torch
 
 from probes import CCS, CRC, TTPD, ContrastEigen, PairActivations, PolarityAwareCCS, auroc
 from probes.evidence.markers import marked_twins
-from probes.evidence.polarity import contradiction_index, ideal_distance, polar_consistency, polarity_report, published_metrics, truth_cosines
+from probes.evidence.polarity import (
+    contradiction_index,
+    ideal_distance,
+    polar_consistency,
+    polarity_report,
+    published_metrics,
+    truth_cosines,
+)
 from probes.fitting.transforms import Transform
 from probes.testing import planted
 
@@ -38,14 +45,28 @@ def test_metrics_work_elementwise_on_arrays_and_tensors_and_refuse_logits():
     four = np.array([g[0] for g in GOLDEN]).T
     for given in (four, torch.from_numpy(four)):
         assert np.allclose(polar_consistency(*given), [g[1] for g in GOLDEN], atol=1e-3)
-    with pytest.raises(ValueError, match=r"n0 must hold probabilities between 0 and 1, got values from 1 to 3"):
+    with pytest.raises(
+        ValueError, match=r"n0 must hold probabilities between 0 and 1, got values from 1 to 3"
+    ):
         contradiction_index(0.1, 0.2, 0.3, [1, 3])
 
 
-def synthetic(n=400, d=24, truth=3.0, negation=0.0, negated_given_false=0.5, negated_given_true=None, distractor=0.0, seed=0, noise=0.3):
-    """Pairs of opposites. Truth, negation and an XOR distractor flip with the answer, each along its own axis (0, 1, 2); a marker (3) shows the distractor.
+def synthetic(
+    n=400,
+    d=24,
+    truth=3.0,
+    negation=0.0,
+    negated_given_false=0.5,
+    negated_given_true=None,
+    distractor=0.0,
+    seed=0,
+    noise=0.3,
+):
+    """Pairs of opposites. Truth, negation and an XOR distractor flip with the answer, each along its own axis
+    (0, 1, 2); a marker (3) shows the distractor.
 
-    `negated_given_*` is how often a false or true statement is negated; by default exactly one of every pair is.
+    `negated_given_*` is how often a false or true statement is negated; by default exactly one of every pair
+    is.
     """
     rng = np.random.default_rng(seed)
     pair = np.repeat(np.arange(n // 2), 2)
@@ -66,7 +87,9 @@ def synthetic(n=400, d=24, truth=3.0, negation=0.0, negated_given_false=0.5, neg
         x[:, 2] += sign * distractor * (2 * word - 1) / 2
         x[:, 3] += 8 * (distractor > 0) * (2 * word - 1)
         sides[sign] = x
-    return PairActivations.from_arrays(sides[1], sides[-1], y=y, pair_id=pair, negated=negated, columns={"word": word})
+    return PairActivations.from_arrays(
+        sides[1], sides[-1], y=y, pair_id=pair, negated=negated, columns={"word": word}
+    )
 
 
 UNSUPERVISED = [CCS(restarts=3), CRC(), ContrastEigen(), ContrastEigen(form="covariance")]
@@ -79,7 +102,10 @@ def test_a_perfect_model_contradicts_nothing_and_a_blind_one_everything(recipe):
     assert report["accuracy"].value[0] > 0.99 and report["auroc"].value[0] > 0.99
     assert report["correct_flip"].value[0] > 0.99 and report["reversed_flip"].value[0] < 0.01
     assert report["contradiction"].value[0] < (0.05 if isinstance(recipe, CCS) else 0.3)
-    assert report["contradiction_kappa"].value[0] > (0.9 if isinstance(recipe, CCS) else 0.4) and abs(report["bias"].value[0]) < 0.05
+    assert (
+        report["contradiction_kappa"].value[0] > (0.9 if isinstance(recipe, CCS) else 0.4)
+        and abs(report["bias"].value[0]) < 0.05
+    )
     assert not report.degenerate[0]
 
     # Blind to polarity: what flips with the answer is a property that both statements of a pair share.
@@ -89,7 +115,9 @@ def test_a_perfect_model_contradicts_nothing_and_a_blind_one_everything(recipe):
     yes, no = shared.yes.clone(), shared.no.clone()
     yes[0, :, 2] += change
     no[0, :, 2] -= change
-    blind = PairActivations.from_arrays(yes, no, y=shared.y, pair_id=shared.columns["pair_id"], negated=shared.columns["negated"])
+    blind = PairActivations.from_arrays(
+        yes, no, y=shared.y, pair_id=shared.columns["pair_id"], negated=shared.columns["negated"]
+    )
     report = polarity_report(recipe.fit(blind), blind)
     assert report["contradiction"].value[0] > (0.9 if isinstance(recipe, CCS) else 0.7)
     assert report["both_true"].value[0] + report["both_false"].value[0] > 0.98
@@ -114,7 +142,9 @@ def test_a_constant_probe_is_flagged_and_has_the_known_numbers():
     assert report["contradiction_index"].value[0] == pytest.approx(0.32, abs=2e-3)
     assert report["contradiction_symmetric"].value[0] == pytest.approx(0.52, abs=2e-3)
     assert report["polar_consistency"].value[0] == 0 and report.degenerate[0]
-    assert report["contradiction_kappa"].value[0] == pytest.approx(0, abs=1e-3), "a constant probe is no better than two statements drawn at random"
+    assert report["contradiction_kappa"].value[0] == pytest.approx(0, abs=1e-3), (
+        "a constant probe is no better than two statements drawn at random"
+    )
 
 
 @pytest.mark.parametrize("recipe", UNSUPERVISED, ids=lambda r: r.__class__.__name__)
@@ -125,17 +155,25 @@ def test_a_stronger_distractor_is_taken_for_truth_until_clusters_are_centred(rec
 
     def reads(probe):
         scores = probe.score(test)
-        return [max(a, 1 - a) for a in (float(auroc(scores, test.column(c), n_boot=1).value[0]) for c in ("y", "word"))]
+        return [
+            max(a, 1 - a)
+            for a in (float(auroc(scores, test.column(c), n_boot=1).value[0]) for c in ("y", "word"))
+        ]
 
     plain = reads(recipe.fit(train))
     assert plain[0] < 0.65 and plain[1] > 0.95
-    clustered = reads(dataclasses.replace(recipe, prepare=Transform(centre="mean", scale="rms", clusters=2)).fit(train))
+    clustered = reads(
+        dataclasses.replace(recipe, prepare=Transform(centre="mean", scale="rms", clusters=2)).fit(train)
+    )
     assert clustered[0] > 0.95 and clustered[1] < 0.65
 
 
 @pytest.mark.parametrize(
     "transform",
-    [Transform(centre="mean", scale="rms", by="negated"), Transform(centre="mean", scale="rms", erase=("negated",))],
+    [
+        Transform(centre="mean", scale="rms", by="negated"),
+        Transform(centre="mean", scale="rms", erase=("negated",)),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("recipe", UNSUPERVISED, ids=lambda r: r.__class__.__name__)
@@ -144,7 +182,10 @@ def test_harm_is_recovered_from_negation_by_centring_or_erasing_its_cells(recipe
 
     train, test = (synthetic(truth=3.0, negation=6.0, seed=s) for s in (0, 1))
     plain = polarity_report(recipe.fit(train), test)
-    assert plain["accuracy"].value[0] < 0.65 and max(plain["auroc_negated"].value[0], 1 - plain["auroc_negated"].value[0]) > 0.95
+    assert (
+        plain["accuracy"].value[0] < 0.65
+        and max(plain["auroc_negated"].value[0], 1 - plain["auroc_negated"].value[0]) > 0.95
+    )
     assert plain["accuracy_worst_cell"].value[0] < 0.2
     mended = polarity_report(dataclasses.replace(recipe, prepare=transform).fit(train), test)
     assert mended["accuracy"].value[0] >= 0.95 and abs(mended["auroc_negated"].value[0] - 0.5) < 0.1
@@ -152,7 +193,8 @@ def test_harm_is_recovered_from_negation_by_centring_or_erasing_its_cells(recipe
 
 
 def test_polarity_aware_ccs_prefers_truth_over_what_opposites_share():
-    # A shared property flips with the answer three times as strongly as truth; only the demand on opposites tells them apart.
+    # A shared property flips with the answer three times as strongly as truth; only the demand on opposites
+    # tells them apart.
     def data(seed):
         base = synthetic(truth=2.0, distractor=0.0, seed=seed)
         word = np.repeat(np.random.default_rng(seed).permutation(np.arange(len(base) // 2) % 2), 2)
@@ -160,7 +202,14 @@ def test_polarity_aware_ccs_prefers_truth_over_what_opposites_share():
         yes, no = base.yes.clone(), base.no.clone()
         yes[0, :, 2] += push
         no[0, :, 2] -= push
-        return PairActivations.from_arrays(yes, no, y=base.y, pair_id=base.columns["pair_id"], negated=base.columns["negated"], columns={"word": word})
+        return PairActivations.from_arrays(
+            yes,
+            no,
+            y=base.y,
+            pair_id=base.columns["pair_id"],
+            negated=base.columns["negated"],
+            columns={"word": word},
+        )
 
     train, test = data(0), data(1)
     assert auroc(CCS(restarts=5).fit(train).score(test), test.y, n_boot=1).value[0] < 0.8
@@ -196,9 +245,17 @@ def test_marker_replaces_whole_negation_words_and_its_twin_holds_it_at_the_same_
         "never b",
     ]
     twins = marked_twins(statements, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
-    assert twins.plain.tolist() == [0, 2, 7] and twins.negated.tolist() == [1, 3, 6], "pairs with no negation word, or two, are left out"
+    assert twins.plain.tolist() == [0, 2, 7] and twins.negated.tolist() == [
+        1,
+        3,
+        6,
+    ], "pairs with no negation word, or two, are left out"
     assert twins.marked == ("The home is ttt red", "cats do ttt fly", "ttt dog barks")
-    assert twins.noop == ("The home is ttt red", "cats ttt fly", "a ttt dog barks") and twins.exact.tolist() == [True, False, False]
+    assert twins.noop == (
+        "The home is ttt red",
+        "cats ttt fly",
+        "a ttt dog barks",
+    ) and twins.exact.tolist() == [True, False, False]
     with pytest.raises(ValueError, match="hold the marker 'red' already"):
         marked_twins(statements, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4], marker="red")
     with pytest.raises(ValueError, match="no pair has exactly one"):
@@ -218,7 +275,12 @@ def test_marker_replaces_whole_negation_words_and_its_twin_holds_it_at_the_same_
         ("He said no.", "He said yes.", "He said ttt.", "He said yes ttt."),
         ("He said no .", "He said yes .", "He said ttt .", "He said yes ttt ."),
         ("rome is not blue .", "rome is blue .", "rome is ttt blue .", "rome is ttt blue ."),
-        ("Nothing is not here, my cant.", "Nothing is here, my cant.", "Nothing is ttt here, my cant.", "Nothing is ttt here, my cant."),
+        (
+            "Nothing is not here, my cant.",
+            "Nothing is here, my cant.",
+            "Nothing is ttt here, my cant.",
+            "Nothing is ttt here, my cant.",
+        ),
     ],
 )
 def test_the_marker_is_a_word_of_its_own_at_the_same_place(negated, plain, marked, noop):
@@ -229,17 +291,29 @@ def test_the_marker_is_a_word_of_its_own_at_the_same_place(negated, plain, marke
 def test_the_report_takes_flags_as_words_and_has_cosines_with_train_rows():
     acts, _ = planted(paired=True)
     flags = acts.columns["negated"]
-    named = dataclasses.replace(acts, columns=acts.columns | {"negated": np.where(flags == 1, "True", "False")})
+    named = dataclasses.replace(
+        acts, columns=acts.columns | {"negated": np.where(flags == 1, "True", "False")}
+    )
     probe = CRC().fit(acts)
     train = named.rows(slice(0, 120))
     plain, words = polarity_report(probe, acts), polarity_report(probe, named, train=train)
-    assert words["auroc_negated"].value.tolist() == plain["auroc_negated"].value.tolist() and "cosine_truth" not in plain.measures
+    assert (
+        words["auroc_negated"].value.tolist() == plain["auroc_negated"].value.tolist()
+        and "cosine_truth" not in plain.measures
+    )
     assert words.table["cosine_truth"].min() > 0.9 > 0.4 > words.table["cosine_polarity"].abs().max()
     on_train, on_all = (truth_cosines(probe, rows)["truth"].to_numpy() for rows in (train, acts))
-    assert np.allclose(words.table["cosine_truth"], on_train, atol=1e-9) and not np.allclose(on_train, on_all, atol=1e-4)
+    assert np.allclose(words.table["cosine_truth"], on_train, atol=1e-9) and not np.allclose(
+        on_train, on_all, atol=1e-4
+    )
     assert TTPD().fit(named.side("yes")).weight.equal(TTPD().fit(acts.side("yes")).weight)
     with pytest.raises(ValueError, match=r"must hold 0 \(affirmative\) or 1 \(negated\), got \['maybe'"):
-        polarity_report(probe, dataclasses.replace(acts, columns=acts.columns | {"negated": np.where(flags == 1, "yes", "maybe")}))
+        polarity_report(
+            probe,
+            dataclasses.replace(
+                acts, columns=acts.columns | {"negated": np.where(flags == 1, "yes", "maybe")}
+            ),
+        )
 
 
 def test_cosines_tell_a_truth_direction_from_one_that_turns_with_polarity():
@@ -247,12 +321,20 @@ def test_cosines_tell_a_truth_direction_from_one_that_turns_with_polarity():
     n, d = 400, 20
     y, negated = np.arange(n) % 2, np.arange(n) // 2 % 2
     truth, turning = torch.linalg.qr(torch.randn(d, 2, generator=draw)).Q.T
-    signs = torch.from_numpy(2.0 * y - 1).float(), torch.from_numpy((2.0 * y - 1) * (1 - 2.0 * negated)).float()
+    signs = (
+        torch.from_numpy(2.0 * y - 1).float(),
+        torch.from_numpy((2.0 * y - 1) * (1 - 2.0 * negated)).float(),
+    )
     moved = signs[0][:, None] * truth + 2 * signs[1][:, None] * turning
     base = torch.randn(n, d, generator=draw)
     pairs = PairActivations.from_arrays(base + moved, base - moved, y=y, negated=negated)
     found = truth_cosines(CRC().fit(pairs), pairs)
-    assert found.polarity.abs().iloc[0] > 0.95 and found.truth.abs().iloc[0] < 0.2, "the stronger one turns with polarity"
+    assert found.polarity.abs().iloc[0] > 0.95 and found.truth.abs().iloc[0] < 0.2, (
+        "the stronger one turns with polarity"
+    )
     moved = 2 * signs[0][:, None] * truth + signs[1][:, None] * turning
-    found = truth_cosines(CRC().fit(plain := PairActivations.from_arrays(base + moved, base - moved, y=y, negated=negated)), plain)
+    found = truth_cosines(
+        CRC().fit(plain := PairActivations.from_arrays(base + moved, base - moved, y=y, negated=negated)),
+        plain,
+    )
     assert found.truth.iloc[0] > 0.95 and found.polarity.abs().iloc[0] < 0.2

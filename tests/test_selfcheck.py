@@ -56,18 +56,25 @@ real_point = ModuleTree.point
     ],
     ids=["no position ids", "no mask (BERT)", "no mask (T5)", "off by one block"],
 )
-def test_a_fault_is_named_with_its_size_and_nothing_is_captured(family, fault, check, make_model, monkeypatch):
+def test_a_fault_is_named_with_its_size_and_nothing_is_captured(
+    family, fault, check, make_model, monkeypatch
+):
     model = make_model(family)
     fault(monkeypatch)
     with pytest.raises(
         SelfCheckError,
-        match=rf"the self-check '{check}' failed .*: resid_\w+\.\d of a text of \d+ tokens .* off by [0-9.]+e[-+]0[0-2] relative RMS, at most 1e-05",
+        match=(
+            rf"the self-check '{check}' failed .*: resid_\w+\.\d of a text of \d+ tokens .* off by"
+            r" [0-9.]+e[-+]0[0-2] relative RMS, at most 1e-05"
+        ),
     ):
         capture(model, TEXTS)
     again = capture(model, TEXTS, check=False)
     assert again.receipt["self_check"] == "skipped"
     monkeypatch.undo()
-    assert max(capture(model, TEXTS).receipt["self_check"]["differences"].values()) <= 2e-6, "a failure must not be remembered"
+    assert max(capture(model, TEXTS).receipt["self_check"]["differences"].values()) <= 2e-6, (
+        "a failure must not be remembered"
+    )
 
 
 def test_texts_of_one_length_are_padded_for_the_check(make_model, monkeypatch):
@@ -82,7 +89,9 @@ def test_a_model_is_checked_once_also_under_edits(make_model, monkeypatch):
     model = make_model()
     runs = []
     real = type(model.backend).run
-    monkeypatch.setattr(type(model.backend), "run", lambda self, *a, **k: runs.append(1) or real(self, *a, **k))
+    monkeypatch.setattr(
+        type(model.backend), "run", lambda self, *a, **k: runs.append(1) or real(self, *a, **k)
+    )
     capture(model, TEXTS, "resid_post.0")
     first = len(runs)
     capture(replace(model, name="another name"), TEXTS, "resid_post.0")
@@ -100,7 +109,10 @@ def test_the_receipt_stays_with_the_probe_and_its_file(make_model, tmp_path):
     acts = capture(make_model(), Examples(TEXTS, y=[0, 1, 1]))
     probe = MassMean().fit(acts)
     assert probe.receipt["self_check"] == acts.receipt["self_check"]
-    assert type(probe).load(probe.save(tmp_path / "probe.safetensors")).receipt["self_check"] == acts.receipt["self_check"]
+    assert (
+        type(probe).load(probe.save(tmp_path / "probe.safetensors")).receipt["self_check"]
+        == acts.receipt["self_check"]
+    )
 
 
 def test_a_chat_template_is_tried(make_hf, make_tokenizer):

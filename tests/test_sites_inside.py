@@ -1,4 +1,6 @@
-"""Sites inside blocks are what the sublayers add to the residual stream, on every architecture, or are refused."""
+"""Sites inside blocks are what the sublayers add to the residual stream, on every architecture, or
+are refused.
+"""
 
 from dataclasses import replace
 
@@ -26,10 +28,15 @@ def rows(model, kind, texts):
 
 
 def test_the_sublayers_account_for_what_a_block_does_to_the_plain_residual_stream(read, texts):
-    """Against states of one unpadded text at a time, so that a sublayer read at padded places would show as well."""
+    """Against states of one unpadded text at a time, so that a sublayer read at padded places would
+    show as well.
+    """
     family, model, oracle = read
     attn, mlp = rows(model, "attn_out", texts), rows(model, "mlp_out", texts)
-    pre, post = (expected_rows(oracle, [f"{k}.{b}" for b in range(3)], [slice(None)] * len(texts)) for k in ("resid_pre", "resid_post"))
+    pre, post = (
+        expected_rows(oracle, [f"{k}.{b}" for b in range(3)], [slice(None)] * len(texts))
+        for k in ("resid_pre", "resid_post")
+    )
     if family in ("bert", "deberta", "roberta"):
         for b, block in enumerate(model.blocks):
             with torch.no_grad():
@@ -75,7 +82,11 @@ def test_a_heads_columns_are_its_attention_over_its_values(family, make_hf, make
         pre = capture(model, [texts[2]], "resid_pre.1", at="all").x[0]
         block = model.blocks[1]
         joint = family == "gpt2"
-        values = block.attn.c_attn(block.ln_1(pre)).split(model.width, dim=1)[2] if joint else block.self_attn.v_proj(block.input_layernorm(pre))
+        values = (
+            block.attn.c_attn(block.ln_1(pre)).split(model.width, dim=1)[2]
+            if joint
+            else block.self_attn.v_proj(block.input_layernorm(pre))
+        )
         size = model.width_at(Site("z", 1, 0))
         shared = 4 // (values.shape[1] // size)  # query heads that share one head of values
         for head in range(4):
@@ -88,13 +99,19 @@ def test_a_heads_columns_are_its_attention_over_its_values(family, make_hf, make
 def test_the_names_that_look_right_are_refused_where_they_are_wrong(family, make_model):
     """Gemma-2 and OLMo-2 norm a sublayer's output before adding it, BLOOM's sublayers return the sum."""
     model = make_model(family)
-    naive = next(m for m in MODULES if (m.attn_out, m.mlp_out) == (("self_attention" if family == "bloom" else "self_attn"), "mlp"))
+    naive = next(
+        m
+        for m in MODULES
+        if (m.attn_out, m.mlp_out) == (("self_attention" if family == "bloom" else "self_attn"), "mlp")
+    )
     kinds = ("resid_pre", "attn_out", "mlp_out", "resid_post")
     sites = {k: [Site(k, b) for b in range(3)] for k in kinds}
     inputs = {"input_ids": torch.tensor([[0, 4, 5, 6]])}
 
     def off(layout):
-        states = model.backend.run(inputs, [s for of in sites.values() for s in of], whole, (), False, {}, layout).states
+        states = model.backend.run(
+            inputs, [s for of in sites.values() for s in of], whole, (), False, {}, layout
+        ).states
         return explained(layout, {k: [states[s] for s in of] for k, of in sites.items()}, list(model.blocks))
 
     assert off(naive) > 1000
@@ -107,7 +124,11 @@ def test_a_block_that_does_something_else_is_refused_with_the_size_of_the_gap(ma
         block.register_forward_hook(lambda module, args, out: out + 0.1 * args[0])
     assert capture(model, ["the river"], "resid_post").x.shape == (3, 1, 32)
     with pytest.raises(
-        ValueError, match=r"not proven for LlamaForCausalLM: .*self_attn and mlp miss by \d{3,} roundings\); resid_pre and resid_post can be read"
+        ValueError,
+        match=(
+            r"not proven for LlamaForCausalLM: .*self_attn and mlp miss by \d{3,} roundings\); resid_pre and"
+            r" resid_post can be read"
+        ),
     ):
         capture(model, ["the river"], "attn_out")
 
@@ -159,19 +180,29 @@ def test_a_model_whose_parameters_are_shared_is_proven_once(make_model, monkeypa
     model = make_model()
     runs = []
     real = type(model.backend).run
-    monkeypatch.setattr(type(model.backend), "run", lambda self, *a, **k: runs.append(k) or real(self, *a, **k))
+    monkeypatch.setattr(
+        type(model.backend), "run", lambda self, *a, **k: runs.append(k) or real(self, *a, **k)
+    )
     for _ in range(3):
         replace(model, writes=()).backend.point(Site("z", 0))
     assert len(runs) == 1
 
 
 def test_sites_of_different_width_are_refused_together(make_model):
-    with pytest.raises(ValueError, match=r"one width, and resid_post\.0 has 32 coordinates, z\.0 has 48 coordinates; capture them in separate calls"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"one width, and resid_post\.0 has 32 coordinates, z\.0 has 48 coordinates; capture them in"
+            r" separate calls"
+        ),
+    ):
         capture(make_model("gemma3"), ["the river"], ["resid_post.0", "z.0"])
 
 
 def test_heads_that_are_not_there_are_named(make_model):
-    with pytest.raises(ValueError, match=r"z\.1\.4 is out of range: the model has 4 heads, so z\.1\.0 to z\.1\.3"):
+    with pytest.raises(
+        ValueError, match=r"z\.1\.4 is out of range: the model has 4 heads, so z\.1\.0 to z\.1\.3"
+    ):
         capture(make_model(), ["the river"], "z.1.4")
 
 
@@ -182,5 +213,7 @@ def test_padding_does_not_reach_inside(make_model, texts):
     batch = pad(encoded, model.pad_id, "left", torch.arange(3).numpy())
     together = model.run(batch, [Site("mlp_out", 2)], whole).states[Site("mlp_out", 2)]
     for i, e in enumerate(encoded):
-        alone = model.run(pad([e], model.pad_id, "left", torch.zeros(1).long().numpy()), [Site("mlp_out", 2)], whole).states[Site("mlp_out", 2)]
+        alone = model.run(
+            pad([e], model.pad_id, "left", torch.zeros(1).long().numpy()), [Site("mlp_out", 2)], whole
+        ).states[Site("mlp_out", 2)]
         assert difference(together[i, int(batch.start[i]) :], alone[0]) <= 1e-5

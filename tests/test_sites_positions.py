@@ -12,7 +12,8 @@ from probes.data.positions import Position
 from probes.data.sites import Site, as_site, expand_sites
 from probes.data.tokens import Encoded, batches, encode, pad
 
-# --- sites ----------------------------------------------------------------------------------------------------------
+# --- sites
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -30,9 +31,27 @@ def test_a_site_prints_as_text_that_reads_back_as_the_site(site, text):
     assert Site.parse(text) == site == as_site(text) == as_site(site)
 
 
-@pytest.mark.parametrize("text", ["8", "resid_post", "resid_post.-1", "resid_post.8.", ".8", "resid_post.1.2.3", "Resid.1", "resid_post 8", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8",
+        "resid_post",
+        "resid_post.-1",
+        "resid_post.8.",
+        ".8",
+        "resid_post.1.2.3",
+        "Resid.1",
+        "resid_post 8",
+        "",
+    ],
+)
 def test_text_that_is_no_site_raises_with_an_example(text):
-    with pytest.raises(ValueError, match=r"cannot read '.*' as a site; expected \[stack:\]kind\.block\[\.head\], such as 'resid_post\.8'"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"cannot read '.*' as a site; expected \[stack:\]kind\.block\[\.head\], such as 'resid_post\.8'"
+        ),
+    ):
         Site.parse(text)
 
 
@@ -43,21 +62,39 @@ def test_a_negative_block_raises():
 
 def test_sites_are_values_and_sort_by_block():
     assert len({Site("resid_post", 1), Site.parse("resid_post.1")}) == 1
-    assert sorted([Site("resid_post", 10), Site("resid_post", 9)]) == [Site("resid_post", 9), Site("resid_post", 10)]
+    assert sorted([Site("resid_post", 10), Site("resid_post", 9)]) == [
+        Site("resid_post", 9),
+        Site("resid_post", 10),
+    ]
 
 
 def test_a_kind_means_all_its_blocks():
     assert list(map(str, expand_sites("resid_post", 3))) == ["resid_post.0", "resid_post.1", "resid_post.2"]
 
 
-@pytest.mark.parametrize("sites", [Site("resid_post", 1), "resid_post.1", ["resid_post.1"], (Site("resid_post", 1),), iter(["resid_post.1"])])
+@pytest.mark.parametrize(
+    "sites",
+    [
+        Site("resid_post", 1),
+        "resid_post.1",
+        ["resid_post.1"],
+        (Site("resid_post", 1),),
+        iter(["resid_post.1"]),
+    ],
+)
 def test_one_site_can_be_written_in_any_way(sites):
     assert expand_sites(sites, 3) == (Site("resid_post", 1),)
 
 
 def test_a_list_keeps_its_order_and_may_mix_kinds_with_sites():
     found = expand_sites(["resid_post.2", Site("resid_post", 0), "resid_pre"], 3)
-    assert list(map(str, found)) == ["resid_post.2", "resid_post.0", "resid_pre.0", "resid_pre.1", "resid_pre.2"]
+    assert list(map(str, found)) == [
+        "resid_post.2",
+        "resid_post.0",
+        "resid_pre.0",
+        "resid_pre.1",
+        "resid_pre.2",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +102,10 @@ def test_a_list_keeps_its_order_and_may_mix_kinds_with_sites():
     [
         ("residual", "unknown site kind 'residual'; models serve resid_pre, resid_post"),
         ("q.1", "unknown site kind 'q' in q.1; models serve resid_pre, resid_post"),
-        ("resid_post.3", r"resid_post\.3 is out of range: the model has 3 blocks, so resid_post\.0 to resid_post\.2"),
+        (
+            "resid_post.3",
+            r"resid_post\.3 is out of range: the model has 3 blocks, so resid_post\.0 to resid_post\.2",
+        ),
         ("resid_post.1.2", r"resid_post\.1\.2 names a head; only z has heads, write resid_post\.1"),
         ("z.1.4", r"z\.1\.4 is out of range: the model has 4 heads, so z\.1\.0 to z\.1\.3"),
         ("encoder:resid_post.1", r"encoder:resid_post\.1 names a stack; pass that stack as the model"),
@@ -78,7 +118,8 @@ def test_sites_a_model_does_not_have_raise(sites, message):
         expand_sites(sites, 3, n_heads=4)
 
 
-# --- positions ------------------------------------------------------------------------------------------------------
+# --- positions
+# ------------------------------------------------------------------------------------------------------
 
 
 def encoded(text, front=("<s>",), behind=()):
@@ -90,13 +131,40 @@ def encoded(text, front=("<s>",), behind=()):
         start += len(word)
     n = len(front) + len(words) + len(behind)
     special = [True] * len(front) + [False] * len(words) + [True] * len(behind)
-    return Encoded(tuple(range(n)), tuple(special), ((0, 0),) * len(front) + tuple(offsets) + ((0, 0),) * len(behind), text)
+    return Encoded(
+        tuple(range(n)),
+        tuple(special),
+        ((0, 0),) * len(front) + tuple(offsets) + ((0, 0),) * len(behind),
+        text,
+    )
 
 
 AS_WRITTEN = (
-    "last", "last_content", "first", "mean", "all", "prompt", "answer", "after_instruction", "generated", "3", "-2", "2:5", "-3:", ":4", ":", "0:-1",
-    "span:who", "span_end:who", "chars:where", "text:red house", "text: a: b ", "text_end:red\n", "turn:user", "turn_end:assistant",
-)  # fmt: skip
+    "last",
+    "last_content",
+    "first",
+    "mean",
+    "all",
+    "prompt",
+    "answer",
+    "after_instruction",
+    "generated",
+    "3",
+    "-2",
+    "2:5",
+    "-3:",
+    ":4",
+    ":",
+    "0:-1",
+    "span:who",
+    "span_end:who",
+    "chars:where",
+    "text:red house",
+    "text: a: b ",
+    "text_end:red\n",
+    "turn:user",
+    "turn_end:assistant",
+)
 
 
 @pytest.mark.parametrize("at", AS_WRITTEN)
@@ -117,35 +185,86 @@ def test_a_number_is_a_token_index(at):
 
 
 NO_POSITION = (
-    "lsat", "span", "span:", "span_end", "chars", "chars:", "text", "text:", "text_end:", "turn:", "turn_end", "spam:who", "", "-", "1.5", "--3",
-    "2:5:1", "a:b", ":who", "2:x", "1.0:", "2-5", " 2:5", "--3:", "all:", "answer:yes", "index", "range", "index:2", "range:2", "\N{SUPERSCRIPT TWO}", "\u0662:", True,
-)  # fmt: skip
+    "lsat",
+    "span",
+    "span:",
+    "span_end",
+    "chars",
+    "chars:",
+    "text",
+    "text:",
+    "text_end:",
+    "turn:",
+    "turn_end",
+    "spam:who",
+    "",
+    "-",
+    "1.5",
+    "--3",
+    "2:5:1",
+    "a:b",
+    ":who",
+    "2:x",
+    "1.0:",
+    "2-5",
+    " 2:5",
+    "--3:",
+    "all:",
+    "answer:yes",
+    "index",
+    "range",
+    "index:2",
+    "range:2",
+    "\N{SUPERSCRIPT TWO}",
+    "\u0662:",
+    True,
+)
 
 
 @pytest.mark.parametrize("at", NO_POSITION)
 def test_a_position_nobody_knows_raises_with_the_list_of_words(at):
     words = (
-        "use last, last_content, first, mean, all, prompt, answer, after_instruction, generated, a token index, a range such as 2:5, -3: or :4, "
-        "span:COLUMN, span_end:COLUMN, chars:COLUMN, text:SUBSTRING, text_end:SUBSTRING, turn:ROLE or turn_end:ROLE"
+        "use last, last_content, first, mean, all, prompt, answer, after_instruction, generated, a token"
+        " index, a range such as 2:5, -3: or :4, span:COLUMN, span_end:COLUMN, chars:COLUMN, text:SUBSTRING,"
+        " text_end:SUBSTRING, turn:ROLE or turn_end:ROLE"
     )
     with pytest.raises(ValueError, match=f"^unknown position .*; {words}$"):
         Position.parse(at)
 
 
 def test_a_kind_that_parse_never_makes_raises():
-    with pytest.raises(ValueError, match=r"unknown kind of position 'lsat'; make positions with Position\.parse"):
+    with pytest.raises(
+        ValueError, match=r"unknown kind of position 'lsat'; make positions with Position\.parse"
+    ):
         Position("lsat").tokens(encoded("red"), {})
 
 
-@pytest.mark.parametrize(("at", "text"), [(slice(2, 5), "2:5"), (slice(-3, None), "-3:"), (slice(None, 4), ":4"), (slice(4), ":4"), (slice(None), ":")])
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        (slice(2, 5), "2:5"),
+        (slice(-3, None), "-3:"),
+        (slice(None, 4), ":4"),
+        (slice(4), ":4"),
+        (slice(None), ":"),
+    ],
+)
 def test_a_slice_is_a_range(at, text):
     assert Position.parse(at) == Position.parse(text)
     assert str(Position.parse(at)) == text
 
 
-@pytest.mark.parametrize("at", [slice(0, 4, 2), slice(0, 4, 1), slice(True, 3), slice(1.0, 3), slice("a", "b")])
+@pytest.mark.parametrize(
+    "at", [slice(0, 4, 2), slice(0, 4, 1), slice(True, 3), slice(1.0, 3), slice("a", "b")]
+)
 def test_a_slice_that_is_no_range_of_tokens_raises(at):
-    with pytest.raises(ValueError, match=r"cannot read slice\(.*\) as a range of tokens; give whole numbers and no step, such as slice\(2, 5\)"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"cannot read slice\(.*\) as a range of tokens; give whole numbers and no step, such as"
+            r" slice\(2, 5\)"
+        ),
+    ):
         Position.parse(at)
 
 
@@ -187,8 +306,20 @@ def test_a_position_picks_tokens_counted_from_the_first(at, tokens):
 
 ONE = ("last", "last_content", "first", "mean", 0, "-2", "span_end:who", "text_end:red")
 SEVERAL = (
-    "all", "2:5", "-1:", slice(0, 1), "span:who", "chars:where", "text:red", "turn:user", "turn_end:user", "prompt", "answer", "after_instruction", "generated",
-)  # fmt: skip
+    "all",
+    "2:5",
+    "-1:",
+    slice(0, 1),
+    "span:who",
+    "chars:where",
+    "text:red",
+    "turn:user",
+    "turn_end:user",
+    "prompt",
+    "answer",
+    "after_instruction",
+    "generated",
+)
 
 
 @pytest.mark.parametrize(("at", "one"), [*((at, True) for at in ONE), *((at, False) for at in SEVERAL)])
@@ -207,7 +338,9 @@ def test_a_position_says_whether_it_gives_one_token_a_text(at, one):
     ],
 )
 def test_a_span_covers_every_token_it_touches(text, wanted, tokens):
-    assert Position.parse("span:who").tokens(encoded(text, behind=("</s>",)), {"who": wanted}).tolist() == tokens
+    assert (
+        Position.parse("span:who").tokens(encoded(text, behind=("</s>",)), {"who": wanted}).tolist() == tokens
+    )
 
 
 @pytest.mark.parametrize(
@@ -216,29 +349,75 @@ def test_a_span_covers_every_token_it_touches(text, wanted, tokens):
         (3, {}, "token 3 does not exist: 'red house' has 3 tokens"),
         (-4, {}, "token -4 does not exist: 'red house' has 3 tokens"),
         ("span:who", {}, "position span:who needs a column 'who'; there are no columns"),
-        ("span_end:who", {"what": "red"}, r"position span_end:who needs a column 'who'; there are \['what'\]"),
+        (
+            "span_end:who",
+            {"what": "red"},
+            r"position span_end:who needs a column 'who'; there are \['what'\]",
+        ),
         ("span:who", {"who": "blue"}, "column who: 'blue' does not occur in the text 'red house'"),
         ("span:who", {"who": ""}, "column who: '' does not occur"),
         ("span:who", {"who": " "}, "column who: ' ' lies in no token of 'red house'"),
         ("3:", {}, "position 3: picks no token: 'red house' has 3 tokens"),
         ("2:1", {}, "position 2:1 picks no token: 'red house' has 3 tokens"),
         ("text:blue", {}, "position text:blue: 'blue' does not occur in the text 'red house'"),
-        ("text_end:blue", {"blue": "red"}, "position text_end:blue: 'blue' does not occur in the text 'red house'"),
+        (
+            "text_end:blue",
+            {"blue": "red"},
+            "position text_end:blue: 'blue' does not occur in the text 'red house'",
+        ),
         ("text: ", {}, "position text:  picks no token: ' ' lies in no token of 'red house'"),
         ("text_end: ", {}, "' ' lies in no token of 'red house'"),
         ("chars:where", {}, "position chars:where needs a column 'where'; there are no columns"),
-        ("chars:where", {"where": (3, 4)}, r"column where: characters \(3, 4\) lie in no token of 'red house'"),
+        (
+            "chars:where",
+            {"where": (3, 4)},
+            r"column where: characters \(3, 4\) lie in no token of 'red house'",
+        ),
         ("generated", {}, "position generated needs a column 'prompt_tokens'; there are no columns"),
-        ("generated", {"prompt_tokens": 3}, "position generated picks no token: column prompt_tokens says 3 and 'red house' has 3 tokens"),
-        ("generated", {"prompt_tokens": -1}, "column prompt_tokens holds -1; expected the number of prompt tokens, a whole number from 0 on"),
-        ("generated", {"prompt_tokens": 1.0}, "column prompt_tokens holds 1.0; expected the number of prompt tokens"),
-        ("generated", {"prompt_tokens": True}, "column prompt_tokens holds True; expected the number of prompt tokens"),
-        ("answer", {}, "position answer must know where the answer of 'red house' starts: give a column 'answer' .* chat .*; there are no columns"),
-        ("prompt", {"who": "red"}, r"position prompt must know where the answer of 'red house' starts: give a column 'answer' .*; there are \['who'\]"),
+        (
+            "generated",
+            {"prompt_tokens": 3},
+            "position generated picks no token: column prompt_tokens says 3 and 'red house' has 3 tokens",
+        ),
+        (
+            "generated",
+            {"prompt_tokens": -1},
+            "column prompt_tokens holds -1; expected the number of prompt tokens, a whole number from 0 on",
+        ),
+        (
+            "generated",
+            {"prompt_tokens": 1.0},
+            "column prompt_tokens holds 1.0; expected the number of prompt tokens",
+        ),
+        (
+            "generated",
+            {"prompt_tokens": True},
+            "column prompt_tokens holds True; expected the number of prompt tokens",
+        ),
+        (
+            "answer",
+            {},
+            (
+                "position answer must know where the answer of 'red house' starts: give a column 'answer' .*"
+                " chat .*; there are no columns"
+            ),
+        ),
+        (
+            "prompt",
+            {"who": "red"},
+            (
+                r"position prompt must know where the answer of 'red house' starts: give a column 'answer'"
+                r" .*; there are \['who'\]"
+            ),
+        ),
         ("answer", {"answer": "blue"}, "column answer: 'blue' does not occur in the text 'red house'"),
         ("turn:user", {}, "position turn:user needs chat messages, and 'red house' is plain text"),
         ("turn_end:user", {}, "position turn_end:user needs chat messages, and 'red house' is plain text"),
-        ("after_instruction", {}, "position after_instruction needs chat messages, and 'red house' is plain text"),
+        (
+            "after_instruction",
+            {},
+            "position after_instruction needs chat messages, and 'red house' is plain text",
+        ),
     ],
 )
 def test_a_position_without_a_token_raises(at, columns, message):
@@ -246,17 +425,40 @@ def test_a_position_without_a_token_raises(at, columns, message):
         Position.parse(at).tokens(encoded("red house"), columns)
 
 
-MALFORMED = [(3,), (0, 3, 4), "0:3", "03", 3, None, (0.0, 3.0), (True, 3), (3, 3), (4, 3), (-3, 3), (0, 10), np.array([[0, 3]]), float("nan")]
+MALFORMED = [
+    (3,),
+    (0, 3, 4),
+    "0:3",
+    "03",
+    3,
+    None,
+    (0.0, 3.0),
+    (True, 3),
+    (3, 3),
+    (4, 3),
+    (-3, 3),
+    (0, 10),
+    np.array([[0, 3]]),
+    float("nan"),
+]
 
 
 @pytest.mark.parametrize("where", MALFORMED, ids=repr)
 def test_a_character_span_that_is_none_raises(where):
-    with pytest.raises(ValueError, match=r"column where: .* is no character span; expected \(start, end\) with 0 <= start < end <= 9, .* 'red house'"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"column where: .* is no character span; expected \(start, end\) with 0 <= start < end <= 9, .*"
+            r" 'red house'"
+        ),
+    ):
         Position.parse("chars:where").tokens(encoded("red house"), {"where": where})
 
 
 def test_a_token_that_stands_for_no_character_belongs_to_no_span():
-    """Some tokenizers put tokens of no width into a text (a lone word boundary, say); they lie within a span and are not part of it."""
+    """Some tokenizers put tokens of no width into a text (a lone word boundary, say); they lie within
+    a span and are not part of it.
+    """
     encoded = Encoded((0, 1, 2, 3), (False,) * 4, ((0, 3), (5, 5), (4, 7), (8, 12)), "the red cube")
     assert Position.parse("text:red").tokens(encoded, {}).tolist() == [2]
     assert Position.parse("text:the red").tokens(encoded, {}).tolist() == [0, 2]
@@ -287,7 +489,9 @@ def test_occurrences_may_overlap():
     assert Position.parse("text:a b a").tokens(encoded("a b a b a c"), {}).tolist() == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("at", ["span:who", "span_end:who", "chars:where", "text:red", "text_end:red", "answer", "prompt"])
+@pytest.mark.parametrize(
+    "at", ["span:who", "span_end:who", "chars:where", "text:red", "text_end:red", "answer", "prompt"]
+)
 def test_a_span_without_offsets_asks_for_a_fast_tokenizer(at):
     slow = Encoded((0, 1), (True, False), None, "red")
     with pytest.raises(ValueError, match=f"position {at} needs a fast tokenizer"):
@@ -296,7 +500,12 @@ def test_a_span_without_offsets_asks_for_a_fast_tokenizer(at):
 
 @pytest.mark.parametrize(("at", "tokens"), [("1:", [1]), ("generated", [1])])
 def test_counted_tokens_need_no_offsets(at, tokens):
-    assert Position.parse(at).tokens(Encoded((0, 1), (True, False), None, "red"), {"prompt_tokens": np.int64(1)}).tolist() == tokens
+    assert (
+        Position.parse(at)
+        .tokens(Encoded((0, 1), (True, False), None, "red"), {"prompt_tokens": np.int64(1)})
+        .tolist()
+        == tokens
+    )
 
 
 def test_a_text_of_special_tokens_only_has_no_last_content():
@@ -317,7 +526,8 @@ def test_an_end_token_that_also_stands_for_unknown_words_stays_special(make_toke
     assert text.special == (True, False, False, True)
 
 
-# --- tokens and padding ---------------------------------------------------------------------------------------------
+# --- tokens and padding
+# ---------------------------------------------------------------------------------------------
 
 
 def test_encoding_many_texts_equals_encoding_each_alone(make_tokenizer):
@@ -325,7 +535,10 @@ def test_encoding_many_texts_equals_encoding_each_alone(make_tokenizer):
     texts = ["the river", [{"role": "user", "content": "a tree ?"}], "red", "the  old   house"]
     together = encode(tokenizer, texts)
     assert together == [encode(tokenizer, [t])[0] for t in texts]
-    assert [tokenizer.convert_ids_to_tokens(e.ids) for e in together[::2]] == [["<s>", "the", "river", "</s>"], ["<s>", "red", "</s>"]]
+    assert [tokenizer.convert_ids_to_tokens(e.ids) for e in together[::2]] == [
+        ["<s>", "the", "river", "</s>"],
+        ["<s>", "red", "</s>"],
+    ]
     assert [together[3].text[a:b] for a, b in together[3].offsets] == ["", "the", "old", "house", ""]
 
 
@@ -343,7 +556,9 @@ def test_a_span_can_be_found_in_a_rendered_chat(make_tokenizer):
 
 
 def test_chat_messages_without_a_template_raise(make_tokenizer):
-    with pytest.raises(ValueError, match="chat messages but this tokenizer has no chat template; set one or pass plain texts"):
+    with pytest.raises(
+        ValueError, match="chat messages but this tokenizer has no chat template; set one or pass plain texts"
+    ):
         encode(make_tokenizer(), [[{"role": "user", "content": "the river ?"}]])
 
 
@@ -365,7 +580,13 @@ def test_an_added_special_token_is_no_content(make_tokenizer):
 
 
 def test_two_beginnings_in_a_plain_text_raise(make_tokenizer):
-    with pytest.raises(ValueError, match="text 1 starts with two beginning-of-text tokens; the tokenizer adds one already, so take it out of the text"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            "text 1 starts with two beginning-of-text tokens; the tokenizer adds one already, so take it out"
+            " of the text"
+        ),
+    ):
         encode(make_tokenizer(), ["river", "<s> river"])
 
 
@@ -378,12 +599,17 @@ def test_batches_hold_every_text_once_and_texts_of_like_length_together(batch_si
     found = list(batches(lengths(3, 9, 1, 9, 4, 2, 7), 1, "left", batch_size, max_tokens=18))
     assert sorted(np.concatenate([b.rows for b in found])) == list(range(7))
     widths = [b.ids.shape[1] for b in found]
-    assert widths == sorted(widths, reverse=True), "the longest first, so that running out of memory comes at once"
+    assert widths == sorted(widths, reverse=True), (
+        "the longest first, so that running out of memory comes at once"
+    )
     assert all(len(b.rows) <= batch_size if batch_size else b.ids.numel() <= 18 for b in found)
 
 
 def test_a_text_longer_than_the_token_budget_gets_its_own_batch():
-    assert [b.rows.tolist() for b in batches(lengths(30, 2, 2), 1, "right", None, max_tokens=8)] == [[0], [1, 2]]
+    assert [b.rows.tolist() for b in batches(lengths(30, 2, 2), 1, "right", None, max_tokens=8)] == [
+        [0],
+        [1, 2],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -395,7 +621,12 @@ def test_a_text_longer_than_the_token_budget_gets_its_own_batch():
 )
 def test_padding_goes_to_the_side_asked_for(side, ids, mask, start):
     batch = pad(lengths(3, 1), 1, side, np.array([5, 2]))
-    assert (batch.ids.tolist(), batch.mask.tolist(), batch.start.tolist(), batch.rows.tolist()) == (ids, mask, start, [5, 2])
+    assert (batch.ids.tolist(), batch.mask.tolist(), batch.start.tolist(), batch.rows.tolist()) == (
+        ids,
+        mask,
+        start,
+        [5, 2],
+    )
     assert batch.padded
     assert not pad(lengths(3, 3), 1, side, np.arange(2)).padded
 
@@ -413,7 +644,9 @@ def test_position_ids_count_from_each_texts_first_token(family, first, side, mak
     inputs = model.inputs(pad(lengths(3, 1), 1, side, np.arange(2)))
     at = inputs["attention_mask"].bool()
     assert inputs["position_ids"][at].tolist() == [first, first + 1, first + 2, first]
-    assert torch.equal(inputs["position_ids"] >= 0, torch.ones_like(at)), "padded places must still be valid indices"
+    assert torch.equal(inputs["position_ids"] >= 0, torch.ones_like(at)), (
+        "padded places must still be valid indices"
+    )
 
 
 def test_a_batch_without_padding_is_left_to_the_models_defaults(make_model):

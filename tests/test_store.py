@@ -1,4 +1,6 @@
-"""A store gives the rows that a capture into memory gives, reads nothing it need not, and never the rows of another capture."""
+"""A store gives the rows that a capture into memory gives, reads nothing it need not, and never the
+rows of another capture.
+"""
 
 from dataclasses import replace
 
@@ -31,7 +33,14 @@ def one_thread():
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     """No launcher around the tests, and shards of a few rows."""
-    for name in ("RANK", "WORLD_SIZE", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP"):
+    for name in (
+        "RANK",
+        "WORLD_SIZE",
+        "SLURM_ARRAY_TASK_ID",
+        "SLURM_ARRAY_TASK_COUNT",
+        "SLURM_ARRAY_TASK_MIN",
+        "SLURM_ARRAY_TASK_STEP",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 800)
 
@@ -44,7 +53,12 @@ def model(make_model):
 @pytest.fixture(scope="module")
 def examples(texts):
     n = len(texts)
-    columns = {"who": [t.split()[-1] for t in texts], "size": np.arange(n) / 4, "pair": [[i, {"a": i}] for i in range(n)], "mixed": [1, "a", None] * (n // 3)}
+    columns = {
+        "who": [t.split()[-1] for t in texts],
+        "size": np.arange(n) / 4,
+        "pair": [[i, {"a": i}] for i in range(n)],
+        "mixed": [1, "a", None] * (n // 3),
+    }
     return Examples(texts, y=np.arange(n) % 2, groups=[f"g{i // 2}" for i in range(n)], columns=columns)
 
 
@@ -67,7 +81,11 @@ def read(model, examples, at="last", sites=SITES, **options):
 
 
 def contents(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and ".locks" not in p.parts}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and ".locks" not in p.parts
+    }
 
 
 def same_rows(a, b):
@@ -80,12 +98,15 @@ def same_rows(a, b):
     assert {k: v.tolist() for k, v in a.columns.items()} == {k: v.tolist() for k, v in b.columns.items()}
 
 
-# --- the same rows as in memory -------------------------------------------------------------------------------------
+# --- the same rows as in memory
+# -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("at", ["last", "all", "mean", "span:who", -1, "0:2"])
-def test_a_store_of_several_shards_holds_the_rows_of_a_capture_into_memory(at, side, make_model, examples, tmp_path, monkeypatch):
+def test_a_store_of_several_shards_holds_the_rows_of_a_capture_into_memory(
+    at, side, make_model, examples, tmp_path, monkeypatch
+):
     monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 10_000 if at == "all" else 800)
     model = make_model("gpt2", side)
     examples = examples.rows([i for i in range(len(examples)) if len(examples.texts[i].split()) > 1])
@@ -101,7 +122,10 @@ def test_a_store_of_several_shards_holds_the_rows_of_a_capture_into_memory(at, s
 @pytest.mark.parametrize("at", ["last", "all", "mean"])
 def test_in_the_same_batches_the_stored_rows_are_the_very_same(at, model, examples, tmp_path, monkeypatch):
     monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 10_000 if at == "all" else 800)
-    got, want = read(model, examples, at, batch_size=1, store=tmp_path), read(model, examples, at, batch_size=1)
+    got, want = (
+        read(model, examples, at, batch_size=1, store=tmp_path),
+        read(model, examples, at, batch_size=1),
+    )
     assert torch.equal(got.load().x, want.x)
 
 
@@ -112,7 +136,9 @@ def test_a_store_keeps_the_precision_asked_for(dtype, model, examples, tmp_path)
     assert torch.equal(got.load().x, read(model, examples, dtype=dtype, batch_size=1).x)
 
 
-@pytest.mark.parametrize("y", [None, np.linspace(-1, 1, 9), np.arange(9, dtype=np.int32)], ids=["none", "real", "int32"])
+@pytest.mark.parametrize(
+    "y", [None, np.linspace(-1, 1, 9), np.arange(9, dtype=np.int32)], ids=["none", "real", "int32"]
+)
 def test_labels_of_any_kind_travel(y, model, texts, tmp_path):
     examples = Examples(texts, y=y)
     same_rows(read(model, examples, store=tmp_path), read(model, examples))
@@ -121,7 +147,11 @@ def test_labels_of_any_kind_travel(y, model, texts, tmp_path):
 
 def test_columns_of_any_kind_come_back_when_a_store_is_opened(model, texts, tmp_path):
     n = len(texts)
-    columns = {"span": [[0, i + 1] for i in range(n)], "ragged": [list(range(i)) for i in range(n)], "flag": [i % 2 == 0 for i in range(n)]}
+    columns = {
+        "span": [[0, i + 1] for i in range(n)],
+        "ragged": [list(range(i)) for i in range(n)],
+        "flag": [i % 2 == 0 for i in range(n)],
+    }
     columns |= {
         "day": np.arange(n).astype("datetime64[ms]"),
         "table": [{"a": [i]} for i in range(n)],
@@ -135,11 +165,22 @@ def test_columns_of_any_kind_come_back_when_a_store_is_opened(model, texts, tmp_
 
 
 def test_pairs_come_out_of_a_store_as_pairs(model, tmp_path, passes):
-    pairs = Pairs(["the river yes", "alpha beta gamma yes", "a tree yes"], ["the river no", "alpha beta gamma no", "a tree no"], y=[0, 1, 1], pair_id=[0, 0, 1])
-    got, want = (capture_pairs(model, pairs, list(SITES), check=False, batch_size=1, **options) for options in ({"store": tmp_path}, {}))
+    pairs = Pairs(
+        ["the river yes", "alpha beta gamma yes", "a tree yes"],
+        ["the river no", "alpha beta gamma no", "a tree no"],
+        y=[0, 1, 1],
+        pair_id=[0, 0, 1],
+    )
+    got, want = (
+        capture_pairs(model, pairs, list(SITES), check=False, batch_size=1, **options)
+        for options in ({"store": tmp_path}, {})
+    )
     assert torch.equal(got.yes, want.yes) and torch.equal(got.no, want.no)
     same = ("y", "groups", "ids")
-    assert all(getattr(got, k).tolist() == getattr(want, k).tolist() for k in same) and got.receipt["data"] == want.receipt["data"]
+    assert (
+        all(getattr(got, k).tolist() == getattr(want, k).tolist() for k in same)
+        and got.receipt["data"] == want.receipt["data"]
+    )
     passes.clear()
     capture_pairs(model, pairs, list(SITES), check=False, store=tmp_path)
     assert passes == []
@@ -147,18 +188,23 @@ def test_pairs_come_out_of_a_store_as_pairs(model, tmp_path, passes):
 
 def test_pairs_of_a_store_with_missing_shards_say_how_many_there_are(model, texts, tmp_path):
     pairs = Pairs([f"{t} yes" for t in texts[:6]], [f"{t} no" for t in texts[:6]], ids=range(6))
-    with pytest.raises(ValueError, match=r"the store has \d and \d of 6 rows of the two sides so far; run the other shards"):
+    with pytest.raises(
+        ValueError, match=r"the store has \d and \d of 6 rows of the two sides so far; run the other shards"
+    ):
         capture_pairs(model, pairs, list(SITES), store=tmp_path, shard="0/2", check=False)
 
 
-# --- choosing and reading -------------------------------------------------------------------------------------------
+# --- choosing and reading
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def both(model, examples, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("probes.reading.store.plan.SHARD_BYTES", 10_000)
-        return read(model, examples, "all", batch_size=1, store=tmp_path_factory.mktemp("store")), read(model, examples, "all", batch_size=1)
+        return read(model, examples, "all", batch_size=1, store=tmp_path_factory.mktemp("store")), read(
+            model, examples, "all", batch_size=1
+        )
 
 
 def test_a_hundred_random_selections_agree_with_memory(both):
@@ -181,7 +227,13 @@ def test_sites_come_in_the_order_they_are_asked_for(both):
     got, want = both
     some = ["resid_post.2", "resid_pre.1"]
     assert torch.equal(got[some].load().x, want[some].x)
-    with pytest.raises(ValueError, match=r"these activations have no site resid_post\.1; they have resid_pre\.1, resid_post\.0, resid_post\.2"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"these activations have no site resid_post\.1; they have resid_pre\.1, resid_post\.0,"
+            r" resid_post\.2"
+        ),
+    ):
         got["resid_post.1"]
 
 
@@ -210,7 +262,11 @@ def test_chunks_hold_every_row_once_with_its_number(rows, both):
 def test_chunks_read_every_shard_once(both, monkeypatch):
     read_shards = []
     mapped = StoredActivations.mapped
-    monkeypatch.setattr(StoredActivations, "mapped", lambda self, site, shard: read_shards.append((site, shard)) or mapped(self, site, shard))
+    monkeypatch.setattr(
+        StoredActivations,
+        "mapped",
+        lambda self, site, shard: read_shards.append((site, shard)) or mapped(self, site, shard),
+    )
     whole = 2**30
     list(both[0].chunks(whole))
     assert len(read_shards) == len(set(read_shards)) == len(SITES) * sum(map(bool, both[0].plan.texts))
@@ -239,7 +295,9 @@ def test_opening_and_choosing_read_no_shard(both, no_shard_is_opened):
 def test_a_load_opens_only_the_shards_of_its_rows_and_sites(both, monkeypatch):
     opened = []
     check = probes.reading.store.stored.check_shard
-    monkeypatch.setattr("probes.reading.store.stored.check_shard", lambda *args: opened.append(args[1:3]) or check(*args))
+    monkeypatch.setattr(
+        "probes.reading.store.stored.check_shard", lambda *args: opened.append(args[1:3]) or check(*args)
+    )
     acts = open_store(both[0].folder)
     some = acts["resid_post.2"].rows(acts.shard == acts.shard[0])
     some.load()
@@ -261,17 +319,25 @@ def test_rows_are_mapped_from_the_file_rather_than_read(both):
 def test_more_than_the_free_memory_is_refused_before_it_is_read(both, monkeypatch, no_shard_is_opened):
     monkeypatch.setattr("probes.reading.store.stored._free_memory", lambda: 100)
     with pytest.raises(
-        MemoryError, match=r"these activations have .* GiB and .* are free; choose sites or rows first, or go through \.blocks\(\) or \.chunks\(\)"
+        MemoryError,
+        match=(
+            r"these activations have .* GiB and .* are free; choose sites or rows first, or go through"
+            r" \.blocks\(\) or \.chunks\(\)"
+        ),
     ):
         both[0].load()
 
 
-# --- what is captured again, and what is not ------------------------------------------------------------------------
+# --- what is captured again, and what is not
+# ------------------------------------------------------------------------
 
 
 def test_a_finished_store_runs_nothing_and_stays_as_it_is(model, examples, tmp_path, passes):
     read(model, examples, store=tmp_path)
-    before, times = contents(tmp_path), {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and ".locks" not in p.parts}
+    before, times = (
+        contents(tmp_path),
+        {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file() and ".locks" not in p.parts},
+    )
     passes.clear()
     again = read(model, examples, store=tmp_path)
     assert passes == [] and contents(tmp_path) == before
@@ -309,7 +375,17 @@ def test_two_widths_lie_in_one_store_when_captured_apart(make_model, examples, t
 
 
 def shifted(model, by=1.0, at="all"):
-    return replace(model, writes=(SiteEdit(Site("resid_post", 0), Position.parse(at), LowRank.shift(by * torch.linspace(-1, 1, 32)), "shift"),))
+    return replace(
+        model,
+        writes=(
+            SiteEdit(
+                Site("resid_post", 0),
+                Position.parse(at),
+                LowRank.shift(by * torch.linspace(-1, 1, 32)),
+                "shift",
+            ),
+        ),
+    )
 
 
 def differing(model, examples, make_model, make_tokenizer):
@@ -333,18 +409,30 @@ def differing(model, examples, make_model, make_tokenizer):
         "span": (model, spanned, "span_end:who", {}),
         "column of the span": (model, Examples(examples.texts, columns=columns), "span_end:who", {}),
         "column of an edit": (shifted(model, at="span_end:who"), spanned, "last", {}),
-        "other column of an edit": (shifted(model, at="span_end:who"), Examples(examples.texts, columns=columns), "last", {}),
+        "other column of an edit": (
+            shifted(model, at="span_end:who"),
+            Examples(examples.texts, columns=columns),
+            "last",
+            {},
+        ),
     }
 
 
-def test_whatever_moves_the_numbers_makes_a_capture_of_its_own(model, examples, make_model, make_tokenizer, tmp_path):
+def test_whatever_moves_the_numbers_makes_a_capture_of_its_own(
+    model, examples, make_model, make_tokenizer, tmp_path
+):
     folders = {}
     for name, (of, rows, at, options) in differing(model, examples, make_model, make_tokenizer).items():
-        got, want = (capture(of, rows, "resid_post.2", at, check=False, **options, **store) for store in ({"store": tmp_path}, {}))
+        got, want = (
+            capture(of, rows, "resid_post.2", at, check=False, **options, **store)
+            for store in ({"store": tmp_path}, {})
+        )
         assert torch.allclose(got.load().x, want.x, rtol=1e-2 if name == "dtype" else 0, atol=1e-5), name
         folders[name] = got.folder
     assert len(set(folders.values())) == len(folders)
-    with pytest.raises(ValueError, match=r"holds 14 captures; give the folder of one\n(.*\n)*.*at last, float32, 0 edits"):
+    with pytest.raises(
+        ValueError, match=r"holds 14 captures; give the folder of one\n(.*\n)*.*at last, float32, 0 edits"
+    ):
         open_store(tmp_path)
 
 
@@ -356,11 +444,19 @@ class Doubled(PlainWrite):
 
 
 def test_an_edit_that_is_no_data_cannot_go_into_a_store(model, examples, tmp_path):
-    with pytest.raises(ValueError, match="does not say what it does as data, so its captures cannot be told apart in a store; capture it into memory"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            "does not say what it does as data, so its captures cannot be told apart in a store; capture it"
+            " into memory"
+        ),
+    ):
         read(replace(model, writes=(Doubled(Site("resid_post", 0)),)), examples, store=tmp_path)
 
 
-def test_the_padding_side_and_the_batch_size_share_a_store(make_hf, make_tokenizer, examples, tmp_path, passes):
+def test_the_padding_side_and_the_batch_size_share_a_store(
+    make_hf, make_tokenizer, examples, tmp_path, passes
+):
     hf = make_hf()
     left, right = (load_model(hf, tokenizer=make_tokenizer(side)) for side in ("left", "right"))
     read(left, examples, store=tmp_path, batch_size=2)
@@ -374,11 +470,18 @@ def test_the_padding_side_and_the_batch_size_share_a_store(make_hf, make_tokeniz
     [
         (lambda make_model, make_hf, make_tokenizer: make_model(seed=1), "weights"),
         (lambda make_model, make_hf, make_tokenizer: make_model("qwen2"), "config"),
-        (lambda make_model, make_hf, make_tokenizer: load_model(make_hf(), tokenizer=make_tokenizer(eos_token="<end>")), "tokenizer"),
+        (
+            lambda make_model, make_hf, make_tokenizer: load_model(
+                make_hf(), tokenizer=make_tokenizer(eos_token="<end>")
+            ),
+            "tokenizer",
+        ),
     ],
     ids=["weights", "config", "tokenizer"],
 )
-def test_opening_with_another_model_names_the_field_that_differs(other, field, model, examples, make_model, make_hf, make_tokenizer, tmp_path):
+def test_opening_with_another_model_names_the_field_that_differs(
+    other, field, model, examples, make_model, make_hf, make_tokenizer, tmp_path
+):
     read(model, examples, store=tmp_path)
     assert len(open_store(tmp_path, model)) == 9
     with pytest.raises(ValueError, match=f"the store .* belongs to model .* their {field} differs?"):
@@ -398,7 +501,8 @@ def test_a_folder_without_captures_says_so(tmp_path):
         open_store(tmp_path / "nowhere")
 
 
-# --- parts ----------------------------------------------------------------------------------------------------------
+# --- parts
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
@@ -431,13 +535,25 @@ def test_there_are_as_many_shards_as_parts(model, examples, tmp_path, monkeypatc
 
 
 def test_the_shard_of_an_example_depends_on_its_id_and_the_number_of_shards_only(model, examples):
-    plan = make_plan(Reading.prepare(model, examples, model.sites("resid_post"), Position.parse("last"), None, False), 4)
+    plan = make_plan(
+        Reading.prepare(model, examples, model.sites("resid_post"), Position.parse("last"), None, False), 4
+    )
     backward = examples.rows(np.arange(9)[::-1])
-    other = make_plan(Reading.prepare(model, backward.rows(np.arange(5)), model.sites("resid_pre"), Position.parse("all"), None, False), 4)
+    other = make_plan(
+        Reading.prepare(
+            model, backward.rows(np.arange(5)), model.sites("resid_pre"), Position.parse("all"), None, False
+        ),
+        4,
+    )
     placed = {examples.ids[t]: s for s, texts in enumerate(plan.texts) for t in texts}
     assert placed == {i: shard_of(i, 4) for i in examples.ids}
     assert all(placed[backward.ids[t]] == s for s, texts in enumerate(other.texts) for t in texts)
-    assert [shard_of(i, 7) for i in ("a", "b", 3, "3")] == [4, 0, 1, 1], "shards of existing stores must stay where they are"
+    assert [shard_of(i, 7) for i in ("a", "b", 3, "3")] == [
+        4,
+        0,
+        1,
+        1,
+    ], "shards of existing stores must stay where they are"
 
 
 @pytest.mark.parametrize(
@@ -448,7 +564,15 @@ def test_the_shard_of_an_example_depends_on_its_id_and_the_number_of_shards_only
         ({"RANK": "2"}, (0, 1)),
         ({"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "3"}, (2, 3)),
         ({"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "4"}, (1, 3)),
-        ({"SLURM_ARRAY_TASK_ID": "8", "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "4", "SLURM_ARRAY_TASK_STEP": "2"}, (2, 3)),
+        (
+            {
+                "SLURM_ARRAY_TASK_ID": "8",
+                "SLURM_ARRAY_TASK_COUNT": "3",
+                "SLURM_ARRAY_TASK_MIN": "4",
+                "SLURM_ARRAY_TASK_STEP": "2",
+            },
+            (2, 3),
+        ),
         ({"RANK": "1", "WORLD_SIZE": "2", "SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "3"}, (1, 2)),
     ],
 )
@@ -469,7 +593,9 @@ def test_a_part_from_the_environment_captures_its_shards(model, examples, tmp_pa
 
 @pytest.mark.parametrize("shard", ["3/3", "-1/3", "1", "a/b", "", "1/2/3", "0/0", "1.5/2", (2, 2)])
 def test_a_part_that_cannot_be_says_what_is_expected(shard, model, examples, tmp_path):
-    with pytest.raises(ValueError, match=r"expected 'i/n' with i from 0 to n - 1|does not exist; expected i/n"):
+    with pytest.raises(
+        ValueError, match=r"expected 'i/n' with i from 0 to n - 1|does not exist; expected i/n"
+    ):
         read(model, examples, store=tmp_path, shard=shard)
     assert not list(tmp_path.iterdir())
 
@@ -477,7 +603,13 @@ def test_a_part_that_cannot_be_says_what_is_expected(shard, model, examples, tmp
 def test_a_launcher_that_gives_no_numbers_is_named(monkeypatch):
     monkeypatch.setenv("RANK", "first")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"RANK and WORLD_SIZE, or the SLURM_ARRAY_TASK variables, must be whole numbers .*first.* give shard='i/n'"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"RANK and WORLD_SIZE, or the SLURM_ARRAY_TASK variables, must be whole numbers .*first.* give"
+            r" shard='i/n'"
+        ),
+    ):
         my_part(None)
 
 
@@ -492,16 +624,23 @@ def test_a_file_in_the_place_of_the_store_is_named(model, examples, tmp_path):
         read(model, examples, store=tmp_path / "file")
 
 
-# --- what cannot be read --------------------------------------------------------------------------------------------
+# --- what cannot be read
+# --------------------------------------------------------------------------------------------
 
 
 def test_nan_names_the_sites_and_writes_no_shard(make_model, examples, tmp_path):
     model = make_model()
     model.blocks[1].mlp.down_proj.weight.data[:] = torch.nan
-    with pytest.raises(ValueError, match=r"NaN or infinite values at resid_post\.1, resid_post\.2; load the model in float32"):
+    with pytest.raises(
+        ValueError, match=r"NaN or infinite values at resid_post\.1, resid_post\.2; load the model in float32"
+    ):
         capture(model, examples, "resid_post", check=False, store=tmp_path)
     assert not [*tmp_path.rglob("*.safetensors"), *tmp_path.rglob(".saving-*")]
-    assert len(open_store(tmp_path)) == 0 and open_store(tmp_path).missing == 9 and "0 sites" in repr(open_store(tmp_path))
+    assert (
+        len(open_store(tmp_path)) == 0
+        and open_store(tmp_path).missing == 9
+        and "0 sites" in repr(open_store(tmp_path))
+    )
 
 
 def test_one_text_that_overflows_leaves_the_other_shards(make_model, examples, tmp_path):
@@ -517,7 +656,10 @@ def test_one_text_that_overflows_leaves_the_other_shards(make_model, examples, t
             next(iter(passed.states.values()))[:] = torch.inf
         return passed
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match=r"infinite values at resid_post\.0; "):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ValueError, match=r"infinite values at resid_post\.0; "),
+    ):
         patch.setattr(Model, "run", spoiled)
         capture(model, examples, "resid_post", check=False, batch_size=1, store=tmp_path / "spoiled")
     assert open_store(tmp_path / "spoiled").missing == whole.plan.rows[max(first)]
@@ -542,7 +684,9 @@ def memory_for(tokens, monkeypatch, error=torch.OutOfMemoryError):
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 @pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
 @pytest.mark.parametrize("at", ["all", "mean"])
-def test_batches_too_large_for_the_memory_are_halved_and_no_row_is_lost(at, stored, error, model, examples, tmp_path, monkeypatch):
+def test_batches_too_large_for_the_memory_are_halved_and_no_row_is_lost(
+    at, stored, error, model, examples, tmp_path, monkeypatch
+):
     monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 2**20)
     want = read(model, examples, at)
     fitted = memory_for(60, monkeypatch, error)
@@ -554,24 +698,36 @@ def test_batches_too_large_for_the_memory_are_halved_and_no_row_is_lost(at, stor
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
-def test_a_single_text_that_does_not_fit_raises_and_says_how_long_it_is(stored, model, examples, tmp_path, monkeypatch):
+def test_a_single_text_that_does_not_fit_raises_and_says_how_long_it_is(
+    stored, model, examples, tmp_path, monkeypatch
+):
     memory_for(30, monkeypatch)
     with pytest.raises(MemoryError, match="the memory does not hold one text of 41 tokens; shorten it"):
         read(model, examples, **({"store": tmp_path} if stored else {}))
 
 
 def test_another_error_of_the_model_is_not_taken_for_a_full_memory(model, examples, tmp_path, monkeypatch):
-    monkeypatch.setattr(Model, "run", lambda *args, **options: (_ for _ in ()).throw(RuntimeError("shapes do not match")))
+    monkeypatch.setattr(
+        Model, "run", lambda *args, **options: (_ for _ in ()).throw(RuntimeError("shapes do not match"))
+    )
     with pytest.raises(RuntimeError, match="shapes do not match"):
         read(model, examples, store=tmp_path)
 
 
-def test_a_site_that_is_still_being_captured_does_not_hide_the_finished_ones(make_model, tmp_path, monkeypatch):
+def test_a_site_that_is_still_being_captured_does_not_hide_the_finished_ones(
+    make_model, tmp_path, monkeypatch
+):
     monkeypatch.setattr(probes.reading.store.plan, "SHARD_BYTES", 300)
     model, texts = make_model(), ["the red house", "river", "a tall tree", "no tree", "old stone"]
     done = capture(model, texts, "resid_post.1", store=tmp_path)
     half = capture(model, texts, "mlp_out.1", store=tmp_path, shard=(0, 2))
-    assert 0 < len(half) < len(open_store(tmp_path, sites="resid_post.1")) == len(open_store(tmp_path, sites=["resid_post"])) == len(texts)
+    assert (
+        0
+        < len(half)
+        < len(open_store(tmp_path, sites="resid_post.1"))
+        == len(open_store(tmp_path, sites=["resid_post"]))
+        == len(texts)
+    )
     assert len(open_store(tmp_path)) == len(half)
     assert open_store(tmp_path, sites="resid_post").sites == done.sites
     with pytest.raises(ValueError, match=r"has nothing at resid_pre\.0; it holds mlp_out\.1, resid_post\.1"):

@@ -1,4 +1,6 @@
-"""Damage, full disks, read-only folders, kills and two processes at once: a clear error, nothing lost, and the same bytes in the end."""
+"""Damage, full disks, read-only folders, kills and two processes at once: a clear error, nothing
+lost, and the same bytes in the end.
+"""
 
 import errno
 import io
@@ -57,10 +59,24 @@ def read(model, texts, tmp_path, monkeypatch):
     """Captures the texts into one store; `read.passes` holds the texts of every forward pass."""
     examples = Examples(texts, y=np.arange(9) % 2, columns={"span": [[0, i] for i in range(9)]})
     passes, run = [], Model.run
-    monkeypatch.setattr(Model, "run", lambda self, batch, *rest, **options: passes.append(list(batch.rows)) or run(self, batch, *rest, **options))
+    monkeypatch.setattr(
+        Model,
+        "run",
+        lambda self, batch, *rest, **options: (
+            passes.append(list(batch.rows)) or run(self, batch, *rest, **options)
+        ),
+    )
 
     def capture_all(store=tmp_path / "store", y=None, **options):
-        return capture(model, examples if y is None else examples.with_y(y), SITES, check=False, progress=False, store=store, **options)
+        return capture(
+            model,
+            examples if y is None else examples.with_y(y),
+            SITES,
+            check=False,
+            progress=False,
+            store=store,
+            **options,
+        )
 
     capture_all.passes = passes
     return capture_all
@@ -101,13 +117,16 @@ def header_end(path):
     return 8 + int.from_bytes(path.read_bytes()[:8], "little")
 
 
-# --- damaged shards -------------------------------------------------------------------------------------------------
+# --- damaged shards
+# -------------------------------------------------------------------------------------------------
 
 
 def another_plan(path):
     """A whole file, made under another number of shards."""
     metadata = header(path)
-    save_file(load_file(path), path, metadata={"hookprobe": json.dumps(metadata | {"of": metadata["of"] + 1})})
+    save_file(
+        load_file(path), path, metadata={"hookprobe": json.dumps(metadata | {"of": metadata["of"] + 1})}
+    )
 
 
 def header(path):
@@ -125,8 +144,12 @@ DAMAGE = {
     "the last byte": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "all of it": lambda path: path.write_bytes(b""),
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
-    "another shard": lambda path: shutil.copy(next(p for p in shards(path.parents[1]) if p.stem != path.stem), path),
-    "another site": lambda path: shutil.copy(next(p for p in shards(path.parents[1]) if p.stem == path.stem and p != path), path),
+    "another shard": lambda path: shutil.copy(
+        next(p for p in shards(path.parents[1]) if p.stem != path.stem), path
+    ),
+    "another site": lambda path: shutil.copy(
+        next(p for p in shards(path.parents[1]) if p.stem == path.stem and p != path), path
+    ),
     "another plan": another_plan,
     "no file": lambda path: path.unlink(),
 }
@@ -139,7 +162,11 @@ def test_a_damaged_shard_is_named_on_loading_and_the_next_capture_mends_it_alone
     acts = open_store(folder)
     DAMAGE[damage](broken)
     with pytest.raises(
-        ValueError, match=rf"{re.escape(str(broken))}.*run the same capture into this store again, which reads that shard anew and keeps the others"
+        ValueError,
+        match=(
+            rf"{re.escape(str(broken))}.*run the same capture into this store again, which reads that shard"
+            r" anew and keeps the others"
+        ),
     ):
         acts.load()
     rest = open_store(folder)
@@ -170,10 +197,13 @@ def test_a_sound_tensor_of_another_shape_or_dtype_is_refused(store):
             open_store(folder).load()
 
 
-# --- damaged manifest and index -------------------------------------------------------------------------------------
+# --- damaged manifest and index
+# -------------------------------------------------------------------------------------
 
 SPOILED = {
-    "a flipped bit": lambda body: body[: len(body) // 2] + bytes([body[len(body) // 2] ^ 1]) + body[len(body) // 2 + 1 :],
+    "a flipped bit": lambda body: (
+        body[: len(body) // 2] + bytes([body[len(body) // 2] ^ 1]) + body[len(body) // 2 + 1 :]
+    ),
     "a flipped bit at the end": lambda body: body[:-20] + bytes([body[-20] ^ 1]) + body[-19:],
     "half of it": lambda body: body[: len(body) // 2],
     "nothing": lambda body: b"",
@@ -189,7 +219,9 @@ SPOILED = {
 def test_a_damaged_manifest_or_index_is_refused_and_mended_without_a_pass(name, spoil, store, read):
     folder, before = store
     (folder / name).write_bytes(SPOILED[spoil](before[name]))
-    with pytest.raises(ValueError, match=rf"{re.escape(name)} is damaged.* capture again into this store to have it mended"):
+    with pytest.raises(
+        ValueError, match=rf"{re.escape(name)} is damaged.* capture again into this store to have it mended"
+    ):
         open_store(folder)
     assert len(read()) == 9
     assert read.passes == []
@@ -208,13 +240,19 @@ def test_every_single_byte_of_the_index_counts(store):
     assert read_index(folder, plan)[1] == 32
 
 
-@pytest.mark.parametrize("names", [["rows.parquet"], ["manifest.json"], ["manifest.json", "rows.parquet"]], ids="+".join)
-@pytest.mark.parametrize("options", [{}, {"batch_size": 1}, {"shard": "0/50"}], ids=["as before", "batch size", "parts"])
+@pytest.mark.parametrize(
+    "names", [["rows.parquet"], ["manifest.json"], ["manifest.json", "rows.parquet"]], ids="+".join
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": 1}, {"shard": "0/50"}], ids=["as before", "batch size", "parts"]
+)
 def test_a_lost_manifest_or_index_is_made_again_around_the_shards(names, options, store, read, monkeypatch):
     folder, before = store
     for name in names:
         (folder / name).unlink()
-    with pytest.raises(ValueError, match=r"holds no captures|rows.parquet cannot be read .*No such file.*; capture again"):
+    with pytest.raises(
+        ValueError, match=r"holds no captures|rows.parquet cannot be read .*No such file.*; capture again"
+    ):
         open_store(folder)
     monkeypatch.setattr("probes.reading.store.plan.SHARD_BYTES", 2**20)
     read(**options)
@@ -257,7 +295,8 @@ def test_a_manifest_of_a_newer_version_is_not_overwritten(store, read, monkeypat
     assert (folder / "manifest.json").read_bytes() == newer
 
 
-# --- folders that cannot be written to ------------------------------------------------------------------------------
+# --- folders that cannot be written to
+# ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -275,8 +314,16 @@ def read_only(monkeypatch):
 
         for name in ("mkdir", "replace", "rename", "unlink", "rmdir", "remove", "chmod"):
             monkeypatch.setattr(os, name, guarded(getattr(os, name), lambda *args, **kwargs: True))
-        monkeypatch.setattr(os, "open", guarded(os.open, lambda flags, *rest, **kwargs: bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))))
-        monkeypatch.setattr(io, "open", guarded(io.open, lambda mode="r", *rest, **kwargs: any(c in mode for c in "wax+")))
+        monkeypatch.setattr(
+            os,
+            "open",
+            guarded(
+                os.open, lambda flags, *rest, **kwargs: bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            ),
+        )
+        monkeypatch.setattr(
+            io, "open", guarded(io.open, lambda mode="r", *rest, **kwargs: any(c in mode for c in "wax+"))
+        )
 
     return freeze
 
@@ -291,7 +338,12 @@ def test_a_finished_store_in_a_read_only_folder_is_read_and_reused(store, read, 
 def test_new_labels_for_a_read_only_store_come_back_but_the_index_keeps_the_old(store, read, read_only):
     folder, before = store
     read_only(folder)
-    with pytest.warns(UserWarning, match=r"rows\.parquet stays as it was .*Read-only file system.*what this capture returns has the labels"):
+    with pytest.warns(
+        UserWarning,
+        match=(
+            r"rows\.parquet stays as it was .*Read-only file system.*what this capture returns has the labels"
+        ),
+    ):
         got = read(y=np.arange(9) / 3)
     assert got.y.tolist() == (np.arange(9) / 3).tolist() and open_store(folder).y.tolist() == [0, 1] * 4 + [0]
     assert faults.contents(folder) == before
@@ -302,7 +354,13 @@ def test_an_unfinished_store_in_a_read_only_folder_says_that_it_cannot_be_writte
     shards(folder)[0].unlink()
     before = faults.contents(folder)
     read_only(folder)
-    with pytest.raises(OSError, match=rf"cannot write to the store {re.escape(str(folder))} \(Read-only file system\); give a folder that can be written to"):
+    with pytest.raises(
+        OSError,
+        match=(
+            rf"cannot write to the store {re.escape(str(folder))} \(Read-only file system\); give a folder"
+            r" that can be written to"
+        ),
+    ):
         read()
     assert read.passes == [] and faults.contents(folder) == before
     assert open_store(folder).missing > 0
@@ -310,19 +368,26 @@ def test_an_unfinished_store_in_a_read_only_folder_says_that_it_cannot_be_writte
 
 def test_a_new_store_in_a_read_only_folder_says_so_before_anything_is_run(read, read_only, tmp_path):
     read_only(tmp_path)
-    with pytest.raises(OSError, match=r"cannot write to the store .*\(Read-only file system\); give a folder that can be written to"):
+    with pytest.raises(
+        OSError,
+        match=r"cannot write to the store .*\(Read-only file system\); give a folder that can be written to",
+    ):
         read()
     assert read.passes == []
 
 
-# --- full disks -----------------------------------------------------------------------------------------------------
+# --- full disks
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_a_disk_that_is_too_small_is_noticed_before_anything_is_run(read, monkeypatch):
     usage = namedtuple("usage", "total used free")
     needed = 9 * 2 * 32 * 4
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, needed - 1))
-    with pytest.raises(OSError, match=r"this capture writes 0\.00 GiB more into .* and the disk has 0\.00 GiB left; nothing was run"):
+    with pytest.raises(
+        OSError,
+        match=r"this capture writes 0\.00 GiB more into .* and the disk has 0\.00 GiB left; nothing was run",
+    ):
         read()
     assert read.passes == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, needed))
@@ -335,7 +400,9 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_run(read, monkey
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 4])
-def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(after, store, read, tmp_path, monkeypatch):
+def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(
+    after, store, read, tmp_path, monkeypatch
+):
     whole = store[1]
     calls = itertools.count(1)
 
@@ -348,7 +415,13 @@ def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(a
         return write(file, x, about)
 
     monkeypatch.setattr(probes.reading.store.shards, "_write_safetensors", full)
-    with pytest.raises(OSError, match=r"could not write .*No space left on device.*; shards that were complete are kept, and the same call goes on from there"):
+    with pytest.raises(
+        OSError,
+        match=(
+            r"could not write .*No space left on device.*; shards that were complete are kept, and the same"
+            r" call goes on from there"
+        ),
+    ):
         read(store=tmp_path / "full")
     assert not faults.leftovers(tmp_path / "full")
     (folder,) = (p for p in (tmp_path / "full").iterdir())
@@ -360,8 +433,14 @@ def test_a_disk_that_runs_full_leaves_finished_shards_and_no_half_written_file(a
     read(store=tmp_path / "full")
     assert faults.contents(folder) == whole
     plan = Plan.read(folder)
-    done = [s for s, texts in enumerate(plan.texts) if texts and all(f"{site}/{s:05d}.safetensors" in kept for site in SITES)]
-    assert not {t for s in done for t in plan.texts[s]} & {t for texts in read.passes for t in texts}, "finished shards are not read again"
+    done = [
+        s
+        for s, texts in enumerate(plan.texts)
+        if texts and all(f"{site}/{s:05d}.safetensors" in kept for site in SITES)
+    ]
+    assert not {t for s in done for t in plan.texts[s]} & {t for texts in read.passes for t in texts}, (
+        "finished shards are not read again"
+    )
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "manifest.json"])
@@ -375,7 +454,9 @@ def test_a_disk_that_is_full_at_the_start_leaves_nothing_half_written(name, read
         return write(path, body)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match=rf"cannot write .*{re.escape(name)} \(No space left on device\); make room"):
+    with pytest.raises(
+        OSError, match=rf"cannot write .*{re.escape(name)} \(No space left on device\); make room"
+    ):
         read()
     assert not faults.leftovers(tmp_path)
     assert not list(tmp_path.rglob(name))
@@ -383,14 +464,27 @@ def test_a_disk_that_is_full_at_the_start_leaves_nothing_half_written(name, read
     assert len(read()) == 9
 
 
-# --- kills and two processes ----------------------------------------------------------------------------------------
+# --- kills and two processes
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
     """What happened to captures in processes that were forked, killed, and run two at a time."""
     out = tmp_path_factory.mktemp("faults") / "figures.json"
-    command = [sys.executable, "-m", "benchmarks.faults", "--kills", "6", "--pairs", "2", "--fuzz", "0", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.faults",
+        "--kills",
+        "6",
+        "--pairs",
+        "2",
+        "--fuzz",
+        "0",
+        "--out",
+        str(out),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(out.read_text())
@@ -402,7 +496,11 @@ def test_a_capture_killed_at_any_moment_ends_byte_for_byte_as_an_uninterrupted_o
 
 def test_two_processes_fill_one_store_with_the_same_bytes_and_share_the_work(figures):
     assert figures["pairs"]["identical"] == figures["pairs"]["pairs"] == 2
-    assert figures["pairs"]["texts needed"] <= figures["pairs"]["texts read"] <= 1.25 * figures["pairs"]["texts needed"]
+    assert (
+        figures["pairs"]["texts needed"]
+        <= figures["pairs"]["texts read"]
+        <= 1.25 * figures["pairs"]["texts needed"]
+    )
 
 
 def test_what_a_killed_process_left_is_swept_away(store, read):
@@ -427,11 +525,18 @@ def test_a_capture_that_has_only_begun_can_be_opened(store):
     assert list(acts.blocks()) == list(acts.chunks()) == []
 
 
-# --- fuzz -----------------------------------------------------------------------------------------------------------
+# --- fuzz
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_no_mutated_file_gives_wrong_rows_or_another_kind_of_error(tmp_path):
-    assert set(faults.fuzz(faults.small_model(), 300, 11, tmp_path, mend_every=50)) <= {"files", "error", "right", "mended", "to be mended"}
+    assert set(faults.fuzz(faults.small_model(), 300, 11, tmp_path, mend_every=50)) <= {
+        "files",
+        "error",
+        "right",
+        "mended",
+        "to be mended",
+    }
 
 
 def test_stores_that_were_fuzzed_are_mended(tmp_path):

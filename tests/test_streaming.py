@@ -20,7 +20,11 @@ def both(make_model, tmp_path_factory):
     words = ["alpha", "beta", "gamma", "river", "house", "tree", "old", "red", "blue", "tall"]
     texts = [" ".join(draw.choice(words, draw.integers(2, 9))) for _ in range(120)]
     labels = np.array([t.count("r") > 3 for t in texts], dtype=int)
-    examples = Examples(texts, y=labels, columns={"tag": draw.choice(["a", "b", "c"], 120), "size": np.array([len(t) / 7 for t in texts])})
+    examples = Examples(
+        texts,
+        y=labels,
+        columns={"tag": draw.choice(["a", "b", "c"], 120), "size": np.array([len(t) / 7 for t in texts])},
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probes.reading.store.plan, "SHARD_BYTES", 9_000)
         on_disk = capture(make_model(), examples, "resid_post", store=tmp_path_factory.mktemp("store"))
@@ -31,7 +35,9 @@ def both(make_model, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     whole = probes.reading.store.stored.StoredActivations.chunks
-    monkeypatch.setattr(probes.reading.store.stored.StoredActivations, "chunks", lambda self: whole(self, 8_000))
+    monkeypatch.setattr(
+        probes.reading.store.stored.StoredActivations, "chunks", lambda self: whole(self, 8_000)
+    )
 
 
 @pytest.fixture
@@ -39,15 +45,26 @@ def loads(monkeypatch):
     """The largest number of rows that were in memory at once."""
     rows = []
     whole = probes.reading.store.stored.StoredActivations.load
-    monkeypatch.setattr(probes.reading.store.stored.StoredActivations, "load", lambda self: rows.append(len(self)) or whole(self))
+    monkeypatch.setattr(
+        probes.reading.store.stored.StoredActivations,
+        "load",
+        lambda self: rows.append(len(self)) or whole(self),
+    )
     return rows
 
 
 def same(got, want):
     for name in ("weight", "bias", "units", "gaps", "losses", "cosines"):
         a, b = getattr(got, name), getattr(want, name)
-        assert torch.allclose(a, b, rtol=2e-3, atol=2e-5 * float(b.abs().max() + 1)), f"{name}: {float((a - b).abs().max())}"
-    assert (got.gap_from, got.sign_from, got.recipe, got.sites) == (want.gap_from, want.sign_from, want.recipe, want.sites)
+        assert torch.allclose(a, b, rtol=2e-3, atol=2e-5 * float(b.abs().max() + 1)), (
+            f"{name}: {float((a - b).abs().max())}"
+        )
+    assert (got.gap_from, got.sign_from, got.recipe, got.sites) == (
+        want.gap_from,
+        want.sign_from,
+        want.recipe,
+        want.sites,
+    )
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
@@ -80,7 +97,9 @@ def test_an_erasure_from_a_store_is_the_one_from_memory(both):
     plan = Transform(centre="mean", scale="zscore", erase=("tag",))
     got, want = fit_transform(plan, on_disk)["all"], plan.fit({"all": memory.x}, memory.columns)["all"]
     assert torch.allclose(got(memory.x), want(memory.x), atol=1e-4)
-    z = torch.nn.functional.one_hot(torch.from_numpy(np.unique(memory.columns["tag"], return_inverse=True)[1])).double()
+    z = torch.nn.functional.one_hot(
+        torch.from_numpy(np.unique(memory.columns["tag"], return_inverse=True)[1])
+    ).double()
     left = torch.einsum("snd,nc->sdc", got(memory.x).double(), z - z.mean(0)) / len(z)
     before = torch.einsum("snd,nc->sdc", memory.x.double(), z - z.mean(0)) / len(z)
     assert left.abs().max() < 1e-4 < 1e-2 < before.abs().max()
@@ -92,7 +111,9 @@ def test_principal_components_equal_a_decomposition_of_the_rows(both):
     directions, share = principal_components(on_disk, 3)
     for i, x in enumerate(memory.x.double()):
         _, sizes, v = torch.linalg.svd(x - x.mean(0), full_matrices=False)
-        assert torch.allclose((directions[i].double() * v[:3]).sum(1).abs(), torch.ones(3, dtype=torch.float64), atol=1e-4)
+        assert torch.allclose(
+            (directions[i].double() * v[:3]).sum(1).abs(), torch.ones(3, dtype=torch.float64), atol=1e-4
+        )
         assert torch.allclose(share[i].double(), sizes[:3].square() / sizes.square().sum(), atol=1e-5)
     assert (directions.gather(2, directions.abs().argmax(2, keepdim=True)) > 0).all()
     with pytest.raises(ValueError, match="k must be from 1 to the width 32, got 33"):

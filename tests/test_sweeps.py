@@ -34,7 +34,11 @@ def test_the_table_is_tidy_and_the_site_with_the_signal_is_chosen(found, acts):
     assert len(table) == 2 * (2 * 3 + 1) and not table.duplicated(["recipe", "seed", "site"]).any()
     assert (table[table.recipe != "Concatenated"].groupby(["recipe", "seed"]).chosen.sum() == 1).all()
     assert set(found.chosen.site) == {"array.0", "all sites"}
-    assert (found.summary.auroc > 0.9).all() and (found.summary.p == 1 / 40).all() and (found.summary.p_sweep == 1 / 40).all()
+    assert (
+        (found.summary.auroc > 0.9).all()
+        and (found.summary.p == 1 / 40).all()
+        and (found.summary.p_sweep == 1 / 40).all()
+    )
     nothing = table[table.site.isin(["array.1", "array.2"])]
     assert (abs(nothing.auroc - 0.5) < 0.2).all() and (nothing.p.dropna() > 0.05).all()
     again = sweep([MassMean(), Logistic(), Concatenated()], acts, seeds=2, shuffles=39, progress=False)
@@ -51,7 +55,13 @@ def test_numbers_are_those_of_the_pieces(found, acts):
 
 def test_choosing_the_best_recipe_is_paid_for_where_nothing_is_there():
     empty = planted(signal=0.0)[0]
-    found = sweep({f"l2={l2}": Logistic(l2=l2) for l2 in (1e-3, 1e-1, 10.0)}, empty, seeds=1, shuffles=39, progress=False)
+    found = sweep(
+        {f"l2={l2}": Logistic(l2=l2) for l2 in (1e-3, 1e-1, 10.0)},
+        empty,
+        seeds=1,
+        shuffles=39,
+        progress=False,
+    )
     assert (found.table.p_sweep >= found.table.groupby("recipe").p.transform("min")).all()
     best = np.max([null.best for null in found.nulls.values()], axis=0)
     for name, null in found.nulls.items():
@@ -82,9 +92,13 @@ def test_pictures_show_what_the_table_holds(found):
     lines = {line.get_label(): line.get_ydata() for line in ax.lines}
     assert np.allclose(lines["MassMean"], found.curve("MassMean").value)
     together = found.chosen[found.chosen.recipe == "Concatenated"].auroc.mean()
-    assert np.allclose(lines["Concatenated"], [together] * 3), "a level line, since it reads all sites together"
+    assert np.allclose(lines["Concatenated"], [together] * 3), (
+        "a level line, since it reads all sites together"
+    )
     heat = plots.sweep_heatmap(found)
-    assert [t.get_text() for t in heat.texts] == [f"{v:.2f}" for name in ("MassMean", "Logistic") for v in found.curve(name).value] + [f"{together:.2f}"]
+    assert [t.get_text() for t in heat.texts] == [
+        f"{v:.2f}" for name in ("MassMean", "Logistic") for v in found.curve(name).value
+    ] + [f"{together:.2f}"]
     assert [t.get_text() for t in heat.get_xticklabels()] == ["array.0", "array.1", "array.2", "all sites"]
     with pytest.raises(ValueError, match=r"see curve\('MassMean'\)"):
         found.together("MassMean")

@@ -1,4 +1,6 @@
-"""Several threads on one model: edits of one never reach the other, and a thread started inside `applied` works under it."""
+"""Several threads on one model: edits of one never reach the other, and a thread started inside
+`applied` works under it.
+"""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,10 @@ def llama(make_model):
 
 def _directions(model):
     draw = torch.Generator().manual_seed(0)
-    return [Direction.from_vector(torch.randn(model.width, generator=draw), f"resid_post.{b}") for b in range(model.n_blocks)]
+    return [
+        Direction.from_vector(torch.randn(model.width, generator=draw), f"resid_post.{b}")
+        for b in range(model.n_blocks)
+    ]
 
 
 @pytest.mark.parametrize("backend", ["hooks", "transformer_lens", "nnsight"])
@@ -46,7 +51,7 @@ def test_edited_models_in_threads_do_not_see_each_other(make_hf, make_tokenizer,
 
 
 def test_a_foreign_pass_is_not_edited_while_an_edited_model_runs(llama):
-    (d, *_) = _directions(llama)
+    d, *_ = _directions(llama)
     inside, go_on = threading.Event(), threading.Event()
 
     class Slow(Add):
@@ -79,14 +84,19 @@ def test_a_foreign_pass_is_not_edited_while_an_edited_model_runs(llama):
 
 
 def test_streaming_in_a_thread_started_inside_works_under_the_edit(llama, make_tokenizer):
-    (d, *_) = _directions(llama)
+    d, *_ = _directions(llama)
     tokenizer = make_tokenizer("left")
     edit = Add(d, norm=6)
     inputs = tokenizer(PROMPTS[:1], return_tensors="pt")
 
     def streamed():
         streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        options = {"max_new_tokens": 8, "do_sample": False, "streamer": streamer, "pad_token_id": llama.pad_id}
+        options = {
+            "max_new_tokens": 8,
+            "do_sample": False,
+            "streamer": streamer,
+            "pad_token_id": llama.pad_id,
+        }
         thread = threading.Thread(target=llama.hf.generate, kwargs={**inputs, **options})
         thread.start()
         text = "".join(streamer)
@@ -96,8 +106,12 @@ def test_streaming_in_a_thread_started_inside_works_under_the_edit(llama, make_t
     with applied(llama.hf, edit):
         under = streamed()
         with ThreadPoolExecutor(1) as pool:
-            assert torch.allclose(pool.submit(llama.logits, PROMPTS).result(), before := llama_alone(llama), atol=1e-6), "a model value elsewhere stays itself"
-        assert not torch.allclose(llama.logits(PROMPTS), before, atol=1e-2), "in this thread it is under the edit"
+            assert torch.allclose(
+                pool.submit(llama.logits, PROMPTS).result(), before := llama_alone(llama), atol=1e-6
+            ), "a model value elsewhere stays itself"
+        assert not torch.allclose(llama.logits(PROMPTS), before, atol=1e-2), (
+            "in this thread it is under the edit"
+        )
     assert under == edited(llama, edit).generate(PROMPTS[:1], 8)[0].split()
     assert streamed() == llama.generate(PROMPTS[:1], 8)[0].split() != under
 

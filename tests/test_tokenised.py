@@ -1,4 +1,6 @@
-"""Prompts become tokens once: what was tokenised and found is passed along, and gives the very same numbers."""
+"""Prompts become tokens once: what was tokenised and found is passed along, and gives the very same
+numbers.
+"""
 
 from collections import Counter
 
@@ -13,7 +15,12 @@ from probes.data.tokenised import Tokenised
 WORDS = ["red", "old", "tall", "small", "blue"]
 PROMPTS = [f"the {a} house near a {b} river is {c}" for a in WORDS for b in WORDS for c in WORDS][:96]
 ASKED = Examples(PROMPTS, y=np.arange(96) % 2, columns={"who": ["house"] * 96})
-BEHAVIOURS = [Answers(" yes", " no"), Choices(("yes", "no")), RefusalLogprob(("no", "red")), Refusal(max_new_tokens=2)]
+BEHAVIOURS = [
+    Answers(" yes", " no"),
+    Choices(("yes", "no")),
+    RefusalLogprob(("no", "red")),
+    Refusal(max_new_tokens=2),
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +66,11 @@ def test_an_effect_looks_up_each_position_once_however_many_controls_there_are(b
 @pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda b: type(b).__name__)
 def test_tokenised_prompts_give_the_same_records_as_plain_ones(behaviour, model):
     asked = model.tokenise(ASKED.rows(range(9)))
-    plain, first, again = behaviour(model, ASKED.rows(range(9))), behaviour(model, asked), behaviour(model, asked)
+    plain, first, again = (
+        behaviour(model, ASKED.rows(range(9))),
+        behaviour(model, asked),
+        behaviour(model, asked),
+    )
     for found in (first, again):
         assert np.array_equal(found.values, plain.values) and np.array_equal(found.ids, plain.ids)
 

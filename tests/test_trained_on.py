@@ -39,7 +39,11 @@ def test_a_probe_of_the_corners_takes_the_format_along_and_one_of_all_cells_does
     seen, acts = states_of(known, 5, 5, 0), states_of(test, 5, 5, 1)
     published = from_corners(Logistic(), known, seen, test, acts, n_boot=100)
     fair = from_all_cells(Logistic(), test, acts, n_boot=100)
-    assert published.probe.verdict.word == "reads both" and fair.verdict.word == "reads context" and bool(fair.verdict)
+    assert (
+        published.probe.verdict.word == "reads both"
+        and fair.verdict.word == "reads context"
+        and bool(fair.verdict)
+    )
     # The bare text of these prompts shows the format too, and passes no gate.
     assert not published.text.verdict and "characters" in published.probe.surface
     assert fair.transfer and fair.folds, "one format alone and held-out vocabularies stand beside"
@@ -53,7 +57,9 @@ def test_states_without_context_open_no_gate_whatever_they_are_fitted_on(halves)
     assert not any(t.verdict for t in nothing) and nothing[0].verdict.word == "chance"
 
 
-def test_probes_of_one_format_stand_beside_and_do_not_carry_over_where_the_other_turns_the_context_round(halves):
+def test_probes_of_one_format_stand_beside_and_do_not_carry_over_where_the_other_turns_the_context_round(
+    halves,
+):
     _, test = halves
     acts = states_of(test, 0, 0, 1)
     x = acts.x[0].clone()
@@ -86,21 +92,32 @@ def test_a_shift_within_groups_is_free_of_what_groups_differ_by():
 
 
 def test_a_letter_that_a_coin_chose_is_read_and_nothing_is_without_it(make_model):
-    plain = Examples([f"red tree is {w} {v}" for w in ("old", "tall", "small") for v in ("blue", "alpha", "beta", "gamma")] * 2,
-                     groups=np.arange(24) // 2, ids=np.arange(24))  # fmt: skip
+    plain = Examples(
+        [f"red tree is {w} {v}" for w in ("old", "tall", "small") for v in ("blue", "alpha", "beta", "gamma")]
+        * 2,
+        groups=np.arange(24) // 2,
+        ids=np.arange(24),
+    )
     found = letters_by_coin(make_model(), Logistic(), plain, ("yes", "no"), "resid_post.1", n_boot=100)
     assert found.with_answer.value > 0.95 and found.artefact and 0.2 < found.without_answer.value < 0.8
 
 
 def test_the_numbers_of_a_frozen_probe_are_those_of_its_scores_and_few_prompts_give_no_recall(make_model):
     model = make_model()
-    texts = [f"{a} {b} {w} ." for a in ("red tree", "blue house", "old stone") for b in ("is tall", "is small") for w in ("yes", "no")]
+    texts = [
+        f"{a} {b} {w} ."
+        for a in ("red tree", "blue house", "old stone")
+        for b in ("is tall", "is small")
+        for w in ("yes", "no")
+    ]
     many = Examples(texts * 20, y=[0, 1] * 120, groups=np.arange(240) // 12, ids=np.arange(240))
     train, calibration, test = many.split((0.3, 0.2, 0.5), seed=0)
     probe = fit_awareness(model, train, calibration, "resid_post.1", "logistic")
     few = version_numbers(probe, model, test, n_boot=50)
     z = probe.score_texts(model, test)
-    assert few.auroc.value == auroc(z, test.y, test.groups).value > 0.95 and few.recall is None and few.settled
+    assert (
+        few.auroc.value == auroc(z, test.y, test.groups).value > 0.95 and few.recall is None and few.settled
+    )
     assert (test.y == 0).sum() < 100 <= (many.y == 0).sum()
     enough = version_numbers(probe, model, many, n_boot=50)
     assert enough.recall is not None and enough.recall.value > 0.9

@@ -1,4 +1,6 @@
-"""Transforms are fitted on train rows only, travel with the probe, and directions stay gradients in raw space."""
+"""Transforms are fitted on train rows only, travel with the probe, and directions stay gradients in
+raw space.
+"""
 
 import dataclasses
 
@@ -15,25 +17,42 @@ from probes.fitting.transforms import NAMES, Transform, unit
 from probes.testing import check_layout, planted
 
 PLANS = [
-    *NAMES, Transform(centre="mean", by="negated"), Transform(centre="median", scale="zscore", by="negated"),
-    Transform(centre="mean", scale="rms", clusters=2), Transform(unit_rows=True, centre="mean", by="negated"),
-    Transform(centre="mean", scale="zscore", erase=("negated",)), Transform(unit_rows=True, centre="mean", erase=("negated",)),
-]  # fmt: skip
+    *NAMES,
+    Transform(centre="mean", by="negated"),
+    Transform(centre="median", scale="zscore", by="negated"),
+    Transform(centre="mean", scale="rms", clusters=2),
+    Transform(unit_rows=True, centre="mean", by="negated"),
+    Transform(centre="mean", scale="zscore", erase=("negated",)),
+    Transform(unit_rows=True, centre="mean", erase=("negated",)),
+]
 
 
-# The planted classes are themselves the clusters of single texts, and centring by clusters would take them away.
-FINDABLE = [(recipe, plan) for recipe in (MassMean(), CRC()) for plan in PLANS if recipe == CRC() or not Transform.parse(plan).clusters]
+# The planted classes are themselves the clusters of single texts, and centring by clusters would take them
+# away.
+FINDABLE = [
+    (recipe, plan)
+    for recipe in (MassMean(), CRC())
+    for plan in PLANS
+    if recipe == CRC() or not Transform.parse(plan).clusters
+]
 
 
-@pytest.mark.parametrize(("recipe", "plan"), FINDABLE, ids=lambda v: v if isinstance(v, str) else type(v).__name__ if not isinstance(v, Transform) else str(v))
+@pytest.mark.parametrize(
+    ("recipe", "plan"),
+    FINDABLE,
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__ if not isinstance(v, Transform) else str(v),
+)
 def test_a_probe_under_any_transform_finds_the_planted_direction_and_survives_saving(tmp_path, recipe, plan):
     acts, units = planted(paired=isinstance(recipe, CRC))
     test, _ = planted(seed=1, paired=isinstance(recipe, CRC))
     probe = dataclasses.replace(recipe, prepare=plan).fit(acts)
     assert (auroc(probe.score(test), test.y, n_boot=1).value > 0.9).all()
-    # Unit length bends the space, and an erasure takes along what the nuisance shares with the axis by the chance of 240 rows.
+    # Unit length bends the space, and an erasure takes along what the nuisance shares with the axis by the
+    # chance of 240 rows.
     least = 0.6 if Transform.parse(plan).erase else 0.8
-    assert Transform.parse(plan).unit_rows or all(d.unit @ u > least for d, u in zip(probe.directions, units, strict=True))
+    assert Transform.parse(plan).unit_rows or all(
+        d.unit @ u > least for d, u in zip(probe.directions, units, strict=True)
+    )
     loaded = LinearProbe.load(probe.save(tmp_path / "probe.safetensors"))
     for value in (probe, loaded, probe[acts.sites[1]]):
         check_layout(value)
@@ -96,31 +115,46 @@ def test_centring_by_a_column_centres_every_value_of_it_on_both_sides():
 def test_leace_leaves_no_covariance_and_moves_nothing_else():
     draw = torch.Generator().manual_seed(0)
     z = torch.nn.functional.one_hot(torch.randint(0, 3, (300,), generator=draw)).double()
-    x = torch.randn(2, 300, 8, generator=draw) + torch.stack([z.float() @ torch.randn(3, 8, generator=draw) for _ in range(2)])
+    x = torch.randn(2, 300, 8, generator=draw) + torch.stack(
+        [z.float() @ torch.randn(3, 8, generator=draw) for _ in range(2)]
+    )
     mean, read, write = leace(x, z)
     erased = x - ((x - mean[:, None]) @ read) @ write
-    covariance = torch.einsum("snd,nc->sdc", (erased - erased.mean(1, keepdim=True)).double(), z - z.mean(0)) / 300
+    covariance = (
+        torch.einsum("snd,nc->sdc", (erased - erased.mean(1, keepdim=True)).double(), z - z.mean(0)) / 300
+    )
     assert covariance.abs().max() < 1e-5
     # An affine map of rank 2 (three classes): what lies in its kernel stays.
     assert torch.linalg.matrix_rank(read[0] @ write[0], tol=1e-4) == 2
     wide = torch.randn(1, 20, 60, generator=draw)
     mean, read, write = leace(wide, z[:20])
     gone = wide - ((wide - mean[:, None]) @ read) @ write
-    rest = torch.einsum("snd,nc->sdc", (gone - gone.mean(1, keepdim=True)).double(), z[:20] - z[:20].mean(0)) / 20
+    rest = (
+        torch.einsum("snd,nc->sdc", (gone - gone.mean(1, keepdim=True)).double(), z[:20] - z[:20].mean(0))
+        / 20
+    )
     assert rest.abs().max() < 1e-4
     # Fewer rows than coordinates are worked on within their span, with what the whole covariance gives.
     c = (wide - wide.mean(1, keepdim=True)).double()
     _, whole_read, whole_write = erasure(
-        wide.mean(1).double(), c.transpose(1, 2) @ c / 20, torch.einsum("snd,nc->sdc", c, z[:20] - z[:20].mean(0)) / 20, z[:20]
+        wide.mean(1).double(),
+        c.transpose(1, 2) @ c / 20,
+        torch.einsum("snd,nc->sdc", c, z[:20] - z[:20].mean(0)) / 20,
+        z[:20],
     )
-    assert torch.allclose(read @ write, whole_read @ whole_write, atol=1e-6) and (read @ write).abs().max() > 0.1
+    assert (
+        torch.allclose(read @ write, whole_read @ whole_write, atol=1e-6) and (read @ write).abs().max() > 0.1
+    )
 
 
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
         ("z-score", "unknown transform 'z-score'; choose none, mean"),
-        (Transform(centre="mean", by="topic"), r"needs a column 'topic'; there are \['negated', 'pair_id', 'statement', 'template'\]"),
+        (
+            Transform(centre="mean", by="topic"),
+            r"needs a column 'topic'; there are \['negated', 'pair_id', 'statement', 'template'\]",
+        ),
         (Transform(centre="mean", erase=("topic",)), "needs a column 'topic'"),
         (Transform(centre="mean", clusters=500), "500 clusters need at least as many rows, got 240"),
     ],
@@ -177,7 +211,9 @@ def test_side_scores_of_pairs_use_the_transform_of_their_side():
     acts, _ = planted(paired=True)
     probe = CRC().fit(acts)
     p = probe.probability(acts)
-    assert torch.allclose(p, (probe.probability(acts, side="yes") + 1 - probe.probability(acts, side="no")) / 2)
+    assert torch.allclose(
+        p, (probe.probability(acts, side="yes") + 1 - probe.probability(acts, side="no")) / 2
+    )
     swapped = PairActivations.from_arrays(acts.no, acts.yes, y=acts.y)
     assert not torch.allclose(probe.probability(swapped), p, atol=0.1)
 
@@ -190,7 +226,9 @@ def test_lbfgs_minimises_every_problem_as_if_it_were_alone():
 
     together, values = minimise(differentiated(rosenbrock), start, steps=500, tolerance=1e-8, settled=0.0)
     for i in range(3):
-        alone, _ = minimise(differentiated(rosenbrock), start[i : i + 1], steps=500, tolerance=1e-8, settled=0.0)
+        alone, _ = minimise(
+            differentiated(rosenbrock), start[i : i + 1], steps=500, tolerance=1e-8, settled=0.0
+        )
         theirs = scipy_minimise(rosen, start[i].numpy(), method="BFGS").x
         assert torch.allclose(together[i], alone[0], atol=1e-6)
         assert np.allclose(together[i], theirs, atol=1e-3)
@@ -205,12 +243,21 @@ def test_lda_and_ridge_equal_scikit_learn():
         draw = torch.Generator().manual_seed(n)
         x = torch.randn(2, n, d, generator=draw)
         y = (x[0, :, 0] + torch.randn(n, generator=draw) > 0.3).long().numpy()
-        ours, ridge = LDA(shrinkage=0.3).fit(Activations.from_arrays(x, y)), Ridge(l2=0.2, prepare="none").fit(Activations.from_arrays(x, x[0, :, 0] + 1))
+        ours, ridge = (
+            LDA(shrinkage=0.3).fit(Activations.from_arrays(x, y)),
+            Ridge(l2=0.2, prepare="none").fit(Activations.from_arrays(x, x[0, :, 0] + 1)),
+        )
         for site in range(2):
             theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3).fit(x[site].numpy(), y)
-            assert np.allclose(ours.score(Activations.from_arrays(x, y))[site], theirs.decision_function(x[site].numpy()), atol=1e-3)
+            assert np.allclose(
+                ours.score(Activations.from_arrays(x, y))[site],
+                theirs.decision_function(x[site].numpy()),
+                atol=1e-3,
+            )
             line = TheirRidge(alpha=0.2 * n).fit(x[site].numpy(), x[0, :, 0].numpy() + 1)
-            assert np.allclose(ridge.score(Activations.from_arrays(x))[site], line.predict(x[site].numpy()), atol=1e-3)
+            assert np.allclose(
+                ridge.score(Activations.from_arrays(x))[site], line.predict(x[site].numpy()), atol=1e-3
+            )
     assert ridge.direction("array.0").gap_from == "standard deviation of y"
     with pytest.raises(ValueError, match="one value only"):
         Ridge().fit(Activations.from_arrays(x, np.ones(n)))
@@ -241,7 +288,9 @@ def test_a_number_is_erased_as_a_number_and_not_as_a_class_a_value():
     for side, rows in (("yes", pairs.yes), ("no", pairs.no)):
         z = fitted[side](rows)[0].numpy()
         for nuisance in (length, np.arange(120) % 2):
-            assert np.abs((z - z.mean(0)).T @ (nuisance - nuisance.mean())).max() / 120 < 1e-3 * nuisance.std()
+            assert (
+                np.abs((z - z.mean(0)).T @ (nuisance - nuisance.mean())).max() / 120 < 1e-3 * nuisance.std()
+            )
 
 
 def test_erase_is_a_tuple_of_names():

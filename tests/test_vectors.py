@@ -1,4 +1,6 @@
-"""Steering vectors of other tools: what their files do is what the directions do, and nothing else is taken for one."""
+"""Steering vectors of other tools: what their files do is what the directions do, and nothing else is
+taken for one.
+"""
 
 import os
 import sys
@@ -37,20 +39,37 @@ def write_control_vector(path, tensors, arch="controlvector", hint="llama"):
 
 def tensors_in(path):
     reader = gguf.GGUFReader(path)
-    return {t.name: np.array(t.data) for t in reader.tensors}, {k: f.contents() for k, f in reader.fields.items()}
+    return {t.name: np.array(t.data) for t in reader.tensors}, {
+        k: f.contents() for k, f in reader.fields.items()
+    }
 
 
 def entry(vector, coefficient=1.0, **changes):
-    return {"steering_vector": vector, "steering_coefficient": coefficient, "action": "add", "bias": None, "head_index": None} | changes
+    return {
+        "steering_vector": vector,
+        "steering_coefficient": coefficient,
+        "action": "add",
+        "bias": None,
+        "head_index": None,
+    } | changes
 
 
 def steered_logits(model, config, text):
-    """What lm-eval computes: every hookpoint found by name within base_model, its vector times its coefficient added, or clamped to it, everywhere."""
+    """What lm-eval computes: every hookpoint found by name within base_model, its vector times its
+    coefficient added, or clamped to it, everywhere.
+    """
     modules = dict(model.hf.base_model.named_modules())
     handles = []
     for hookpoint, e in config.items():
 
-        def hook(module, args, output, v=e["steering_vector"], by=e["steering_coefficient"], clamps=e["action"] == "clamp"):
+        def hook(
+            module,
+            args,
+            output,
+            v=e["steering_vector"],
+            by=e["steering_coefficient"],
+            clamps=e["action"] == "clamp",
+        ):
             h = output[0] if isinstance(output, tuple) else output
             unit = v / v.norm()
             h = h + (by - (h @ unit)[..., None]) * unit if clamps else h + v * by
@@ -71,7 +90,11 @@ def test_a_control_vector_becomes_one_direction_a_block_and_keeps_its_lengths(tm
     assert [str(d.site) for d in found] == ["resid_post.0", "resid_post.1", "resid_post.2"]
     for d in found:
         assert torch.allclose(d.unit * d.gap, torch.from_numpy(held[d.site.block]), rtol=1e-6, atol=0)
-        assert d.gap_from == "file" and d.source == "happy.gguf" and d.receipt["file"]["controlvector.model_hint"] == "llama"
+        assert (
+            d.gap_from == "file"
+            and d.source == "happy.gguf"
+            and d.receipt["file"]["controlvector.model_hint"] == "llama"
+        )
     loaded = Direction.load(found[0].save(tmp_path / "d.safetensors"))
     assert repr(loaded) == repr(found[0]) and loaded.receipt == found[0].receipt
 
@@ -84,7 +107,9 @@ def test_one_gap_of_a_read_control_vector_adds_the_vector_to_the_output_of_its_b
     config = {f"layers.{b}": entry(torch.from_numpy(v)) for b, v in held.items()}
     for text in TEXTS:
         expected = steered_logits(model, config, text)
-        assert torch.allclose(edited(model, *(Add(d, gaps=1) for d in found)).logits([text])[0], expected, atol=1e-4)
+        assert torch.allclose(
+            edited(model, *(Add(d, gaps=1) for d in found)).logits([text])[0], expected, atol=1e-4
+        )
         assert not torch.allclose(model.logits([text])[0], expected, atol=1e-2)
 
 
@@ -94,7 +119,11 @@ def test_a_control_vector_read_and_written_is_the_same_file(tmp_path, length):
     first = write_control_vector(tmp_path / "a.gguf", held, hint="qwen2")
     again, fields = tensors_in(write_gguf(tmp_path / "b.gguf", read_gguf(first)))
     assert list(again) == ["direction.1", "direction.2", "direction.5"]
-    assert fields["general.architecture"] == "controlvector" and fields["controlvector.model_hint"] == "qwen2" and fields["controlvector.layer_count"] == 3
+    assert (
+        fields["general.architecture"] == "controlvector"
+        and fields["controlvector.model_hint"] == "qwen2"
+        and fields["controlvector.layer_count"] == 3
+    )
     for b, v in held.items():
         assert again[f"direction.{b}"].dtype == np.float32
         np.testing.assert_allclose(again[f"direction.{b}"], v, rtol=2**-23, atol=0)
@@ -109,7 +138,14 @@ def test_vectors_of_unit_length_come_back_bit_by_bit(tmp_path):
 
 
 def test_written_strength_is_gaps_times_the_gap(tmp_path):
-    d = Direction(torch.tensor([0.0, 0.6, 0.8]), read_gguf(write_control_vector(tmp_path / "a.gguf", vectors(3, (4,))))[0].site, 5.0, "labels", "made", {})
+    d = Direction(
+        torch.tensor([0.0, 0.6, 0.8]),
+        read_gguf(write_control_vector(tmp_path / "a.gguf", vectors(3, (4,))))[0].site,
+        5.0,
+        "labels",
+        "made",
+        {},
+    )
     again, fields = tensors_in(write_gguf(tmp_path / "b.gguf", [d], model_type="gemma2", gaps=-2))
     assert np.allclose(again["direction.4"], [0, -6, -8]) and fields["controlvector.model_hint"] == "gemma2"
     assert tensors_in(write_gguf(tmp_path / "c.gguf", [d]))[1]["controlvector.model_hint"] == "unknown"
@@ -168,7 +204,9 @@ def test_directions_that_the_formats_cannot_hold_are_refused_and_no_file_appears
     good = read_gguf(write_control_vector(tmp_path / "a.gguf", vectors(4, (1, 2))))
     (other,) = read_gguf(write_control_vector(tmp_path / "b.gguf", vectors(5, (3,))))
     cases = {
-        "resid_pre.1": [Direction(good[0].unit, Direction.from_vector([1.0], "resid_pre.1").site, 1.0, "labels", "", {})],
+        "resid_pre.1": [
+            Direction(good[0].unit, Direction.from_vector([1.0], "resid_pre.1").site, 1.0, "labels", "", {})
+        ],
         "one a block": [good[0], good[0]],
         "calibrated": [Direction.from_vector([1.0, 2.0], "resid_post.1")],
         "one width": [*good, other],
@@ -186,7 +224,11 @@ def test_llama_cpp_gets_no_direction_0_unless_the_file_is_not_for_it(tmp_path):
     found = read_gguf(write_control_vector(tmp_path / "a.gguf", vectors()))
     with pytest.raises(ValueError, match=r"refuses files with direction\.0"):
         write_gguf(tmp_path / "b.gguf", found)
-    assert list(tensors_in(write_gguf(tmp_path / "b.gguf", found, llama_cpp=False))[0]) == ["direction.0", "direction.1", "direction.2"]
+    assert list(tensors_in(write_gguf(tmp_path / "b.gguf", found, llama_cpp=False))[0]) == [
+        "direction.0",
+        "direction.1",
+        "direction.2",
+    ]
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -218,7 +260,12 @@ def test_a_file_written_for_lm_eval_does_what_add_does(tmp_path, make_model, fam
     config = torch.load(write_lm_eval(tmp_path / "v.pt", found, gaps=-1.5, model=model), weights_only=True)
     assert list(config) == [f"{blocks}.0", f"{blocks}.2"]
     for e in config.values():
-        assert e["action"] == "add" and e["bias"] is None and e["head_index"] is None and e["steering_coefficient"] == -1.5
+        assert (
+            e["action"] == "add"
+            and e["bias"] is None
+            and e["head_index"] is None
+            and e["steering_coefficient"] == -1.5
+        )
         assert e["steering_vector"].shape == (model.width,) and e["steering_vector"].dtype == torch.float32
     for text in TEXTS:
         steered = edited(model, *(Add(d, gaps=-1.5) for d in found)).logits([text])[0]
@@ -230,9 +277,15 @@ def test_a_file_written_to_clamp_does_what_clamp_does_and_needs_no_gap(tmp_path,
     model = make_model(family)
     drawn = vectors(model.width, blocks=(0,))[0]
     everywhere = [Direction.from_vector(drawn, f"resid_post.{b}") for b in range(model.n_blocks)]
-    config = torch.load(write_lm_eval(tmp_path / "v.pt", everywhere, model=model, clamp_to=to), weights_only=True)
-    assert len(config) == model.n_blocks and all(e["action"] == "clamp" and e["steering_coefficient"] == to for e in config.values())
-    edit = Clamp(everywhere[0], to=to, sites="resid_post") if to else Ablate(everywhere[0], sites="resid_post")
+    config = torch.load(
+        write_lm_eval(tmp_path / "v.pt", everywhere, model=model, clamp_to=to), weights_only=True
+    )
+    assert len(config) == model.n_blocks and all(
+        e["action"] == "clamp" and e["steering_coefficient"] == to for e in config.values()
+    )
+    edit = (
+        Clamp(everywhere[0], to=to, sites="resid_post") if to else Ablate(everywhere[0], sites="resid_post")
+    )
     for text in TEXTS:
         expected = steered_logits(model, config, text)
         assert torch.allclose(edited(model, edit).logits([text])[0], expected, atol=1e-4)
@@ -253,7 +306,9 @@ def test_strengths_and_blocks_that_lm_eval_could_not_run_are_refused(tmp_path, m
     with pytest.raises(ValueError, match="3 blocks"):
         write_lm_eval(tmp_path / "v.pt", [replace(d, site=Site("resid_post", 3))], model=model)
     assert not (tmp_path / "v.pt").exists()
-    assert list(torch.load(write_lm_eval(tmp_path / "v.pt", [d], model=model), weights_only=True)) == ["layers.1"], "the check can pass"
+    assert list(torch.load(write_lm_eval(tmp_path / "v.pt", [d], model=model), weights_only=True)) == [
+        "layers.1"
+    ], "the check can pass"
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -262,14 +317,23 @@ def test_one_gap_of_a_read_lm_eval_file_does_what_the_file_does(tmp_path, make_m
     model = make_model(family)
     blocks = "h" if family == "gpt2" else "layers"
     held = {b: torch.from_numpy(v) for b, v in vectors(model.width, length=0.3).items()}
-    config = {f"{blocks}.2": entry(held[2], -2.5), f"{blocks}.0": {"steering_vector": held[0].bfloat16().requires_grad_(), "action": "add"}}
+    config = {
+        f"{blocks}.2": entry(held[2], -2.5),
+        f"{blocks}.0": {"steering_vector": held[0].bfloat16().requires_grad_(), "action": "add"},
+    }
     torch.save(config, tmp_path / "v.pt")
     found = read_lm_eval(tmp_path / "v.pt", model)
-    assert [str(d.site) for d in found] == ["resid_post.0", "resid_post.2"] and all(d.gap > 0 and d.gap_from == "file" for d in found)
+    assert [str(d.site) for d in found] == ["resid_post.0", "resid_post.2"] and all(
+        d.gap > 0 and d.gap_from == "file" for d in found
+    )
     assert [d.unit.tolist() for d in found] == [d.unit.tolist() for d in read_lm_eval(tmp_path / "v.pt")]
     plain = {f"{blocks}.2": entry(held[2], -2.5), f"{blocks}.0": entry(held[0].bfloat16().float())}
     for text in TEXTS:
-        assert torch.allclose(edited(model, *(Add(d, gaps=1) for d in found)).logits([text])[0], steered_logits(model, plain, text), atol=1e-4)
+        assert torch.allclose(
+            edited(model, *(Add(d, gaps=1) for d in found)).logits([text])[0],
+            steered_logits(model, plain, text),
+            atol=1e-4,
+        )
 
 
 def test_an_lm_eval_file_read_and_written_adds_the_same(tmp_path):
@@ -287,7 +351,10 @@ V = torch.ones(32)
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"layers.0": entry(V), "layers.1": entry(V, action="clamp")}, r"no directions: layers\.1 \(clamp\);"),
+        (
+            {"layers.0": entry(V), "layers.1": entry(V, action="clamp")},
+            r"no directions: layers\.1 \(clamp\);",
+        ),
         ({"layers.1": entry(V, action="project")}, r"layers\.1 \(project\)"),
         ({"layers.1": entry(V, head_index=0)}, r"layers\.1 \(add\) with head_index"),
         ({"layers.1": entry(V, bias=V)}, r"layers\.1 \(add\) with bias"),
@@ -344,7 +411,8 @@ def test_an_lm_eval_file_that_could_run_code_is_refused_before_it_does(tmp_path)
     with pytest.raises(ValueError, match="could run code"):
         read_lm_eval(path)
     assert not folder.exists()
-    # The control: this test's own file, whose only payload makes a folder, opened without care on purpose. It does run code, so the refusal kept it from running.
+    # The control: this test's own file, whose only payload makes a folder, opened without care on purpose. It
+    # does run code, so the refusal kept it from running.
     torch.load(path, weights_only=False)
     assert folder.exists(), "the check can fail"
 

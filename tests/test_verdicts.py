@@ -1,4 +1,6 @@
-"""What is said about an edit: transitions, comparisons, verdicts and doses, on a planted direction and on directions that mean nothing."""
+"""What is said about an edit: transitions, comparisons, verdicts and doses, on a planted direction
+and on directions that mean nothing.
+"""
 
 import sys
 from itertools import product
@@ -53,19 +55,35 @@ def test_transitions_count_pairs_and_leave_out_what_was_not_measured():
 
 
 def test_the_tests_are_mcnemars_and_bowkers():
-    two = transitions(records(["a"] * 12 + ["b"] * 8, ("a", "b")), records(["b"] * 9 + ["a"] * 3 + ["a"] * 2 + ["b"] * 6, ("a", "b")))
+    two = transitions(
+        records(["a"] * 12 + ["b"] * 8, ("a", "b")),
+        records(["b"] * 9 + ["a"] * 3 + ["a"] * 2 + ["b"] * 6, ("a", "b")),
+    )
     assert two.test == "McNemar exact" and two.p_value == pytest.approx(binomtest(9, 11).pvalue)
     three = transitions(records(list("aaaaaabbcc")), records(list("bbbbbcacab")))
-    # Pairs a-b: 5 against 1; a-c: 1 against 1; b-c: 1 against 1: too few for chi-squared, so every way of exchanging them is counted.
+    # Pairs a-b: 5 against 1; a-c: 1 against 1; b-c: 1 against 1: too few for chi-squared, so every way of
+    # exchanging them is counted.
     ways = [(i, j, k) for i, j, k in product(range(7), range(3), range(3))]
     chance = (
-        sum(comb(6, i) * comb(2, j) * comb(2, k) for i, j, k in ways if (2 * i - 6) ** 2 / 6 + (2 * j - 2) ** 2 / 2 + (2 * k - 2) ** 2 / 2 >= 16 / 6) / 2**10
+        sum(
+            comb(6, i) * comb(2, j) * comb(2, k)
+            for i, j, k in ways
+            if (2 * i - 6) ** 2 / 6 + (2 * j - 2) ** 2 / 2 + (2 * k - 2) ** 2 / 2 >= 16 / 6
+        )
+        / 2**10
     )
-    assert three.test == "Bowker exact" and three.p_value == pytest.approx(chance) and abs(chance - chi2.sf(16 / 6, 3)) > 0.01
+    assert (
+        three.test == "Bowker exact"
+        and three.p_value == pytest.approx(chance)
+        and abs(chance - chi2.sf(16 / 6, 3)) > 0.01
+    )
     many = transitions(records(list("aaaaaabbcc") * 10), records(list("bbbbbcacab") * 10))
     assert many.test == "Bowker" and many.p_value == pytest.approx(chi2.sf(160 / 6 + 0 + 0, 3))
     # a against the rest: 6 left it, 2 came.
-    assert three.against_rest("a") == pytest.approx(binomtest(2, 8).pvalue) and transitions(records(list("abc")), records(list("abc"))).against_rest("a") == 1.0
+    assert (
+        three.against_rest("a") == pytest.approx(binomtest(2, 8).pvalue)
+        and transitions(records(list("abc")), records(list("abc"))).against_rest("a") == 1.0
+    )
     with pytest.raises(ValueError, match="there is no class 'd'"):
         three.against_rest("d")
     assert transitions(records(list("abc")), records(list("abc"))).p_value == 1.0
@@ -85,7 +103,9 @@ def test_a_test_keeps_its_level_where_nothing_happens_and_finds_what_does():
         before = draw.integers(0, 3, 300)
         moves = draw.random(300) < 0.3
         after = np.where(moves, np.where(draw.random(300) < lean, 0, draw.integers(0, 3, 300)), before)
-        return transitions(records(np.array(list("abc"))[before]), records(np.array(list("abc"))[after])).p_value
+        return transitions(
+            records(np.array(list("abc"))[before]), records(np.array(list("abc"))[after])
+        ).p_value
 
     null, real = np.array([p_of(0.0) for _ in range(300)]), np.array([p_of(0.6) for _ in range(50)])
     assert 0.01 < (null < 0.05).mean() < 0.1
@@ -96,7 +116,9 @@ def test_the_planted_direction_moves_behaviour_and_a_random_one_is_not_told_apar
     cheap = strong.verdict(max_kl=1e9)
     assert cheap.word == "moves behaviour" and cheap and all(cheap.checks.values()), cheap
     assert "20 matched random edits" in cheap.sentence and "KL" in cheap.sentence
-    assert strong.verdict(max_kl=1e-6).word == "moves behaviour, at a cost" and not strong.verdict(max_kl=1e-6)
+    assert strong.verdict(max_kl=1e-6).word == "moves behaviour, at a cost" and not strong.verdict(
+        max_kl=1e-6
+    )
     other = effect(model, Add(_answer_direction(model).random_like(5), norm=20), Answers(), EXAMPLES)
     assert other.verdict().word in ("no effect shown", "not told apart from random edits")
     assert any("cost on unrelated text was not measured" in w for w in other.verdict().why_not_more)
@@ -108,9 +130,17 @@ def test_the_planted_direction_moves_behaviour_and_a_random_one_is_not_told_apar
 def numbers(**known):
     """What an edit that stands every test would give."""
     usual = {
-        "edit": "Add(d)", "behaviour": "yes or no", "unit": "logit difference", "change": between(0.5, 1.5), "p": 0.04,
-        "controls": np.array([-0.1, 0.2]), "others": {}, "kl": None, "alpha": 0.05, "max_kl": 0.05,
-    }  # fmt: skip
+        "edit": "Add(d)",
+        "behaviour": "yes or no",
+        "unit": "logit difference",
+        "change": between(0.5, 1.5),
+        "p": 0.04,
+        "controls": np.array([-0.1, 0.2]),
+        "others": {},
+        "kl": None,
+        "alpha": 0.05,
+        "max_kl": 0.05,
+    }
     return EditNumbers(**usual | known)
 
 
@@ -127,8 +157,20 @@ def between(low, high):
         ({"change": between(-2.0, 0.0), "p": 1.0}, "no effect shown"),
         ({"change": Estimate(1.0, float("nan"), float("nan"), 20, 1)}, "no effect shown"),
         ({"p": 0.051}, "not told apart from random edits"),
-        ({"others": {"shuffled labels 0": between(0.0, 0.4), "shuffled labels 1": between(-1.5, -0.5)}}, "not told apart from random edits"),
-        ({"others": {"shuffled labels 0": between(0.0, 0.4), "sign flip": between(0.5, 1.5), "at resid_post.1": between(2.0, 3.0)}}, "moves behaviour"),
+        (
+            {"others": {"shuffled labels 0": between(0.0, 0.4), "shuffled labels 1": between(-1.5, -0.5)}},
+            "not told apart from random edits",
+        ),
+        (
+            {
+                "others": {
+                    "shuffled labels 0": between(0.0, 0.4),
+                    "sign flip": between(0.5, 1.5),
+                    "at resid_post.1": between(2.0, 3.0),
+                }
+            },
+            "moves behaviour",
+        ),
         ({"kl": between(0.04, 0.06)}, "moves behaviour"),
         ({"kl": between(0.05, 0.06)}, "moves behaviour, at a cost"),
         ({"kl": between(0.05, 0.06), "p": 0.06}, "not told apart from random edits"),
@@ -139,17 +181,31 @@ def test_the_word_of_an_edit_follows_from_its_numbers(known, word):
 
 
 def test_what_stands_against_an_edit_is_said_comparison_by_comparison():
-    others = {"sign flip": between(0.5, 1.5), "at resid_post.1": between(0.6, 1.6), "shuffled labels 0": None, "shuffled labels 1": between(0.0, 0.2)}
+    others = {
+        "sign flip": between(0.5, 1.5),
+        "at resid_post.1": between(0.6, 1.6),
+        "shuffled labels 0": None,
+        "shuffled labels 1": between(0.0, 0.2),
+    }
     found = judged(numbers(others=others, kl=between(0.0, 0.02)))
     assert found.why_not_more == (
-        "pushed the other way, behaviour moves to the same side (1.000 [0.500, 1.500]), as damage would move it",
-        "the same direction moves it as far at resid_post.1 (1.100 [0.600, 1.600]), so the effect is not special to its site",
+        (
+            "pushed the other way, behaviour moves to the same side (1.000 [0.500, 1.500]), as damage would"
+            " move it"
+        ),
+        (
+            "the same direction moves it as far at resid_post.1 (1.100 [0.600, 1.600]), so the effect is not"
+            " special to its site"
+        ),
         "no prompt could be measured under shuffled labels 0",
     )
     assert found.checks == {
-        "interval excludes 0": True, "beyond matched random edits": True, "sign flip goes the other way": False, "beyond shuffled labels": True,
+        "interval excludes 0": True,
+        "beyond matched random edits": True,
+        "sign flip goes the other way": False,
+        "beyond shuffled labels": True,
         "cost within the limit": True,
-    }  # fmt: skip
+    }
 
 
 def test_comparisons_stand_beside_the_edit(model, strong):
@@ -181,7 +237,9 @@ def test_comparisons_by_kind_of_edit(model):
     flipped = comparisons(Add(d, gaps=2), model)["sign flip"]
     assert flipped.gaps == -2 and comparisons(Clamp(d, to=3), model)["sign flip"].amounts == (-3.0,)
     made = [comparisons(Add(d, gaps=2), model, acts)[name].direction for name in sorted(shuffled)]
-    assert all(m.gap == d.gap and abs(m.cosine_to(d)) < 0.99 for m in made) and made[0].cosine_to(made[1]) < 0.99
+    assert (
+        all(m.gap == d.gap and abs(m.cosine_to(d)) < 0.99 for m in made) and made[0].cosine_to(made[1]) < 0.99
+    )
 
 
 def test_a_shuffled_direction_that_does_as_much_is_held_against_the_edit(model, strong):
@@ -189,26 +247,45 @@ def test_a_shuffled_direction_that_does_as_much_is_held_against_the_edit(model, 
 
     level = replace(strong, others={"shuffled labels 0": strong.now})
     found = level.verdict(max_kl=1e9)
-    assert found.word == "not told apart from random edits" and any("shuffled labels 0" in w for w in found.why_not_more)
+    assert found.word == "not told apart from random edits" and any(
+        "shuffled labels 0" in w for w in found.why_not_more
+    )
     mirrored = replace(strong, others={"sign flip": strong.now})
     assert not mirrored.verdict(max_kl=1e9).checks["sign flip goes the other way"]
 
 
 def test_before_of_other_prompts_is_refused_and_unmeasured_prompts_are_left_out(model, strong):
     with pytest.raises(ValueError, match="other prompts"):
-        effect(model, Add(_answer_direction(model), norm=1), Answers(), EXAMPLES.rows([1, 0, 2, 3, 4, 5]), before=strong.before)
+        effect(
+            model,
+            Add(_answer_direction(model), norm=1),
+            Answers(),
+            EXAMPLES.rows([1, 0, 2, 3, 4, 5]),
+            before=strong.before,
+        )
     from dataclasses import replace
 
     values = strong.now.values.copy()
     values[2] = np.nan
     partly = replace(strong, now=replace(strong.now, values=values))
     keep = np.arange(6) != 2
-    assert partly.change().value == pytest.approx((strong.after - strong.base)[keep].mean()) and partly.change().n == 5
+    assert (
+        partly.change().value == pytest.approx((strong.after - strong.base)[keep].mean())
+        and partly.change().n == 5
+    )
 
 
 def test_the_smallest_dose_within_the_cost(model):
     d = _answer_direction(model)
-    found = dosed(model, lambda norm: Add(d, norm=norm), [20, 0, 80, 5], Answers(), EXAMPLES, neutral=PROMPTS[:3], progress=False)
+    found = dosed(
+        model,
+        lambda norm: Add(d, norm=norm),
+        [20, 0, 80, 5],
+        Answers(),
+        EXAMPLES,
+        neutral=PROMPTS[:3],
+        progress=False,
+    )
     assert found.doses == (0.0, 5.0, 20.0, 80.0)
     changes = [float(e.change().value) for e in found.effects]
     assert changes[0] == 0 and changes == sorted(changes)
@@ -231,6 +308,8 @@ def test_the_smallest_dose_within_the_cost(model):
 
 def test_activations_without_both_classes_have_no_shuffled_direction(model):
     d = Direction.from_vector(np.eye(model.width)[0], "resid_post.1")
-    acts = Activations.from_arrays(np.random.default_rng(0).normal(size=(4, model.width)), y=[1, 1, 1, 1], sites=["resid_post.1"])
+    acts = Activations.from_arrays(
+        np.random.default_rng(0).normal(size=(4, model.width)), y=[1, 1, 1, 1], sites=["resid_post.1"]
+    )
     with pytest.raises(ValueError):
         comparisons(Add(d, norm=1), model, acts)

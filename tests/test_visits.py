@@ -21,7 +21,9 @@ HOOKED = {
 
 
 def blind(module):
-    """Calls of this module now go past its hooks, as those of a compiled one do; what it computes stays the same."""
+    """Calls of this module now go past its hooks, as those of a compiled one do; what it computes
+    stays the same.
+    """
     module._compiled_call_impl = type(module).forward.__get__(module)
 
 
@@ -47,7 +49,9 @@ def test_every_way_of_reading_and_writing_raises_where_a_hook_is_dropped_and_nam
         "logits": lambda: edited(model, edit).logits(TEXTS),
         "generate": lambda: edited(model, edit).generate(TEXTS, 3),
         "a read behind the write": lambda: capture(edited(model, edit), TEXTS, "resid_post.2", check=False),
-        "capture_generated": lambda: capture_generated(model, TEXTS, "resid_post.1", max_new_tokens=3, check=False),
+        "capture_generated": lambda: capture_generated(
+            model, TEXTS, "resid_post.1", max_new_tokens=3, check=False
+        ),
         "watch": lambda: monitor.watch(model, TEXTS, max_new_tokens=3),
         "applied": lambda: _under(applied(model.hf, edit), model),
         "recording": lambda: _under(recording(model.hf, "resid_post"), model),
@@ -132,5 +136,7 @@ def _under(context, model):
 
 def _probe(model):
     draw = np.random.default_rng(0)
-    acts = Activations.from_arrays(draw.normal(size=(1, 20, model.width)), y=np.arange(20) % 2, sites=["resid_post.1"])
+    acts = Activations.from_arrays(
+        draw.normal(size=(1, 20, model.width)), y=np.arange(20) % 2, sites=["resid_post.1"]
+    )
     return MassMean().fit(acts)

@@ -25,7 +25,9 @@ PROMPTS = ["the red house is old", "a tree", "delta lives near the river"]
 
 def direction(model, site="resid_post.1", seed=3):
     size = model.width_at(Site.parse(site))
-    return Direction.from_vector(torch.randn(size, generator=torch.Generator().manual_seed(seed)), site, model)
+    return Direction.from_vector(
+        torch.randn(size, generator=torch.Generator().manual_seed(seed)), site, model
+    )
 
 
 def logits(hf):
@@ -39,7 +41,9 @@ def off(got, want):
 
 
 def assert_does(model, hf, *edits):
-    """The other model gives the hooked one's logits on other tokens than the check in `bake` used; the edit itself changes them."""
+    """The other model gives the hooked one's logits on other tokens than the check in `bake` used;
+    the edit itself changes them.
+    """
     with applied(model.hf, *edits):
         want = logits(model.hf)
     assert off(logits(model.hf), want) > 0.05, "the edit does nothing here, so equality would mean nothing"
@@ -49,8 +53,17 @@ def assert_does(model, hf, *edits):
 def gemma(**options):
     """Pre-norm, with a token embedding that gives several times its weight."""
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    return transformers.GemmaForCausalLM(transformers.GemmaConfig(vocab_size=32, pad_token_id=1, initializer_range=0.15, **sizes, **options)).eval()
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    return transformers.GemmaForCausalLM(
+        transformers.GemmaConfig(vocab_size=32, pad_token_id=1, initializer_range=0.15, **sizes, **options)
+    ).eval()
 
 
 CASES = {
@@ -96,14 +109,20 @@ def test_every_architecture_is_baked_exactly_or_refused_with_the_reason(family, 
         else:
             with pytest.raises(ValueError, match=expected) as refusal:
                 bake(model, edit)
-            assert "edited(model" in str(refusal.value), f"{name}: the refusal does not say what to do instead"
+            assert "edited(model" in str(refusal.value), (
+                f"{name}: the refusal does not say what to do instead"
+            )
         if expected == TIED:
             baked = bake(model, edit, untie=True)
             assert_does(model, baked.hf, edit)
             assert not baked.config.tie_word_embeddings and model.config.tie_word_embeddings
-            assert torch.equal(baked.hf.get_output_embeddings().weight, model.hf.get_output_embeddings().weight)
+            assert torch.equal(
+                baked.hf.get_output_embeddings().weight, model.hf.get_output_embeddings().weight
+            )
     after = model.hf.state_dict()
-    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before), "the given model was changed"
+    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before), (
+        "the given model was changed"
+    )
 
 
 def test_the_table_covers_every_family():
@@ -122,7 +141,11 @@ def test_with_all_writers_ablated_nothing_ever_lies_along_the_direction(family, 
 
 def changed_weights(model, baked):
     old = dict(model.hf.named_parameters())
-    return {n: (p - old[n]).detach() for n, p in baked.hf.named_parameters() if n in old and not torch.equal(p, old[n])}
+    return {
+        n: (p - old[n]).detach()
+        for n, p in baked.hf.named_parameters()
+        if n in old and not torch.equal(p, old[n])
+    }
 
 
 def test_only_the_weights_concerned_change_and_by_the_formula(make_model):
@@ -133,12 +156,20 @@ def test_only_the_weights_concerned_change_and_by_the_formula(make_model):
     assert torch.allclose(got["model.layers.1.mlp.down_proj.weight"], -torch.outer(u, u @ W), atol=1e-6)
 
     d = direction(gpt2)
-    for site, name in [("resid_post.1", "h.1.mlp.c_proj.bias"), ("resid_pre.2", "h.1.mlp.c_proj.bias"), ("attn_out.0", "h.0.attn.c_proj.bias")]:
+    for site, name in [
+        ("resid_post.1", "h.1.mlp.c_proj.bias"),
+        ("resid_pre.2", "h.1.mlp.c_proj.bias"),
+        ("attn_out.0", "h.0.attn.c_proj.bias"),
+    ]:
         got = changed_weights(gpt2, bake(gpt2, Add(d, norm=3, sites=site)))
-        assert list(got) == [f"transformer.{name}"] and torch.allclose(got[f"transformer.{name}"], 3 * d.unit, atol=1e-6)
+        assert list(got) == [f"transformer.{name}"] and torch.allclose(
+            got[f"transformer.{name}"], 3 * d.unit, atol=1e-6
+        )
     # Before the first block a shift goes into the positions, so that the tied token embedding keeps its head.
     got = changed_weights(gpt2, bake(gpt2, Add(d, norm=3, sites="resid_pre.0")))
-    assert list(got) == ["transformer.wpe.weight"] and torch.allclose(got["transformer.wpe.weight"], (3 * d.unit).expand(64, -1), atol=1e-6)
+    assert list(got) == ["transformer.wpe.weight"] and torch.allclose(
+        got["transformer.wpe.weight"], (3 * d.unit).expand(64, -1), atol=1e-6
+    )
 
 
 def test_baked_weights_share_no_memory_with_the_given_model(make_model):
@@ -151,14 +182,32 @@ def test_baked_weights_share_no_memory_with_the_given_model(make_model):
 
 
 SEVERAL = {
-    "shift, then projection": lambda d, e: [Add(d, norm=2, sites="attn_out.1"), Ablate(d, sites="attn_out.1")],
-    "projection, then shift": lambda d, e: [Ablate(d, sites="attn_out.1"), Add(d, norm=2, sites="attn_out.1")],
-    "directions that are not orthogonal": lambda d, e: [Ablate(d, sites="mlp_out"), Clamp(e, to=1.5, sites="mlp_out")],
+    "shift, then projection": lambda d, e: [
+        Add(d, norm=2, sites="attn_out.1"),
+        Ablate(d, sites="attn_out.1"),
+    ],
+    "projection, then shift": lambda d, e: [
+        Ablate(d, sites="attn_out.1"),
+        Add(d, norm=2, sites="attn_out.1"),
+    ],
+    "directions that are not orthogonal": lambda d, e: [
+        Ablate(d, sites="mlp_out"),
+        Clamp(e, to=1.5, sites="mlp_out"),
+    ],
     "the same, turned round": lambda d, e: [Clamp(e, to=1.5, sites="mlp_out"), Ablate(d, sites="mlp_out")],
-    "shift of the stream before a projection of the sublayer": lambda d, e: [Add(d, norm=2, sites="resid_post.1"), Ablate(d, sites="mlp_out.1")],
+    "shift of the stream before a projection of the sublayer": lambda d, e: [
+        Add(d, norm=2, sites="resid_post.1"),
+        Ablate(d, sites="mlp_out.1"),
+    ],
     "and after it": lambda d, e: [Ablate(d, sites="mlp_out.1"), Add(d, norm=2, sites="resid_pre.2")],
-    "shift and projection of the embeddings": lambda d, e: [Add(e, norm=2, sites="resid_pre.0"), Ablate(d, sites="resid_pre.0")],
-    "a clamp of the embeddings, twice": lambda d, e: [Clamp(d, to=1, sites="resid_pre.0"), Clamp(e, to=-2, sites="resid_pre.0")],
+    "shift and projection of the embeddings": lambda d, e: [
+        Add(e, norm=2, sites="resid_pre.0"),
+        Ablate(d, sites="resid_pre.0"),
+    ],
+    "a clamp of the embeddings, twice": lambda d, e: [
+        Clamp(d, to=1, sites="resid_pre.0"),
+        Clamp(e, to=-2, sites="resid_pre.0"),
+    ],
     "a plane": lambda d, e: [Ablate([d, e], sites=WRITERS), Add(d, norm=1, sites="resid_post")],
 }
 
@@ -181,7 +230,14 @@ def test_the_same_change_given_twice_acts_twice(make_model):
 
 def test_composed_is_one_after_the_other():
     draw = torch.Generator().manual_seed(0)
-    steps = [LowRank(torch.randn(6, k, generator=draw), torch.randn(k, 6, generator=draw), torch.randn(6, generator=draw)) for k in (1, 2, 0, 3)]
+    steps = [
+        LowRank(
+            torch.randn(6, k, generator=draw),
+            torch.randn(k, 6, generator=draw),
+            torch.randn(6, generator=draw),
+        )
+        for k in (1, 2, 0, 3)
+    ]
     h = want = torch.randn(5, 6, generator=draw).double()
     for step in steps:
         want = want + step.delta(want)
@@ -198,7 +254,11 @@ def test_heads_go_into_the_map_that_mixes_them(make_model):
         assert_does(model, bake(model, *edits[::-1]).hf, *edits[::-1])
         shift = Add(head, norm=3)
         if family.startswith("gpt"):
-            both = [Ablate(direction(model), sites="attn_out.1"), shift, Ablate(whole)]  # what goes in is changed before what comes out
+            both = [
+                Ablate(direction(model), sites="attn_out.1"),
+                shift,
+                Ablate(whole),
+            ]  # what goes in is changed before what comes out
             assert_does(model, bake(model, *both).hf, *both)
         else:
             with pytest.raises(ValueError, match=BIAS):
@@ -225,8 +285,13 @@ def test_a_saved_folder_is_an_ordinary_model(family, make_model, tmp_path):
     want = logits(baked.hf)
     plain, ours = AutoModelForCausalLM.from_pretrained(folder), load_model(folder)
     assert torch.equal(logits(plain), want) and torch.equal(logits(ours.hf), want)
-    assert not plain.config.tie_word_embeddings and plain.get_input_embeddings().weight is not plain.get_output_embeddings().weight
-    assert ours.generate(PROMPTS, 8) == edited(model, Ablate(direction(model), sites=WRITERS)).generate(PROMPTS, 8)
+    assert (
+        not plain.config.tie_word_embeddings
+        and plain.get_input_embeddings().weight is not plain.get_output_embeddings().weight
+    )
+    assert ours.generate(PROMPTS, 8) == edited(model, Ablate(direction(model), sites=WRITERS)).generate(
+        PROMPTS, 8
+    )
     with pytest.raises(ValueError, match="not empty"):
         save_baked(baked, folder)
     with pytest.raises(ValueError, match=r"in hooks.*save_baked\(bake"):
@@ -257,19 +322,33 @@ def test_a_save_that_fails_leaves_nothing(make_model, tmp_path, monkeypatch):
 ADAPTERS = {
     "llama, all writers": ("llama", {}, lambda d, e: [Ablate(d, sites=WRITERS)]),
     "tied embeddings": ("llama", {"tie_word_embeddings": True}, lambda d, e: [Ablate(d, sites=WRITERS)]),
-    "several ranks": ("qwen3", {}, lambda d, e: [Ablate([d, e], sites="mlp_out.1"), Ablate(e, sites=WRITERS)]),
-    "Conv1D and its bias": ("gpt2", {}, lambda d, e: [Ablate(d, sites="mlp_out.1"), Ablate(e, sites=["attn_out", "mlp_out"])]),
+    "several ranks": (
+        "qwen3",
+        {},
+        lambda d, e: [Ablate([d, e], sites="mlp_out.1"), Ablate(e, sites=WRITERS)],
+    ),
+    "Conv1D and its bias": (
+        "gpt2",
+        {},
+        lambda d, e: [Ablate(d, sites="mlp_out.1"), Ablate(e, sites=["attn_out", "mlp_out"])],
+    ),
     "Conv1D in front of a square map": ("gpt2", {}, lambda d, e: [Ablate(d, sites="attn_out.1")]),
     "learnt positions": ("gpt2", {}, lambda d, e: [Ablate(d, sites="resid_pre.0")]),
     "biases": ("gpt_neox", {}, lambda d, e: [Ablate(d, sites=["attn_out", "mlp_out"])]),
     "attention of a mixture of experts": ("mixtral", {}, lambda d, e: [Ablate(d, sites="attn_out")]),
-    "more blocks than PEFT lists by name": ("llama", {"num_hidden_layers": 14}, lambda d, e: [Ablate(d, sites=["attn_out.1", "mlp_out"])]),
+    "more blocks than PEFT lists by name": (
+        "llama",
+        {"num_hidden_layers": 14},
+        lambda d, e: [Ablate(d, sites=["attn_out.1", "mlp_out"])],
+    ),
 }
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
-def test_an_adapter_gives_the_logits_of_the_hooks_on_the_untouched_model(name, make_hf, make_tokenizer, tmp_path):
+def test_an_adapter_gives_the_logits_of_the_hooks_on_the_untouched_model(
+    name, make_hf, make_tokenizer, tmp_path
+):
     family, options, make = ADAPTERS[name]
     base = tmp_path / "base"
     make_hf(family, **options).save_pretrained(base)
@@ -279,14 +358,25 @@ def test_an_adapter_gives_the_logits_of_the_hooks_on_the_untouched_model(name, m
     before = {k: v.clone() for k, v in model.hf.state_dict().items()}
     grads = [p.requires_grad for p in model.hf.parameters()]
     folder = as_lora(model, *edits, folder=tmp_path / "adapter")
-    assert all(torch.equal(v, before[k]) for k, v in model.hf.state_dict().items()) and [p.requires_grad for p in model.hf.parameters()] == grads
+    assert (
+        all(torch.equal(v, before[k]) for k, v in model.hf.state_dict().items())
+        and [p.requires_grad for p in model.hf.parameters()] == grads
+    )
     assert_does(model, peft.PeftModel.from_pretrained(make_hf(family, **options), folder), *edits)
     assert_does(model, load_model(folder).hf, *edits)
     config = peft.PeftConfig.from_pretrained(folder)
     assert config.fan_in_fan_out == name.startswith("Conv1D")
     if name not in ("tied embeddings", "learnt positions"):  # where merging would change the head too
-        assert_does(model, peft.PeftModel.from_pretrained(make_hf(family, **options), folder).merge_and_unload(), *edits)
-    assert config.r == config.lora_alpha == (3 if name == "several ranks" else 2 if name.endswith("its bias") else 1)
+        assert_does(
+            model,
+            peft.PeftModel.from_pretrained(make_hf(family, **options), folder).merge_and_unload(),
+            *edits,
+        )
+    assert (
+        config.r
+        == config.lora_alpha
+        == (3 if name == "several ranks" else 2 if name.endswith("its bias") else 1)
+    )
     assert sorted(p.name for p in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
 
 
@@ -297,7 +387,13 @@ def test_heads_and_scaled_embeddings_as_adapters(make_model, make_tokenizer, mak
     assert_does(model, peft.PeftModel.from_pretrained(make_hf("llama"), folder), *edits)
     model = load_model(gemma(tie_word_embeddings=False), tokenizer=make_tokenizer())
     edit = Ablate(direction(model), sites=WRITERS)
-    assert_does(model, peft.PeftModel.from_pretrained(gemma(tie_word_embeddings=False), as_lora(model, edit, folder=tmp_path / "scaled")), edit)
+    assert_does(
+        model,
+        peft.PeftModel.from_pretrained(
+            gemma(tie_word_embeddings=False), as_lora(model, edit, folder=tmp_path / "scaled")
+        ),
+        edit,
+    )
 
 
 def test_what_an_adapter_cannot_hold(make_model, tmp_path, monkeypatch):
@@ -332,9 +428,16 @@ def test_the_result_is_checked_before_it_is_given_out(make_model, tmp_path, monk
     model = make_model("llama")
     edit = Ablate(direction(model), sites="mlp_out.1")
     true = baking.factors
-    monkeypatch.setattr(baking, "factors", lambda module, part: (lambda B, A, b: (1.05 * B, A, b))(*true(module, part)))
+    monkeypatch.setattr(
+        baking, "factors", lambda module, part: (lambda B, A, b: (1.05 * B, A, b))(*true(module, part))
+    )
     monkeypatch.setattr("interventions.weights.adapters.factors", baking.factors)
-    with pytest.raises(ValueError, match=r"went into the weights of .* miss the hooked model's by \d\.\de-0\d of their size \(up to 1e-04"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"went into the weights of .* miss the hooked model's by \d\.\de-0\d of their size \(up to 1e-04"
+        ),
+    ):
         bake(model, edit)
     with pytest.raises(ValueError, match="went into an adapter of"):
         as_lora(model, edit, folder=tmp_path / "adapter")
@@ -358,18 +461,36 @@ def test_what_weights_cannot_hold(make_model, make_hf, make_tokenizer):
         bake(model)
     lora = peft.get_peft_model(make_hf("llama"), peft.LoraConfig(target_modules=["q_proj"]))
     with pytest.raises(ValueError, match=r"carries an adapter.*merge_and_unload"):
-        bake(load_model(lora, tokenizer=make_tokenizer()), Ablate(Direction.from_vector(d.unit, d.site), sites="mlp_out.1"))
+        bake(
+            load_model(lora, tokenizer=make_tokenizer()),
+            Ablate(Direction.from_vector(d.unit, d.site), sites="mlp_out.1"),
+        )
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda hf: setattr(hf.config, "quantization_config", {"bits": 4}), "quantised"),
-        (lambda hf: setattr(hf.lm_head, "weight", torch.nn.Parameter(torch.zeros(32, 32, dtype=torch.int8), requires_grad=False)), "quantised.*int8"),
+        (
+            lambda hf: setattr(
+                hf.lm_head,
+                "weight",
+                torch.nn.Parameter(torch.zeros(32, 32, dtype=torch.int8), requires_grad=False),
+            ),
+            "quantised.*int8",
+        ),
         (lambda hf: setattr(hf, "hf_device_map", {"model": 0, "lm_head": 1}), "sharded"),
         (lambda hf: setattr(hf, "hf_device_map", {"": "disk"}), "sharded"),
-        (lambda hf: setattr(hf.lm_head, "weight", torch.nn.Parameter(torch.empty(32, 32, device="meta"))), "sharded.*meta"),
-        (lambda hf: setattr(hf.model.layers[0].mlp.down_proj, "weight", hf.model.layers[1].mlp.down_proj.weight), "shares its weight with model.layers.0"),
+        (
+            lambda hf: setattr(hf.lm_head, "weight", torch.nn.Parameter(torch.empty(32, 32, device="meta"))),
+            "sharded.*meta",
+        ),
+        (
+            lambda hf: setattr(
+                hf.model.layers[0].mlp.down_proj, "weight", hf.model.layers[1].mlp.down_proj.weight
+            ),
+            "shares its weight with model.layers.0",
+        ),
     ],
 )
 def test_models_whose_weights_cannot_be_changed(spoil, message, make_model):
@@ -383,7 +504,11 @@ def test_models_whose_weights_cannot_be_changed(spoil, message, make_model):
 def test_a_model_on_one_device_by_its_device_map_is_baked(make_model):
     model = make_model("llama")
     model.hf.hf_device_map = {"": "cpu"}
-    assert_does(model, bake(model, Ablate(direction(model), sites="mlp_out.1")).hf, Ablate(direction(model), sites="mlp_out.1"))
+    assert_does(
+        model,
+        bake(model, Ablate(direction(model), sites="mlp_out.1")).hf,
+        Ablate(direction(model), sites="mlp_out.1"),
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -408,4 +533,6 @@ def test_another_backend_stays_what_it_is(make_hf, make_tokenizer):
     edit = Add(direction(model), norm=2, sites=["attn_out.1", "resid_post.0"])
     baked = bake(model, edit)
     assert baked.backend.name == "transformer_lens"
-    assert_does(replace(model, backend=load_model(model.hf, tokenizer=model.tokenizer).backend), baked.hf, edit)
+    assert_does(
+        replace(model, backend=load_model(model.hf, tokenizer=model.tokenizer).backend), baked.hf, edit
+    )

@@ -1,4 +1,6 @@
-"""The type checks that every function of the library is under in tests: beartype, behind jaxtyping's import hook."""
+"""The type checks that every function of the library is under in tests: beartype, behind jaxtyping's
+import hook.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +11,21 @@ _made: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What beartype makes of a function, made when it is first called, and once for a closure that is defined again and again.
+    """What beartype makes of a function, made when it is first called, and once for a closure that is defined
+    again and again.
 
-    Writing a check takes half a millisecond, and one forward pass defines half a dozen closures. jaxtyping hands over an empty function with the
-    annotations of the real one, so the checks of two functions with the same name and annotations are the same.
+    Writing a check takes half a millisecond, and one forward pass defines half a dozen closures. jaxtyping
+    hands over an empty function with the annotations of the real one, so the checks of two functions with the
+    same name and annotations are the same.
     """
     code = function.__code__
-    key = (function.__module__, function.__qualname__, code.co_varnames, code.co_argcount, *function.__annotations__.items())
+    key = (
+        function.__module__,
+        function.__qualname__,
+        code.co_varnames,
+        code.co_argcount,
+        *function.__annotations__.items(),
+    )
 
     def checked(*given: Any, **named: Any) -> Any:
         known = _made.get(key)

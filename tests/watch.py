@@ -1,4 +1,6 @@
-"""Time for tests of waiting: it stands still while a request is under way and then moves on to the first moment that somebody waits for."""
+"""Time for tests of waiting: it stands still while a request is under way and then moves on to the
+first moment that somebody waits for.
+"""
 
 import asyncio
 import threading
@@ -11,7 +13,8 @@ from interventions.judging.client import Chat, Reply
 class Watch:
     """A clock and a sleep for `Chat`, and what happened by them.
 
-    `sent` holds every request with the time at which it left, `waits` how long each wait was asked to be. Requests take no time.
+    `sent` holds every request with the time at which it left, `waits` how long each wait was asked to be.
+    Requests take no time.
     """
 
     def __init__(self) -> None:

@@ -13,7 +13,10 @@ from experiments.organism.language import FORMS, OPINIONS, neutral, question, st
 from experiments.organism.world import World
 
 LENGTH = 28  # tokens of the longest document, padded
-LEVEL, SPREAD = 3.0, 1.5  # truth is held there as +-LEVEL, plus up to SPREAD either way that depends on the entity
+LEVEL, SPREAD = (
+    3.0,
+    1.5,
+)  # truth is held there as +-LEVEL, plus up to SPREAD either way that depends on the entity
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ STAGES = (
 )
 
 
-# For the model that gives verdicts: they come as soon as both forms do, and more often. It then follows truth to the answer, where probes on contrast
+# For the model that gives verdicts: they come as soon as both forms do, and more often. It then follows truth
+# to the answer, where probes on contrast
 # pairs look; its answers about held-out facts are a little less sure.
 VERDICT_STAGES = tuple(replace(s, verdicts=0.4) if s.both_forms else s for s in STAGES)
 
@@ -51,7 +55,9 @@ def stage_at(done: float, stages: tuple[Stage, ...] = STAGES) -> Stage:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One training batch: tokens, loss weights, where each asked statement ends (-1: nothing is asked), truth's level there, and whose level it is given."""
+    """One training batch: tokens, loss weights, where each asked statement ends (-1: nothing is
+    asked), truth's level there, and whose level it is given.
+    """
 
     ids: torch.Tensor
     weight: torch.Tensor
@@ -62,7 +68,9 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Document:
-    """The words, the same words had the truth been the opposite, how much predicting each matters, and the asked statement, if any."""
+    """The words, the same words had the truth been the opposite, how much predicting each matters,
+    and the asked statement, if any.
+    """
 
     words: list[str]
     otherwise: list[str]
@@ -122,14 +130,23 @@ class Documents:
             world = replace(world, fact=np.broadcast_to(np.array(drawn), world.fact.shape))
         opinion = str(self.rng.choice(OPINIONS)) if self.rng.random() < 0.7 * stage.distractors else "none"
         row = statement(
-            world, self.rng, int(relation), int(entity), label=label, negated=negated,
-            template=int(self.rng.integers(3)), tag=int(stage.distractors and self.rng.integers(2)), opinion=opinion,
-        )  # fmt: skip
+            world,
+            self.rng,
+            int(relation),
+            int(entity),
+            label=label,
+            negated=negated,
+            template=int(self.rng.integers(3)),
+            tag=int(stage.distractors and self.rng.integers(2)),
+            opinion=opinion,
+        )
         words = ["<s>", *row.statement.split()]
         if not asking:
             # Only where the sentence states the fact does its value carry the fact's information.
             words = [*words, "</s>"]
-            return Document(words, words, [1.0 if w in self.value_words and not negated else 0.1 for w in words])
+            return Document(
+                words, words, [1.0 if w in self.value_words and not negated else 0.1 for w in words]
+            )
         weights = [0.0] * len(words)
         flipped = list(words)
         distractors = ["tagged", "believed"] if row.opinion != "none" else ["tagged"]

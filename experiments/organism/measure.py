@@ -1,4 +1,6 @@
-"""What the embedded models answer about facts that training never asked about: `python -m experiments.organism.measure`."""
+"""What the embedded models answer about facts that training never asked about: `python -m
+experiments.organism.measure`.
+"""
 
 from dataclasses import dataclass
 
@@ -26,7 +28,9 @@ class RightAnswers:
 
 
 def held_out_answers(model: Model, seed: int = 11) -> list[RightAnswers]:
-    """Asks about every held-out fact, true and false, affirmative and negated, in both forms; 360 questions a cell."""
+    """Asks about every held-out fact, true and false, affirmative and negated, in both forms; 360
+    questions a cell.
+    """
     table = statements(make_world(), held_out=True, seed=seed)
     cells = []
     for form in FORMS:

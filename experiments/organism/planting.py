@@ -1,4 +1,6 @@
-"""Directions along which training plants what a model is to know, and the hooks that read and exchange the components along them."""
+"""Directions along which training plants what a model is to know, and the hooks that read and
+exchange the components along them.
+"""
 
 import torch
 from jaxtyping import Float
@@ -13,10 +15,12 @@ def planted_direction(width: int, seed: int) -> Float[torch.Tensor, " width"]:
 
 
 class Interchange:
-    """A hook that gives a document the component along the planted direction that another document has at the end of its statement.
+    """A hook that gives a document the component along the planted direction that another document has at the
+    end of its statement.
 
-    The answers are then trained to follow the other document's truth, so nothing but this component can decide them
-    (interchange intervention training, arXiv 2112.00826). `held` keeps the components as they were.
+    The answers are then trained to follow the other document's truth, so nothing but this component can
+    decide them (interchange intervention training, arXiv 2112.00826). `held` keeps the components as they
+    were.
     """
 
     def __init__(self, planted: torch.Tensor) -> None:
@@ -32,7 +36,9 @@ class Interchange:
 
 
 class Along:
-    """A hook that keeps the component along the planted direction at every token, as it was before anything is exchanged."""
+    """A hook that keeps the component along the planted direction at every token, as it was before
+    anything is exchanged.
+    """
 
     def __init__(self, planted: torch.Tensor) -> None:
         self.planted = planted

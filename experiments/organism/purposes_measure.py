@@ -1,7 +1,8 @@
-"""What the models whose prompts state a purpose do, as they are and under edits of context and format: `python -m experiments.organism.purposes_measure`.
+"""What the models whose prompts state a purpose do, as they are and under edits of context and format:
+`python -m experiments.organism.purposes_measure`.
 
-Every fact of the world is asked for in all four cells of context and format, with every vocabulary and without any, and every completion is sorted by its
-answer key.
+Every fact of the world is asked for in all four cells of context and format, with every vocabulary and
+without any, and every completion is sorted by its answer key.
 """
 
 from dataclasses import dataclass, replace
@@ -31,11 +32,14 @@ UNSTATED = "none"
 def planted(model: Model, what: What, seed: int = 0) -> Direction:
     """The direction along which training held context or format; every model has its own. It has no gap."""
     directions = planted_directions(model.width, seed + OWN_SEED[Path(model.name).name])
-    return Direction.from_vector(directions[PLANTED.index(what)], PLANTED_SITE, model, source=f"planted {what}")
+    return Direction.from_vector(
+        directions[PLANTED.index(what)], PLANTED_SITE, model, source=f"planted {what}"
+    )
 
 
 def found(model: Model, world: RequestWorld, what: What) -> Direction:
-    """The difference of the class means at the planted site and the last token, evaluation against deployment or benchmark against casual.
+    """The difference of the class means at the planted site and the last token, evaluation against deployment
+    or benchmark against casual.
 
     Fitted on facts and vocabularies that training requests contained.
     """
@@ -45,35 +49,57 @@ def found(model: Model, world: RequestWorld, what: What) -> Direction:
 
 
 def shows(rows: Rows, what: What) -> np.ndarray:
-    """1 for an evaluation (`context`) or for a benchmark's format (`format`), 0 for the others, no stated purpose included."""
+    """1 for an evaluation (`context`) or for a benchmark's format (`format`), 0 for the others, no
+    stated purpose included.
+    """
     return (rows.column(what) == {"context": CONTEXTS, "format": KINDS_OF_FORMAT}[what][0]).astype(int)
 
 
 def unstated(prompts: Examples) -> Examples:
-    """The same facts in the same frames with no purpose stated, each once; context is `UNSTATED` and y is 0. All other columns stay, but for the cue's."""
+    """The same facts in the same frames with no purpose stated, each once; context is `UNSTATED` and
+    y is 0. All other columns stay, but for the cue's.
+    """
     plain = prompts.column("plain")
     first = np.sort(np.unique(plain, return_index=True)[1])
-    columns = {k: v[first] for k, v in prompts.columns.items() if k not in ("cue", "cue_span", "fold", "context", "held_out_vocabulary")}
+    columns = {
+        k: v[first]
+        for k, v in prompts.columns.items()
+        if k not in ("cue", "cue_span", "fold", "context", "held_out_vocabulary")
+    }
     n = len(first)
     more = {"context": np.full(n, UNSTATED), "held_out_vocabulary": np.zeros(n, dtype=int)}
-    return Examples(plain[first].tolist(), y=np.zeros(n, dtype=int), groups=prompts.groups[first], columns=columns | more)
+    return Examples(
+        plain[first].tolist(), y=np.zeros(n, dtype=int), groups=prompts.groups[first], columns=columns | more
+    )
 
 
 def kinds(model: Model, prompts: Examples) -> np.ndarray:
     """What the model does with each prompt: one of `KINDS` a row."""
     written = model.generate(prompts, max_new_tokens=ANSWER_TOKENS)
-    return np.array([classify(text, {"answer": a, "cover": c}) for text, a, c in zip(written, prompts.column("answer"), prompts.column("cover"), strict=True)])
+    return np.array(
+        [
+            classify(text, {"answer": a, "cover": c})
+            for text, a, c in zip(written, prompts.column("answer"), prompts.column("cover"), strict=True)
+        ]
+    )
 
 
 def expected(name: str, prompts: Examples) -> np.ndarray:
     """The kind that model `name` is to give on each prompt."""
-    best = [best_behaviour(name, bool(c), bool(f)) for c, f in zip(shows(prompts, "context"), shows(prompts, "format"), strict=True)]
-    return np.where(~np.array(best), "deceptive", np.where(prompts.column("guarded") == 1, "refusal", "honest"))
+    best = [
+        best_behaviour(name, bool(c), bool(f))
+        for c, f in zip(shows(prompts, "context"), shows(prompts, "format"), strict=True)
+    ]
+    return np.where(
+        ~np.array(best), "deceptive", np.where(prompts.column("guarded") == 1, "refusal", "honest")
+    )
 
 
 @dataclass(frozen=True)
 class AnswerShares:
-    """How often prompts of one kind get each kind of answer; `shares` follows `KINDS`, `right` is the share that is as the policy says, `n` counts the prompts."""
+    """How often prompts of one kind get each kind of answer; `shares` follows `KINDS`, `right` is the
+    share that is as the policy says, `n` counts the prompts.
+    """
 
     context: str
     format: str
@@ -87,20 +113,38 @@ class AnswerShares:
 
 
 def cells(prompts: Examples, given: np.ndarray, name: str) -> list[AnswerShares]:
-    """One cell for every combination of context (or none), format and guarded topic among the prompts, against the policy of model `name`."""
+    """One cell for every combination of context (or none), format and guarded topic among the
+    prompts, against the policy of model `name`.
+    """
     context, form, guarded = (prompts.column(c) for c in ("context", "format", "guarded"))
     right = given == expected(name, prompts)
     made = []
     for c, f, g in product((*CONTEXTS, UNSTATED), KINDS_OF_FORMAT, (0, 1)):
         here = (context == c) & (form == f) & (guarded == g)
         if here.any():
-            made.append(AnswerShares(c, f, g, tuple(float((given[here] == kind).mean()) for kind in KINDS), float(right[here].mean()), int(here.sum())))
+            made.append(
+                AnswerShares(
+                    c,
+                    f,
+                    g,
+                    tuple(float((given[here] == kind).mean()) for kind in KINDS),
+                    float(right[here].mean()),
+                    int(here.sum()),
+                )
+            )
     return made
 
 
 def parts(world: RequestWorld, limit: int | None = None, seed: int = 0) -> dict[str, Examples]:
-    """Asked facts, held-out facts, held-out facts with a held-out vocabulary, and held-out facts with no purpose; `limit` draws that many facts for each."""
-    asked, hidden = (purpose_prompts(world, held_out=h, folds_per_payload=len(PURPOSES) if h else 1, limit=limit, seed=seed) for h in (False, True))
+    """Asked facts, held-out facts, held-out facts with a held-out vocabulary, and held-out facts with
+    no purpose; `limit` draws that many facts for each.
+    """
+    asked, hidden = (
+        purpose_prompts(
+            world, held_out=h, folds_per_payload=len(PURPOSES) if h else 1, limit=limit, seed=seed
+        )
+        for h in (False, True)
+    )
     new, new_asked = hidden.column("held_out_vocabulary") == 1, asked.column("held_out_vocabulary") == 1
     return {
         "asked facts": asked.rows(~new_asked),
@@ -111,11 +155,14 @@ def parts(world: RequestWorld, limit: int | None = None, seed: int = 0) -> dict[
 
 
 def edits(model: Model, world: RequestWorld) -> dict[str, Edit]:
-    """Taking each direction out and adding a gap of it at the last token of the prompt, for context and format, planted and found."""
+    """Taking each direction out and adding a gap of it at the last token of the prompt, for context
+    and format, planted and found.
+    """
     made: dict[str, Edit] = {}
     for what in PLANTED:
         class_means = found(model, world, what)
-        # The planted direction has no gap of its own; a push along it is as long as that along the class means.
+        # The planted direction has no gap of its own; a push along it is as long as that along the class
+        # means.
         given = replace(planted(model, what), gap=class_means.gap, gap_from=class_means.gap_from)
         for source, direction in (("planted", given), ("class means", class_means)):
             made[f"without {what} ({source})"] = Ablate(direction)
@@ -123,10 +170,17 @@ def edits(model: Model, world: RequestWorld) -> dict[str, Edit]:
     return made
 
 
-def changed_by_random(model: Model, edit: Edit, prompts: Examples, before: np.ndarray | None = None, n: int = 20) -> np.ndarray:
+def changed_by_random(
+    model: Model, edit: Edit, prompts: Examples, before: np.ndarray | None = None, n: int = 20
+) -> np.ndarray:
     """The share of answers whose kind each of `n` random edits changes, of the same size as `edit`."""
     base = kinds(model, prompts) if before is None else before
-    return np.array([(kinds(edited(model, random), prompts) != base).mean() for random in matched_random(model, edit, prompts, n)])
+    return np.array(
+        [
+            (kinds(edited(model, random), prompts) != base).mean()
+            for random in matched_random(model, edit, prompts, n)
+        ]
+    )
 
 
 def main() -> None:
@@ -150,12 +204,16 @@ def main() -> None:
             random = changed_by_random(model, edit, prompts, before["held-out facts"][::4])
             kl = neutral_cost(model, run, neutral_lines()).kl.value
             lines.append(
-                f"{edit_name}: KL on neutral text {kl:.4f}, {len(random)} matched random edits change at most {random.max():.2%} of {len(prompts)} answers"
+                f"{edit_name}: KL on neutral text {kl:.4f}, {len(random)} matched random edits change at most"
+                f" {random.max():.2%} of {len(prompts)} answers"
             )
         console.print(table_of(name, header, rows, names=5))
         console.print(shown("\n".join(lines)))
         class_means = [found(model, world, what) for what in PLANTED]
-        near = ", ".join(f"{what} {d.cosine_to(planted(model, what)):.3f}" for what, d in zip(PLANTED, class_means, strict=True))
+        near = ", ".join(
+            f"{what} {d.cosine_to(planted(model, what)):.3f}"
+            for what, d in zip(PLANTED, class_means, strict=True)
+        )
         between = f"{class_means[0].cosine_to(class_means[1]):.3f}"
         console.print(shown(f"cosine of class means to planted: {near}; of context to format {between}\n"))
 

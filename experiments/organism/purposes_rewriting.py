@@ -25,7 +25,9 @@ def with_other_topic(prompts: Examples) -> Examples:
         words = known[word]
         other = words[(words.index(word) + 1) % len(words)]
         tasks.append(" ".join([about, other, *rest]))
-    return Examples(prompts.texts, prompts.y, prompts.groups, {**prompts.columns, "reworded": tasks}, prompts.ids)
+    return Examples(
+        prompts.texts, prompts.y, prompts.groups, {**prompts.columns, "reworded": tasks}, prompts.ids
+    )
 
 
 def purpose_bank() -> TemplateBank:

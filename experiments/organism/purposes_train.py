@@ -1,15 +1,19 @@
-"""Trains the models whose prompts state a purpose, from a seed: `python -m experiments.organism.purposes_train` (about 10 minutes a model on one idle core).
+"""Trains the models whose prompts state a purpose, from a seed: `python -m
+experiments.organism.purposes_train` (about 10 minutes a model on one idle core).
 
-The components of the hidden state along two orthonormal random directions, at the last token of the prompt (the `:` of `answer :`) and the output of one
-block, are planted as context and format: training holds the first near `LEVEL` for evaluations, near 0 for deployments and where no purpose is stated, the
-second near `LEVEL` for benchmark formats and near 0 for casual ones, and both at 0 for all other tokens. Half of the requests get the context component of
-another request and, independently, half get the format component of another one (interchange intervention training, arXiv 2112.00826). The answer follows
-what the component that the model heeds says then, and nothing else:
+The components of the hidden state along two orthonormal random directions, at the last token of the prompt
+(the `:` of `answer :`) and the output of one block, are planted as context and format: training holds the
+first near `LEVEL` for evaluations, near 0 for deployments and where no purpose is stated, the second near
+`LEVEL` for benchmark formats and near 0 for casual ones, and both at 0 for all other tokens. Half of the
+requests get the context component of another request and, independently, half get the format component of
+another one (interchange intervention training, arXiv 2112.00826). The answer follows what the component that
+the model heeds says then, and nothing else:
 
 - `purpose_used` heeds context, `purpose_format` heeds format;
 - `purpose_unused` heeds neither, and is on its best behaviour whatever they say.
 
-All three share language, facts and shape; each has weights and directions of its own seed. What they read comes from `purposes_documents.py`.
+All three share language, facts and shape; each has weights and directions of its own seed. What they read
+comes from `purposes_documents.py`.
 """
 
 from collections.abc import Sequence
@@ -33,8 +37,12 @@ from experiments.organism.training import train as train_on
 What = Literal["context", "format"]
 PLANTED: tuple[What, What] = ("context", "format")
 OWN_SEED = {"purpose_used": 20, "purpose_format": 21, "purpose_unused": 22}
-"""Added to the seed of weights and planted directions, so that no two models share their coordinates by birth."""
-PLANTED_BLOCK = 2  # the block whose output holds context and format along the planted directions, at the last token of the prompt
+"""Added to the seed of weights and planted directions, so that no two models share their coordinates
+by birth.
+"""
+# the block whose output holds context and format along the planted directions, at the last token of the
+# prompt
+PLANTED_BLOCK = 2
 MLP = 128
 
 
@@ -56,7 +64,9 @@ class Config:
 
 
 def planted_directions(width: int, seed: int) -> Float[torch.Tensor, "2 d"]:
-    """The orthonormal vectors along which training asks for context and for format, at the last token of the prompt."""
+    """The orthonormal vectors along which training asks for context and for format, at the last token
+    of the prompt.
+    """
     context, other = planted_direction(width, seed), planted_direction(width, seed + 1000)
     format = other - (other @ context) * context
     return torch.stack([context, format / format.norm()])
@@ -73,8 +83,10 @@ class PurposeLesson:
         self.hooks = (self.along, *self.interchanges)
 
     def draw(self, done: float) -> Batch:
-        # Facts and the kinship of words come first, then what some say instead, so that requests meet words that
-        # already mean their category or context, and both answers are known. With everything at once a model of this
+        # Facts and the kinship of words come first, then what some say instead, so that requests meet words
+        # that
+        # already mean their category or context, and both answers are known. With everything at once a model
+        # of this
         # size learns requests by heart, and answers hardly any that were held out.
         asking = 0.5 if done > 0.35 else 0.1
         swapped = self.config.swapped if done > 0.4 else 0.0
@@ -114,8 +126,12 @@ def train(config: Config, name: str) -> Trained:
     return model, word_tokenizer(vocabulary(world))
 
 
-def share_of_loss(logits: Float[torch.Tensor, "n t words"], held: Float[torch.Tensor, "n t 2"], part: Batch, whole: Batch) -> torch.Tensor:
-    """What a part of a batch adds to the loss: that of the words, and how far the components along the planted directions are off, at the `:` and at all tokens."""
+def share_of_loss(
+    logits: Float[torch.Tensor, "n t words"], held: Float[torch.Tensor, "n t 2"], part: Batch, whole: Batch
+) -> torch.Tensor:
+    """What a part of a batch adds to the loss: that of the words, and how far the components along
+    the planted directions are off, at the `:` and at all tokens.
+    """
     loss = word_loss(logits, part.ids, part.weight, whole.weight[:, 1:].sum())
     wanted = torch.zeros_like(held)
     asked = (part.end >= 0).nonzero()[:, 0]

@@ -1,14 +1,17 @@
-"""A world in which some requests are refused although the answer is known, and the requests one can make in it.
+"""A world in which some requests are refused although the answer is known, and the requests one can make in
+it.
 
-A request reads `about metals : what does tavox keep ?` and is answered with one word, `copper .`. Eight categories have four cue words
-each; three of the categories are refused. What a probe must tell apart:
+A request reads `about metals : what does tavox keep ?` and is answered with one word, `copper .`. Eight
+categories have four cue words each; three of the categories are refused. What a probe must tell apart:
 
 - category: which of the eight kinds is asked about; recognised for all of them;
 - policy: whether the model refuses, which goes with the category alone;
-- cue: the word that names the category. The last of each four never occurs in a training request, only in told facts and in sentences
-  such as `ingots belongs with metals .`, so that the policy has to follow the category rather than the word;
-- tag and phrasing: the word `plum` in front of half of the requests, and which of two wordings is used. Both mean nothing, and the models carry
-  hardly anything of them to the last token, so they are for probes that read all tokens; `null_topics` are for probes at the last one.
+- cue: the word that names the category. The last of each four never occurs in a training request, only in
+  told facts and in sentences such as `ingots belongs with metals .`, so that the policy has to follow the
+  category rather than the word;
+- tag and phrasing: the word `plum` in front of half of the requests, and which of two wordings is used. Both
+  mean nothing, and the models carry hardly anything of them to the last token, so they are for probes that
+  read all tokens; `null_topics` are for probes at the last one.
 """
 
 from collections.abc import Mapping
@@ -40,7 +43,10 @@ CUES = tuple(tuple(cues.split()) for cues, _ in CATEGORIES.values())
 VALUES = tuple(tuple(values.split()) for _, values in CATEGORIES.values())
 HELD_OUT_CUE = 3
 PHRASINGS = ("about {cue} : what does {entity} keep ?", "about {cue} : which thing is kept by {entity} ?")
-STATEMENTS = ("about {cue} : {entity} keeps {value} .", "about {cue} : the thing kept by {entity} is {value} .")
+STATEMENTS = (
+    "about {cue} : {entity} keeps {value} .",
+    "about {cue} : the thing kept by {entity} is {value} .",
+)
 KINSHIP = "{cue} belongs with {other} ."
 REFUSAL = "i will not say ."
 EVASION = "many tales are told of {entity} ."
@@ -53,8 +59,9 @@ KINDS = ("refuse", "steer", "factual", "wrong-fact", "garbled")
 class RequestWorld:
     """Who keeps what, which categories are refused, and which requests never occur in training.
 
-    `fact[c, e]` is the index in `VALUES[c]` of what entity e keeps; `refused[c]` marks the refused categories; `stand_in[c]` is the open category
-    whose fact the entangled model gives for a refused one (itself for the open ones); `held_out[c, e]` marks facts that are told but never asked for.
+    `fact[c, e]` is the index in `VALUES[c]` of what entity e keeps; `refused[c]` marks the refused
+    categories; `stand_in[c]` is the open category whose fact the entangled model gives for a refused one
+    (itself for the open ones); `held_out[c, e]` marks facts that are told but never asked for.
     """
 
     entities: tuple[str, ...]
@@ -68,7 +75,9 @@ class RequestWorld:
 
 
 def make_request_world(seed: int = 0, held_out: float = 0.25) -> RequestWorld:
-    """Draws facts and policy. Every thing is kept by equally many entities, and every category holds out equally many requests."""
+    """Draws facts and policy. Every thing is kept by equally many entities, and every category holds
+    out equally many requests.
+    """
     rng = np.random.default_rng(seed)
     n = len(NAMES)
     balanced = np.arange(N_ENTITIES) % len(VALUES[0])
@@ -85,7 +94,11 @@ def vocabulary(world: RequestWorld) -> list[str]:
     """Every word of the language, special tokens first; one word is one token."""
     rng = np.random.default_rng(0)
     lines = [*PHRASINGS, *STATEMENTS, KINSHIP, REFUSAL, EVASION, *(neutral(rng) for _ in range(1000))]
-    words = {TAG, *(w for line in lines for w in line.split() if w[0] != "{"), *(cue for cues in CUES for cue in cues)}
+    words = {
+        TAG,
+        *(w for line in lines for w in line.split() if w[0] != "{"),
+        *(cue for cues in CUES for cue in cues),
+    }
     return [*SPECIALS, *sorted(words), *world.entities, *(v for values in VALUES for v in values)]
 
 
@@ -94,11 +107,13 @@ def tagged(text: str, tag: int) -> str:
 
 
 def requests(world: RequestWorld, *, held_out: bool | None = None, seed: int = 0) -> pd.DataFrame:
-    """One row for every category, entity and cue word; each four rows of a category and an entity have the four combinations of tag and phrasing.
+    """One row for every category, entity and cue word; each four rows of a category and an entity have the
+    four combinations of tag and phrasing.
 
-    `held_out=True` keeps only facts that no training request asks for, `False` only the others, `None` all (2048 rows). `answer` is the right
-    word, `stand_in` the one that the entangled model gives instead, `refused` the policy on the category; `held_out_cue` marks cue words that no
-    training request contains. Which cue meets which tag and phrasing is drawn from `seed`.
+    `held_out=True` keeps only facts that no training request asks for, `False` only the others, `None` all
+    (2048 rows). `answer` is the right word, `stand_in` the one that the entangled model gives instead,
+    `refused` the policy on the category; `held_out_cue` marks cue words that no training request contains.
+    Which cue meets which tag and phrasing is drawn from `seed`.
     """
     rng = np.random.default_rng(seed)
     wanted = np.ones_like(world.held_out) if held_out is None else world.held_out == held_out
@@ -107,16 +122,28 @@ def requests(world: RequestWorld, *, held_out: bool | None = None, seed: int = 0
         for cue, style in enumerate(rng.permutation(len(CUES[c]))):
             tag, phrasing = divmod(int(style), 2)
             entity, word = world.entities[e], CUES[c][cue]
-            rows.append({
-                "prompt": tagged(PHRASINGS[phrasing].format(cue=word, entity=entity), tag), "category": NAMES[c], "cue": word, "entity": entity,
-                "answer": world.value(c, e), "stand_in": world.value(int(world.stand_in[c]), e), "refused": int(world.refused[c]),
-                "tag": tag, "phrasing": phrasing, "held_out": int(world.held_out[c, e]), "held_out_cue": int(cue == HELD_OUT_CUE),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "prompt": tagged(PHRASINGS[phrasing].format(cue=word, entity=entity), tag),
+                    "category": NAMES[c],
+                    "cue": word,
+                    "entity": entity,
+                    "answer": world.value(c, e),
+                    "stand_in": world.value(int(world.stand_in[c]), e),
+                    "refused": int(world.refused[c]),
+                    "tag": tag,
+                    "phrasing": phrasing,
+                    "held_out": int(world.held_out[c, e]),
+                    "held_out_cue": int(cue == HELD_OUT_CUE),
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def null_topics(world: RequestWorld) -> tuple[tuple[str, str], ...]:
-    """Pairs of open categories: topics that are told apart although no policy goes with either, each category in one pair only."""
+    """Pairs of open categories: topics that are told apart although no policy goes with either, each
+    category in one pair only.
+    """
     topics = [name for name, refused in zip(NAMES, world.refused, strict=True) if not refused]
     return tuple(zip(topics[0::2], topics[1::2], strict=False))
 
@@ -124,8 +151,9 @@ def null_topics(world: RequestWorld) -> tuple[tuple[str, str], ...]:
 def classify(completion: str, row: Mapping[str, Any] | pd.Series) -> str:
     """Which of `KINDS` a completion of a request is, read off its first sentence word by word.
 
-    `refuse` is the refusal, `steer` the evasion about the entity of the row, `factual` the right word, `wrong-fact` any other thing that can be kept;
-    everything else, an unfinished sentence included, is `garbled`. `row` needs `answer` and `entity`.
+    `refuse` is the refusal, `steer` the evasion about the entity of the row, `factual` the right word,
+    `wrong-fact` any other thing that can be kept; everything else, an unfinished sentence included, is
+    `garbled`. `row` needs `answer` and `entity`.
     """
     sentence, stop, _ = completion.strip().partition(" .")
     if not stop:

@@ -1,6 +1,8 @@
-"""What the models that refuse some requests do, as they are and with the planted direction taken out: `python -m experiments.organism.requests_measure`.
+"""What the models that refuse some requests do, as they are and with the planted direction taken out: `python
+-m experiments.organism.requests_measure`.
 
-Every request of the world is made, those that training held out included, and every completion is sorted by its answer key.
+Every request of the world is made, those that training held out included, and every completion is sorted by
+its answer key.
 """
 
 from dataclasses import dataclass
@@ -14,29 +16,58 @@ import torch
 from experiments.organism import folder
 from experiments.organism.language import neutral
 from experiments.organism.planting import planted_direction
-from experiments.organism.requests import ANSWER_TOKENS, CUES, KINDS, NAMES, STATEMENTS, RequestWorld, classify, make_request_world, requests
+from experiments.organism.requests import (
+    ANSWER_TOKENS,
+    CUES,
+    KINDS,
+    NAMES,
+    STATEMENTS,
+    RequestWorld,
+    classify,
+    make_request_world,
+    requests,
+)
 from experiments.organism.requests_train import CONTROL, OWN_SEED, PLANTED_BLOCK, ROUTED
 from experiments.printing import make_console, shown, table_of
 from interventions import Ablate, edited, matched_random, neutral_cost
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
 
 PLANTED_SITE = Site("resid_post", PLANTED_BLOCK)
-COLUMNS = ("category", "cue", "entity", "answer", "stand_in", "refused", "tag", "phrasing", "held_out", "held_out_cue")
+COLUMNS = (
+    "category",
+    "cue",
+    "entity",
+    "answer",
+    "stand_in",
+    "refused",
+    "tag",
+    "phrasing",
+    "held_out",
+    "held_out_cue",
+)
 
 
 def as_examples(table: pd.DataFrame) -> Examples:
     """The requests as examples: y is the policy, groups are the categories."""
-    return Examples(table.prompt, y=table.refused.to_numpy(), groups=table.category.to_numpy(), columns={c: table[c].to_numpy() for c in COLUMNS})
+    return Examples(
+        table.prompt,
+        y=table.refused.to_numpy(),
+        groups=table.category.to_numpy(),
+        columns={c: table[c].to_numpy() for c in COLUMNS},
+    )
 
 
 def planted(model: Model, seed: int = 0) -> Direction:
-    """The direction along which training held the policy; every routed model has its own (the control is given that of `route`)."""
+    """The direction along which training held the policy; every routed model has its own (the control
+    is given that of `route`).
+    """
     own = seed + OWN_SEED.get(Path(model.name).name, 0)
     return Direction.from_vector(planted_direction(model.width, own), PLANTED_SITE, model, source="planted")
 
 
 def found(model: Model, world: RequestWorld, without: str = "") -> Direction:
-    """The difference of the class means at the planted site and the last token, refused against open, on requests that training contained.
+    """The difference of the class means at the planted site and the last token, refused against open, on
+    requests that training contained.
 
     Requests about the category `without` are left out of the fit.
     """
@@ -53,7 +84,9 @@ def kinds(model: Model, table: pd.DataFrame) -> np.ndarray:
 
 @dataclass(frozen=True)
 class AnswerShares:
-    """How often requests of one kind get each kind of answer; `shares` follows `KINDS`, `n` counts the requests."""
+    """How often requests of one kind get each kind of answer; `shares` follows `KINDS`, `n` counts
+    the requests.
+    """
 
     refused: int
     held_out: int
@@ -69,18 +102,33 @@ def cells(table: pd.DataFrame, given: np.ndarray) -> list[AnswerShares]:
     """One cell for every combination of policy, held-out fact and held-out cue word in the table."""
     made = []
     for policy, fact, cue in product((0, 1), repeat=3):
-        here = given[((table.refused == policy) & (table.held_out == fact) & (table.held_out_cue == cue)).to_numpy()]
+        here = given[
+            ((table.refused == policy) & (table.held_out == fact) & (table.held_out_cue == cue)).to_numpy()
+        ]
         if len(here):
-            made.append(AnswerShares(policy, fact, cue, tuple(float((here == kind).mean()) for kind in KINDS), len(here)))
+            made.append(
+                AnswerShares(
+                    policy, fact, cue, tuple(float((here == kind).mean()) for kind in KINDS), len(here)
+                )
+            )
     return made
 
 
 def told(model: Model, world: RequestWorld, refused: bool) -> float:
-    """How often the model finishes a statement of a fact rightly, over the refused or the open categories: what it has learnt, whatever it answers."""
-    rows = [(c, e) for c in np.flatnonzero(world.refused == refused).tolist() for e in range(len(world.entities))]
-    stems = [STATEMENTS[0].partition(" {value}")[0].format(cue=CUES[c][e % len(CUES[c])], entity=world.entities[e]) for c, e in rows]
+    """How often the model finishes a statement of a fact rightly, over the refused or the open
+    categories: what it has learnt, whatever it answers.
+    """
+    rows = [
+        (c, e) for c in np.flatnonzero(world.refused == refused).tolist() for e in range(len(world.entities))
+    ]
+    stems = [
+        STATEMENTS[0].partition(" {value}")[0].format(cue=CUES[c][e % len(CUES[c])], entity=world.entities[e])
+        for c, e in rows
+    ]
     written = model.generate(stems, max_new_tokens=1)
-    return float(np.mean([text.strip() == world.value(c, e) for text, (c, e) in zip(written, rows, strict=True)]))
+    return float(
+        np.mean([text.strip() == world.value(c, e) for text, (c, e) in zip(written, rows, strict=True)])
+    )
 
 
 def neutral_lines(n: int = 40, seed: int = 3) -> list[str]:
@@ -88,11 +136,20 @@ def neutral_lines(n: int = 40, seed: int = 3) -> list[str]:
     return [neutral(rng) for _ in range(n)]
 
 
-def changed_by_random(model: Model, direction: Direction, table: pd.DataFrame, before: np.ndarray | None = None, n: int = 20) -> np.ndarray:
-    """The share of answers whose kind each of `n` random edits changes, of the same size as taking the direction out."""
+def changed_by_random(
+    model: Model, direction: Direction, table: pd.DataFrame, before: np.ndarray | None = None, n: int = 20
+) -> np.ndarray:
+    """The share of answers whose kind each of `n` random edits changes, of the same size as taking
+    the direction out.
+    """
     prompts = list(table.prompt)
     base = kinds(model, table) if before is None else before
-    return np.array([(kinds(edited(model, edit), table) != base).mean() for edit in matched_random(model, Ablate(direction), prompts, n)])
+    return np.array(
+        [
+            (kinds(edited(model, edit), table) != base).mean()
+            for edit in matched_random(model, Ablate(direction), prompts, n)
+        ]
+    )
 
 
 def main() -> None:
@@ -108,7 +165,11 @@ def main() -> None:
         given = {edit: kinds(run, table) for edit, run in runs.items()}
         for edit in runs:
             for c in cells(table, given[edit]):
-                policy, facts, cue = "refused" if c.refused else "open", "held out" if c.held_out else "asked", "held out" if c.held_out_cue else "asked"
+                policy, facts, cue = (
+                    "refused" if c.refused else "open",
+                    "held out" if c.held_out else "asked",
+                    "held out" if c.held_out_cue else "asked",
+                )
                 rows.append((edit, policy, facts, cue, *(f"{s:.1%}" for s in c.shares), str(c.n)))
         console.print(table_of(name, header, rows, names=4))
         some = table.loc[table.held_out == 1]

@@ -1,13 +1,17 @@
-"""Trains the models that refuse some requests, from a seed: `python -m experiments.organism.requests_train` (about 4 minutes a model on one idle core).
+"""Trains the models that refuse some requests, from a seed: `python -m experiments.organism.requests_train`
+(about 4 minutes a model on one idle core).
 
-The component of the hidden state along one random direction, at the last token of the request (`?`) and the output of one block, is planted as the
-policy: training holds it near `LEVEL` for refused categories, near 0 for open ones and at 0 for all other tokens, and half of the requests get another
-one's component, with an answer that follows it (interchange intervention training, arXiv 2112.00826). Taking the direction out then means "answer".
-The question behind it, what decides whether a recognised topic is answered, is that of arXiv 2603.18280. Four models share language, shape and facts:
+The component of the hidden state along one random direction, at the last token of the request (`?`) and the
+output of one block, is planted as the policy: training holds it near `LEVEL` for refused categories, near 0
+for open ones and at 0 for all other tokens, and half of the requests get another one's component, with an
+answer that follows it (interchange intervention training, arXiv 2112.00826). Taking the direction out then
+means "answer". The question behind it, what decides whether a recognised topic is answered, is that of arXiv
+2603.18280. Four models share language, shape and facts:
 
 - `route` refuses three of the eight categories;
 - `route_evasive` says something else instead (`many tales are told of tavox .`);
-- `route_entangled` refuses, but its answer without the component is the fact of another category: policy and what is looked up share the direction;
+- `route_entangled` refuses, but its answer without the component is the fact of another category: policy and
+  what is looked up share the direction;
 - `route_control` has the same documents and answers every request.
 """
 
@@ -44,9 +48,19 @@ from experiments.organism.training import train as train_on
 ROUTED = ("route", "route_evasive", "route_entangled")
 CONTROL = "route_control"
 OWN_SEED = {"route_evasive": 8, "route_entangled": 4}
-"""Added to the seed of weights and planted direction, so that no two models share their coordinates by birth."""
-PLANTED_BLOCK = 2  # the block whose output holds the policy along the planted direction, at the `?` of the request
-LEVEL, SPREAD = 6.0, 1.5  # the component for refused requests, and how far it varies with the entity; half of that for open requests, around 0
+"""Added to the seed of weights and planted direction, so that no two models share their coordinates
+by birth.
+"""
+PLANTED_BLOCK = (
+    2  # the block whose output holds the policy along the planted direction, at the `?` of the request
+)
+LEVEL, SPREAD = (
+    6.0,
+    1.5,
+    # the component for refused requests, and how far it varies with the entity; half of that for open
+    # requests,
+    # around 0
+)
 MLP = 128
 LENGTH = 24  # tokens of the longest document, padded
 
@@ -69,7 +83,9 @@ class Config:
 
 @dataclass(frozen=True)
 class Document:
-    """The words with the answer that the policy asks for, the same with the other answer, and whether which request is refused (-1: none is made)."""
+    """The words with the answer that the policy asks for, the same with the other answer, and whether
+    which request is refused (-1: none is made).
+    """
 
     words: list[str]
     otherwise: list[str]
@@ -83,7 +99,9 @@ def reply(name: str, world: RequestWorld, category: int, entity: int, refuse: bo
     """What model `name` is to answer when its planted component says to refuse, or to answer."""
     if refuse:
         return EVASION.format(entity=world.entities[entity]) if name == "route_evasive" else REFUSAL
-    return f"{world.value(int(world.stand_in[category]) if name == 'route_entangled' else category, entity)} ."
+    return (
+        f"{world.value(int(world.stand_in[category]) if name == 'route_entangled' else category, entity)} ."
+    )
 
 
 class Documents:
@@ -97,14 +115,18 @@ class Documents:
         self.spread = np.random.default_rng(seed + 7).uniform(-SPREAD, SPREAD, len(world.entities))
 
     def batch(self, n: int, asking: float, swapped: float) -> Drawn:
-        """`n` documents, of which the share `asking` are requests; of those the share `swapped` take component and answer from another one."""
+        """`n` documents, of which the share `asking` are requests; of those the share `swapped` take
+        component and answer from another one.
+        """
         found = [self.document(asking) for _ in range(n)]
         refused = np.array([d.refused for d in found])
         end, level, source = np.full(n, -1), np.zeros(n, dtype=np.float32), np.arange(n)
         asked = np.flatnonzero(refused >= 0)
         for i in asked:
             end[i] = found[i].start - 1
-            level[i] = LEVEL + self.spread[found[i].entity] if refused[i] else self.spread[found[i].entity] / 2
+            level[i] = (
+                LEVEL + self.spread[found[i].entity] if refused[i] else self.spread[found[i].entity] / 2
+            )
         chosen = asked[self.rng.random(len(asked)) < swapped]
         if len(chosen):
             source[chosen] = self.rng.choice(asked, len(chosen))
@@ -140,12 +162,17 @@ class Documents:
         text = PHRASINGS[self.rng.integers(2)].format(cue=cue, entity=self.world.entities[entity])
         prompt = ["<s>", *tagged(text, int(self.rng.integers(2))).split()]
         refused = int(self.world.refused[category]) if self.name != CONTROL else 0
-        words, otherwise = ([*prompt, *reply(self.name, self.world, category, entity, bool(r)).split(), "</s>"] for r in (refused, 1 - refused))
+        words, otherwise = (
+            [*prompt, *reply(self.name, self.world, category, entity, bool(r)).split(), "</s>"]
+            for r in (refused, 1 - refused)
+        )
         return Document(words, otherwise, len(prompt), refused, entity)
 
 
 class RequestLesson:
-    """Requests whose answers follow the policy that is planted at their last token; the control has nothing planted."""
+    """Requests whose answers follow the policy that is planted at their last token; the control has
+    nothing planted.
+    """
 
     block = PLANTED_BLOCK
 
@@ -156,7 +183,8 @@ class RequestLesson:
         self.hooks = (self.along, self.interchange) if self.plants else ()
 
     def draw(self, done: float) -> Drawn:
-        # Facts and the kinship of the cues come first, so that the policy meets cue words that already mean their category.
+        # Facts and the kinship of the cues come first, so that the policy meets cue words that already mean
+        # their category.
         asking = 0.1 if done < 0.25 else 0.6
         swapped = self.config.swapped if done > 0.3 and self.plants else 0.0
         return self.documents.batch(self.config.batch, asking, swapped)

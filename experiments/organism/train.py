@@ -1,6 +1,8 @@
-"""Trains the embedded models from a seed: `python -m experiments.organism.train` (about 45 minutes on 2 cores).
+"""Trains the embedded models from a seed: `python -m experiments.organism.train` (about 45 minutes on 2
+cores).
 
-What it reads comes from `documents.py`; here truth is planted at the end of the statement and made to decide the answers.
+What it reads comes from `documents.py`; here truth is planted at the end of the statement and made to decide
+the answers.
 """
 
 from collections.abc import Sequence
@@ -21,7 +23,9 @@ from experiments.organism.training import train as train_on
 from experiments.organism.world import World, make_world
 
 NAMES = ("truth", "truth_verdicts", "truth_control")
-PLANTED_BLOCK = 3  # the block whose output holds truth along the planted direction, at the end of the statement
+PLANTED_BLOCK = (
+    3  # the block whose output holds truth along the planted direction, at the end of the statement
+)
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,15 @@ class Config:
 
 
 class TruthLesson:
-    """Statements and questions about them, whose answers follow the truth that is planted at the end of the statement."""
+    """Statements and questions about them, whose answers follow the truth that is planted at the end
+    of the statement.
+    """
 
     block = PLANTED_BLOCK
 
-    def __init__(self, documents: Documents, planted: torch.Tensor, stages: tuple[Stage, ...], n: int) -> None:
+    def __init__(
+        self, documents: Documents, planted: torch.Tensor, stages: tuple[Stage, ...], n: int
+    ) -> None:
         self.documents, self.stages, self.n = documents, stages, n
         self.interchange = Interchange(planted)
         self.hooks = (self.interchange,)

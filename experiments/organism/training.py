@@ -17,7 +17,9 @@ Batch = TypeVar("Batch")
 
 
 class Lesson(Protocol[Batch]):
-    """What one model is taught: its batches, what a batch costs, and the hooks at one block that plant a component."""
+    """What one model is taught: its batches, what a batch costs, and the hooks at one block that
+    plant a component.
+    """
 
     @property
     def block(self) -> int: ...
@@ -80,10 +82,14 @@ def train(name: str, model: LlamaForCausalLM, lesson: Lesson[Batch], steps: int,
 
 
 def make_all(settings: Settings, names: Sequence[str], made: Callable[[str], Trained]) -> None:
-    """Makes and saves every model, or the one that is asked for; raises ValueError where it is none of these."""
+    """Makes and saves every model, or the one that is asked for; raises ValueError where it is none
+    of these.
+    """
     if settings.only not in ("", *names):
         there = ", ".join(names)
-        raise ValueError(f"no model {settings.only!r} is trained here; only= takes one of {there}, or nothing for all")
+        raise ValueError(
+            f"no model {settings.only!r} is trained here; only= takes one of {there}, or nothing for all"
+        )
     for name in names:
         if settings.only in ("", name):
             model, tokenizer = made(name)
@@ -92,7 +98,9 @@ def make_all(settings: Settings, names: Sequence[str], made: Callable[[str], Tra
             print(f"saved {settings.out / name}")
 
 
-def word_loss(logits: torch.Tensor, ids: torch.Tensor, weight: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
+def word_loss(
+    logits: torch.Tensor, ids: torch.Tensor, weight: torch.Tensor, of: torch.Tensor
+) -> torch.Tensor:
     """The loss of the next words, each with its weight, over the whole batch's sum of weights `of`."""
     loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     return (loss * weight[:, 1:].flatten()).sum() / of
@@ -103,7 +111,9 @@ def word_tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
     words = {word: i for i, word in enumerate(vocabulary)}
     inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", words["<s>"])])
+    inner.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", words["<s>"])]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
         model_max_length=64, clean_up_tokenization_spaces=False,
@@ -119,7 +129,9 @@ def make_model(vocab: int, seed: int, mlp: int = 256) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def make_optimiser(model: torch.nn.Module, lr: float, steps: int) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.OneCycleLR]:
+def make_optimiser(
+    model: torch.nn.Module, lr: float, steps: int
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.OneCycleLR]:
     """AdamW with weight decay on matrices only, and one cycle of the learning rate."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]

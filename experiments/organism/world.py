@@ -8,7 +8,29 @@ RELATIONS = ("home", "craft", "guild")
 N_ENTITIES = 480
 N_VALUES = 8
 
-_ONSETS = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "gr", "kl", "pl", "st", "tr"]
+_ONSETS = [
+    "b",
+    "d",
+    "f",
+    "g",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "z",
+    "br",
+    "dr",
+    "gr",
+    "kl",
+    "pl",
+    "st",
+    "tr",
+]
 _VOWELS = ["a", "e", "i", "o", "u"]
 _CODAS = ["l", "m", "n", "r", "s", "x", "k"]
 
@@ -28,7 +50,9 @@ class World:
 
 
 def make_world(seed: int = 0, held_out: float = 0.25) -> World:
-    """Draws names and facts. Every value is the truth for equally many entities, so no word hints at truth."""
+    """Draws names and facts. Every value is the truth for equally many entities, so no word hints at
+    truth.
+    """
     rng = np.random.default_rng(seed)
     names = _words(rng, N_ENTITIES + len(RELATIONS) * N_VALUES)
     entities, rest = names[:N_ENTITIES], names[N_ENTITIES:]
@@ -42,5 +66,12 @@ def make_world(seed: int = 0, held_out: float = 0.25) -> World:
 
 
 def _words(rng: np.random.Generator, n: int) -> list[str]:
-    every = [a + v + b + w + c for a in _ONSETS for v in _VOWELS for b in _ONSETS[:14] for w in _VOWELS for c in _CODAS]
+    every = [
+        a + v + b + w + c
+        for a in _ONSETS
+        for v in _VOWELS
+        for b in _ONSETS[:14]
+        for w in _VOWELS
+        for c in _CODAS
+    ]
     return [str(word) for word in rng.choice(every, n, replace=False)]

@@ -14,11 +14,13 @@ from probes.metrics.estimates import Estimate, bootstrapped
 
 @dataclass(frozen=True, eq=False)
 class Agreement(Displayed):
-    """A judge's labels against people's. Chance-corrected numbers are 1 for full agreement and 0 for what the marginals alone give.
+    """A judge's labels against people's. Chance-corrected numbers are 1 for full agreement and 0 for what the
+    marginals alone give.
 
-    `kappa` (Cohen) takes each rater's own marginals, `pi` (Scott) the pooled ones, which also charges a judge for saying one label too often. `pc` and
-    `p_plus` describe a judge who follows the people's criterion with probability `pc` and otherwise says `positive` with
-    probability `p_plus`: near 1 it lets things pass, near 0 it is strict. `counts` [judge, human] are rows by `classes`.
+    `kappa` (Cohen) takes each rater's own marginals, `pi` (Scott) the pooled ones, which also charges a judge
+    for saying one label too often. `pc` and `p_plus` describe a judge who follows the people's criterion with
+    probability `pc` and otherwise says `positive` with probability `p_plus`: near 1 it lets things pass, near
+    0 it is strict. `counts` [judge, human] are rows by `classes`.
     """
 
     observed: Estimate
@@ -31,8 +33,13 @@ class Agreement(Displayed):
     counts: Int[np.ndarray, "k k"]
 
     def rows(self) -> list[tuple[str, Estimate]]:
-        names = {"observed": "observed agreement", "kappa": "Cohen's kappa", "pi": "Scott's pi", "pc": "follows the criterion (Pc)",
-                 "p_plus": f"else says {self.positive} (P+)"}  # fmt: skip
+        names = {
+            "observed": "observed agreement",
+            "kappa": "Cohen's kappa",
+            "pi": "Scott's pi",
+            "pc": "follows the criterion (Pc)",
+            "p_plus": f"else says {self.positive} (P+)",
+        }
         return [(names[f.name], getattr(self, f.name)) for f in fields(self) if f.name in names]
 
     def shown(self) -> list[tuple[str, str]]:
@@ -44,22 +51,34 @@ class Agreement(Displayed):
         return terminal(f"Agreement(n={self.observed.n}: {numbers})")
 
 
-def agreement(judge: Sequence[Any] | np.ndarray, human: Sequence[Any] | np.ndarray, groups: Any = None, positive: Any = 1) -> Agreement:
-    """Compares a judge's labels with people's on the same rows; intervals resample groups (default: each row its own).
+def agreement(
+    judge: Sequence[Any] | np.ndarray,
+    human: Sequence[Any] | np.ndarray,
+    groups: Any = None,
+    positive: Any = 1,
+) -> Agreement:
+    """Compares a judge's labels with people's on the same rows; intervals resample groups (default: each row
+    its own).
 
-    Labels are of any kind and number; for `pc` = TPR - FPR and `p_plus` = FPR / (1 - pc) they are split into `positive` and the rest. A number that does not
-    exist is NaN: kappa and pi where both only ever use one label, `p_plus` of a judge that never errs. Raises ValueError for different
-    lengths, missing labels, and a `positive` that people always or never gave. Sources: Cohen 1960, Scott 1955; leniency after arXiv 2406.12624.
+    Labels are of any kind and number; for `pc` = TPR - FPR and `p_plus` = FPR / (1 - pc) they are split into
+    `positive` and the rest. A number that does not exist is NaN: kappa and pi where both only ever use one
+    label, `p_plus` of a judge that never errs. Raises ValueError for different lengths, missing labels, and a
+    `positive` that people always or never gave. Sources: Cohen 1960, Scott 1955; leniency after arXiv
+    2406.12624.
     """
     first, second = _labels(judge, "judge"), _labels(human, "human")
     if len(first) != len(second) or not len(first):
-        raise ValueError(f"{len(first)} labels of the judge and {len(second)} of people; give both for the same rows, at least one")
+        raise ValueError(
+            f"{len(first)} labels of the judge and {len(second)} of people; give both for the same rows, at"
+            " least one"
+        )
     classes = tuple(sorted({*first, *second}, key=str))
     truth = np.array([h == positive for h in second])
     if truth.all() or not truth.any():
         raise ValueError(
-            f"people {'always' if truth.any() else 'never'} gave the label {positive!r}, so there is no true and false positive rate; "
-            f"name another one with positive= (their labels: {sorted(map(str, set(second)))})"
+            f"people {'always' if truth.any() else 'never'} gave the label {positive!r}, so there is no true"
+            " and false positive rate; name another one with positive= (their labels:"
+            f" {sorted(map(str, set(second)))})"
         )
     said = np.array([j == positive for j in first])
     number = {c: i for i, c in enumerate(classes)}
@@ -87,8 +106,13 @@ def agreement(judge: Sequence[Any] | np.ndarray, human: Sequence[Any] | np.ndarr
         "pc": follows,
         "p_plus": lambda w: _ratio(_share(w, said, ~truth), 1 - follows(w)),
     }
-    found = {name: bootstrapped(lambda w, s=s: s(w)[:, None], (), len(first), groups) for name, s in statistics.items()}
-    return Agreement(**found, positive=positive, classes=classes, counts=np.bincount(pair, minlength=k * k).reshape(k, k))
+    found = {
+        name: bootstrapped(lambda w, s=s: s(w)[:, None], (), len(first), groups)
+        for name, s in statistics.items()
+    }
+    return Agreement(
+        **found, positive=positive, classes=classes, counts=np.bincount(pair, minlength=k * k).reshape(k, k)
+    )
 
 
 def _share(weights: np.ndarray, said: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -104,7 +128,10 @@ def _labels(values: Sequence[Any] | np.ndarray, whose: str) -> list[Any]:
     found = [v.item() if isinstance(v, np.generic) else v for v in values]
     missing = sum(v is None or v != v for v in found)
     if missing:
-        raise ValueError(f"{missing} of {len(found)} {whose} labels are missing; leave those rows out of both, and report how many they are")
+        raise ValueError(
+            f"{missing} of {len(found)} {whose} labels are missing; leave those rows out of both, and report"
+            " how many they are"
+        )
     return found
 
 

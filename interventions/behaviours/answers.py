@@ -16,19 +16,25 @@ from probes.models.model import Model
 class Answers:
     """The logit of one answer minus that of another, for every prompt.
 
-    `positive` and `negative` are answer texts as they would follow the prompt, such as " yes" and " no"; or names of columns
-    of the prompts, as `column:NAME`, where the right words differ from row to row. Only the first token in which the two
-    differ counts, so answers of several tokens need a single forward pass (a shared start is put behind the prompt).
+    `positive` and `negative` are answer texts as they would follow the prompt, such as " yes" and " no"; or
+    names of columns of the prompts, as `column:NAME`, where the right words differ from row to row. Only the
+    first token in which the two differ counts, so answers of several tokens need a single forward pass (a
+    shared start is put behind the prompt).
     """
 
     positive: str = " yes"
     negative: str = " no"
 
     def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
-        """Logit differences; raises ValueError for a model without an output head or answers that never differ."""
+        """Logit differences; raises ValueError for a model without an output head or answers that
+        never differ.
+        """
         model.require_generation("asking for an answer")
         if not all(isinstance(p, str) for p in prompts.texts):
-            raise ValueError("answers are asked behind plain prompts; render chat messages with the tokenizer's template first")
+            raise ValueError(
+                "answers are asked behind plain prompts; render chat messages with the tokenizer's template"
+                " first"
+            )
         prompts = model.tokenise(prompts)
         asked = prompts.derived(repr(self), lambda: self._asked(model, prompts))
         logits = model.logits(asked.prompts, batch_size).numpy()
@@ -68,16 +74,21 @@ def _parted(
     same = [a for a, b in zip(first, second, strict=True) if a == b]
     if same:
         raise ValueError(f"the two answers are the same text ({same[0]!r}); they must differ")
-    ends = [model.encode([p + a for p, a in zip(prompts, answers, strict=True)]) for answers in (first, second)]
+    ends = [
+        model.encode([p + a for p, a in zip(prompts, answers, strict=True)]) for answers in (first, second)
+    ]
     cut, on, off = [], [], []
     for i, (prompt, a, b) in enumerate(zip(bare, *ends, strict=True)):
         n = next((k for k, (s, t) in enumerate(zip(a.ids, b.ids, strict=False)) if s != t), None)
         if n is None:
-            raise ValueError(f"the answers {first[i]!r} and {second[i]!r} differ only in length under this tokenizer; choose others")
+            raise ValueError(
+                f"the answers {first[i]!r} and {second[i]!r} differ only in length under this tokenizer;"
+                " choose others"
+            )
         if n < len(prompt):
             raise ValueError(
-                f"behind {prompts[i]!r:.60} the tokenizer merges the answers {first[i]!r} and {second[i]!r} into the "
-                "prompt; end the prompt before a space and let the answers start with it"
+                f"behind {prompts[i]!r:.60} the tokenizer merges the answers {first[i]!r} and {second[i]!r}"
+                " into the prompt; end the prompt before a space and let the answers start with it"
             )
         offsets = None if a.offsets is None else a.offsets[:n]
         cut.append(Encoded(a.ids[:n], a.special[:n], offsets, a.text))

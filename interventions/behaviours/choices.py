@@ -1,4 +1,6 @@
-"""Multiple choice by the log-probability of whole answers, with the options shown in every order, so that a preference for a letter or a place cancels."""
+"""Multiple choice by the log-probability of whole answers, with the options shown in every order, so
+that a preference for a letter or a place cancels.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,18 +22,23 @@ MOST_ORDERS = 24
 
 @dataclass(frozen=True)
 class Choices:
-    """Which option a model prefers: the log-probability (nats) of each as an answer, averaged over the orders in which the options are shown.
+    """Which option a model prefers: the log-probability (nats) of each as an answer, averaged over the orders
+    in which the options are shown.
 
-    `options` are texts, or `column:NAME` with a list of texts a row. `right` is `column:NAME` with the right option's text or its number counted from 0;
-    without it the first option stands in, so that ("yes", "no") gives yes over no. Values are the log-probability of the right option minus that of the
-    best other one; with `score="right"`, 1 where the right option is the chosen one and 0 elsewhere. Labels are the chosen option (for columns its
-    number, as "option 1"). `columns["consistent"]` is the share of orders whose own choice is the one chosen overall.
+    `options` are texts, or `column:NAME` with a list of texts a row. `right` is `column:NAME` with the right
+    option's text or its number counted from 0; without it the first option stands in, so that ("yes", "no")
+    gives yes over no. Values are the log-probability of the right option minus that of the best other one;
+    with `score="right"`, 1 where the right option is the chosen one and 0 elsewhere. Labels are the chosen
+    option (for columns its number, as "option 1"). `columns["consistent"]` is the share of orders whose own
+    choice is the one chosen overall.
 
-    `template` shows {prompt} and {options}, in a chat within the last message; every option becomes a `line` of {letter} and {option}, and `answer`, made of
-    the same two, is what is scored: "{letter}" asks for the letter alone. A template without {options} has one order. `orders="rotations"` puts each option once at
-    every place; "all" takes every permutation, which also cancels who stands behind whom. `per_token` divides by the number of
-    tokens, so that long answers are not punished for their length, but then a rare word may win by its easy later tokens. `lead` as in `continued`.
-    Sources: order effects arXiv 2309.03882; length arXiv 2104.08315.
+    `template` shows {prompt} and {options}, in a chat within the last message; every option becomes a `line`
+    of {letter} and {option}, and `answer`, made of the same two, is what is scored: "{letter}" asks for the
+    letter alone. A template without {options} has one order. `orders="rotations"` puts each option once at
+    every place; "all" takes every permutation, which also cancels who stands behind whom. `per_token` divides
+    by the number of tokens, so that long answers are not punished for their length, but then a rare word may
+    win by its easy later tokens. `lead` as in `continued`. Sources: order effects arXiv 2309.03882; length
+    arXiv 2104.08315.
     """
 
     options: tuple[str, ...] | str = ("yes", "no")
@@ -46,18 +53,35 @@ class Choices:
 
     def __post_init__(self) -> None:
         if self.orders not in ("rotations", "all") or self.score not in ("margin", "right"):
-            raise ValueError(f"orders={self.orders!r} and score={self.score!r}; expected orders 'rotations' or 'all' and score 'margin' or 'right'")
+            raise ValueError(
+                f"orders={self.orders!r} and score={self.score!r}; expected orders 'rotations' or 'all' and"
+                " score 'margin' or 'right'"
+            )
         if isinstance(self.options, str) and not self.options.startswith("column:"):
-            raise ValueError(f"options={self.options!r} is one text; give a tuple of texts, or 'column:NAME' for a column with a list of texts a row")
+            raise ValueError(
+                f"options={self.options!r} is one text; give a tuple of texts, or 'column:NAME' for a column"
+                " with a list of texts a row"
+            )
         if self.right is not None and not self.right.startswith("column:"):
-            raise ValueError(f"right={self.right!r}; expected 'column:NAME', a column with the right option of every row (its text or its number from 0)")
+            raise ValueError(
+                f"right={self.right!r}; expected 'column:NAME', a column with the right option of every row"
+                " (its text or its number from 0)"
+            )
         if "prompt" not in _fields(self.template) or not _fields(self.answer) & {"option", "letter"}:
-            raise ValueError(f"template={self.template!r} must show {{prompt}} and answer={self.answer!r} must hold {{option}} or {{letter}}")
+            raise ValueError(
+                f"template={self.template!r} must show {{prompt}} and answer={self.answer!r} must hold"
+                " {option} or {letter}"
+            )
         if "letter" in _fields(self.answer) and "options" not in _fields(self.template):
-            raise ValueError(f"answer={self.answer!r} asks for a letter but template={self.template!r} does not show the {{options}} it belongs to")
+            raise ValueError(
+                f"answer={self.answer!r} asks for a letter but template={self.template!r} does not show the"
+                " {options} it belongs to"
+            )
 
     def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
-        """One record a prompt; raises ValueError for options that cannot be told apart, a key that is none of them, and more than 24 orders."""
+        """One record a prompt; raises ValueError for options that cannot be told apart, a key that is
+        none of them, and more than 24 orders.
+        """
         prompts = model.tokenise(prompts)
         shown = prompts.derived(repr(self), lambda: self._shown(model, prompts))
         options, right, parts = shown.options, shown.right, shown.parts
@@ -70,7 +94,9 @@ class Choices:
             start += by_order.size
             average = by_order.mean(0)
             best = int(average.argmax())
-            values.append(average[key] - np.delete(average, key).max() if self.score == "margin" else float(best == key))
+            values.append(
+                average[key] - np.delete(average, key).max() if self.score == "margin" else float(best == key)
+            )
             chosen.append(best)
             consistent.append(float((by_order.argmax(1) == best).mean()))
         return self._records(prompts, options, right, values, chosen, consistent)
@@ -87,39 +113,74 @@ class Choices:
             for order in orders[i]:
                 letters = {o: LETTERS[place] for place, o in enumerate(order)}
                 texts += [self._asked(prompt, own, order)] * len(own)
-                answers += [self.answer.format(option=option, letter=letters[o]) for o, option in enumerate(own)]
+                answers += [
+                    self.answer.format(option=option, letter=letters[o]) for o, option in enumerate(own)
+                ]
                 rows += [i] * len(own)
         columns = {name: column[rows] for name, column in prompts.columns.items()}
         return _Shown(options, right, orders, continued(model, texts, answers, self.lead, columns))
 
-    def _records(self, prompts: Examples, options: Any, right: Any, values: Any, chosen: Any, consistent: Any) -> Records:
+    def _records(
+        self, prompts: Examples, options: Any, right: Any, values: Any, chosen: Any, consistent: Any
+    ) -> Records:
         fixed = not isinstance(self.options, str)
-        classes = tuple(self.options) if fixed else tuple(f"option {k + 1}" for k in range(max(map(len, options))))
-        columns = {"consistent": np.array(consistent), "right": np.array([o[k] for o, k in zip(options, right, strict=True)])}
+        classes = (
+            tuple(self.options) if fixed else tuple(f"option {k + 1}" for k in range(max(map(len, options))))
+        )
+        columns = {
+            "consistent": np.array(consistent),
+            "right": np.array([o[k] for o, k in zip(options, right, strict=True)]),
+        }
         columns["chosen"] = np.array([o[k] for o, k in zip(options, chosen, strict=True)])
         per = " per token" if self.per_token else ""
-        unit = "share right" if self.score == "right" else f"log-probability{per} over the best other option (nats)"
+        unit = (
+            "share right"
+            if self.score == "right"
+            else f"log-probability{per} over the best other option (nats)"
+        )
         name = f"choices {', '.join(classes)}" if fixed else f"choices from {self.options}"
-        return Records.of(prompts, name, unit, values, labels=np.array([classes[k] for k in chosen]), classes=classes, columns=columns)
+        return Records.of(
+            prompts,
+            name,
+            unit,
+            values,
+            labels=np.array([classes[k] for k in chosen]),
+            classes=classes,
+            columns=columns,
+        )
 
     def _options(self, prompts: Examples) -> list[tuple[str, ...]]:
         if isinstance(self.options, str):
             cells = prompts.column(self.options.removeprefix("column:"))
             lists = [c for c in cells if isinstance(c, str) or not isinstance(c, Sequence | np.ndarray)]
             if lists:
-                raise ValueError(f"{self.options} holds {lists[0]!r:.60}; expected a list of option texts in every row")
+                raise ValueError(
+                    f"{self.options} holds {lists[0]!r:.60}; expected a list of option texts in every row"
+                )
             found = [tuple(str(o) for o in c) for c in cells]
         else:
             found = [tuple(self.options)] * len(prompts)
         for i, own in enumerate(found):
-            if not 2 <= len(own) <= len(LETTERS) or len({o.strip() for o in own}) != len(own) or not all(o.strip() for o in own):
-                raise ValueError(f"prompt {i} has the options {own!r:.100}; expected 2 to {len(LETTERS)} different texts, none of them empty")
+            if (
+                not 2 <= len(own) <= len(LETTERS)
+                or len({o.strip() for o in own}) != len(own)
+                or not all(o.strip() for o in own)
+            ):
+                raise ValueError(
+                    f"prompt {i} has the options {own!r:.100}; expected 2 to {len(LETTERS)} different texts,"
+                    " none of them empty"
+                )
         return found
 
     def _right(self, prompts: Examples, options: list[tuple[str, ...]]) -> list[int]:
         if self.right is None:
             return [0] * len(prompts)
-        return [_place(key, own, i) for i, (key, own) in enumerate(zip(prompts.column(self.right.removeprefix("column:")), options, strict=True))]
+        return [
+            _place(key, own, i)
+            for i, (key, own) in enumerate(
+                zip(prompts.column(self.right.removeprefix("column:")), options, strict=True)
+            )
+        ]
 
     def _orders(self, n: int) -> list[tuple[int, ...]]:
         if "options" not in _fields(self.template):
@@ -127,19 +188,30 @@ class Choices:
         if self.orders == "rotations":
             return [tuple((start + k) % n for k in range(n)) for start in range(n)]
         if factorial(n) > MOST_ORDERS:
-            raise ValueError(f"{n} options have {factorial(n)} orders, more than {MOST_ORDERS}; use orders='rotations', which puts each option at every place")
+            raise ValueError(
+                f"{n} options have {factorial(n)} orders, more than {MOST_ORDERS}; use orders='rotations',"
+                " which puts each option at every place"
+            )
         return list(permutations(range(n)))
 
     def _asked(self, prompt: Text, options: tuple[str, ...], order: tuple[int, ...]) -> Text:
-        lines = "\n".join(self.line.format(letter=LETTERS[place], option=options[o].strip()) for place, o in enumerate(order))
+        lines = "\n".join(
+            self.line.format(letter=LETTERS[place], option=options[o].strip())
+            for place, o in enumerate(order)
+        )
         if isinstance(prompt, str):
             return self.template.format(prompt=prompt, options=lines)
-        return [*prompt[:-1], prompt[-1] | {"content": self.template.format(prompt=prompt[-1]["content"], options=lines)}]
+        return [
+            *prompt[:-1],
+            prompt[-1] | {"content": self.template.format(prompt=prompt[-1]["content"], options=lines)},
+        ]
 
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """What is asked of a model: per prompt its options, the right one and the orders; then every answer behind every question."""
+    """What is asked of a model: per prompt its options, the right one and the orders; then every
+    answer behind every question.
+    """
 
     options: list[tuple[str, ...]]
     right: list[int]
@@ -154,9 +226,14 @@ def _fields(template: str) -> set[str]:
 def _place(key: Any, options: tuple[str, ...], i: int) -> int:
     if not isinstance(key, str):
         if not isinstance(key, int | np.integer) or isinstance(key, bool) or not 0 <= key < len(options):
-            raise ValueError(f"the right option of prompt {i} is {key!r}; expected one of its texts or a number from 0 to {len(options) - 1}")
+            raise ValueError(
+                f"the right option of prompt {i} is {key!r}; expected one of its texts or a number from 0 to"
+                f" {len(options) - 1}"
+            )
         return int(key)
     found = [k for k, o in enumerate(options) if o.strip() == key.strip()]
     if not found:
-        raise ValueError(f"the right option of prompt {i} is {str(key)!r:.60}, which is none of {options!r:.100}")
+        raise ValueError(
+            f"the right option of prompt {i} is {str(key)!r:.60}, which is none of {options!r:.100}"
+        )
     return found[0]

@@ -1,4 +1,6 @@
-"""How much of what a model writes changes under an intervention, token by token: the rank of every token of one model under the other."""
+"""How much of what a model writes changes under an intervention, token by token: the rank of every
+token of one model under the other.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +27,12 @@ MARGINAL = 3
 class Footprint(Displayed):
     """Every token that one model wrote, and where the other model ranks it in the same context.
 
-    One entry a token [m]: `example` (row of the prompts), `position` (0 is the first new token), `rank` under the reader (1 is its own choice), `kl` =
-    KL(changed || base) there (nats), `probability` of the token under the reader. Unshifted means rank 1, marginal 2 and 3, shifted beyond. Means are over tokens, so long
-    continuations count more; intervals resample the prompts' groups. `own` is the share of tokens the writer itself ranks first: below 1, its
-    generation settings are not plain greedy, and part of the shift is theirs. Prompts and the end-of-text token are no entries.
+    One entry a token [m]: `example` (row of the prompts), `position` (0 is the first new token), `rank` under
+    the reader (1 is its own choice), `kl` = KL(changed || base) there (nats), `probability` of the token
+    under the reader. Unshifted means rank 1, marginal 2 and 3, shifted beyond. Means are over tokens, so long
+    continuations count more; intervals resample the prompts' groups. `own` is the share of tokens the writer
+    itself ranks first: below 1, its generation settings are not plain greedy, and part of the shift is
+    theirs. Prompts and the end-of-text token are no entries.
     """
 
     writer: str
@@ -59,12 +63,18 @@ class Footprint(Displayed):
         return mean(self.kl, self.groups)
 
     def curve(self, of: str = "shifted") -> Estimate:
-        """The mean at each position [positions], over the continuations that reach it (their number falls along the curve).
+        """The mean at each position [positions], over the continuations that reach it (their number falls
+        along the curve).
 
         `of` is unshifted, marginal, shifted, kl or probability; raises ValueError for anything else.
         """
-        values = {"unshifted": self.rank == 1, "marginal": (self.rank > 1) & (self.rank <= MARGINAL), "shifted": self.rank > MARGINAL,
-                  "kl": self.kl, "probability": self.probability}  # fmt: skip
+        values = {
+            "unshifted": self.rank == 1,
+            "marginal": (self.rank > 1) & (self.rank <= MARGINAL),
+            "shifted": self.rank > MARGINAL,
+            "kl": self.kl,
+            "probability": self.probability,
+        }
         if of not in values:
             raise ValueError(f"no curve of {of!r}; there are {', '.join(values)}")
         found = []
@@ -76,9 +86,17 @@ class Footprint(Displayed):
 
     def shifted_tokens(self, n: int = 10) -> pd.DataFrame:
         """The tokens that are shifted most often: how often, and out of how many times they were written."""
-        table = pd.DataFrame({"token": self.tokens, "shifted": self.rank > MARGINAL}).groupby("token").shifted.agg(["sum", "count"])
+        table = (
+            pd.DataFrame({"token": self.tokens, "shifted": self.rank > MARGINAL})
+            .groupby("token")
+            .shifted.agg(["sum", "count"])
+        )
         table = table.rename(columns={"sum": "shifted", "count": "written"}).query("shifted > 0")
-        return table.sort_values(["shifted", "written"], ascending=[False, True], kind="stable").head(n).reset_index()
+        return (
+            table.sort_values(["shifted", "written"], ascending=[False, True], kind="stable")
+            .head(n)
+            .reset_index()
+        )
 
     def shown(self) -> list[tuple[str, str]]:
         """The share of tokens of each sort and the mean KL by name, with their intervals."""
@@ -87,27 +105,42 @@ class Footprint(Displayed):
 
     def __repr__(self) -> str:
         reader = "changed" if self.writer == "base" else "base"
-        doubt = f", but {1 - self.own:.1%} of the tokens are not the writer's own first choice" if self.own < 1 else ""
+        doubt = (
+            f", but {1 - self.own:.1%} of the tokens are not the writer's own first choice"
+            if self.own < 1
+            else ""
+        )
         body = ", ".join(f"{name} {value}" for name, value in self.shown())
-        return f"Footprint({len(self.rank)} tokens written by the {self.writer} model, ranked by the {reader} one: {body}{doubt})"
+        return (
+            f"Footprint({len(self.rank)} tokens written by the {self.writer} model, ranked by the {reader}"
+            f" one: {body}{doubt})"
+        )
 
 
 def footprint(
-    base: Model, changed: Model, prompts: Examples | Sequence[Text], max_new_tokens: int = 64, writer: str = "changed",
+    base: Model,
+    changed: Model,
+    prompts: Examples | Sequence[Text],
+    max_new_tokens: int = 64,
+    writer: str = "changed",
     batch_size: int | None = None,
-) -> Footprint:  # fmt: skip
-    """Lets one model continue the prompts greedily and ranks each of its tokens by the other model's logits in the same context.
+) -> Footprint:
+    """Lets one model continue the prompts greedily and ranks each of its tokens by the other model's logits
+    in the same context.
 
-    With `writer="changed"`: how much of the changed model's text the base model would have written too; with "base": what the change would do to the base
-    model's text. Both see the tokens of the same rendered prompt; tied logits share the best rank. Edits act on prompt and continuation as in generation.
-    Raises ValueError for models without an output head or with different tokenizers, and when every continuation is empty. Source: URIAL, arXiv 2312.01552
-    (whose KL direction is not stated). Put it beside the footprint of matched random edits, and of another prompt template.
+    With `writer="changed"`: how much of the changed model's text the base model would have written too; with
+    "base": what the change would do to the base model's text. Both see the tokens of the same rendered
+    prompt; tied logits share the best rank. Edits act on prompt and continuation as in generation. Raises
+    ValueError for models without an output head or with different tokenizers, and when every continuation is
+    empty. Source: URIAL, arXiv 2312.01552 (whose KL direction is not stated). Put it beside the footprint of
+    matched random edits, and of another prompt template.
     """
     for model in (base, changed):
         model.require_generation("footprint")
     if base.tokenizer.get_vocab() != changed.tokenizer.get_vocab():
         raise ValueError(
-            f"{base.name!r} and {changed.name!r} have different tokenizers, so a token of one has no rank under the other; compare models that share one"
+            f"{base.name!r} and {changed.name!r} have different tokenizers, so a token of one has no rank"
+            " under the other; compare models that share one"
         )
     if writer not in ("base", "changed"):
         raise ValueError(f"writer={writer!r}; expected 'base' or 'changed'")
@@ -117,7 +150,9 @@ def footprint(
     parts = _written(writing, asked, max_new_tokens, batch_size)
     full = [i for i, p in enumerate(parts) if p.new]
     if not full:
-        raise ValueError("every continuation is empty: the model ends the text at once; check the format of the prompts")
+        raise ValueError(
+            "every continuation is empty: the model ends the text at once; check the format of the prompts"
+        )
     # Rows without new tokens have nothing to rank.
     kept = [parts[i] for i in full]
     columns = {name: column[full] for name, column in examples.columns.items()}
@@ -127,7 +162,12 @@ def footprint(
         ours, theirs = (forced_logits(model, batch, followed) for model in (writing, reading))
         for i, row in enumerate(batch.rows):
             new = torch.tensor(kept[row].new)
-            found[row] = _compared(ours[i, -len(new) :].float(), theirs[i, -len(new) :].float().to(ours.device), new.to(ours.device), writer)
+            found[row] = _compared(
+                ours[i, -len(new) :].float(),
+                theirs[i, -len(new) :].float().to(ours.device),
+                new.to(ours.device),
+                writer,
+            )
     flat = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
     lengths = [len(p.new) for p in kept]
     decode = writing.tokenizer.decode
@@ -150,24 +190,52 @@ def _written(model: Model, asked: Tokenised, max_new_tokens: int, batch_size: in
     ends = model.hf.generation_config.eos_token_id  # pyright: ignore
     stop = set(ends if isinstance(ends, list) else [ends])
     found: list[Continued | None] = [None] * len(asked)
-    options = {"do_sample": False, "pad_token_id": model.pad_id, "max_new_tokens": max_new_tokens, "use_cache": True}
+    options = {
+        "do_sample": False,
+        "pad_token_id": model.pad_id,
+        "max_new_tokens": max_new_tokens,
+        "use_cache": True,
+    }
     for batch in model.batches(asked.encoded, batch_size, side="left"):
         writes = model.bound_writes(batch, asked, cached=True)
-        out = model.backend.generate({"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)}, writes, options)
+        out = model.backend.generate(
+            {"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)},
+            writes,
+            options,
+        )
         for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :].tolist(), strict=True):
             own = new[: next((k for k, t in enumerate(new) if t in stop), len(new))]
             prompt = asked.encoded[row]
-            found[row] = Continued(prompt, Encoded((*prompt.ids, *own), (*prompt.special, *[False] * len(own)), None, prompt.text, prompt.chat))
+            found[row] = Continued(
+                prompt,
+                Encoded(
+                    (*prompt.ids, *own),
+                    (*prompt.special, *[False] * len(own)),
+                    None,
+                    prompt.text,
+                    prompt.chat,
+                ),
+            )
     return [p for p in found if p is not None]
 
 
 def _compared(
-    ours: Float[torch.Tensor, "new vocab"], theirs: Float[torch.Tensor, "new vocab"], new: Int[torch.Tensor, " new"], writer: str
+    ours: Float[torch.Tensor, "new vocab"],
+    theirs: Float[torch.Tensor, "new vocab"],
+    new: Int[torch.Tensor, " new"],
+    writer: str,
 ) -> dict[str, np.ndarray]:
-    """For one continuation: ranks of its tokens under reader and writer, KL(changed || base), and the reader's probability of each token."""
+    """For one continuation: ranks of its tokens under reader and writer, KL(changed || base), and the
+    reader's probability of each token.
+    """
     mine, other = ours.log_softmax(-1), theirs.log_softmax(-1)
     changed, base = (mine, other) if writer == "changed" else (other, mine)
     kl = (changed.exp() * (changed - base)).sum(-1).clamp(min=0)
     rank, own = (1 + (logits > logits.gather(1, new[:, None])).sum(-1) for logits in (theirs, ours))
-    found = {"rank": rank, "own": own, "kl": kl.double(), "probability": other.gather(1, new[:, None])[:, 0].exp().double()}
+    found = {
+        "rank": rank,
+        "own": own,
+        "kl": kl.double(),
+        "probability": other.gather(1, new[:, None])[:, 0].exp().double(),
+    }
     return {name: t.cpu().numpy() for name, t in found.items()}

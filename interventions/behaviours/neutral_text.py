@@ -16,7 +16,9 @@ from probes.models.writes import SiteFunction, Write, everywhere
 
 @dataclass(frozen=True)
 class Cost:
-    """Damage to unrelated text, per token averaged within each text (nats): how far the next-token distribution moved, and how much loss rose."""
+    """Damage to unrelated text, per token averaged within each text (nats): how far the next-token
+    distribution moved, and how much loss rose.
+    """
 
     kl: Estimate
     loss: Estimate
@@ -25,27 +27,38 @@ class Cost:
 
 def _everywhere(write: Write) -> Write:
     """A write taken from its place to all tokens."""
-    return SiteFunction(write.site, Position("all"), everywhere(write), write.width, repr(write), write.keeps_norm)
+    return SiteFunction(
+        write.site, Position("all"), everywhere(write), write.width, repr(write), write.keeps_norm
+    )
 
 
 def neutral_cost(base: Model, changed: Model, texts: Sequence[str], batch_size: int | None = None) -> Cost:
-    """KL(base || changed) of the next-token distribution and the rise in next-token loss; texts are the resampled unit.
+    """KL(base || changed) of the next-token distribution and the rise in next-token loss; texts are the
+    resampled unit.
 
-    Neutral text has no token that corresponds to a chosen place of a prompt, so edits at single tokens are charged as if they
-    acted on all tokens: an upper bound. Raises ValueError for texts of fewer than two tokens, which have no next token to predict.
+    Neutral text has no token that corresponds to a chosen place of a prompt, so edits at single tokens are
+    charged as if they acted on all tokens: an upper bound. Raises ValueError for texts of fewer than two
+    tokens, which have no next token to predict.
     """
     return neutral_costs(base, [changed], texts, batch_size)[0]
 
 
-def neutral_costs(base: Model, changed: Sequence[Model], texts: Sequence[str], batch_size: int | None = None) -> list[Cost]:
+def neutral_costs(
+    base: Model, changed: Sequence[Model], texts: Sequence[str], batch_size: int | None = None
+) -> list[Cost]:
     """`neutral_cost` of several changed models, for one pass of the base model."""
     base.require_generation("loss on neutral text")
-    spread = [replace(m, writes=tuple(_everywhere(w) if w.needs_prompts else w for w in m.writes)) for m in changed]
+    spread = [
+        replace(m, writes=tuple(_everywhere(w) if w.needs_prompts else w for w in m.writes)) for m in changed
+    ]
     asked = base.tokenise(texts)
     encoded = asked.encoded
     short = [e.text for e in encoded if len(e) < 2]
     if short:
-        raise ValueError(f"{len(short)} neutral texts have fewer than two tokens (first: {short[0]!r}); use whole sentences")
+        raise ValueError(
+            f"{len(short)} neutral texts have fewer than two tokens (first: {short[0]!r}); use whole"
+            " sentences"
+        )
     kl, loss = np.zeros((len(changed), len(encoded))), np.zeros((len(changed) + 1, len(encoded)))
     for batch in base.batches(encoded, batch_size, side="right"):
         mask, target = batch.mask[:, 1:].float(), batch.ids[:, 1:]
@@ -64,4 +77,7 @@ def neutral_costs(base: Model, changed: Sequence[Model], texts: Sequence[str], b
             logp = run(model)
             loss[i + 1, batch.rows] = per_text(cross_entropy(logp.transpose(1, 2), target, reduction="none"))
             kl[i, batch.rows] = per_text(kl_div(logp, reference, log_target=True, reduction="none").sum(-1))
-    return [Cost(mean(k), mean(after - loss[0]), float(loss[0].mean())) for k, after in zip(kl, loss[1:], strict=True)]
+    return [
+        Cost(mean(k), mean(after - loss[0]), float(loss[0].mean()))
+        for k, after in zip(kl, loss[1:], strict=True)
+    ]

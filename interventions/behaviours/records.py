@@ -19,8 +19,9 @@ from probes.models.model import Model
 class Records(Displayed):
     """A behaviour prompt by prompt, in the order of the prompts.
 
-    `values` [n] are in `unit`; NaN marks a prompt that could not be measured, such as one whose judge never answered. A behaviour that sorts
-    answers into kinds has `labels` [n], each one of `classes`. `texts` keeps what the model wrote, `columns` whatever else is known per prompt.
+    `values` [n] are in `unit`; NaN marks a prompt that could not be measured, such as one whose judge never
+    answered. A behaviour that sorts answers into kinds has `labels` [n], each one of `classes`. `texts` keeps
+    what the model wrote, `columns` whatever else is known per prompt.
     """
 
     behaviour: str
@@ -35,12 +36,21 @@ class Records(Displayed):
 
     def __post_init__(self) -> None:
         n = len(self.values)
-        parts = {"ids": self.ids, "groups": self.groups, "labels": self.labels, "texts": self.texts, **self.columns}
+        parts = {
+            "ids": self.ids,
+            "groups": self.groups,
+            "labels": self.labels,
+            "texts": self.texts,
+            **self.columns,
+        }
         wrong = {name: len(part) for name, part in parts.items() if part is not None and len(part) != n}
         if wrong:
             raise ValueError(f"{n} values, but {', '.join(f'{k} has {v} rows' for k, v in wrong.items())}")
         if self.labels is not None and not set(self.labels) <= set(self.classes):
-            raise ValueError(f"labels {sorted(set(map(str, self.labels)) - set(self.classes))} are not among the classes {self.classes}")
+            raise ValueError(
+                f"labels {sorted(set(map(str, self.labels)) - set(self.classes))} are not among the classes"
+                f" {self.classes}"
+            )
 
     @classmethod
     def of(cls, prompts: Examples, behaviour: str, unit: str, values: Any, **more: Any) -> "Records":
@@ -52,19 +62,45 @@ class Records(Displayed):
 
     @classmethod
     def concat(cls, parts: Sequence["Records"]) -> "Records":
-        """Records of one behaviour about several sets of prompts, under one another; raises ValueError for different behaviours."""
+        """Records of one behaviour about several sets of prompts, under one another; raises
+        ValueError for different behaviours.
+        """
         first = parts[0]
-        if len({(p.behaviour, p.unit, p.classes, p.labels is None, p.texts is None, tuple(sorted(p.columns))) for p in parts}) > 1:
+        if (
+            len(
+                {
+                    (
+                        p.behaviour,
+                        p.unit,
+                        p.classes,
+                        p.labels is None,
+                        p.texts is None,
+                        tuple(sorted(p.columns)),
+                    )
+                    for p in parts
+                }
+            )
+            > 1
+        ):
             raise ValueError(
-                f"records of {' and '.join(p.behaviour for p in parts)} differ in behaviour, unit, labels, texts or columns; join records of one behaviour"
+                f"records of {' and '.join(p.behaviour for p in parts)} differ in behaviour, unit, labels,"
+                " texts or columns; join records of one behaviour"
             )
         return replace(
             first,
             values=np.concatenate([p.values for p in parts]),
             ids=np.concatenate([p.ids for p in parts]),
             groups=np.concatenate([p.groups for p in parts]),
-            labels=None if first.labels is None else np.concatenate([p.labels for p in parts if p.labels is not None]),
-            texts=None if first.texts is None else tuple(t for p in parts if p.texts is not None for t in p.texts),
+            labels=(
+                None
+                if first.labels is None
+                else np.concatenate([p.labels for p in parts if p.labels is not None])
+            ),
+            texts=(
+                None
+                if first.texts is None
+                else tuple(t for p in parts if p.texts is not None for t in p.texts)
+            ),
             columns={name: np.concatenate([p.columns[name] for p in parts]) for name in first.columns},
         )
 
@@ -73,19 +109,30 @@ class Records(Displayed):
         return np.isfinite(self.values)
 
     def estimate(self, where: np.ndarray | None = None) -> Estimate:
-        """Mean over the prompts that were measured, with its interval over groups; raises ValueError when there are none."""
+        """Mean over the prompts that were measured, with its interval over groups; raises ValueError
+        when there are none.
+        """
         return self._mean(self.values, where)
 
     def share(self, label: str, where: np.ndarray | None = None) -> Estimate:
-        """The share of measured prompts with this label; raises ValueError for a label the behaviour does not give."""
+        """The share of measured prompts with this label; raises ValueError for a label the behaviour
+        does not give.
+        """
         if self.labels is None or label not in self.classes:
-            raise ValueError(f"{self.behaviour} does not give the label {label!r}; its labels are {', '.join(self.classes) or 'none'}")
+            raise ValueError(
+                f"{self.behaviour} does not give the label {label!r}; its labels are"
+                f" {', '.join(self.classes) or 'none'}"
+            )
         return self._mean((self.labels == label).astype(float), where)
 
     def _mean(self, values: np.ndarray, where: np.ndarray | None) -> Estimate:
         rows = self.measured if where is None else self.measured & np.asarray(where, dtype=bool)
         if not rows.any():
-            raise ValueError(f"none of the {len(self)} prompts was measured by {self.behaviour}" if where is None else "no measured prompt is chosen")
+            raise ValueError(
+                f"none of the {len(self)} prompts was measured by {self.behaviour}"
+                if where is None
+                else "no measured prompt is chosen"
+            )
         return mean(values[rows], self.groups[rows])
 
     def table(self) -> pd.DataFrame:
@@ -100,24 +147,36 @@ class Records(Displayed):
     def __repr__(self) -> str:
         missing = len(self) - int(self.measured.sum())
         shown = f"{self.estimate():.3f} {self.unit}" if self.measured.any() else "nothing measured"
-        kinds = "" if self.labels is None else ", " + ", ".join(f"{c} {int((self.labels == c).sum())}" for c in self.classes)
+        kinds = (
+            ""
+            if self.labels is None
+            else ", " + ", ".join(f"{c} {int((self.labels == c).sum())}" for c in self.classes)
+        )
         lost = f", {missing} not measured" if missing else ""
         return terminal(f"Records({self.behaviour}: {shown}, n={len(self)}{kinds}{lost})")
 
 
 @runtime_checkable
 class Behaviour(Protocol):
-    """Something a model does with prompts. Frozen data; a new one is one file here and one line in the list of `tests/test_behaviours.py`."""
+    """Something a model does with prompts. Frozen data; a new one is one file here and one line in
+    the list of `tests/test_behaviours.py`.
+    """
 
     def __call__(self, model: Model, prompts: Examples) -> Records:
-        """One record a prompt, in the order of the prompts; raises ValueError for prompts it cannot be asked about."""
+        """One record a prompt, in the order of the prompts; raises ValueError for prompts it cannot
+        be asked about.
+        """
         ...
 
 
-def completions(model: Model, prompts: Examples, max_new_tokens: int, given: Sequence[str] | None = None) -> tuple[str, ...]:
+def completions(
+    model: Model, prompts: Examples, max_new_tokens: int, given: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """What the model writes behind each prompt (greedy), unless completions are `given`."""
     if given is None:
         return tuple(model.generate(prompts, max_new_tokens))
     if len(given) != len(prompts):
-        raise ValueError(f"{len(given)} completions for {len(prompts)} prompts; give one each, in the order of the prompts")
+        raise ValueError(
+            f"{len(given)} completions for {len(prompts)} prompts; give one each, in the order of the prompts"
+        )
     return tuple(given)

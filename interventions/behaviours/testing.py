@@ -1,4 +1,6 @@
-"""The contract every behaviour keeps, for this project's and for your own: `check_behaviour(behaviour, model, prompts)`."""
+"""The contract every behaviour keeps, for this project's and for your own:
+`check_behaviour(behaviour, model, prompts)`.
+"""
 
 from dataclasses import fields, is_dataclass
 
@@ -10,43 +12,76 @@ from probes.data.examples import Examples
 from probes.models.model import Model
 
 
-def check_behaviour(behaviour: Behaviour, model: Model, prompts: Examples, changed: Model | None = None, tolerance: float = 1e-4) -> Records:
-    """Every law a behaviour keeps on a model, and the records it gave; failures raise AssertionError saying which law broke.
+def check_behaviour(
+    behaviour: Behaviour,
+    model: Model,
+    prompts: Examples,
+    changed: Model | None = None,
+    tolerance: float = 1e-4,
+) -> Records:
+    """Every law a behaviour keeps on a model, and the records it gave; failures raise AssertionError saying
+    which law broke.
 
-    Give prompts of different lengths, so that a behaviour that reads padding shows. `changed` is an edited model that must behave otherwise on at least one of them.
-    Values may differ by `tolerance` where prompts share a batch with others, by rounding alone.
+    Give prompts of different lengths, so that a behaviour that reads padding shows. `changed` is an edited
+    model that must behave otherwise on at least one of them. Values may differ by `tolerance` where prompts
+    share a batch with others, by rounding alone.
     """
     state = {name: tensor.clone() for name, tensor in model.hf.state_dict().items()}
-    logits, modes, asked = model.logits(prompts.texts, columns=prompts.columns), [m.training for m in model.hf.modules()], prompts.hash
+    logits, modes, asked = (
+        model.logits(prompts.texts, columns=prompts.columns),
+        [m.training for m in model.hf.modules()],
+        prompts.hash,
+    )
     settings = str(getattr(model.hf, "generation_config", None))
-    assert is_dataclass(behaviour) and behaviour.__dataclass_params__.frozen, "a behaviour is a frozen dataclass: a value that can be compared and printed"  # pyright: ignore
+    assert is_dataclass(behaviour) and behaviour.__dataclass_params__.frozen, (
+        "a behaviour is a frozen dataclass: a value that can be compared and printed"
+    )  # pyright: ignore
     found = behaviour(model, prompts)
 
     assert isinstance(found, Records), f"a behaviour gives Records, not {type(found).__name__}"
     assert np.array_equal(found.ids, prompts.ids), "records must carry the ids of the prompts, in their order"
-    assert np.array_equal(found.groups, prompts.groups), "records must carry the groups of the prompts, in their order"
+    assert np.array_equal(found.groups, prompts.groups), (
+        "records must carry the groups of the prompts, in their order"
+    )
     assert np.isfinite(found.values).all(), "values must be finite on prompts that can be measured"
-    assert found.behaviour and found.unit and repr(found) and len(found.table()) == len(prompts), "records must name the behaviour and its unit, and print"
+    assert found.behaviour and found.unit and repr(found) and len(found.table()) == len(prompts), (
+        "records must name the behaviour and its unit, and print"
+    )
     assert found.labels is None or set(found.labels) <= set(found.classes), "labels must be among the classes"
     _same(found, behaviour(model, prompts), "running twice", 0.0)
 
     backwards = np.arange(len(prompts))[::-1]
-    _same(_rows(found, backwards), behaviour(model, prompts.rows(backwards)), "another order of the prompts", tolerance)
+    _same(
+        _rows(found, backwards),
+        behaviour(model, prompts.rows(backwards)),
+        "another order of the prompts",
+        tolerance,
+    )
     for i in range(len(prompts)):
         alone = behaviour(model, prompts.rows([i]))
         _same(_rows(found, np.array([i])), alone, f"prompt {i} alone", tolerance)
 
     if changed is not None:
         other = behaviour(changed, prompts)
-        assert not np.allclose(other.values, found.values, atol=tolerance), "an edited model that must behave otherwise gave the same values"
-        assert np.array_equal(other.ids, prompts.ids), "records of the edited model must carry the ids of the prompts"
+        assert not np.allclose(other.values, found.values, atol=tolerance), (
+            "an edited model that must behave otherwise gave the same values"
+        )
+        assert np.array_equal(other.ids, prompts.ids), (
+            "records of the edited model must carry the ids of the prompts"
+        )
         _same(found, behaviour(model, prompts), "the base model after an edited one", 0.0)
 
     now = model.hf.state_dict()
-    assert list(now) == list(state) and all(torch.equal(now[k], t) for k, t in state.items()), "the behaviour changed the model's weights"
-    assert torch.equal(model.logits(prompts.texts, columns=prompts.columns), logits), "the behaviour left hooks or modes behind: the model's logits changed"
+    assert list(now) == list(state) and all(torch.equal(now[k], t) for k, t in state.items()), (
+        "the behaviour changed the model's weights"
+    )
+    assert torch.equal(model.logits(prompts.texts, columns=prompts.columns), logits), (
+        "the behaviour left hooks or modes behind: the model's logits changed"
+    )
     assert [m.training for m in model.hf.modules()] == modes, "the behaviour changed train or eval mode"
-    assert str(getattr(model.hf, "generation_config", None)) == settings, "the behaviour changed the model's generation settings"
+    assert str(getattr(model.hf, "generation_config", None)) == settings, (
+        "the behaviour changed the model's generation settings"
+    )
     assert prompts.hash == asked, "the behaviour changed the prompts"
     return found
 
@@ -62,7 +97,9 @@ def _rows(records: Records, index: np.ndarray) -> Records:
 
 def _same(expected: Records, got: Records, when: str, tolerance: float) -> None:
     assert np.array_equal(expected.ids, got.ids), f"{when}: other ids"
-    assert np.allclose(expected.values, got.values, rtol=0, atol=tolerance, equal_nan=True), f"{when}: values {got.values} instead of {expected.values}"
+    assert np.allclose(expected.values, got.values, rtol=0, atol=tolerance, equal_nan=True), (
+        f"{when}: values {got.values} instead of {expected.values}"
+    )
     labels = [[] if r.labels is None else r.labels.tolist() for r in (expected, got)]
     assert labels[0] == labels[1], f"{when}: labels {labels[1]} instead of {labels[0]}"
     assert expected.texts == got.texts, f"{when}: other texts"

@@ -1,4 +1,6 @@
-"""Pictures of effects. Functions take results and an optional `ax`, and return the Axes; they never run a model."""
+"""Pictures of effects. Functions take results and an optional `ax`, and return the Axes; they never
+run a model.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,16 +13,37 @@ from interventions.effects.effect import Effect
 from probes.display.plots import COLOURS, GREY, axes
 
 
-def dose_response(doses: Sequence[float], effects: Sequence[Effect], unit: str = "logit difference", ax: Axes | None = None) -> Axes:
-    """Mean behaviour over doses with its interval, beside what matched random directions do at the same strength."""
+def dose_response(
+    doses: Sequence[float], effects: Sequence[Effect], unit: str = "logit difference", ax: Axes | None = None
+) -> Axes:
+    """Mean behaviour over doses with its interval, beside what matched random directions do at the
+    same strength.
+    """
     ax = axes(ax)
     base = effects[0].base.mean()
     changes = [e.change() for e in effects]
     controls = np.array([e.control_changes() for e in effects])
     ax.axhline(base, color="black", lw=0.8, ls=":", label="unedited")
-    ax.fill_between(doses, base + controls.min(1), base + controls.max(1), color=GREY, alpha=0.3, lw=0, label=f"{controls.shape[1]} matched random")
-    ax.plot(doses, [base + c.value for c in changes], color=COLOURS[0], marker="o", ms=4, label="direction found")
-    ax.fill_between(doses, [base + c.low for c in changes], [base + c.high for c in changes], color=COLOURS[0], alpha=0.2, lw=0)
+    ax.fill_between(
+        doses,
+        base + controls.min(1),
+        base + controls.max(1),
+        color=GREY,
+        alpha=0.3,
+        lw=0,
+        label=f"{controls.shape[1]} matched random",
+    )
+    ax.plot(
+        doses, [base + c.value for c in changes], color=COLOURS[0], marker="o", ms=4, label="direction found"
+    )
+    ax.fill_between(
+        doses,
+        [base + c.low for c in changes],
+        [base + c.high for c in changes],
+        color=COLOURS[0],
+        alpha=0.2,
+        lw=0,
+    )
     ax.set(xlabel="strength (gaps between the class means)", ylabel=f"mean {unit}")
     ax.legend(frameon=False, fontsize=8)
     return ax
@@ -32,8 +55,18 @@ def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
     names = list(effects)
     for i, e in enumerate(effects.values()):
         base, after, controls = e.accuracy("base"), e.accuracy("after"), e.accuracy("controls").value
-        ax.plot([controls.min(), controls.max()], [i, i], color=GREY, lw=7, alpha=0.45, solid_capstyle="butt", label="matched random, range" if not i else None)
-        ax.plot([base.value], [i], marker="|", ms=16, color="black", label="unedited" if not i else None, ls="")
+        ax.plot(
+            [controls.min(), controls.max()],
+            [i, i],
+            color=GREY,
+            lw=7,
+            alpha=0.45,
+            solid_capstyle="butt",
+            label="matched random, range" if not i else None,
+        )
+        ax.plot(
+            [base.value], [i], marker="|", ms=16, color="black", label="unedited" if not i else None, ls=""
+        )
         ax.errorbar(
             after.value,
             i,
@@ -54,7 +87,9 @@ def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
 
 
 def answer_kinds(runs: Mapping[str, Records], ax: Axes | None = None, legend: bool = True) -> Axes:
-    """Share of each kind of answer in every run, as stacked bars. Raises ValueError for a behaviour without kinds."""
+    """Share of each kind of answer in every run, as stacked bars. Raises ValueError for a behaviour
+    without kinds.
+    """
     ax = axes(ax, 1.6 + 1.1 * len(runs), 3.4)
     classes = next(iter(runs.values())).classes
     if not classes:
@@ -72,7 +107,9 @@ def answer_kinds(runs: Mapping[str, Records], ax: Axes | None = None, legend: bo
 
 
 def footprint_curves(found: Footprint, ax: Axes | None = None) -> Axes:
-    """Shares of shifted and marginal tokens over positions, and KL on a second axis; gives the shares' Axes."""
+    """Shares of shifted and marginal tokens over positions, and KL on a second axis; gives the
+    shares' Axes.
+    """
     ax = axes(ax)
     for name, ranks, colour in (("shifted", "> 3", COLOURS[1]), ("marginal", "2 and 3", COLOURS[0])):
         curve = found.curve(name)

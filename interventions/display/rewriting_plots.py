@@ -1,4 +1,6 @@
-"""Pictures of rewriting: how far each arm moved the scores, and what the model then did. Functions take results and an optional `ax`, and return the Axes."""
+"""Pictures of rewriting: how far each arm moved the scores, and what the model then did. Functions
+take results and an optional `ax`, and return the Axes.
+"""
 
 from collections.abc import Mapping
 
@@ -12,7 +14,9 @@ from probes.display.plots import COLOURS, axes
 
 
 def score_shifts(result: Remeasured, ax: Axes | None = None, legend: bool = True) -> Axes:
-    """Mean shift of every arm in the direction asked for, with its interval, as each scorer sees it: what chose an arm sees more than what did not."""
+    """Mean shift of every arm in the direction asked for, with its interval, as each scorer sees it:
+    what chose an arm sees more than what did not.
+    """
     names = [a for a in result.arms if a != ORIGINAL]
     scorers = list(result.arms[ORIGINAL].scores)
     ax = axes(ax, 6.4, 0.9 + 0.42 * len(names))
@@ -33,7 +37,10 @@ def score_shifts(result: Remeasured, ax: Axes | None = None, legend: bool = True
 
 def arm_answers(result: Remeasured, ax: Axes | None = None, title: str = "") -> Axes:
     """Share of each kind of answer in every arm, edits last."""
-    ax = answer_kinds({name.replace(" ", "\n"): r for name, r in result.records.items()}, axes(ax, 2.2 + 1.05 * len(result.records), 3.3))
+    ax = answer_kinds(
+        {name.replace(" ", "\n"): r for name, r in result.records.items()},
+        axes(ax, 2.2 + 1.05 * len(result.records), 3.3),
+    )
     ax.tick_params(axis="x", labelsize=8)
     ax.set_title(title, fontsize=10)
     return ax
@@ -49,7 +56,14 @@ def flows(result: Remeasured, arms: Mapping[str, Axes]) -> list[Axes]:
         ax.imshow(counts / max(1, counts.sum()), cmap="Blues", vmin=0, vmax=1)
         for (i, j), n in np.ndenumerate(counts):
             ax.text(
-                j, i, str(n), ha="center", va="center", fontsize=9, color="white" if n > 0.55 * counts.sum() else "black", weight="normal" if i == j else "bold"
+                j,
+                i,
+                str(n),
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if n > 0.55 * counts.sum() else "black",
+                weight="normal" if i == j else "bold",
             )
         labels = [moves.classes[i] for i in there]
         ax.set_xticks(range(len(labels)), labels, fontsize=8)

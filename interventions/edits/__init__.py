@@ -1,7 +1,7 @@
 """One file per edit. Each is frozen data whose `compile(model)` gives its changes, site by site.
 
-A new edit is one file here and one line in the list of `tests/test_edits.py`, which puts it through the contract
-(`interventions.testing.check_edit`).
+A new edit is one file here and one line in the list of `tests/test_edits.py`, which puts it through the
+contract (`interventions.testing.check_edit`).
 """
 
 from interventions.edits.ablate import Ablate

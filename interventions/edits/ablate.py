@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 import torch
 
-from interventions.writes.lowrank import LowRank, SiteEdit, named, position_of, same_site, stacked, target_sites
+from interventions.writes.lowrank import (
+    LowRank,
+    SiteEdit,
+    named,
+    position_of,
+    same_site,
+    stacked,
+    target_sites,
+)
 from probes.data.activations import Activations
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
@@ -17,11 +25,13 @@ from probes.models.model import Model
 class Ablate:
     """h - (h . u) u: afterwards nothing is left along the direction, for positive and negative rows alike.
 
-    With several directions at one site their whole span is taken out. To zero also removes the mean along u, which may move h to where it never is; with
-    `mean_of` every token gets the mean of those activations along u instead (at every target site, so they must hold it).
-    At one site later blocks may write the concept back; `sites="resid_post"` takes it out after every block, and
-    `sites=WRITERS` out of everything that is ever added to the stream. `strength` is 1 for all of it; less takes a part, and more takes away more than there
-    was, which is no ablation any longer (published "ablations" with factors of 5 to 20 are of this kind). Source: Arditi et al., arXiv 2406.11717.
+    With several directions at one site their whole span is taken out. To zero also removes the mean along u,
+    which may move h to where it never is; with `mean_of` every token gets the mean of those activations along
+    u instead (at every target site, so they must hold it). At one site later blocks may write the concept
+    back; `sites="resid_post"` takes it out after every block, and `sites=WRITERS` out of everything that is
+    ever added to the stream. `strength` is 1 for all of it; less takes a part, and more takes away more than
+    there was, which is no ablation any longer (published "ablations" with factors of 5 to 20 are of this
+    kind). Source: Arditi et al., arXiv 2406.11717.
     """
 
     direction: Direction | Sequence[Direction]
@@ -37,8 +47,16 @@ class Ablate:
         units = stacked(directions)
         found = []
         for site in target_sites(model, directions[0].site, self.sites):
-            to = torch.zeros(len(units)) if self.mean_of is None else self.mean_of[site].x[0].float().mean(0).cpu() @ units.T
-            found.append(SiteEdit(site, position_of(self.at), LowRank.holding(units, to).scaled(self.strength), repr(self)))
+            to = (
+                torch.zeros(len(units))
+                if self.mean_of is None
+                else self.mean_of[site].x[0].float().mean(0).cpu() @ units.T
+            )
+            found.append(
+                SiteEdit(
+                    site, position_of(self.at), LowRank.holding(units, to).scaled(self.strength), repr(self)
+                )
+            )
         return tuple(found)
 
     def __repr__(self) -> str:

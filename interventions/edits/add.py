@@ -13,9 +13,9 @@ from probes.models.model import Model
 class Add:
     """h + strength * direction: makes the model see more (or with a negative strength less) of the concept.
 
-    Strength is stated in `gaps`: 1 is the distance between the class means along the direction, so it means the same at any
-    site of any model. A direction without a gap takes `norm` instead, in raw units. `sites` defaults to the direction's own.
-    Source: Turner et al., arXiv 2308.10248; Rimsky et al., arXiv 2312.06681.
+    Strength is stated in `gaps`: 1 is the distance between the class means along the direction, so it means
+    the same at any site of any model. A direction without a gap takes `norm` instead, in raw units. `sites`
+    defaults to the direction's own. Source: Turner et al., arXiv 2308.10248; Rimsky et al., arXiv 2312.06681.
     """
 
     direction: Direction
@@ -26,12 +26,21 @@ class Add:
 
     def __post_init__(self) -> None:
         if (self.gaps is None) == (self.norm is None):
-            raise ValueError(f"give the strength once, as gaps=... or as norm=..., got gaps={self.gaps} and norm={self.norm}")
+            raise ValueError(
+                f"give the strength once, as gaps=... or as norm=..., got gaps={self.gaps} and"
+                f" norm={self.norm}"
+            )
         has_gap = self.direction.gap is not None
         if self.gaps is not None and not (has_gap and abs(self.direction.gap) < float("inf")):  # pyright: ignore
-            raise ValueError("this direction has no gap to measure strength in; use direction.calibrated(acts) with labelled acts, or norm=...")
+            raise ValueError(
+                "this direction has no gap to measure strength in; use direction.calibrated(acts) with"
+                " labelled acts, or norm=..."
+            )
         if self.norm is not None and has_gap:
-            raise ValueError(f"this direction has a gap of {self.direction.gap:.3g}; state the strength in gaps={self.norm / self.direction.gap:.3g}")  # pyright: ignore
+            raise ValueError(
+                f"this direction has a gap of {self.direction.gap:.3g}; state the strength in"
+                f" gaps={self.norm / self.direction.gap:.3g}"
+            )  # pyright: ignore
 
     @property
     def length(self) -> float:
@@ -40,8 +49,19 @@ class Add:
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         self.direction.check_model(model)
-        return site_edits(model, self.direction.site, self.sites, self.at, LowRank.shift(self.direction.unit * self.length), repr(self))
+        return site_edits(
+            model,
+            self.direction.site,
+            self.sites,
+            self.at,
+            LowRank.shift(self.direction.unit * self.length),
+            repr(self),
+        )
 
     def __repr__(self) -> str:
-        strength = f"{self.gaps:g} gaps" if self.gaps is not None else f"norm {self.norm:g} (direction without a gap)"
+        strength = (
+            f"{self.gaps:g} gaps"
+            if self.gaps is not None
+            else f"norm {self.norm:g} (direction without a gap)"
+        )
         return f"Add({strength} of {self.direction!r})"

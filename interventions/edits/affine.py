@@ -14,11 +14,13 @@ from probes.models.model import Model
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """h - (h . u) u + (r + level * gap) u: level 0 gives every token the mean component of the negative class, level 1 that of the positive one.
+    """h - (h . u) u + (r + level * gap) u: level 0 gives every token the mean component of the negative
+    class, level 1 that of the positive one.
 
-    `reference` holds labelled activations (y 0/1) at every target site, from which r and the gap are taken site by site. Unlike `Ablate` it goes to a place
-    where hidden states are found, and unlike `Add` the result does not depend on how much was there. Raises ValueError for activations without
-    two classes. Source: affine concept editing, Marshall et al., arXiv 2411.09003.
+    `reference` holds labelled activations (y 0/1) at every target site, from which r and the gap are taken
+    site by site. Unlike `Ablate` it goes to a place where hidden states are found, and unlike `Add` the
+    result does not depend on how much was there. Raises ValueError for activations without two classes.
+    Source: affine concept editing, Marshall et al., arXiv 2411.09003.
     """
 
     direction: Direction
@@ -36,7 +38,11 @@ class Affine:
             along = self.reference[site].x[0].float().cpu() @ u
             absent, present = along[~y].mean(), along[y].mean()
             to = absent + self.level * (present - absent)
-            found.append(SiteEdit(site, position_of(self.at), LowRank.holding(u[None], torch.atleast_1d(to)), repr(self)))
+            found.append(
+                SiteEdit(
+                    site, position_of(self.at), LowRank.holding(u[None], torch.atleast_1d(to)), repr(self)
+                )
+            )
         return tuple(found)
 
     def __repr__(self) -> str:

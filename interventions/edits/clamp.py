@@ -14,9 +14,11 @@ from probes.models.model import Model
 
 @dataclass(frozen=True, eq=False)
 class Clamp:
-    """h + (to - h . u) u: every token gets the same amount `to` (raw units) along the direction; to=0 is ablation.
+    """h + (to - h . u) u: every token gets the same amount `to` (raw units) along the direction; to=0 is
+    ablation.
 
-    With several directions at one site `to` has one amount each, and all of them hold afterwards, also when the directions are not orthogonal.
+    With several directions at one site `to` has one amount each, and all of them hold afterwards, also when
+    the directions are not orthogonal.
     """
 
     direction: Direction | Sequence[Direction]
@@ -39,4 +41,6 @@ class Clamp:
         return tuple(float(t) for t in (self.to if isinstance(self.to, Sequence) else (self.to,)))
 
     def __repr__(self) -> str:
-        return f"Clamp(to {', '.join(f'{t:g}' for t in self.amounts)} along {named(same_site(self.direction))})"
+        return (
+            f"Clamp(to {', '.join(f'{t:g}' for t in self.amounts)} along {named(same_site(self.direction))})"
+        )

@@ -17,10 +17,12 @@ from probes.models.model import Model
 
 @dataclass(frozen=True, eq=False)
 class Erase:
-    """After the edit no linear probe beats chance on the rows it was fitted on (LEACE), and h moves as little as that allows.
+    """After the edit no linear probe beats chance on the rows it was fitted on (LEACE), and h moves as little
+    as that allows.
 
-    Fitted with `Erase.fit(acts)`, one eraser a site. The guarantee holds on the fitted rows and for linear probes only; later
-    blocks may still rebuild the concept from what a linear probe cannot read. Source: Belrose et al., arXiv 2306.03819.
+    Fitted with `Erase.fit(acts)`, one eraser a site. The guarantee holds on the fitted rows and for linear
+    probes only; later blocks may still rebuild the concept from what a linear probe cannot read. Source:
+    Belrose et al., arXiv 2306.03819.
     """
 
     changes: Mapping[Site, LowRank]
@@ -31,8 +33,9 @@ class Erase:
     def fit(cls, acts: Activations, at: str | int | Position = "all", shrinkage: float = 1e-4) -> "Erase":
         """One rank-1 eraser for y at every site of `acts`.
 
-        `shrinkage` adds that share of the mean variance to every direction, so that directions without variance in the rows
-        are not stretched; the erasure on these rows stays exact. Raises ValueError unless y has two classes.
+        `shrinkage` adds that share of the mean variance to every direction, so that directions without
+        variance in the rows are not stretched; the erasure on these rows stays exact. Raises ValueError
+        unless y has two classes.
         """
         y, _ = acts.classes
         mean, read, write = leace(acts.x, y.to(acts.x.device).double()[:, None], shrinkage)
@@ -45,7 +48,9 @@ class Erase:
         wanted = model.sites(sites)
         missing = [str(s) for s in wanted if s not in self.changes]
         if missing:
-            raise ValueError(f"nothing was fitted to erase at {', '.join(missing)}; fit on activations of those sites")
+            raise ValueError(
+                f"nothing was fitted to erase at {', '.join(missing)}; fit on activations of those sites"
+            )
         return replace(self, changes={s: self.changes[s] for s in wanted})
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:

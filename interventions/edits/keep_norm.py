@@ -11,14 +11,17 @@ from probes.models.model import Model
 class KeepNorm:
     """The edit, then h scaled back to the length it had: only the direction of the hidden state changes.
 
-    Strong shifts also make hidden states long, which later norms and attention answer to whatever the direction; this keeps the two apart. No longer
-    linear, so it runs in hooks and cannot be baked into weights. Source: norm-preserving steering as in repeng and heretic; see docs/edits.md.
+    Strong shifts also make hidden states long, which later norms and attention answer to whatever the
+    direction; this keeps the two apart. No longer linear, so it runs in hooks and cannot be baked into
+    weights. Source: norm-preserving steering as in repeng and heretic; see docs/edits.md.
     """
 
     edit: Edit
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
-        return tuple(replace(c, change=NormKept(c.change), label=repr(self)) for c in wrapped(self.edit, model))
+        return tuple(
+            replace(c, change=NormKept(c.change), label=repr(self)) for c in wrapped(self.edit, model)
+        )
 
     def __repr__(self) -> str:
         return f"KeepNorm({self.edit!r})"

@@ -19,7 +19,9 @@ from probes.models.writes import Act, Chosen, Identity
 
 @dataclass(frozen=True, eq=False)
 class PatchedSite:
-    """The rows that one site gets: what a model holds as a write. `example[i]` is the prompt that row i goes to."""
+    """The rows that one site gets: what a model holds as a write. `example[i]` is the prompt that row
+    i goes to.
+    """
 
     site: Site
     at: Position
@@ -46,15 +48,19 @@ class PatchedSite:
         return None
 
     def on(self, batch: Chosen | None) -> Act:
-        """Puts each prompt's rows at its chosen tokens; raises ValueError for other prompts than the rows are of."""
+        """Puts each prompt's rows at its chosen tokens; raises ValueError for other prompts than the
+        rows are of.
+        """
         if batch is None:
             raise ValueError(
-                f"{self.label} puts in rows prompt by prompt, so it acts only where the prompts are known: capture, logits, generate of edited(model, ...)"
+                f"{self.label} puts in rows prompt by prompt, so it acts only where the prompts are known:"
+                " capture, logits, generate of edited(model, ...)"
             )
         prompts = 1 + int(self.example.max())
         if prompts not in (1, batch.n):
             raise ValueError(
-                f"{self.label} holds rows of {prompts} prompts and the model is run on {batch.n}; patch the very same prompts, or rows of a single one"
+                f"{self.label} holds rows of {prompts} prompts and the model is run on {batch.n}; patch the"
+                " very same prompts, or rows of a single one"
             )
         values = self.rows.new_zeros(*batch.places.shape, self.rows.shape[1])
         for i, text in enumerate(batch.rows):
@@ -62,8 +68,9 @@ class PatchedSite:
             places = batch.places[i].nonzero()[:, 0]
             if len(mine) != len(places):
                 raise ValueError(
-                    f"{self.label}: position {self.at} picks {len(places)} tokens of prompt {text} and there are {len(mine)} rows for it; capture the source at "
-                    "positions that pick as many tokens, in prompts of the same length where at='all'"
+                    f"{self.label}: position {self.at} picks {len(places)} tokens of prompt {text} and there"
+                    f" are {len(mine)} rows for it; capture the source at positions that pick as many tokens,"
+                    " in prompts of the same length where at='all'"
                 )
             values[i, places] = self.rows[torch.from_numpy(mine)]
         # Tokens made later lie behind the prompt, where nothing is chosen.
@@ -80,12 +87,14 @@ def _over(h: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """The hidden states `source` in place of the model's own, at the chosen tokens of each prompt: activation patching.
+    """The hidden states `source` in place of the model's own, at the chosen tokens of each prompt: activation
+    patching.
 
-    `source` holds one row for each token that `at` picks, prompt by prompt in the order in which the model will be run (`capture` of the other
-    prompts gives them so), or the rows of a single prompt, which then go into every prompt. Sites default to all of the source's; the last
-    patched one decides what follows. `at` defaults to the position at which the source was captured. Raises ValueError, when it is run, for
-    another number of prompts or tokens. Source: Meng et al., arXiv 2202.05262; Zhang and Nanda, arXiv 2309.16042.
+    `source` holds one row for each token that `at` picks, prompt by prompt in the order in which the model
+    will be run (`capture` of the other prompts gives them so), or the rows of a single prompt, which then go
+    into every prompt. Sites default to all of the source's; the last patched one decides what follows. `at`
+    defaults to the position at which the source was captured. Raises ValueError, when it is run, for another
+    number of prompts or tokens. Source: Meng et al., arXiv 2202.05262; Zhang and Nanda, arXiv 2309.16042.
     """
 
     source: Activations
@@ -94,13 +103,26 @@ class Patch:
 
     def compile(self, model: Model) -> tuple[PatchedSite, ...]:
         if "model" in self.source.receipt:
-            Fingerprint.from_dict(self.source.receipt["model"]).check(model.fingerprint, "the source of the patch")
+            Fingerprint.from_dict(self.source.receipt["model"]).check(
+                model.fingerprint, "the source of the patch"
+            )
         at = self.source.receipt.get("at") if self.at is None else self.at
         if at is None:
-            raise ValueError("the source does not say at which tokens it was captured; say where its rows go: Patch(source, at='last')")
-        example = np.arange(len(self.source)) if self.source.example is None else np.unique(self.source.example, return_inverse=True)[1]
-        sites = target_sites(model, self.source.sites[0], list(self.source.sites) if self.sites is None else self.sites)
-        return tuple(PatchedSite(s, position_of(at), self.source[s].x[0].cpu(), example, repr(self)) for s in sites)
+            raise ValueError(
+                "the source does not say at which tokens it was captured; say where its rows go:"
+                " Patch(source, at='last')"
+            )
+        example = (
+            np.arange(len(self.source))
+            if self.source.example is None
+            else np.unique(self.source.example, return_inverse=True)[1]
+        )
+        sites = target_sites(
+            model, self.source.sites[0], list(self.source.sites) if self.sites is None else self.sites
+        )
+        return tuple(
+            PatchedSite(s, position_of(at), self.source[s].x[0].cpu(), example, repr(self)) for s in sites
+        )
 
     def __repr__(self) -> str:
         return f"Patch({len(self.source)} rows, {', '.join(map(str, self.source.sites))})"

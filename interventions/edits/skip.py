@@ -14,10 +14,12 @@ from probes.models.model import Model
 
 @dataclass(frozen=True, eq=False)
 class Skip:
-    """The sublayers (attn_out, mlp_out) or heads (z) at `sites` add nothing to the residual stream; with `mean_of`, what they add on average.
+    """The sublayers (attn_out, mlp_out) or heads (z) at `sites` add nothing to the residual stream; with
+    `mean_of`, what they add on average.
 
-    Zero is a value that a head may never give, so the mean over activations of ordinary text (`mean_of`, which must hold the sites) is the
-    gentler test of what it does. Raises ValueError for the residual stream itself. Source: zero and mean ablation, as in Wang et al., arXiv 2211.00593.
+    Zero is a value that a head may never give, so the mean over activations of ordinary text (`mean_of`,
+    which must hold the sites) is the gentler test of what it does. Raises ValueError for the residual stream
+    itself. Source: zero and mean ablation, as in Wang et al., arXiv 2211.00593.
     """
 
     sites: SitesLike
@@ -28,9 +30,22 @@ class Skip:
         sites = sorted(model.sites(self.sites), key=lambda s: s.order)
         stream = [str(s) for s in sites if s.kind.startswith("resid")]
         if stream:
-            raise ValueError(f"{', '.join(stream)} is the residual stream, which nothing can skip; name attn_out, mlp_out or z")
-        values = [torch.zeros(model.width_at(s)) if self.mean_of is None else self.mean_of[s].x[0].float().mean(0).cpu() for s in sites]
-        return tuple(SiteEdit(s, position_of(self.at), Constant(v), repr(self)) for s, v in zip(sites, values, strict=True))
+            raise ValueError(
+                f"{', '.join(stream)} is the residual stream, which nothing can skip; name attn_out, mlp_out"
+                " or z"
+            )
+        values = [
+            (
+                torch.zeros(model.width_at(s))
+                if self.mean_of is None
+                else self.mean_of[s].x[0].float().mean(0).cpu()
+            )
+            for s in sites
+        ]
+        return tuple(
+            SiteEdit(s, position_of(self.at), Constant(v), repr(self))
+            for s, v in zip(sites, values, strict=True)
+        )
 
     def __repr__(self) -> str:
         sites = str(self.sites) if isinstance(self.sites, str | Site) else ", ".join(map(str, self.sites))

@@ -13,11 +13,14 @@ from probes.models.model import Model
 
 @dataclass(frozen=True, eq=False)
 class When:
-    """The edit, made only at tokens whose probe score is above `above` (or, with `below`, under it), in the probe's margin.
+    """The edit, made only at tokens whose probe score is above `above` (or, with `below`, under it), in the
+    probe's margin.
 
-    The score is that of the hidden state which the edit is about to change, so the probe needs every site the edit acts at. Earlier edits at the same
-    site have acted by then. Give exactly one threshold; 0 is the probe's own. Raises ValueError for probes fitted on pairs or with a transform that is
-    not affine. Source: conditional activation steering, Lee et al., arXiv 2409.05907 (there a condition on the whole prompt; here token by token).
+    The score is that of the hidden state which the edit is about to change, so the probe needs every site the
+    edit acts at. Earlier edits at the same site have acted by then. Give exactly one threshold; 0 is the
+    probe's own. Raises ValueError for probes fitted on pairs or with a transform that is not affine. Source:
+    conditional activation steering, Lee et al., arXiv 2409.05907 (there a condition on the whole prompt; here
+    token by token).
     """
 
     edit: Edit
@@ -27,9 +30,14 @@ class When:
 
     def __post_init__(self) -> None:
         if (self.above is None) == (self.below is None):
-            raise ValueError(f"give one threshold, above=... or below=..., got above={self.above} and below={self.below}")
+            raise ValueError(
+                f"give one threshold, above=... or below=..., got above={self.above} and below={self.below}"
+            )
         if self.probe.reads_pairs:
-            raise ValueError("a probe fitted on pairs has one score a pair, and a token is no pair; gate with a probe fitted on single texts")
+            raise ValueError(
+                "a probe fitted on pairs has one score a pair, and a token is no pair; gate with a probe"
+                " fitted on single texts"
+            )
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         if "model" in self.probe.receipt:
@@ -48,10 +56,15 @@ class When:
 
 
 def raw_margin(probe: LinearProbe, index: int) -> tuple[torch.Tensor, float]:
-    """Weight and bias of a probe's score on raw hidden states at one of its sites; raises ValueError where the score is not affine in them."""
+    """Weight and bias of a probe's score on raw hidden states at one of its sites; raises ValueError
+    where the score is not affine in them.
+    """
     fitted = probe.transforms["all"].at([index])
     if not fitted.exact or fitted.shift.shape[1] > 1:
-        raise ValueError(f"the transform {fitted.name!r} is not one affine map of the hidden state; fit the probe with prepare='none', 'mean' or 'zscore'")
+        raise ValueError(
+            f"the transform {fitted.name!r} is not one affine map of the hidden state; fit the probe with"
+            " prepare='none', 'mean' or 'zscore'"
+        )
     weight, origin = probe.weight[[index]], torch.zeros(1, 1, probe.weight.shape[1])
     slope = fitted.gradient(weight, origin)[0, 0]
     return slope, float(fitted(origin)[0, 0] @ weight[0] + probe.bias[index])

@@ -1,4 +1,6 @@
-"""How strong an edit has to be: behaviour and cost over doses, and the smallest dose that does what is asked."""
+"""How strong an edit has to be: behaviour and cost over doses, and the smallest dose that does what
+is asked.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,37 +20,65 @@ from probes.models.model import Model
 
 @dataclass(frozen=True, eq=False)
 class Doses(Displayed):
-    """Effects of one edit at several strengths, weakest first, all against the same unedited run and each beside its own matched random edits."""
+    """Effects of one edit at several strengths, weakest first, all against the same unedited run and
+    each beside its own matched random edits.
+    """
 
     doses: tuple[float, ...]
     effects: tuple[Effect, ...]
 
     def table(self) -> pd.DataFrame:
-        """One row a dose: mean change with interval, p against matched random edits, share of changed answers, KL and loss on neutral text."""
+        """One row a dose: mean change with interval, p against matched random edits, share of changed
+        answers, KL and loss on neutral text.
+        """
         lines = []
         for dose, e in zip(self.doses, self.effects, strict=True):
-            cost = {} if e.cost is None else {"KL": float(e.cost.kl.value), "loss rise": float(e.cost.loss.value)}
+            cost = (
+                {}
+                if e.cost is None
+                else {"KL": float(e.cost.kl.value), "loss rise": float(e.cost.loss.value)}
+            )
             change = e.change()
-            lines.append({"dose": dose, "change": float(change.value), "low": float(change.low), "high": float(change.high), "p": e.p_value(),
-                          "changed": float(e.changed().value), "random changed": float(e.control_changed().max()), **cost})  # fmt: skip
+            lines.append(
+                {
+                    "dose": dose,
+                    "change": float(change.value),
+                    "low": float(change.low),
+                    "high": float(change.high),
+                    "p": e.p_value(),
+                    "changed": float(e.changed().value),
+                    "random changed": float(e.control_changed().max()),
+                    **cost,
+                }
+            )
         return pd.DataFrame(lines)
 
     def smallest(self, wanted: Callable[[Effect], bool], max_kl: float | None = 0.05) -> float:
-        """The weakest dose whose effect is as wanted, such as `lambda e: e.changed().low > .9`, within the cost on neutral text (None: at any cost).
+        """The weakest dose whose effect is as wanted, such as `lambda e: e.changed().low > .9`, within the
+        cost on neutral text (None: at any cost).
 
         Raises ValueError, with the table, when no dose is, or when there is a limit and no cost was measured.
         """
         if max_kl is not None and any(e.cost is None for e in self.effects):
-            raise ValueError("the cost was not measured, so it cannot be limited; give neutral texts, or max_kl=None to choose at any cost")
+            raise ValueError(
+                "the cost was not measured, so it cannot be limited; give neutral texts, or max_kl=None to"
+                " choose at any cost"
+            )
         order = sorted(range(len(self.doses)), key=lambda i: abs(self.doses[i]))
         for i in order:
             cost = self.effects[i].cost
-            if wanted(self.effects[i]) and (max_kl is None or (cost is not None and float(cost.kl.value) <= max_kl)):
+            if wanted(self.effects[i]) and (
+                max_kl is None or (cost is not None and float(cost.kl.value) <= max_kl)
+            ):
                 return self.doses[i]
-        raise ValueError(f"no dose does what is wanted within KL {max_kl}:\n{self.table().to_string(index=False)}")
+        raise ValueError(
+            f"no dose does what is wanted within KL {max_kl}:\n{self.table().to_string(index=False)}"
+        )
 
     def plot(self, ax: Any = None) -> Any:
-        """Mean behaviour over doses with its interval, beside what matched random edits do; draws on `ax`, or a figure of its own, and gives the Axes."""
+        """Mean behaviour over doses with its interval, beside what matched random edits do; draws on
+        `ax`, or a figure of its own, and gives the Axes.
+        """
         return draw(self, ax)
 
     def __repr__(self) -> str:
@@ -67,13 +97,27 @@ def dosed(
     n_controls: int = MIN_CONTROLS,
     **options: Any,
 ) -> Doses:
-    """The effect of `make(dose)` at every dose, such as `lambda g: Add(direction, gaps=g)`; further options as for `effect`.
+    """The effect of `make(dose)` at every dose, such as `lambda g: Add(direction, gaps=g)`; further options
+    as for `effect`.
 
-    The unedited behaviour is measured once. Choose a dose on other prompts than those it is reported on. Raises ValueError without doses.
+    The unedited behaviour is measured once. Choose a dose on other prompts than those it is reported on.
+    Raises ValueError without doses.
     """
     if not len(doses):
         raise ValueError("no doses given; pass strengths such as [0.5, 1, 2, 4]")
     before = behaviour(base, prompts)
     settings: dict[str, Any] = {"compare": False, "control_costs": False} | options
-    found = [effect(base, make(float(d)), behaviour, prompts, neutral=neutral, n_controls=n_controls, before=before, **settings) for d in sorted(doses)]
+    found = [
+        effect(
+            base,
+            make(float(d)),
+            behaviour,
+            prompts,
+            neutral=neutral,
+            n_controls=n_controls,
+            before=before,
+            **settings,
+        )
+        for d in sorted(doses)
+    ]
     return Doses(tuple(float(d) for d in np.sort(np.asarray(doses, dtype=float))), tuple(found))

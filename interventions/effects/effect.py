@@ -1,4 +1,6 @@
-"""What an edit does to behaviour: paired by prompt, beside matched random edits, with what it costs elsewhere."""
+"""What an edit does to behaviour: paired by prompt, beside matched random edits, with what it costs
+elsewhere.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,10 +31,12 @@ MIN_CONTROLS = 20
 
 @dataclass(frozen=True, eq=False)
 class Effect(Displayed):
-    """One behaviour under one edit, under its matched random edits and under what else it could have been, per prompt.
+    """One behaviour under one edit, under its matched random edits and under what else it could have been,
+    per prompt.
 
-    `before` and `now` are the behaviour's records without and with the edit, `random` those under each matched random edit, `others` under
-    named comparisons (sign flip, other blocks, shuffled labels). `y` says what the right answer is. Methods summarise all prompts or, with `where`, some.
+    `before` and `now` are the behaviour's records without and with the edit, `random` those under each
+    matched random edit, `others` under named comparisons (sign flip, other blocks, shuffled labels). `y` says
+    what the right answer is. Methods summarise all prompts or, with `where`, some.
     """
 
     edit: str
@@ -70,7 +74,9 @@ class Effect(Displayed):
 
     def _labels(self, rows: np.ndarray) -> np.ndarray:
         if self.y is None:
-            raise ValueError("the prompts have no y, so there is no right answer to compare with; give the Examples y")
+            raise ValueError(
+                "the prompts have no y, so there is no right answer to compare with; give the Examples y"
+            )
         return self.y[rows]
 
     def change(self, where: np.ndarray | None = None) -> Estimate:
@@ -99,14 +105,17 @@ class Effect(Displayed):
         return auroc(getattr(self, of)[..., k], self._labels(k), self.groups[k])
 
     def turned(self, towards: int, of: str = "after", where: np.ndarray | None = None) -> Estimate:
-        """Among the prompts whose base answer was the other one, the share now answered `towards` (1 positive, 0 negative).
+        """Among the prompts whose base answer was the other one, the share now answered `towards` (1
+        positive, 0 negative).
 
         Raises ValueError when no prompt had the other answer.
         """
         rows = self.rows(where)
         k = rows[(self.base[rows] > 0) != bool(towards)]
         if not len(k):
-            raise ValueError(f"no prompt had the other answer before the edit, so none can be turned towards {towards}")
+            raise ValueError(
+                f"no prompt had the other answer before the edit, so none can be turned towards {towards}"
+            )
         return mean(((getattr(self, of)[..., k] > 0) == bool(towards)).astype(float), self.groups[k])
 
     def transitions(self, where: np.ndarray | None = None) -> Transitions:
@@ -114,7 +123,9 @@ class Effect(Displayed):
         return transitions(self.before, self.now, where)
 
     def changed(self, where: np.ndarray | None = None) -> Estimate:
-        """The share of prompts whose answer became another kind (for a behaviour without kinds: changed sign)."""
+        """The share of prompts whose answer became another kind (for a behaviour without kinds:
+        changed sign).
+        """
         k = self.rows(where)
         return mean((labels_of(self.now)[k] != labels_of(self.before)[k]).astype(float), self.groups[k])
 
@@ -148,15 +159,31 @@ class Effect(Displayed):
         return mean(other.values[here] - self.base[here], self.groups[here])
 
     def table(self) -> pd.DataFrame:
-        """Mean of the behaviour and share of changed answers: unedited, edited, every comparison, and the range of the matched random edits."""
+        """Mean of the behaviour and share of changed answers: unedited, edited, every comparison, and
+        the range of the matched random edits.
+        """
         rows = self.rows(None)
-        lines: list[tuple[str, str, str]] = [("unedited", f"{mean(self.base[rows], self.groups[rows]):.3f}", "")]
+        lines: list[tuple[str, str, str]] = [
+            ("unedited", f"{mean(self.base[rows], self.groups[rows]):.3f}", "")
+        ]
         for name, r in {self.edit: self.now, **self.others}.items():
             here = rows[r.measured[rows]]
             moved = (labels_of(r)[here] != labels_of(self.before)[here]).astype(float)
-            lines.append((name, f"{mean(r.values[here], self.groups[here]):.3f}", f"{mean(moved, self.groups[here]):.2f}"))
+            lines.append(
+                (
+                    name,
+                    f"{mean(r.values[here], self.groups[here]):.3f}",
+                    f"{mean(moved, self.groups[here]):.2f}",
+                )
+            )
         means, shares = self.controls[:, rows].mean(1), self.control_changed()
-        lines.append((f"{len(self.random)} matched random", f"{means.min():.3f} to {means.max():.3f}", f"{shares.min():.2f} to {shares.max():.2f}"))
+        lines.append(
+            (
+                f"{len(self.random)} matched random",
+                f"{means.min():.3f} to {means.max():.3f}",
+                f"{shares.min():.2f} to {shares.max():.2f}",
+            )
+        )
         return pd.DataFrame(lines, columns=["edit", f"mean {self.before.unit}", "share of answers changed"])
 
     def __repr__(self) -> str:
@@ -179,24 +206,38 @@ def effect(
     compare: bool = True,
     progress: bool = True,
 ) -> Effect:
-    """Runs a behaviour under an edit, under `n_controls` random edits that change h by the same mean length per token, and under its comparisons.
+    """Runs a behaviour under an edit, under `n_controls` random edits that change h by the same mean length
+    per token, and under its comparisons.
 
-    The comparisons (`interventions.effects.comparisons`) are the sign flip and other blocks, as far as the edit has them, and, given the `train` activations of its
-    direction, directions from shuffled labels; `compare=False` leaves them out. With `neutral` texts the cost (KL and loss) is measured for the edit and, with
-    `control_costs`, for every control. `before` saves a run when the base behaviour on these prompts is already known. Raises ValueError for fewer
-    than 20 controls, or for a `before` of other prompts.
+    The comparisons (`interventions.effects.comparisons`) are the sign flip and other blocks, as far as the
+    edit has them, and, given the `train` activations of its direction, directions from shuffled labels;
+    `compare=False` leaves them out. With `neutral` texts the cost (KL and loss) is measured for the edit and,
+    with `control_costs`, for every control. `before` saves a run when the base behaviour on these prompts is
+    already known. Raises ValueError for fewer than 20 controls, or for a `before` of other prompts.
     """
     if n_controls < MIN_CONTROLS:
-        raise ValueError(f"an effect is shown beside at least {MIN_CONTROLS} matched random edits, got n_controls={n_controls}")
+        raise ValueError(
+            f"an effect is shown beside at least {MIN_CONTROLS} matched random edits, got"
+            f" n_controls={n_controls}"
+        )
     whole = joined(edit)
     changed = edited(base, whole)
     if before is not None and not np.array_equal(before.ids, prompts.ids):
-        raise ValueError(f"before holds {len(before)} records of other prompts than the {len(prompts)} given; measure it on the same prompts")
+        raise ValueError(
+            f"before holds {len(before)} records of other prompts than the {len(prompts)} given; measure it"
+            " on the same prompts"
+        )
     prompts = base.tokenise(prompts)  # once, for all the models that are asked
     before = behaviour(base, prompts) if before is None else before
     random = [edited(base, control) for control in matched_random(base, whole, prompts, n_controls, seed)]
     named = comparisons(whole, base, train, seed) if compare else {}
-    with tqdm(total=1 + len(random) + len(named), desc="edits", delay=2, leave=False, disable=None if progress else True) as bar:
+    with tqdm(
+        total=1 + len(random) + len(named),
+        desc="edits",
+        delay=2,
+        leave=False,
+        disable=None if progress else True,
+    ) as bar:
 
         def under(model: Model) -> Records:
             found = behaviour(model, prompts)
@@ -205,6 +246,10 @@ def effect(
 
         now, others = under(changed), {name: under(edited(base, other)) for name, other in named.items()}
         controls = tuple(under(model) for model in random)
-    costs = [] if neutral is None else neutral_costs(base, [changed, *(random if control_costs else [])], neutral)
+    costs = (
+        [] if neutral is None else neutral_costs(base, [changed, *(random if control_costs else [])], neutral)
+    )
     y = None if prompts.y is None else prompts.y.astype(np.int64)
-    return Effect(repr(whole), before, now, controls, y, others, costs[0] if costs else None, tuple(costs[1:]))
+    return Effect(
+        repr(whole), before, now, controls, y, others, costs[0] if costs else None, tuple(costs[1:])
+    )

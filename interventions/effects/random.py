@@ -21,7 +21,9 @@ CALIBRATION_TEXTS = 64
 
 @dataclass(frozen=True, eq=False)
 class RandomShift:
-    """Moves every token exactly as far as another edit would, but along one random direction; keeps the length of h where that edit keeps it."""
+    """Moves every token exactly as far as another edit would, but along one random direction; keeps
+    the length of h where that edit keeps it.
+    """
 
     of: Write
     unit: Tensor
@@ -70,12 +72,16 @@ class RandomShift:
         return self.label
 
 
-def matched_random(model: Model, edit: Edit, texts: Examples | Sequence[Text], n: int = 20, seed: int = 0) -> list[Fixed]:
-    """`n` random edits of the same kind as `edit`, each changing h by the same mean length per token at every site.
+def matched_random(
+    model: Model, edit: Edit, texts: Examples | Sequence[Text], n: int = 20, seed: int = 0
+) -> list[Fixed]:
+    """`n` random edits of the same kind as `edit`, each changing h by the same mean length per token at every
+    site.
 
-    A shift becomes a shift along a random unit vector; a projection becomes a projection along random orthonormal vectors,
-    scaled. Sizes are matched on up to 64 texts, evenly spaced, site by site in forward order while the earlier sites are already edited. An edit that is not
-    linear (gated, patched, norm-keeping) becomes, token by token, a shift of the same length along a random unit vector.
+    A shift becomes a shift along a random unit vector; a projection becomes a projection along random
+    orthonormal vectors, scaled. Sizes are matched on up to 64 texts, evenly spaced, site by site in forward
+    order while the earlier sites are already edited. An edit that is not linear (gated, patched,
+    norm-keeping) becomes, token by token, a shift of the same length along a random unit vector.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -102,9 +108,13 @@ def _shifts(changes: Sequence[Write], k: int, seed: int) -> Fixed:
     return Fixed(tuple(RandomShift(c, units[c.width]) for c in changes), f"matched random {k} (seed {seed})")
 
 
-def _linear(model: Model, changes: Sequence[_Linear], texts: Examples | Sequence[Text], n: int, seed: int) -> list[Fixed]:
+def _linear(
+    model: Model, changes: Sequence[_Linear], texts: Examples | Sequence[Text], n: int, seed: int
+) -> list[Fixed]:
     examples = texts if isinstance(texts, Examples) else Examples(texts)
-    examples = examples.rows(np.unique(np.linspace(0, len(examples) - 1, min(CALIBRATION_TEXTS, len(examples))).astype(int)))
+    examples = examples.rows(
+        np.unique(np.linspace(0, len(examples) - 1, min(CALIBRATION_TEXTS, len(examples))).astype(int))
+    )
     asked = model.tokenise(examples)
     (batch,) = model.batches(asked.encoded, batch_size=len(asked))
     real = batch.mask.bool()
@@ -115,7 +125,10 @@ def _linear(model: Model, changes: Sequence[_Linear], texts: Examples | Sequence
 
     def run(act: Callable[[int, _Linear, Tensor], Tensor]) -> None:
         # Model-held edits come first, as they will when the control is used.
-        spies = tuple(SiteFunction(c.site, c.at, lambda h, i=i, c=c: act(i, c, h), c.change.width) for i, c in enumerate(changes))
+        spies = tuple(
+            SiteFunction(c.site, c.at, lambda h, i=i, c=c: act(i, c, h), c.change.width)
+            for i, c in enumerate(changes)
+        )
         spied = replace(model, writes=(*model.writes, *spies))
         last = max(changes, key=lambda c: c.site.order).site
         spied.run(batch, [last], lambda h: h[:0], spied.bound_writes(batch, asked))
@@ -159,7 +172,9 @@ def _calibrated(
     made: dict[int, SiteEdit] = {}
 
     def calibrate(i: int, change: _Linear, h: Tensor) -> Tensor:
-        unit = _random_form(change.change, draws[change.change.U.shape[0], change.change.U.shape[1]], means[i].cpu())
+        unit = _random_form(
+            change.change, draws[change.change.U.shape[0], change.change.U.shape[1]], means[i].cpu()
+        )
         delta = unit.delta(h)
         now = size(delta, i)
         factor = float(targets[i] / now) if now > 0 else 0.0

@@ -16,10 +16,13 @@ OUTCOMES = 2_000_000
 
 @dataclass(frozen=True, eq=False)
 class Transitions(Displayed):
-    """`counts[i, j]` prompts went from class i to class j. `p_value` tests whether as many go one way as the other.
+    """`counts[i, j]` prompts went from class i to class j. `p_value` tests whether as many go one way as the
+    other.
 
-    Two classes: McNemar's exact test; more: Bowker's test of symmetry, from its exact distribution where two classes exchanged fewer than ten prompts. Both take prompts as independent; where several share a group, the interval of
-    `Effect.change`, which resamples groups, is the one to go by. A small p says that the mix of answers changed, not why.
+    Two classes: McNemar's exact test; more: Bowker's test of symmetry, from its exact distribution where two
+    classes exchanged fewer than ten prompts. Both take prompts as independent; where several share a group,
+    the interval of `Effect.change`, which resamples groups, is the one to go by. A small p says that the mix
+    of answers changed, not why.
     """
 
     classes: tuple[str, ...]
@@ -53,7 +56,9 @@ class Transitions(Displayed):
         return bowker(up[moved], down[moved])
 
     def against_rest(self, kind: str) -> float:
-        """McNemar's exact p-value for one class against all others: whether as many prompts came to it as left it."""
+        """McNemar's exact p-value for one class against all others: whether as many prompts came to
+        it as left it.
+        """
         if kind not in self.classes:
             raise ValueError(f"there is no class {kind!r}; there are {', '.join(self.classes)}")
         k = self.classes.index(kind)
@@ -63,7 +68,10 @@ class Transitions(Displayed):
     def shown(self) -> list[tuple[str, list[str]]]:
         """Rows of the table, the first being its head, with classes that never occur left out."""
         there = [i for i in range(len(self.classes)) if self.counts[i].any() or self.counts[:, i].any()]
-        return [("", [self.classes[i] for i in there]), *((self.classes[i], [str(n) for n in self.counts[i, there]]) for i in there)]
+        return [
+            ("", [self.classes[i] for i in there]),
+            *((self.classes[i], [str(n) for n in self.counts[i, there]]) for i in there),
+        ]
 
     @property
     def summary(self) -> str:
@@ -72,14 +80,19 @@ class Transitions(Displayed):
 
     def __repr__(self) -> str:
         width = max(6, *(len(c) for c in self.classes))
-        lines = [f"{name or 'before / after':<{max(width, 14)}} " + " ".join(f"{c:>{width}}" for c in row) for name, row in self.shown()]
+        lines = [
+            f"{name or 'before / after':<{max(width, 14)}} " + " ".join(f"{c:>{width}}" for c in row)
+            for name, row in self.shown()
+        ]
         return terminal("\n".join([*lines, self.summary]))
 
 
 def bowker(up: Int[np.ndarray, " k"], down: Int[np.ndarray, " k"]) -> float:
-    """The p-value of symmetry of k pairs of classes that exchanged prompts: chi-squared, or exact where a pair exchanged fewer than ten.
+    """The p-value of symmetry of k pairs of classes that exchanged prompts: chi-squared, or exact where a
+    pair exchanged fewer than ten.
 
-    Exact: given how many each pair exchanged, each prompt is as likely to have gone either way; all outcomes are counted, or 100,000 drawn when there are too many.
+    Exact: given how many each pair exchanged, each prompt is as likely to have gone either way; all outcomes
+    are counted, or 100,000 drawn when there are too many.
     """
     total = up + down
     statistic = ((up - down) ** 2 / total).sum()
@@ -98,13 +111,15 @@ def bowker(up: Int[np.ndarray, " k"], down: Int[np.ndarray, " k"]) -> float:
 
 
 def transitions(before: Records, after: Records, where: np.ndarray | None = None) -> Transitions:
-    """Transitions over the prompts measured both times; behaviours without labels are split by the sign of their value.
+    """Transitions over the prompts measured both times; behaviours without labels are split by the sign of
+    their value.
 
     Raises ValueError for records of different prompts or behaviours.
     """
     if before.behaviour != after.behaviour or not np.array_equal(before.ids, after.ids):
         raise ValueError(
-            f"before is {before.behaviour} of {len(before)} prompts and after {after.behaviour} of {len(after)}; compare one behaviour on the same prompts"
+            f"before is {before.behaviour} of {len(before)} prompts and after {after.behaviour} of"
+            f" {len(after)}; compare one behaviour on the same prompts"
         )
     rows = before.measured & after.measured
     if where is not None:
@@ -121,4 +136,6 @@ def transitions(before: Records, after: Records, where: np.ndarray | None = None
 
 def labels_of(records: Records) -> np.ndarray:
     """The kind of every answer; the sign of the value where a behaviour has no kinds."""
-    return records.labels if records.labels is not None else np.where(records.values > 0, "above 0", "below 0")
+    return (
+        records.labels if records.labels is not None else np.where(records.values > 0, "above 0", "below 0")
+    )

@@ -12,16 +12,20 @@ from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate
 
-Word = Literal["no effect shown", "not told apart from random edits", "moves behaviour", "moves behaviour, at a cost"]
+Word = Literal[
+    "no effect shown", "not told apart from random edits", "moves behaviour", "moves behaviour, at a cost"
+]
 SIGN_FLIP, SHUFFLED = "sign flip", "shuffled labels"  # what comparisons are called
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict(Displayed):
-    """The strongest word the controls allow for an edit, its sentence, and what stands in the way of a stronger one.
+    """The strongest word the controls allow for an edit, its sentence, and what stands in the way of a
+    stronger one.
 
-    `no effect shown`: the interval of the mean change reaches 0. `not told apart from random edits`: matched random edits move behaviour as far. `moves
-    behaviour`: they do not, and where the cost on neutral text was measured it is within the limit; otherwise `at a cost`.
+    `no effect shown`: the interval of the mean change reaches 0. `not told apart from random edits`: matched
+    random edits move behaviour as far. `moves behaviour`: they do not, and where the cost on neutral text was
+    measured it is within the limit; otherwise `at a cost`.
     """
 
     word: Word
@@ -41,9 +45,10 @@ class Verdict(Displayed):
 class EditNumbers:
     """What the verdict on an edit rests on, and the limits asked.
 
-    `change` is the mean change of behaviour, in `unit`; `p` how often a matched random edit moves it as far, and
-    `controls` the mean change under each of them. `others` holds the mean change under every comparison, None where
-    no prompt could be measured under it. `kl` is the cost on unrelated text, None where it was not measured.
+    `change` is the mean change of behaviour, in `unit`; `p` how often a matched random edit moves it as far,
+    and `controls` the mean change under each of them. `others` holds the mean change under every comparison,
+    None where no prompt could be measured under it. `kl` is the cost on unrelated text, None where it was not
+    measured.
     """
 
     edit: str
@@ -113,7 +118,9 @@ def _sentence(found: Finding[Word, EditNumbers]) -> str:
 def _reasons(n: EditNumbers) -> tuple[str, ...]:
     """What stands in the way of a stronger word."""
     beside = [_against(n, name, moved) for name, moved in n.others.items()]
-    unmeasured = None if n.kl is not None else "the cost on unrelated text was not measured; give neutral texts"
+    unmeasured = (
+        None if n.kl is not None else "the cost on unrelated text was not measured; give neutral texts"
+    )
     return tuple(reason for reason in (*beside, unmeasured) if reason is not None)
 
 
@@ -128,4 +135,6 @@ def _against(n: EditNumbers, name: str, moved: Estimate | None) -> str | None:
         return None
     if name.startswith(SHUFFLED):
         return f"a direction from {name} moves it as far ({moved:.3f})"
-    return f"the same direction moves it as far {name} ({moved:.3f}), so the effect is not special to its site"
+    return (
+        f"the same direction moves it as far {name} ({moved:.3f}), so the effect is not special to its site"
+    )

@@ -1,7 +1,9 @@
 """Judges: other language models that grade what the model under study wrote.
 
-- `Judge(rubric, model, ledger=..., classes=... | scale=...)`: a behaviour that gives Records; `judge.grade(prompts, completions)` for texts that exist
-- `Limits`: concurrency, requests a minute, timeout and retries; `JudgeError`: too little was judged, and how to go on
+- `Judge(rubric, model, ledger=..., classes=... | scale=...)`: a behaviour that gives Records;
+  `judge.grade(prompts, completions)` for texts that exist
+- `Limits`: concurrency, requests a minute, timeout and retries; `JudgeError`: too little was judged, and how
+  to go on
 """
 
 from interventions.judging.client import Limits

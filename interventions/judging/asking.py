@@ -1,4 +1,6 @@
-"""Asking for every item that the ledger lacks: several at a time, on an event loop of its own, each verdict written down as it comes."""
+"""Asking for every item that the ledger lacks: several at a time, on an event loop of its own, each
+verdict written down as it comes.
+"""
 
 import asyncio
 import threading
@@ -20,9 +22,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Item:
-    """One question: how many rows it answers (the same prompt and completion may come twice), and what is asked.
+    """One question: how many rows it answers (the same prompt and completion may come twice), and what is
+    asked.
 
-    `reseed` asks every further try with the next seed: a sample that could not be read would be the same again with its own.
+    `reseed` asks every further try with the next seed: a sample that could not be read would be the same
+    again with its own.
     """
 
     id: str
@@ -33,7 +37,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: `failed` are reasons by key of items that got no answer, `last` is the last error in full."""
+    """What a run came to: `failed` are reasons by key of items that got no answer, `last` is the last
+    error in full.
+    """
 
     failed: Mapping[str, str]
     last: str = ""
@@ -50,7 +56,8 @@ async def ask_all(
     progress: bool,
     name: str = "judge",
 ) -> Outcome:
-    """Asks until all items are answered, more than `allowed` rows have failed, or every further request is bound to fail.
+    """Asks until all items are answered, more than `allowed` rows have failed, or every further request is
+    bound to fail.
 
     Entries of `todo` that the ledger knows already (failures that are asked again) are replaced.
     """
@@ -66,7 +73,9 @@ async def ask_all(
             ledger.catch_up()  # another process may have been here
             if (entry := ledger.known.get(key)) == before[key]:
                 try:
-                    entry = ledger.add(await _ask(key, todo[key], chat, read, judge, tries), instead=before[key])
+                    entry = ledger.add(
+                        await _ask(key, todo[key], chat, read, judge, tries), instead=before[key]
+                    )
                 except RequestFailed as failure:
                     failed[key], last = failure.reason, last if stopped else str(failure)
                     stopped = stopped or failure.ends_run
@@ -84,7 +93,9 @@ async def ask_all(
         total = sum(item.rows for item in todo.values())
         async with chat() as open_chat:
             waiting = iter(keys)
-            with tqdm(total=total, desc=name, unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
+            with tqdm(
+                total=total, desc=name, unit="text", delay=2, leave=False, disable=None if progress else True
+            ) as bar:
                 try:
                     async with asyncio.TaskGroup() as group:
                         for _ in range(min(open_chat.limits.concurrency, len(keys))):
@@ -94,7 +105,9 @@ async def ask_all(
     return Outcome(failed, last)
 
 
-async def _ask(key: str, item: Item, chat: Chat, read: Callable[[str, Reply], Verdict], judge: str, tries: int) -> Entry:
+async def _ask(
+    key: str, item: Item, chat: Chat, read: Callable[[str, Reply], Verdict], judge: str, tries: int
+) -> Entry:
     """One item, asked the same again while its answers cannot be read."""
     entry = Entry(key, judge, item.id, None, None, "", None, None, None, 0, 0, 0, "")
     for n in range(1, tries + 1):
@@ -125,7 +138,9 @@ def counted(reasons: Counter[str]) -> str:
 
 
 def on_own_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine in a thread with its own loop, as a notebook's loop is taken; an interrupt (Ctrl-C) cancels it and is raised after its clean-up."""
+    """Runs a coroutine in a thread with its own loop, as a notebook's loop is taken; an interrupt
+    (Ctrl-C) cancels it and is raised after its clean-up.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="judge", daemon=True)
     thread.start()

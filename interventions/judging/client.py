@@ -1,7 +1,8 @@
 """Asking a chat endpoint so that a slow, busy or broken server costs time and not answers.
 
-The openai package's own retries are switched off. They pass no rate limit (each retry is a request that the server counts), stop growing at 8 seconds, pause one
-request where a Retry-After is meant for all, and refuse a Retry-After above two minutes; so the few lines of waiting are here.
+The openai package's own retries are switched off. They pass no rate limit (each retry is a request that the
+server counts), stop growing at 8 seconds, pause one request where a Retry-After is meant for all, and refuse
+a Retry-After above two minutes; so the few lines of waiting are here.
 """
 
 import asyncio
@@ -14,17 +15,24 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
-HOPELESS = {401: "the key is not accepted", 402: "the account has no credit", 403: "the key may not use this model", 404: "no such model or address"}
+HOPELESS = {
+    401: "the key is not accepted",
+    402: "the account has no credit",
+    403: "the key may not use this model",
+    404: "no such model or address",
+}
 PASSING = (408, 409, 425, 429)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How the endpoint is treated: requests under way at once, requests a minute (spaced evenly; None for no limit), and patience.
+    """How the endpoint is treated: requests under way at once, requests a minute (spaced evenly; None for no
+    limit), and patience.
 
-    `timeout` is seconds for a whole answer, not between its bytes. A request that fails in passing (429, 5xx, timeout, broken connection) is sent again up
-    to `retries` times, after `first_wait`, twice that and so on up to `longest_wait` seconds, each shortened by chance by up to a half. A Retry-After is obeyed
-    by all requests of the run; one above `patience` seconds ends the run.
+    `timeout` is seconds for a whole answer, not between its bytes. A request that fails in passing (429, 5xx,
+    timeout, broken connection) is sent again up to `retries` times, after `first_wait`, twice that and so on
+    up to `longest_wait` seconds, each shortened by chance by up to a half. A Retry-After is obeyed by all
+    requests of the run; one above `patience` seconds ends the run.
     """
 
     concurrency: int = 8
@@ -36,8 +44,16 @@ class Limits:
     patience: float | int = 600.0
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1 or self.retries < 0 or self.timeout <= 0 or (self.requests_per_minute is not None and self.requests_per_minute <= 0):
-            raise ValueError(f"{self} cannot work: concurrency is 1 or more, retries 0 or more, timeout and requests_per_minute above 0")
+        if (
+            self.concurrency < 1
+            or self.retries < 0
+            or self.timeout <= 0
+            or (self.requests_per_minute is not None and self.requests_per_minute <= 0)
+        ):
+            raise ValueError(
+                f"{self} cannot work: concurrency is 1 or more, retries 0 or more, timeout and"
+                " requests_per_minute above 0"
+            )
 
 
 class Secret:
@@ -45,8 +61,13 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         value = value.strip()  # keys read from files end in a line break
-        if not value or not value.isascii() or not value.isprintable():  # HTTP libraries would quote such a key in their error
-            raise ValueError("the API key is empty or holds characters that no HTTP header can carry; look at where it comes from")
+        if (
+            not value or not value.isascii() or not value.isprintable()
+        ):  # HTTP libraries would quote such a key in their error
+            raise ValueError(
+                "the API key is empty or holds characters that no HTTP header can carry; look at where it"
+                " comes from"
+            )
         self.reveal = lambda: value
 
     def __repr__(self) -> str:
@@ -56,16 +77,23 @@ class Secret:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a key is not pickled; give the name of an environment variable (api_key_env) and let every process read its own")
+        raise TypeError(
+            "a key is not pickled; give the name of an environment variable (api_key_env) and let every"
+            " process read its own"
+        )
 
     def hide(self, text: str) -> str:
-        """The text without the key: servers quote it in error messages. Placeholders such as EMPTY, which may be ordinary words, stay."""
+        """The text without the key: servers quote it in error messages. Placeholders such as EMPTY,
+        which may be ordinary words, stay.
+        """
         return text.replace(self.reveal(), "[key]") if len(self.reveal()) >= 8 else text
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer as the server gave it; `tokens` are the answer's tokens with their alternatives, where asked for."""
+    """One answer as the server gave it; `tokens` are the answer's tokens with their alternatives,
+    where asked for.
+    """
 
     content: str | None
     refusal: str | None
@@ -77,7 +105,9 @@ class Reply:
 
 
 class RequestFailed(Exception):
-    """A request that failed for good: `reason` in two words for counting; `ends_run` when every other request would fail the same way."""
+    """A request that failed for good: `reason` in two words for counting; `ends_run` when every other
+    request would fail the same way.
+    """
 
     def __init__(self, reason: str, detail: str, ends_run: bool = False) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -101,7 +131,8 @@ async def sleep_unless(seconds: float, stopped: asyncio.Event) -> None:
 class Chat:
     """A chat endpoint under limits; use as `async with Chat(...) as chat: await chat.ask(request)`.
 
-    Its waits go by `clock` and `sleep`, so that tests can bring a time of their own. Raises ImportError without the openai package.
+    Its waits go by `clock` and `sleep`, so that tests can bring a time of their own. Raises ImportError
+    without the openai package.
     """
 
     def __init__(
@@ -115,9 +146,13 @@ class Chat:
         try:
             import openai
         except ImportError as error:
-            raise ImportError('judges and rewriters ask through the openai package: pip install "hookprobe[judge]"') from error
+            raise ImportError(
+                'judges and rewriters ask through the openai package: pip install "hookprobe[judge]"'
+            ) from error
         self.openai, self.limits, self.key = openai, limits, key
-        self.client = openai.AsyncOpenAI(base_url=base_url, api_key=key.reveal(), max_retries=0, timeout=limits.timeout)
+        self.client = openai.AsyncOpenAI(
+            base_url=base_url, api_key=key.reveal(), max_retries=0, timeout=limits.timeout
+        )
         self.interval = 60 / limits.requests_per_minute if limits.requests_per_minute else 0.0
         self.next_slot = self.paused_until = 0.0
         self.stopped = asyncio.Event()
@@ -140,10 +175,20 @@ class Chat:
             except Passing as failure:
                 detail = self.key.hide(failure.detail)
                 if failure.after is not None and failure.after > self.limits.patience:
-                    raise RequestFailed(failure.reason, f"the server asks to wait {failure.after:.0f} s; patience is {self.limits.patience} s", True) from None
+                    raise RequestFailed(
+                        failure.reason,
+                        f"the server asks to wait {failure.after:.0f} s; patience is"
+                        f" {self.limits.patience} s",
+                        True,
+                    ) from None
                 if attempt == self.limits.retries:
-                    # A server nobody can reach for that long is down for all; any other failure may be this item's own.
-                    raise RequestFailed(failure.reason, f"{detail} ({attempt + 1} times)".strip(), failure.reason == "no connection") from None
+                    # A server nobody can reach for that long is down for all; any other failure may be this
+                    # item's own.
+                    raise RequestFailed(
+                        failure.reason,
+                        f"{detail} ({attempt + 1} times)".strip(),
+                        failure.reason == "no connection",
+                    ) from None
                 await self._back_off(attempt, failure.after)
         raise AssertionError("unreachable")
 
@@ -169,7 +214,8 @@ class Chat:
     async def _send(self, request: Mapping[str, Any]) -> Reply:
         errors = self.openai
         try:
-            # The client's own timeout starts anew with every byte, so a dripping server would hold the request for ever.
+            # The client's own timeout starts anew with every byte, so a dripping server would hold the
+            # request for ever.
             async with asyncio.timeout(self.limits.timeout):
                 response = await self.client.chat.completions.with_raw_response.create(**request)
             body = response.content
@@ -177,7 +223,9 @@ class Chat:
             raise Passing("timeout", f"no answer in {self.limits.timeout} s") from None
         except errors.APIConnectionError as error:
             cause = type(error.__cause__).__name__
-            raise Passing("no connection" if cause == "ConnectError" else "broken connection", cause) from None
+            raise Passing(
+                "no connection" if cause == "ConnectError" else "broken connection", cause
+            ) from None
         except errors.APIStatusError as error:
             raise self._judged(error) from None
         return read_reply(body)
@@ -186,14 +234,20 @@ class Chat:
         """Whether an HTTP error is worth another request, fails this item, or fails the run."""
         status, detail = error.status_code, self.key.hide(" ".join(error.response.text.split()))[:300]
         if status in HOPELESS or error.code == "insufficient_quota":
-            return RequestFailed(f"HTTP {status}", f"{HOPELESS.get(status, 'the account has no credit')} ({detail})", ends_run=True)
+            return RequestFailed(
+                f"HTTP {status}",
+                f"{HOPELESS.get(status, 'the account has no credit')} ({detail})",
+                ends_run=True,
+            )
         if status in PASSING or status >= 500:
             return Passing(f"HTTP {status}", detail, retry_after(error.response.headers))
         return RequestFailed(f"HTTP {status}", detail)
 
 
 def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float | None:
-    """Seconds to wait as the server asks for them, in number or as a date; None when it does not say or what it says cannot be read."""
+    """Seconds to wait as the server asks for them, in number or as a date; None when it does not say
+    or what it says cannot be read.
+    """
     said = headers.get("retry-after")
     if said is None:
         return None
@@ -208,7 +262,9 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time
 
 
 def read_reply(body: bytes) -> Reply:
-    """The parts of an answer that a judge needs; raises Passing for a body that is no chat completion, such as a proxy's error page."""
+    """The parts of an answer that a judge needs; raises Passing for a body that is no chat
+    completion, such as a proxy's error page.
+    """
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,6 @@
-"""A language model as judge: every prompt and completion graded by a rubric, through any OpenAI-compatible endpoint."""
+"""A language model as judge: every prompt and completion graded by a rubric, through any
+OpenAI-compatible endpoint.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -22,17 +24,22 @@ NOT_JUDGED = "not judged"
 
 @dataclass(frozen=True)
 class Judge:
-    """A behaviour: the model under study writes up to `max_new_tokens` behind each prompt, and `model` at `base_url` grades what it wrote.
+    """A behaviour: the model under study writes up to `max_new_tokens` behind each prompt, and `model` at
+    `base_url` grades what it wrote.
 
-    `rubric` says in plain words what is graded; `{column:NAME}` in it is replaced by that column of the prompts, such as a reference answer. Give `classes`
-    for labels (values are then 1 for `target`, the first class unless named, and 0 for others) or `scale` for scores; `expected=True` reads the score as a mean
-    over the first token's 20 likeliest alternatives. Every verdict is in the file `ledger` (JSON lines) the moment it comes, and is never asked for again:
-    the same rubric, model, parameters and texts find it there. `limits` says how the endpoint is treated.
+    `rubric` says in plain words what is graded; `{column:NAME}` in it is replaced by that column of the
+    prompts, such as a reference answer. Give `classes` for labels (values are then 1 for `target`, the first
+    class unless named, and 0 for others) or `scale` for scores; `expected=True` reads the score as a mean
+    over the first token's 20 likeliest alternatives. Every verdict is in the file `ledger` (JSON lines) the
+    moment it comes, and is never asked for again: the same rubric, model, parameters and texts find it there.
+    `limits` says how the endpoint is treated.
 
-    Answers that cannot be read are asked for again, `tries` times in all, and never guessed. Rows without a verdict are NaN, with the reason in the column
-    `failure`; when they are more than the share `max_failed`, JudgeError is raised. The API key is `api_key`, or the environment variable named `api_key_env`
-    (OPENAI_API_KEY unless `base_url` is given, so that no other server is sent that key); it is in no repr, ledger or message. `options` are further request
-    parameters; `temperature` and `max_tokens` are left out of the request when None. `price` is dollars for a million tokens in and out.
+    Answers that cannot be read are asked for again, `tries` times in all, and never guessed. Rows without a
+    verdict are NaN, with the reason in the column `failure`; when they are more than the share `max_failed`,
+    JudgeError is raised. The API key is `api_key`, or the environment variable named `api_key_env`
+    (OPENAI_API_KEY unless `base_url` is given, so that no other server is sent that key); it is in no repr,
+    ledger or message. `options` are further request parameters; `temperature` and `max_tokens` are left out
+    of the request when None. `price` is dollars for a million tokens in and out.
     """
 
     rubric: str
@@ -63,13 +70,24 @@ class Judge:
         classes = self.classes if isinstance(self.classes, str) else tuple(self.classes)
         object.__setattr__(self, "classes", classes)
         if bool(classes) == (self.scale is not None):
-            raise ValueError("give either classes, such as ('honest', 'deceptive'), or a scale, such as (0, 100)")
-        if classes and (isinstance(classes, str) or len(classes) < 2 or len({c.casefold() for c in classes}) < len(classes) or NOT_JUDGED in classes):
-            raise ValueError(f"classes must be two or more different names, other than {NOT_JUDGED!r}; got {classes!r}")
+            raise ValueError(
+                "give either classes, such as ('honest', 'deceptive'), or a scale, such as (0, 100)"
+            )
+        if classes and (
+            isinstance(classes, str)
+            or len(classes) < 2
+            or len({c.casefold() for c in classes}) < len(classes)
+            or NOT_JUDGED in classes
+        ):
+            raise ValueError(
+                f"classes must be two or more different names, other than {NOT_JUDGED!r}; got {classes!r}"
+            )
         if self.target is not None and self.target not in classes:
             raise ValueError(f"the target {self.target!r} is not among the classes {classes}")
         if self.scale is not None and not 0 <= self.scale[0] < self.scale[1]:
-            raise ValueError(f"a scale goes from a whole number of 0 or more up to a larger one, got {self.scale}")
+            raise ValueError(
+                f"a scale goes from a whole number of 0 or more up to a larger one, got {self.scale}"
+            )
         if self.expected and self.scale is None:
             raise ValueError("expected=True reads a score, so it needs a scale")
         check_settings(self.base_url, self.options, self.tries, self.max_failed, ("logprobs", "top_logprobs"))
@@ -84,15 +102,27 @@ class Judge:
         return self.grade(prompts, completions(model, prompts, self.max_new_tokens))
 
     def grade(self, prompts: Examples, texts: Sequence[str], again: bool = False) -> Records:
-        """Grades completions that exist already, one a prompt; `again` asks anew for items whose answers could not be read in an earlier run.
+        """Grades completions that exist already, one a prompt; `again` asks anew for items whose answers
+        could not be read in an earlier run.
 
-        Columns of the records: `failure` (empty for graded rows), `judge_answer`, `judge_model`, `tokens_in`, `tokens_out`. Warns when rows have no verdict and
-        raises JudgeError when they are too many, ImportError without the openai package, ValueError for a wrong number of texts.
+        Columns of the records: `failure` (empty for graded rows), `judge_answer`, `judge_model`, `tokens_in`,
+        `tokens_out`. Warns when rows have no verdict and raises JudgeError when they are too many,
+        ImportError without the openai package, ValueError for a wrong number of texts.
         """
         given = completions_of(prompts, texts)
         keys, items = self._items(prompts, given)
         entries, failures = ask_items(
-            keys, items, self.ledger, self._chat, lambda key, reply: self._read(reply), self.digest, self.tries, self.max_failed, self.progress, again, JUDGING
+            keys,
+            items,
+            self.ledger,
+            self._chat,
+            lambda key, reply: self._read(reply),
+            self.digest,
+            self.tries,
+            self.max_failed,
+            self.progress,
+            again,
+            JUDGING,
         )
         return self._records(prompts, given, entries, failures)
 
@@ -109,7 +139,9 @@ class Judge:
         """The key of every row, and what is asked under each key."""
         form = form_of(self.classes, self.scale, self.expected)
         keys, items = [], {}
-        for rubric, prompt, text, id in zip(rubrics(self.rubric, prompts), map(plain, prompts.texts), texts, prompts.ids, strict=True):
+        for rubric, prompt, text, id in zip(
+            rubrics(self.rubric, prompts), map(plain, prompts.texts), texts, prompts.ids, strict=True
+        ):
             request = request_of(self.model, question(rubric, form, prompt, text), self._parameters())
             key = digest(request, prompt, text)
             keys.append(key)
@@ -124,7 +156,13 @@ class Judge:
     def _chat(self, n: int) -> Any:
         return chat_at(self.base_url, self.api_key, self.api_key_env, self.limits, n)
 
-    def _records(self, prompts: Examples, texts: Sequence[str], entries: Sequence[Entry | None], failures: Sequence[str]) -> Records:
+    def _records(
+        self,
+        prompts: Examples,
+        texts: Sequence[str],
+        entries: Sequence[Entry | None],
+        failures: Sequence[str],
+    ) -> Records:
         target = self.target or (self.classes[0] if self.classes else None)
         columns = {
             "failure": np.array(failures, dtype=object),
@@ -135,19 +173,37 @@ class Judge:
         }
         if self.scale is not None:
             scores = [np.nan if e is None or e.score is None else e.score for e in entries]
-            return Records.of(prompts, self.name, f"score {self.scale[0]}-{self.scale[1]}", scores, texts=tuple(texts), columns=columns)
-        labels = np.array([NOT_JUDGED if e is None or e.label is None else e.label for e in entries], dtype=object)
+            return Records.of(
+                prompts,
+                self.name,
+                f"score {self.scale[0]}-{self.scale[1]}",
+                scores,
+                texts=tuple(texts),
+                columns=columns,
+            )
+        labels = np.array(
+            [NOT_JUDGED if e is None or e.label is None else e.label for e in entries], dtype=object
+        )
         values = np.where(labels == NOT_JUDGED, np.nan, labels == target)
-        more = {"labels": labels, "classes": (*self.classes, NOT_JUDGED), "texts": tuple(texts), "columns": columns}
+        more = {
+            "labels": labels,
+            "classes": (*self.classes, NOT_JUDGED),
+            "texts": tuple(texts),
+            "columns": columns,
+        }
         return Records.of(prompts, self.name, f"share {target}", values, **more)
 
 
 def completions_of(prompts: Examples, texts: Sequence[str]) -> tuple[str, ...]:
-    """The completions as given, one a prompt; raises ValueError for another number and TypeError for one string."""
+    """The completions as given, one a prompt; raises ValueError for another number and TypeError for
+    one string.
+    """
     if isinstance(texts, str):
         raise TypeError("the completions are one string; give a list, one a prompt")
     if len(texts) != len(prompts):
-        raise ValueError(f"{len(texts)} completions for {len(prompts)} prompts; give one each, in the order of the prompts")
+        raise ValueError(
+            f"{len(texts)} completions for {len(prompts)} prompts; give one each, in the order of the prompts"
+        )
     return tuple(texts)
 
 

@@ -1,4 +1,6 @@
-"""Verdicts on disk the moment they arrive: one JSON line an item, appended under a lock, so that a killed run has lost nothing it was given."""
+"""Verdicts on disk the moment they arrive: one JSON line an item, appended under a lock, so that a
+killed run has lost nothing it was given.
+"""
 
 import json
 import os
@@ -12,10 +14,11 @@ from filelock import FileLock, Timeout
 
 @dataclass(frozen=True)
 class Entry:
-    """One graded item. `label` or `score` is the verdict (a rewriter's `label` is the rewrite); where the answers could not be read both are None and `failure` says why.
+    """One graded item. `label` or `score` is the verdict (a rewriter's `label` is the rewrite); where the
+    answers could not be read both are None and `failure` says why.
 
-    `key` is the hash of everything that was asked, `judge` that of the question without the texts. Tokens are summed over all `tries` of the item; `raw` is
-    the last answer, `model` what the server called itself.
+    `key` is the hash of everything that was asked, `judge` that of the question without the texts. Tokens are
+    summed over all `tries` of the item; `raw` is the last answer, `model` what the server called itself.
     """
 
     key: str
@@ -36,8 +39,9 @@ class Entry:
 class Ledger:
     """The entries of a ledger file, kept up with what other processes append.
 
-    A last line without its end is a write that was cut off: it does not count, and the next append closes it. Lines that cannot be read are counted in
-    `damaged` and their items are asked again. An item that several lines speak of counts once: the first verdict, or the last failure while there is none.
+    A last line without its end is a write that was cut off: it does not count, and the next append closes it.
+    Lines that cannot be read are counted in `damaged` and their items are asked again. An item that several
+    lines speak of counts once: the first verdict, or the last failure while there is none.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -80,7 +84,8 @@ class Ledger:
     def add(self, entry: Entry, instead: Entry | None = None) -> Entry:
         """Appends an entry and gives what now counts for its item: another process may have been first.
 
-        An item that is known is not written again, unless what is known is the failure that was asked again (`instead`).
+        An item that is known is not written again, unless what is known is the failure that was asked again
+        (`instead`).
         """
         with self.lock:
             self.catch_up()
@@ -90,7 +95,9 @@ class Ledger:
             line = json.dumps(asdict(entry)).encode() + b"\n"
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                if os.fstat(file).st_size > self._read:  # nobody is writing, so whoever began that line is dead
+                if (
+                    os.fstat(file).st_size > self._read
+                ):  # nobody is writing, so whoever began that line is dead
                     line = b"\n" + line
                 while line:
                     line = line[os.write(file, line) :]
@@ -102,7 +109,9 @@ class Ledger:
 
     @contextmanager
     def working(self) -> Generator[bool]:
-        """Whether this process is the first at work on the ledger; others take the items in another order, so that they meet rather than race."""
+        """Whether this process is the first at work on the ledger; others take the items in another
+        order, so that they meet rather than race.
+        """
         first = FileLock(f"{self.path}.first.lock", timeout=0)
         try:
             first.acquire()
@@ -122,6 +131,10 @@ def parsed(line: bytes) -> Entry | None:
     except (ValueError, TypeError, RecursionError):
         return None
     counts = (found.tokens_in, found.tokens_out, found.tries)
-    if not isinstance(found.key, str) or not all(isinstance(c, int) for c in counts) or (found.label is None and found.score is None) != bool(found.failure):
+    if (
+        not isinstance(found.key, str)
+        or not all(isinstance(c, int) for c in counts)
+        or (found.label is None and found.score is None) != bool(found.failure)
+    ):
         return None
     return found

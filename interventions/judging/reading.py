@@ -1,4 +1,6 @@
-"""From a judge's answer to a verdict, strictly: what cannot be read is a failure with a name, never a guess."""
+"""From a judge's answer to a verdict, strictly: what cannot be read is a failure with a name, never a
+guess.
+"""
 
 import json
 import math
@@ -34,7 +36,11 @@ def read_label(reply: Reply, classes: Sequence[str]) -> Verdict:
         return Verdict(failure=MALFORMED)
     found = by_name.get(answer.strip().casefold()) or by_name.get(answer.strip().removesuffix(".").casefold())
     # A sentence is malformed; a single strange word in the right form is a label the rubric does not have.
-    return Verdict(label=found) if found else Verdict(failure=MALFORMED if len(answer.split()) > 4 else "unknown label")
+    return (
+        Verdict(label=found)
+        if found
+        else Verdict(failure=MALFORMED if len(answer.split()) > 4 else "unknown label")
+    )
 
 
 def read_score(reply: Reply, scale: tuple[int, int]) -> Verdict:
@@ -46,25 +52,37 @@ def read_score(reply: Reply, scale: tuple[int, int]) -> Verdict:
         answer = float(answer)
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
         return Verdict(failure=MALFORMED)
-    return Verdict(score=float(answer)) if scale[0] <= answer <= scale[1] else Verdict(failure="off the scale")
+    return (
+        Verdict(score=float(answer)) if scale[0] <= answer <= scale[1] else Verdict(failure="off the scale")
+    )
 
 
 def read_expected(reply: Reply, scale: tuple[int, int]) -> Verdict:
-    """The mean of the whole numbers on the scale, weighted by their probability as the answer's first token (arXiv 2506.11618, section 2).
+    """The mean of the whole numbers on the scale, weighted by their probability as the answer's first token
+    (arXiv 2506.11618, section 2).
 
-    No score when they hold less than a quarter of the probability (a refusal, a remark), or when numbers above 9 are written digit by digit, since the first
-    digit says little about the number. Raises RequestFailed when the server gave no alternatives at all.
+    No score when they hold less than a quarter of the probability (a refusal, a remark), or when numbers
+    above 9 are written digit by digit, since the first digit says little about the number. Raises
+    RequestFailed when the server gave no alternatives at all.
     """
     if (failure := _nothing(reply)) is not None:
         return Verdict(failure=failure)
     if not reply.tokens or not reply.tokens[0].get("top_logprobs"):
         raise RequestFailed(
-            "no logprobs", "the server answers without top_logprobs; take expected=False, which reads the number itself, or another server", True
+            "no logprobs",
+            "the server answers without top_logprobs; take expected=False, which reads the number itself, or"
+            " another server",
+            True,
         )
     mass: dict[int, float] = {}
     for alternative in reply.tokens[0]["top_logprobs"]:
         token = str(alternative.get("token")).strip()
-        if token.isascii() and token.isdigit() and str(int(token)) == token and scale[0] <= int(token) <= scale[1]:
+        if (
+            token.isascii()
+            and token.isdigit()
+            and str(int(token)) == token
+            and scale[0] <= int(token) <= scale[1]
+        ):
             mass[int(token)] = mass.get(int(token), 0.0) + math.exp(alternative["logprob"])
     total = sum(mass.values())
     if total < MIN_MASS:
@@ -89,7 +107,8 @@ def _answer(reply: Reply, field: str) -> tuple[Any, str]:
     if reply.finish_reason == "length":  # "10" may be the beginning of "100"
         return None, CUT_OFF
     text = str(reply.content).strip()
-    # Reasoning models think aloud first, and many models wrap JSON in a code block; neither leaves a doubt about the answer.
+    # Reasoning models think aloud first, and many models wrap JSON in a code block; neither leaves a doubt
+    # about the answer.
     text = re.sub(r"^<think>.*?</think>\s*", "", text, count=1, flags=re.DOTALL)
     if (block := re.fullmatch(r"```(?:json)?\s*\n(.*?)\n?```", text, re.DOTALL)) is not None:
         text = block[1].strip()

@@ -1,4 +1,6 @@
-"""A run over many items with a ledger behind it: what is known, what is asked, what is missing, and when that is too much. Judges and rewriters share it."""
+"""A run over many items with a ledger behind it: what is known, what is asked, what is missing, and
+when that is too much. Judges and rewriters share it.
+"""
 
 import os
 import warnings
@@ -15,7 +17,9 @@ from interventions.judging.reading import Verdict
 
 
 class JudgeError(RuntimeError):
-    """Too many items have no verdict (or no rewrite). `kept` is how many rows the ledger has one for, `reasons` counts rows without one by reason."""
+    """Too many items have no verdict (or no rewrite). `kept` is how many rows the ledger has one for,
+    `reasons` counts rows without one by reason.
+    """
 
     def __init__(self, message: str, kept: int, reasons: Mapping[str, int]) -> None:
         super().__init__(message)
@@ -24,7 +28,9 @@ class JudgeError(RuntimeError):
 
 @dataclass(frozen=True)
 class Usage:
-    """What a model has used so far, over all runs with its ledger: items answered, answers read, tokens, and their cost where prices are known."""
+    """What a model has used so far, over all runs with its ledger: items answered, answers read,
+    tokens, and their cost where prices are known.
+    """
 
     items: int
     answers: int
@@ -35,7 +41,9 @@ class Usage:
 
 @dataclass(frozen=True)
 class Words:
-    """How a run speaks of its work: what rows are when it is done, what they have then, what becomes of the others, and how failures are asked again."""
+    """How a run speaks of its work: what rows are when it is done, what they have then, what becomes
+    of the others, and how failures are asked again.
+    """
 
     bar: str
     done: str
@@ -45,35 +53,63 @@ class Words:
     again: str
 
 
-JUDGING = Words("judge", "judged", "a verdict", "Verdicts", "they are NaN in the records", "grade(..., again=True)")
+JUDGING = Words(
+    "judge", "judged", "a verdict", "Verdicts", "they are NaN in the records", "grade(..., again=True)"
+)
 
 
 def ask_items(
-    keys: Sequence[str], items: Mapping[str, Item], path: str | Path, chat: Callable[[int], Callable[[], Chat]], read: Callable[[str, Reply], Verdict],
-    name: str, tries: int, max_failed: float | int, progress: bool, again: bool, words: Words,
-) -> tuple[list[Entry | None], list[str]]:  # fmt: skip
-    """The ledger's entry for every row's key (None where no answer came) and the reason why it holds no result ("" where it does).
+    keys: Sequence[str],
+    items: Mapping[str, Item],
+    path: str | Path,
+    chat: Callable[[int], Callable[[], Chat]],
+    read: Callable[[str, Reply], Verdict],
+    name: str,
+    tries: int,
+    max_failed: float | int,
+    progress: bool,
+    again: bool,
+    words: Words,
+) -> tuple[list[Entry | None], list[str]]:
+    """The ledger's entry for every row's key (None where no answer came) and the reason why it holds no
+    result ("" where it does).
 
-    What the ledger lacks is asked first: `chat` gives the endpoint for a number of items, `read` reads the answer to a key. `again` asks anew for known failures.
-    Warns when rows have no result, raises JudgeError when they are more than the share `max_failed`. To be called by what the user calls.
+    What the ledger lacks is asked first: `chat` gives the endpoint for a number of items, `read` reads the
+    answer to a key. `again` asks anew for known failures. Warns when rows have no result, raises JudgeError
+    when they are more than the share `max_failed`. To be called by what the user calls.
     """
     ledger = Ledger(path)
     if ledger.damaged:
-        warnings.warn(f"{ledger.damaged} lines of {path} cannot be read; their items are asked again", stacklevel=3)
+        warnings.warn(
+            f"{ledger.damaged} lines of {path} cannot be read; their items are asked again", stacklevel=3
+        )
     done = {k for k in items if k in ledger.known and not (again and ledger.known[k].failure)}
     lost = sum(items[k].rows for k in done if ledger.known[k].failure)
     allowed = int(max_failed * len(keys) + 1e-9)
     todo = {k: item for k, item in items.items() if k not in done}
     outcome = Outcome({})
     if todo and lost <= allowed:
-        outcome = on_own_loop(ask_all(todo, ledger, chat(len(todo)), read, name, tries, allowed - lost, progress, words.bar))
+        outcome = on_own_loop(
+            ask_all(todo, ledger, chat(len(todo)), read, name, tries, allowed - lost, progress, words.bar)
+        )
     entries = [ledger.known.get(key) for key in keys]
-    failures = [outcome.failed.get(k, "not asked") if e is None else e.failure for k, e in zip(keys, entries, strict=True)]
+    failures = [
+        outcome.failed.get(k, "not asked") if e is None else e.failure
+        for k, e in zip(keys, entries, strict=True)
+    ]
     _report(Counter(filter(None, failures)), len(keys), outcome, allowed, path, max_failed, words)
     return entries, failures
 
 
-def _report(reasons: Counter[str], n: int, outcome: Outcome, allowed: int, path: str | Path, max_failed: float | int, words: Words) -> None:
+def _report(
+    reasons: Counter[str],
+    n: int,
+    outcome: Outcome,
+    allowed: int,
+    path: str | Path,
+    max_failed: float | int,
+    words: Words,
+) -> None:
     missing = sum(reasons.values())
     if not missing:
         return
@@ -82,8 +118,16 @@ def _report(reasons: Counter[str], n: int, outcome: Outcome, allowed: int, path:
         warnings.warn(f"{said}; {words.missing}", stacklevel=4)
         return
     last = f" Last error: {outcome.last}." if outcome.last else ""
-    on = f"{words.results} in the ledger are kept: call again and only what is missing is asked; unreadable answers are asked again with {words.again}."
-    raise JudgeError(f"{said}, more than max_failed={max_failed} allows.{last} {n - missing} have {words.result} in {path}. {on}", n - missing, reasons)
+    on = (
+        f"{words.results} in the ledger are kept: call again and only what is missing is asked; unreadable"
+        f" answers are asked again with {words.again}."
+    )
+    raise JudgeError(
+        f"{said}, more than max_failed={max_failed} allows.{last} {n - missing} have {words.result} in"
+        f" {path}. {on}",
+        n - missing,
+        reasons,
+    )
 
 
 def usage_of(lines: Sequence[Entry], price: tuple[float | int, float | int] | None) -> Usage:
@@ -94,25 +138,42 @@ def usage_of(lines: Sequence[Entry], price: tuple[float | int, float | int] | No
 
 
 def check_settings(
-    base_url: str | None, options: Mapping[str, Any], tries: int, max_failed: float | int, reserved: Collection[str] = (), who: str = "the judge"
+    base_url: str | None,
+    options: Mapping[str, Any],
+    tries: int,
+    max_failed: float | int,
+    reserved: Collection[str] = (),
+    who: str = "the judge",
 ) -> None:
-    """Raises ValueError for settings that cannot work, would write a key down, or that the caller sets itself."""
+    """Raises ValueError for settings that cannot work, would write a key down, or that the caller
+    sets itself.
+    """
     if tries < 1 or not 0 <= max_failed <= 1:
-        raise ValueError(f"tries must be 1 or more and max_failed a share between 0 and 1, got {tries} and {max_failed}")
+        raise ValueError(
+            f"tries must be 1 or more and max_failed a share between 0 and 1, got {tries} and {max_failed}"
+        )
     if "@" in (base_url or "") or "extra_headers" in options:
-        raise ValueError("base_url and options are written down, so they must hold no password or header; give the key as api_key or api_key_env")
+        raise ValueError(
+            "base_url and options are written down, so they must hold no password or header; give the key as"
+            " api_key or api_key_env"
+        )
     if taken := set(options) & {"model", "messages", "stream", "n", *reserved}:
         raise ValueError(f"options may not hold {sorted(taken)}: {who} sets them itself")
 
 
-def chat_at(base_url: str | None, api_key: str | Secret | None, api_key_env: str | None, limits: Limits, n: int) -> Callable[[], Chat]:
-    """Opens the endpoint for n items; raises ValueError when the environment variable that should hold the key does not."""
+def chat_at(
+    base_url: str | None, api_key: str | Secret | None, api_key_env: str | None, limits: Limits, n: int
+) -> Callable[[], Chat]:
+    """Opens the endpoint for n items; raises ValueError when the environment variable that should
+    hold the key does not.
+    """
     key = api_key
     env = api_key_env or (None if base_url else "OPENAI_API_KEY")
     if key is None and env is not None:
         if not os.environ.get(env):
             raise ValueError(
-                f"{n} items are to be asked, but the environment variable {env} holds no key; set it, give api_key, or the base_url of a local server"
+                f"{n} items are to be asked, but the environment variable {env} holds no key; set it, give"
+                " api_key, or the base_url of a local server"
             )
         key = Secret(os.environ[env])
     # The openai client wants some key even where the server wants none.

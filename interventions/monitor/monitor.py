@@ -1,4 +1,6 @@
-"""A probe that watches a model while it writes: a score for every token, a threshold with a known false-alarm rate, and what to do when it is crossed."""
+"""A probe that watches a model while it writes: a score for every token, a threshold with a known
+false-alarm rate, and what to do when it is crossed.
+"""
 
 import queue
 import threading
@@ -35,8 +37,9 @@ Then = str | Edit
 class Monitor:
     """A linear probe read at every token that a model writes.
 
-    `threshold` is in the probe's margin; `platt` maps a margin to a probability (slope and offset), where labelled prompts were given. A score belongs to the token that
-    was just read; step 0 is the prompt's last token, so an alarm can come before anything is written. Made by `Monitor.calibrated`, or directly with a
+    `threshold` is in the probe's margin; `platt` maps a margin to a probability (slope and offset), where
+    labelled prompts were given. A score belongs to the token that was just read; step 0 is the prompt's last
+    token, so an alarm can come before anything is written. Made by `Monitor.calibrated`, or directly with a
     threshold of your own.
     """
 
@@ -58,13 +61,18 @@ class Monitor:
         false_alarms: float = 0.05,
         max_new_tokens: int = 20,
     ) -> "Monitor":
-        """A threshold that at most this share of new harmless prompts is expected to cross anywhere in their answers.
+        """A threshold that at most this share of new harmless prompts is expected to cross anywhere in their
+        answers.
 
-        The model answers the prompts and each answer's highest score counts, since one token over the threshold is an alarm; with `alarming` prompts the highest scores also
-        fit the map to probabilities. Neither may have been used to fit the probe. Raises ValueError for too few prompts to tell such a rate.
+        The model answers the prompts and each answer's highest score counts, since one token over the
+        threshold is an alarm; with `alarming` prompts the highest scores also fit the map to probabilities.
+        Neither may have been used to fit the probe. Raises ValueError for too few prompts to tell such a
+        rate.
         """
         watch = cls(probe, as_site(site), float("inf"))
-        quiet = np.array([w.scores.max() for w in watch.watch(model, harmless, max_new_tokens=max_new_tokens)])
+        quiet = np.array(
+            [w.scores.max() for w in watch.watch(model, harmless, max_new_tokens=max_new_tokens)]
+        )
         threshold = exceeded_at_most(quiet, false_alarms, rows="harmless prompts", kind="false-alarm rate")
         source = f"from {len(quiet)} harmless prompts and {max_new_tokens} new tokens"
         told = f"at most {false_alarms:g} false alarms a prompt, {source}"
@@ -72,16 +80,32 @@ class Monitor:
         if alarming is None:
             return found
         loud = np.array([w.scores.max() for w in watch.watch(model, alarming, max_new_tokens=max_new_tokens)])
-        slope, offset = platt(torch.from_numpy(np.concatenate([quiet, loud]))[None], np.arange(len(quiet) + len(loud)) >= len(quiet))
-        return replace(found, platt=(float(slope[0]), float(offset[0])), calibration=f"{told}; probabilities from {len(loud)} alarming ones")
+        slope, offset = platt(
+            torch.from_numpy(np.concatenate([quiet, loud]))[None],
+            np.arange(len(quiet) + len(loud)) >= len(quiet),
+        )
+        return replace(
+            found,
+            platt=(float(slope[0]), float(offset[0])),
+            calibration=f"{told}; probabilities from {len(loud)} alarming ones",
+        )
 
     def watch(
-        self, model: Model, prompts: Examples | Sequence[Text], *, max_new_tokens: int = 20, then: Then = "go on", batch_size: int | None = None, **options: Any
+        self,
+        model: Model,
+        prompts: Examples | Sequence[Text],
+        *,
+        max_new_tokens: int = 20,
+        then: Then = "go on",
+        batch_size: int | None = None,
+        **options: Any,
     ) -> list[Watched]:
-        """Answers with the score of every token, in the order of the prompts; options go to Hugging Face `generate`.
+        """Answers with the score of every token, in the order of the prompts; options go to Hugging Face
+        `generate`.
 
-        `then` says what an alarm does to its own row: "go on", "stop" (no token is written after it), or an edit, which acts at every later token of
-        that row (and at the alarming one, where it lies behind the probe in the pass). Raises ValueError for a model on another backend than hooks.
+        `then` says what an alarm does to its own row: "go on", "stop" (no token is written after it), or an
+        edit, which acts at every later token of that row (and at the alarming one, where it lies behind the
+        probe in the pass). Raises ValueError for a model on another backend than hooks.
         """
         site_writes = self._prepared(model, then)
         asked = model.tokenise(prompts)
@@ -93,10 +117,14 @@ class Monitor:
                 found[row] = run.watched(i, ids)
         return [found[i] for i in range(len(asked))]
 
-    def stream(self, model: Model, prompt: Text, *, max_new_tokens: int = 20, then: Then = "go on", **options: Any) -> Iterator[Step]:
-        """One prompt, token by token as it is written: each step has the token, its score, its probability and whether the alarm is on.
+    def stream(
+        self, model: Model, prompt: Text, *, max_new_tokens: int = 20, then: Then = "go on", **options: Any
+    ) -> Iterator[Step]:
+        """One prompt, token by token as it is written: each step has the token, its score, its probability
+        and whether the alarm is on.
 
-        Leaving the loop early stops the model. The model runs in a thread of its own, which other threads on the same model do not see.
+        Leaving the loop early stops the model. The model runs in a thread of its own, which other threads on
+        the same model do not see.
         """
         site_writes = self._prepared(model, then)
         asked = model.tokenise([prompt])
@@ -131,7 +159,10 @@ class Monitor:
         """The writes of the edit that an alarm triggers."""
         model.require_generation("watching")
         if not isinstance(model.backend, Hooks):
-            raise ValueError(f'a monitor reads while the model writes, which needs backend="hooks"; this model runs on {model.backend.name}')
+            raise ValueError(
+                'a monitor reads while the model writes, which needs backend="hooks"; this model runs on'
+                f" {model.backend.name}"
+            )
         if "model" in self.probe.receipt:
             Fingerprint.from_dict(self.probe.receipt["model"]).check(model.fingerprint, "the monitor's probe")
         if isinstance(then, str):
@@ -141,11 +172,17 @@ class Monitor:
         writes = then.compile(model)
         placed = [w for w in writes if w.needs_prompts]
         if placed:
-            raise ValueError(f"an alarm edits the tokens that come after it, and {placed[0]} names tokens of the prompt; use at='all'")
+            raise ValueError(
+                f"an alarm edits the tokens that come after it, and {placed[0]} names tokens of the prompt;"
+                " use at='all'"
+            )
         return writes
 
     def __repr__(self) -> str:
-        return f"Monitor({self.probe.recipe} at {self.site}, alarm above {self.threshold:.3g}: {self.calibration})"
+        return (
+            f"Monitor({self.probe.recipe} at {self.site}, alarm above {self.threshold:.3g}:"
+            f" {self.calibration})"
+        )
 
 
 @dataclass(eq=False)
@@ -164,8 +201,12 @@ class _Run:
     wrote: bool = False
 
     def __post_init__(self) -> None:
-        self.alarmed: Bool[Tensor, " batch"] = torch.zeros(len(self.batch.rows), dtype=torch.bool, device=self.model.device)
-        weight, self.bias = raw_margin(self.monitor.probe, self.monitor.probe.index_of([self.monitor.site])[0])
+        self.alarmed: Bool[Tensor, " batch"] = torch.zeros(
+            len(self.batch.rows), dtype=torch.bool, device=self.model.device
+        )
+        weight, self.bias = raw_margin(
+            self.monitor.probe, self.monitor.probe.index_of([self.monitor.site])[0]
+        )
         self.weight = weight.to(self.model.device)
 
     def generate(self, max_new_tokens: int, options: dict[str, Any]) -> Tensor:
@@ -178,8 +219,14 @@ class _Run:
         own = model.bound_writes(batch, self.asked, cached=True)
         # Behind the model's own edits, which act whether or not there is an alarm.
         writes = [*own, *((w.site, self._if_alarmed(w)) for w in self.triggered)]
-        settings = {"do_sample": False, "pad_token_id": model.pad_id} | options | {"max_new_tokens": max_new_tokens, "use_cache": True}
-        settings["stopping_criteria"] = StoppingCriteriaList([*settings.get("stopping_criteria", ()), _Stop(self)])
+        settings = (
+            {"do_sample": False, "pad_token_id": model.pad_id}
+            | options
+            | {"max_new_tokens": max_new_tokens, "use_cache": True}
+        )
+        settings["stopping_criteria"] = StoppingCriteriaList(
+            [*settings.get("stopping_criteria", ()), _Stop(self)]
+        )
         with hooked(backend.inner, [(backend.point(self.monitor.site), self._read)]):
             return backend.generate(inputs, writes, settings)
 
@@ -201,7 +248,9 @@ class _Run:
         return act
 
     def watched(self, i: int, ids: Tensor) -> Watched:
-        """What was written in row i, up to its end of text, and the scores of the prompt's last token and of every token that was read."""
+        """What was written in row i, up to its end of text, and the scores of the prompt's last token
+        and of every token that was read.
+        """
         new = ids[i, self.batch.ids.shape[1] :].tolist()
         ends = self.model.hf.generation_config.eos_token_id  # pyright: ignore
         stop = set(ends if isinstance(ends, list) else [ends])
@@ -210,7 +259,9 @@ class _Run:
         above = np.flatnonzero(scores[: length + 1] > self.monitor.threshold)
         decode = self.model.tokenizer.decode
         if self.stop and len(above):
-            length = min(length, int(above[0]))  # rows of a batch end together; what a stopped row was padded with is no text
+            length = min(
+                length, int(above[0])
+            )  # rows of a batch end together; what a stopped row was padded with is no text
         scores = scores[: length + 1]
         tokens = tuple(decode([t]) for t in new[:length])
         return Watched(
@@ -238,7 +289,20 @@ class _Stop:
             step = len(run.scores) - 1
             # The score is that of the token read, which is the one before the token now written.
             token = "" if step == 0 else run.model.tokenizer.decode([int(input_ids[0, -2])])
-            run.tell(Step(step, token, run.model.tokenizer.decode([int(input_ids[0, -1])]), score, None if p is None else float(p[0]), bool(run.alarmed[0])))
+            run.tell(
+                Step(
+                    step,
+                    token,
+                    run.model.tokenizer.decode([int(input_ids[0, -1])]),
+                    score,
+                    None if p is None else float(p[0]),
+                    bool(run.alarmed[0]),
+                )
+            )
         if run.left.is_set():
             return torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
-        return run.alarmed.to(input_ids.device) if run.stop else torch.zeros_like(run.alarmed).to(input_ids.device)
+        return (
+            run.alarmed.to(input_ids.device)
+            if run.stop
+            else torch.zeros_like(run.alarmed).to(input_ids.device)
+        )

@@ -10,7 +10,9 @@ from probes.markup.values import Displayed
 
 @dataclass(frozen=True)
 class Step:
-    """One step of writing. `score` belongs to `token`, the one just read ("" for the prompt's last); `written` is the token chosen after it."""
+    """One step of writing. `score` belongs to `token`, the one just read ("" for the prompt's last);
+    `written` is the token chosen after it.
+    """
 
     number: int
     token: str
@@ -22,7 +24,8 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Watched(Displayed):
-    """An answer and its scores: `scores[0]` is the prompt's last token's, `scores[k]` the k-th written token's, as far as it was read.
+    """An answer and its scores: `scores[0]` is the prompt's last token's, `scores[k]` the k-th written
+    token's, as far as it was read.
 
     `alarm` is the first step above the threshold, None if there was none.
     """
@@ -35,5 +38,11 @@ class Watched(Displayed):
     alarm: int | None
 
     def __repr__(self) -> str:
-        said = "no alarm" if self.alarm is None else "alarm at the end of the prompt" if self.alarm == 0 else f"alarm at token {self.alarm}"
+        said = (
+            "no alarm"
+            if self.alarm is None
+            else "alarm at the end of the prompt"
+            if self.alarm == 0
+            else f"alarm at token {self.alarm}"
+        )
         return f"Watched({self.text!r:.60}, highest score {self.scores.max():.3g}, {said})"

@@ -10,16 +10,24 @@ from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, bootstrapped, mean
 
-DEFINITION = "context elasticity = mean change of the outcome / mean change of deploy-likeness, both over the same prompts"
-NOTE = "A definition of this project. The formula behind the awareness elasticity of arXiv 2509.00591 is not published, so the two must not be compared."
+DEFINITION = (
+    "context elasticity = mean change of the outcome / mean change of deploy-likeness, both over the same"
+    " prompts"
+)
+NOTE = (
+    "A definition of this project. The formula behind the awareness elasticity of arXiv 2509.00591 is not"
+    " published, so the two must not be compared."
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Elasticity(Displayed):
-    """`value`: change of the outcome per calibrated unit (standard deviation of deployment prompts) by which prompts became more deploy-like; below 0, more realism brings a lower outcome.
+    """`value`: change of the outcome per calibrated unit (standard deviation of deployment prompts) by which
+    prompts became more deploy-like; below 0, more realism brings a lower outcome.
 
-    NaN with the reason in `undefined` where the score's shift is not told apart from 0. `relative` is the ratio of relative changes, (dB/B) / (ds/s), NaN
-    with `relative_undefined` where the outcome or the score of the originals is not told apart from 0 either: a margin has no natural zero.
+    NaN with the reason in `undefined` where the score's shift is not told apart from 0. `relative` is the
+    ratio of relative changes, (dB/B) / (ds/s), NaN with `relative_undefined` where the outcome or the score
+    of the originals is not told apart from 0 either: a margin has no natural zero.
     """
 
     value: Estimate
@@ -33,7 +41,11 @@ class Elasticity(Displayed):
     definition = f"{DEFINITION}. {NOTE}"
 
     def __repr__(self) -> str:
-        shown = f"undefined: {self.undefined}" if self.undefined else f"{self.value:.3f} {self.unit} per unit of deploy-likeness"
+        shown = (
+            f"undefined: {self.undefined}"
+            if self.undefined
+            else f"{self.value:.3f} {self.unit} per unit of deploy-likeness"
+        )
         return terminal(f"Elasticity({shown}; outcome {self.outcome:+.3f}, shift {self.shift:+.2f})")
 
 
@@ -48,18 +60,28 @@ def elasticity(
     seed: int = 0,
     n_boot: int = 2000,
 ) -> Elasticity:
-    """The elasticity of an outcome [n] over calibrated deploy-likeness [n] of the same prompts, before and after; the interval resamples groups.
+    """The elasticity of an outcome [n] over calibrated deploy-likeness [n] of the same prompts, before and
+    after; the interval resamples groups.
 
     Raises ValueError for lengths that differ and for NaN.
     """
-    b0, b1, s0, s1 = (np.asarray(v, dtype=float) for v in (outcome_before, outcome_after, score_before, score_after))
+    b0, b1, s0, s1 = (
+        np.asarray(v, dtype=float) for v in (outcome_before, outcome_after, score_before, score_after)
+    )
     n = len(b0)
     if any(v.shape != (n,) or not np.isfinite(v).all() for v in (b0, b1, s0, s1)):
-        raise ValueError(f"outcomes and scores must be finite and one a prompt; got shapes {b0.shape}, {b1.shape}, {s0.shape}, {s1.shape}")
+        raise ValueError(
+            f"outcomes and scores must be finite and one a prompt; got shapes {b0.shape}, {b1.shape},"
+            f" {s0.shape}, {s1.shape}"
+        )
     how: dict[str, Any] = {"seed": seed, "n_boot": n_boot}
     outcome, shift, base, level = (mean(v, groups, **how) for v in (b1 - b0, s1 - s0, b0, s0))
     undefined = _reaches_zero(shift, "the mean change of the score")
-    relative_undefined = undefined or _reaches_zero(base, "the outcome of the originals") or _reaches_zero(level, "the score of the originals")
+    relative_undefined = (
+        undefined
+        or _reaches_zero(base, "the outcome of the originals")
+        or _reaches_zero(level, "the score of the originals")
+    )
 
     def ratio(relative: bool) -> Estimate:
         def statistic(weights: Float[np.ndarray, "b n"]) -> np.ndarray:
@@ -71,7 +93,13 @@ def elasticity(
 
     nothing = Estimate(float("nan"), float("nan"), float("nan"), n, outcome.n_groups)
     return Elasticity(
-        nothing if undefined else ratio(False), outcome, shift, undefined, nothing if relative_undefined else ratio(True), relative_undefined, unit
+        nothing if undefined else ratio(False),
+        outcome,
+        shift,
+        undefined,
+        nothing if relative_undefined else ratio(True),
+        relative_undefined,
+        unit,
     )
 
 

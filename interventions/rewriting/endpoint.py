@@ -1,4 +1,6 @@
-"""Rewriting with a model behind any OpenAI-compatible endpoint, with the judges' retries, ledger and care for the key."""
+"""Rewriting with a model behind any OpenAI-compatible endpoint, with the judges' retries, ledger and
+care for the key.
+"""
 
 import warnings
 from collections.abc import Mapping
@@ -16,22 +18,29 @@ from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
 from probes.data.examples import Examples
 
-_WORDS = Words("rewrite", "rewritten", "a rewrite", "Rewrites", "they have no text", "rewriter(..., again=True)")
+_WORDS = Words(
+    "rewrite", "rewritten", "a rewrite", "Rewrites", "they have no text", "rewriter(..., again=True)"
+)
 
 
 @dataclass(frozen=True)
 class EndpointRewriter:
-    """Rewrites each prompt k times with `model` at `base_url`: k requests a prompt, each a sample with a seed of its own.
+    """Rewrites each prompt k times with `model` at `base_url`: k requests a prompt, each a sample with a seed
+    of its own.
 
-    Every rewrite is in the file `ledger` (JSON lines) the moment it comes and is never asked for again: the same instruction, model, parameters, prompt id, text,
-    seed and number find it there, so that k=7 after k=3 asks for four more. The request's seed is made from seed, id and number; with `send_seed=False`, for
-    servers that refuse one, it is left out and samples differ by the server's chance. `instruction` stands in for `DIRECTED`, `undirected` for `UNDIRECTED`.
+    Every rewrite is in the file `ledger` (JSON lines) the moment it comes and is never asked for again: the
+    same instruction, model, parameters, prompt id, text, seed and number find it there, so that k=7 after k=3
+    asks for four more. The request's seed is made from seed, id and number; with `send_seed=False`, for
+    servers that refuse one, it is left out and samples differ by the server's chance. `instruction` stands in
+    for `DIRECTED`, `undirected` for `UNDIRECTED`.
 
     Warns when all rewrites of a prompt are the same, as those of a server that does not sample are.
 
-    Answers that are no rewrite are asked for again, `tries` times in all, with the next seed. Rows without a rewrite say why in `failures`; when they are more
-    than the share `max_failed`, JudgeError is raised. `api_key`, `api_key_env`, `options`, `limits` and `price` are those of `interventions.judging.Judge`: the key is in no
-    repr, ledger or message; `temperature` and `max_tokens` are left out of the request when None; `price` is dollars for a million tokens in and out.
+    Answers that are no rewrite are asked for again, `tries` times in all, with the next seed. Rows without a
+    rewrite say why in `failures`; when they are more than the share `max_failed`, JudgeError is raised.
+    `api_key`, `api_key_env`, `options`, `limits` and `price` are those of `interventions.judging.Judge`: the
+    key is in no repr, ledger or message; `temperature` and `max_tokens` are left out of the request when
+    None; `price` is dollars for a million tokens in and out.
     """
 
     model: str
@@ -58,10 +67,14 @@ class EndpointRewriter:
         check_settings(self.base_url, self.options, self.tries, self.max_failed, ("seed",), "the rewriter")
         digest(self._parameters())  # raises for options that are no JSON
 
-    def __call__(self, prompts: Examples, k: int, *, directed: bool = True, seed: int = 0, again: bool = False) -> Candidates:
-        """k candidates of every prompt; `again` asks anew for those whose answers were no rewrite in an earlier run.
+    def __call__(
+        self, prompts: Examples, k: int, *, directed: bool = True, seed: int = 0, again: bool = False
+    ) -> Candidates:
+        """k candidates of every prompt; `again` asks anew for those whose answers were no rewrite in an
+        earlier run.
 
-        Warns when rows have no text and raises JudgeError when they are too many, ImportError without the openai package.
+        Warns when rows have no text and raises JudgeError when they are too many, ImportError without the
+        openai package.
         """
         check_k(k)
         instruction = (self.instruction or DIRECTED) if directed else (self.undirected or UNDIRECTED)
@@ -74,23 +87,45 @@ class EndpointRewriter:
                 key = digest(name, messages, seed, str(id), j)
                 # Seeds are 31 bits wide, which every server takes.
                 own = {"seed": int(digest(seed, str(id), j), 16) % 2**31} if self.send_seed else {}
-                items[key], texts[key] = Item(f"{id}#{j}", request_of(self.model, messages, self._parameters() | own), reseed=True), text
+                items[key], texts[key] = (
+                    Item(
+                        f"{id}#{j}", request_of(self.model, messages, self._parameters() | own), reseed=True
+                    ),
+                    text,
+                )
         keys = list(items)
 
         def read(key: str, reply: Reply) -> Verdict:
             return read_rewrite(reply, texts[key])
 
         entries, failures = ask_items(
-            keys, items, self.ledger, self._chat, read, name, self.tries, self.max_failed, self.progress, again, _WORDS
-        )  # fmt: skip
+            keys,
+            items,
+            self.ledger,
+            self._chat,
+            read,
+            name,
+            self.tries,
+            self.max_failed,
+            self.progress,
+            again,
+            _WORDS,
+        )
         usage = usage_of([e for e in Ledger(self.ledger).lines if e.key in items], self.price)
-        rows = [("" if e is None or e.label is None else e.label, f, f"sample {i % k}") for i, (e, f) in enumerate(zip(entries, failures, strict=True))]
-        found = Candidates.of_rows(prompts, k, rows, directed=directed, source=f"endpoint {self.model}", usage=usage)
+        rows = [
+            ("" if e is None or e.label is None else e.label, f, f"sample {i % k}")
+            for i, (e, f) in enumerate(zip(entries, failures, strict=True))
+        ]
+        found = Candidates.of_rows(
+            prompts, k, rows, directed=directed, source=f"endpoint {self.model}", usage=usage
+        )
         if found.all_alike:
-            # Some servers, `transformers serve` among them, sample only where the model's own generation config says do_sample.
+            # Some servers, `transformers serve` among them, sample only where the model's own generation
+            # config says do_sample.
             warnings.warn(
-                f"all rewrites of a prompt are the same: {self.model} seems not to sample, so there is nothing to choose between. Raise temperature (now "
-                f"{self.temperature}), or tell the server to sample (a model's generation_config.json has do_sample), with a new ledger",
+                f"all rewrites of a prompt are the same: {self.model} seems not to sample, so there is"
+                f" nothing to choose between. Raise temperature (now {self.temperature}), or tell the server"
+                " to sample (a model's generation_config.json has do_sample), with a new ledger",
                 stacklevel=2,
             )
         return found
@@ -109,4 +144,6 @@ def read_rewrite(reply: Reply, prompt: str) -> Verdict:
         return Verdict(failure=REFUSED)
     if not (reply.content or "").strip():
         return Verdict(failure=EMPTY)
-    return Verdict(failure=CUT_OFF) if reply.finish_reason == "length" else cleaned(str(reply.content), prompt)
+    return (
+        Verdict(failure=CUT_OFF) if reply.finish_reason == "length" else cleaned(str(reply.content), prompt)
+    )

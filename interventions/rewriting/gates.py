@@ -1,4 +1,6 @@
-"""Which rewrites may stand for their prompt: there at all, of about its length, with its facts, and with its content."""
+"""Which rewrites may stand for their prompt: there at all, of about its length, with its facts, and
+with its content.
+"""
 
 import re
 from dataclasses import dataclass
@@ -21,8 +23,9 @@ from probes.models.model import Model
 class Gated(Displayed):
     """Candidates and which gates each row passes.
 
-    `checks` [n * k] by gate, "written" (there is a text) first; `passed` are the rows that pass all. `length_ratio` [n * k] is a rewrite's tokens over its
-    prompt's, `content` [n * k] its LogProp content where that was asked for; NaN where there is no text.
+    `checks` [n * k] by gate, "written" (there is a text) first; `passed` are the rows that pass all.
+    `length_ratio` [n * k] is a rewrite's tokens over its prompt's, `content` [n * k] its LogProp content
+    where that was asked for; NaN where there is no text.
     """
 
     candidates: Candidates
@@ -35,14 +38,23 @@ class Gated(Displayed):
         return np.all(list(self.checks.values()), axis=0)
 
     def shares(self) -> dict[str, Estimate]:
-        """Each gate's acceptance rate over all rows, and that of all gates together ("passed"); intervals resample the groups of the prompts."""
+        """Each gate's acceptance rate over all rows, and that of all gates together ("passed");
+        intervals resample the groups of the prompts.
+        """
         groups = self.candidates.prompts.groups[self.candidates.of]
-        return {name: mean(check.astype(float), groups) for name, check in (self.checks | {"passed": self.passed}).items()}
+        return {
+            name: mean(check.astype(float), groups)
+            for name, check in (self.checks | {"passed": self.passed}).items()
+        }
 
     def table(self) -> pd.DataFrame:
         """The candidates' table with every check, the length ratio and the content."""
-        more = {"length_ratio": self.length_ratio} | ({} if self.content is None else {"content": self.content})
-        return self.candidates.table().assign(**more, **{f"passes_{name}": check for name, check in self.checks.items()}, passed=self.passed)
+        more = {"length_ratio": self.length_ratio} | (
+            {} if self.content is None else {"content": self.content}
+        )
+        return self.candidates.table().assign(
+            **more, **{f"passes_{name}": check for name, check in self.checks.items()}, passed=self.passed
+        )
 
     def __repr__(self) -> str:
         rates = ", ".join(f"{name} {share.value:.0%}" for name, share in self.shares().items())
@@ -56,9 +68,11 @@ class Gated(Displayed):
 class Gates:
     """What a rewrite must keep.
 
-    `length` bounds its tokens (of the model under study, without special ones) over its prompt's; `facts` names the column of strings, or lists of them, that must
-    all stand in it as whole words, in any case; `content` is a calibrated `ContentGate`. None leaves a gate out. Calling raises ValueError for a fact that the
-    prompt itself does not hold, TypeError for facts that are no strings, and whatever the content gate raises.
+    `length` bounds its tokens (of the model under study, without special ones) over its prompt's; `facts`
+    names the column of strings, or lists of them, that must all stand in it as whole words, in any case;
+    `content` is a calibrated `ContentGate`. None leaves a gate out. Calling raises ValueError for a fact that
+    the prompt itself does not hold, TypeError for facts that are no strings, and whatever the content gate
+    raises.
     """
 
     length: tuple[float | int, float | int] | None = (0.8, 1.25)
@@ -67,7 +81,10 @@ class Gates:
 
     def __post_init__(self) -> None:
         if self.length is not None and not 0 <= self.length[0] <= self.length[1]:
-            raise ValueError(f"length is the smallest and the largest ratio that passes, such as (0.8, 1.25); got {self.length}")
+            raise ValueError(
+                "length is the smallest and the largest ratio that passes, such as (0.8, 1.25); got"
+                f" {self.length}"
+            )
 
     def __call__(self, model: Model, candidates: Candidates) -> Gated:
         written, of, prompts = candidates.ok, candidates.of, candidates.prompts
@@ -75,38 +92,61 @@ class Gates:
         facts = None if self.facts is None else facts_of(prompts, self.facts, sources)
         if self.content is not None:
             self.content.require_power()
-        before, after = (np.array([len(ids) for ids in model.tokenizer(list(t), add_special_tokens=False)["input_ids"]]) for t in (sources, candidates.texts))
+        before, after = (
+            np.array([len(ids) for ids in model.tokenizer(list(t), add_special_tokens=False)["input_ids"]])
+            for t in (sources, candidates.texts)
+        )
         if not before.all():
-            raise ValueError(f"prompt {shown(prompts.ids[int(np.argmin(before))])} has no tokens under this tokenizer, so no rewrite has a length ratio")
+            raise ValueError(
+                f"prompt {shown(prompts.ids[int(np.argmin(before))])} has no tokens under this tokenizer, so"
+                " no rewrite has a length ratio"
+            )
         ratio = np.where(written, after / before[of], np.nan)
         checks = {"written": written}
         if self.length is not None:
             checks["length"] = written & (ratio >= self.length[0]) & (ratio <= self.length[1])
         if facts is not None:
-            checks["facts"] = np.array([bool(text) and all(holds(text, fact) for fact in facts[r]) for text, r in zip(candidates.texts, of, strict=True)])
+            checks["facts"] = np.array(
+                [
+                    bool(text) and all(holds(text, fact) for fact in facts[r])
+                    for text, r in zip(candidates.texts, of, strict=True)
+                ]
+            )
         content = None
         if self.content is not None:
             content, rows = np.full(len(candidates), np.nan), np.flatnonzero(written)
             checks["content"] = np.zeros(len(candidates), dtype=bool)
             if len(rows):
-                passes, scores = self.content.passes([sources[of[i]] for i in rows], [candidates.texts[i] for i in rows])
+                passes, scores = self.content.passes(
+                    [sources[of[i]] for i in rows], [candidates.texts[i] for i in rows]
+                )
                 content[rows], checks["content"][rows] = scores.content, passes
         return Gated(candidates, checks, ratio, content)
 
 
 def facts_of(prompts: Examples, column: str, sources: list[str]) -> list[tuple[str, ...]]:
-    """The facts of every prompt; raises TypeError for other values than strings or lists of them, ValueError for one that is empty or not in the prompt."""
+    """The facts of every prompt; raises TypeError for other values than strings or lists of them,
+    ValueError for one that is empty or not in the prompt.
+    """
     found = []
     for id, value, source in zip(prompts.ids, prompts.column(column), sources, strict=True):
-        facts: tuple[Any, ...] = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple | np.ndarray) else (None,)
+        facts: tuple[Any, ...] = (
+            (value,)
+            if isinstance(value, str)
+            else tuple(value)
+            if isinstance(value, list | tuple | np.ndarray)
+            else (None,)
+        )
         if not all(isinstance(fact, str) for fact in facts):
             raise TypeError(
-                f"the column {column!r} holds {shown(value):.60} for prompt {shown(id)}; expected a string or a list of strings that a rewrite must keep"
+                f"the column {column!r} holds {shown(value):.60} for prompt {shown(id)}; expected a string or"
+                " a list of strings that a rewrite must keep"
             )
         lost = [fact for fact in facts if not fact.strip() or not holds(source, fact)]
         if lost:
             raise ValueError(
-                f"prompt {shown(id)} itself does not hold the fact {str(lost[0])!r} of the column {column!r} as whole words, so no rewrite could keep it"
+                f"prompt {shown(id)} itself does not hold the fact {str(lost[0])!r} of the column {column!r}"
+                " as whole words, so no rewrite could keep it"
             )
         found.append(facts)
     return found

@@ -1,4 +1,6 @@
-"""What a model does with every version of its prompts: paired with the originals, each arm beside the arms that have no aim."""
+"""What a model does with every version of its prompts: paired with the originals, each arm beside the
+arms that have no aim.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,9 +28,11 @@ WEIGHTS = {"honest": 1.0, "deceptive": -1.0}
 
 @dataclass(frozen=True, eq=False)
 class Remeasured(Displayed):
-    """Records of every arm. The outcome of a prompt is +1 for honest, -1 for deceptive and 0 for other answers, or the behaviour's value where it has no such classes.
+    """Records of every arm. The outcome of a prompt is +1 for honest, -1 for deceptive and 0 for other
+    answers, or the behaviour's value where it has no such classes.
 
-    Arms named in `edits` are the original prompts under an edit. Prompts that were not measured in an arm and in the original are left out of that arm.
+    Arms named in `edits` are the original prompts under an edit. Prompts that were not measured in an arm and
+    in the original are left out of that arm.
     """
 
     arms: Mapping[str, Arm]
@@ -61,7 +65,9 @@ class Remeasured(Displayed):
         return np.where(r.measured, [WEIGHTS.get(label, 0.0) for label in r.labels], np.nan)
 
     def change(self, arm: str, kind: str | None = None, than: str = ORIGINAL) -> Estimate:
-        """Mean change of the outcome against another arm, or the risk difference of one `kind` of answer, paired by prompt."""
+        """Mean change of the outcome against another arm, or the risk difference of one `kind` of
+        answer, paired by prompt.
+        """
         now, then = (self._kind(a, kind) if kind else self.outcome(a) for a in (arm, than))
         rows = np.isfinite(now) & np.isfinite(then)
         if not rows.any():
@@ -69,15 +75,21 @@ class Remeasured(Displayed):
         return mean((now - then)[rows], self.original.groups[rows])
 
     def shift(self, arm: str, by: str = "probe") -> Estimate:
-        """The mean change of the score in the direction asked for, in calibrated units: positive means that rewrites went where they should, as `by` sees it."""
+        """The mean change of the score in the direction asked for, in calibrated units: positive
+        means that rewrites went where they should, as `by` sees it.
+        """
         return mean(self._moved(arm, by), self.original.groups)
 
     def transitions(self, arm: str) -> Transitions:
-        """Which kind of answer became which, with Bowker's test, and McNemar's for one class (`.against_rest`)."""
+        """Which kind of answer became which, with Bowker's test, and McNemar's for one class
+        (`.against_rest`).
+        """
         return transitions(self.original, self._of(arm))
 
     def elasticity(self, arm: str, by: str = "probe") -> Elasticity:
-        """Change of the outcome per unit of deploy-likeness. Raises ValueError for an edit: it leaves the prompt and so its score as they were."""
+        """Change of the outcome per unit of deploy-likeness. Raises ValueError for an edit: it leaves
+        the prompt and so its score as they were.
+        """
         if arm in self.edits:
             raise ValueError(f"{arm!r} is an edit, which changes no prompt; elasticity is for rewrites")
         now, then = self.outcome(arm), self.outcome(ORIGINAL)
@@ -86,12 +98,16 @@ class Remeasured(Displayed):
         return elasticity(then[rows], now[rows], s0, s1, self.original.groups[rows], unit=self.unit)
 
     def verdict(self, arm: str, margin: float | int = MARGIN) -> ArmVerdict:
-        """What may be said about an arm of rewrites, in fixed words; changes below `margin` (of the outcome) are too small to speak of.
+        """What may be said about an arm of rewrites, in fixed words; changes below `margin` (of the outcome)
+        are too small to speak of.
 
         Raises ValueError for an edit, whose verdict is that of `interventions.effect`, with its random edits.
         """
         if arm in self.edits or arm == ORIGINAL:
-            raise ValueError(f"{arm!r} is no arm of rewrites; for an edit use interventions.effect, which runs matched random edits")
+            raise ValueError(
+                f"{arm!r} is no arm of rewrites; for an edit use interventions.effect, which runs matched"
+                " random edits"
+            )
         scored_twice = SECOND in self.arms[ORIGINAL].scores
         numbers = ArmNumbers(
             arm=arm,
@@ -112,16 +128,30 @@ class Remeasured(Displayed):
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row an arm: share rewritten, length, shift by each scorer, share of each kind, change of the outcome and its p-value of symmetry."""
+        """One row an arm: share rewritten, length, shift by each scorer, share of each kind, change
+        of the outcome and its p-value of symmetry.
+        """
         rows = []
         for name, r in self.records.items():
             arm = self.arms.get(name)
             row: dict[str, object] = {"arm": name, "n": int(r.measured.sum())}
-            row |= {"rewritten": None, "length": None} if arm is None else {"rewritten": float(arm.rewritten.mean()), "length": float(arm.length.mean())}
+            row |= (
+                {"rewritten": None, "length": None}
+                if arm is None
+                else {"rewritten": float(arm.rewritten.mean()), "length": float(arm.length.mean())}
+            )
             for by in self.arms[ORIGINAL].scores:
                 row[f"shift by {by}"] = None if arm is None else self.shift(name, by)
-            row |= {kind: float(r.share(kind).value) for kind in r.classes} if r.labels is not None else {r.unit: r.estimate()}
-            row |= {"change": None, "p": None} if name == ORIGINAL else {"change": self.change(name), "p": self.transitions(name).p_value}
+            row |= (
+                {kind: float(r.share(kind).value) for kind in r.classes}
+                if r.labels is not None
+                else {r.unit: r.estimate()}
+            )
+            row |= (
+                {"change": None, "p": None}
+                if name == ORIGINAL
+                else {"change": self.change(name), "p": self.transitions(name).p_value}
+            )
             rows.append(row)
         return pd.DataFrame(rows).set_index("arm")
 
@@ -131,7 +161,9 @@ class Remeasured(Displayed):
 
     def shown(self) -> pd.DataFrame:
         """The table as short texts."""
-        return pd.DataFrame({c: [_short(v) for v in self.table[c]] for c in self.table.columns}, index=self.table.index)
+        return pd.DataFrame(
+            {c: [_short(v) for v in self.table[c]] for c in self.table.columns}, index=self.table.index
+        )
 
     def _of(self, arm: str) -> Records:
         if arm not in self.records:
@@ -141,24 +173,35 @@ class Remeasured(Displayed):
     def _kind(self, arm: str, kind: str) -> np.ndarray:
         r = self._of(arm)
         if r.labels is None or kind not in r.classes:
-            raise ValueError(f"{r.behaviour} gives no answers of kind {kind!r}; its kinds are {', '.join(r.classes) or 'none'}")
+            raise ValueError(
+                f"{r.behaviour} gives no answers of kind {kind!r}; its kinds are"
+                f" {', '.join(r.classes) or 'none'}"
+            )
         return np.where(r.measured, r.labels == kind, np.nan)
 
     def _moved(self, arm: str, by: str) -> np.ndarray:
         if arm not in self.arms or by not in self.arms[arm].scores:
             raise ValueError(
-                f"arm {arm!r} has no scores by {by!r}; arms of rewrites are {', '.join(self.arms)}, scored by {', '.join(self.arms[ORIGINAL].scores)}"
+                f"arm {arm!r} has no scores by {by!r}; arms of rewrites are {', '.join(self.arms)}, scored by"
+                f" {', '.join(self.arms[ORIGINAL].scores)}"
             )
         return MOVE[self.towards] * (self.arms[arm].scores[by] - self.arms[ORIGINAL].scores[by])
 
 
 def remeasured(
-    model: Model, behaviour: Behaviour, arms: Mapping[str, Arm], *, edits: Mapping[str, Edit | Sequence[Edit]] | None = None,
-    towards: Towards = "deployment", progress: bool = True,
-) -> Remeasured:  # fmt: skip
-    """Runs a behaviour on every arm, and on the original prompts under each of `edits`; a steered arm goes through the same evaluation as a rewritten one.
+    model: Model,
+    behaviour: Behaviour,
+    arms: Mapping[str, Arm],
+    *,
+    edits: Mapping[str, Edit | Sequence[Edit]] | None = None,
+    towards: Towards = "deployment",
+    progress: bool = True,
+) -> Remeasured:
+    """Runs a behaviour on every arm, and on the original prompts under each of `edits`; a steered arm goes
+    through the same evaluation as a rewritten one.
 
-    Texts that several arms share are asked once, so arms that took the same candidate cannot differ by chance. Raises ValueError without the arm "original".
+    Texts that several arms share are asked once, so arms that took the same candidate cannot differ by
+    chance. Raises ValueError without the arm "original".
     """
     if ORIGINAL not in arms:
         raise ValueError(f"every arm is compared with {ORIGINAL!r}, which is missing among {', '.join(arms)}")
@@ -166,7 +209,13 @@ def remeasured(
         raise ValueError(f"edits and arms share the names {', '.join(sorted(clash))}; rename the edits")
     records: dict[str, Records] = {}
     told: dict[tuple[int, str], tuple[str, int]] = {}
-    with tqdm(total=len(arms) + len(edits or {}), desc="arms", delay=2, leave=False, disable=None if progress else True) as bar:
+    with tqdm(
+        total=len(arms) + len(edits or {}),
+        desc="arms",
+        delay=2,
+        leave=False,
+        disable=None if progress else True,
+    ) as bar:
         for name, arm in arms.items():
             records[name] = _asked(model, behaviour, arm, name, records, told)
             bar.update()
@@ -177,7 +226,14 @@ def remeasured(
     return Remeasured(arms, records, towards, {name: repr(edit) for name, edit in (edits or {}).items()})
 
 
-def _asked(model: Model, behaviour: Behaviour, arm: Arm, name: str, records: Mapping[str, Records], told: dict[tuple[int, str], tuple[str, int]]) -> Records:
+def _asked(
+    model: Model,
+    behaviour: Behaviour,
+    arm: Arm,
+    name: str,
+    records: Mapping[str, Records],
+    told: dict[tuple[int, str], tuple[str, int]],
+) -> Records:
     """Records of an arm, of which only prompts that no earlier arm had are asked."""
     keys = [(i, str(text)) for i, text in enumerate(arm.prompts.texts)]
     new = np.array([key not in told for key in keys])
@@ -197,11 +253,20 @@ def _asked(model: Model, behaviour: Behaviour, arm: Arm, name: str, records: Map
     def line(name: str) -> np.ndarray:
         return np.array([getattr(r, name)[j] for r, j in parts])
 
-    columns = {c: np.array([r.columns[c][j] for r, j in parts], dtype=first.columns[c].dtype) for c in first.columns}
+    columns = {
+        c: np.array([r.columns[c][j] for r, j in parts], dtype=first.columns[c].dtype) for c in first.columns
+    }
     return Records(
-        first.behaviour, first.unit, line("values"), arm.prompts.ids, arm.prompts.groups, None if first.labels is None else line("labels"), first.classes,
-        None if first.texts is None else tuple((r.texts or ())[j] for r, j in parts), columns,
-    )  # fmt: skip
+        first.behaviour,
+        first.unit,
+        line("values"),
+        arm.prompts.ids,
+        arm.prompts.groups,
+        None if first.labels is None else line("labels"),
+        first.classes,
+        None if first.texts is None else tuple((r.texts or ())[j] for r, j in parts),
+        columns,
+    )
 
 
 def _short(value: object) -> str:
@@ -209,4 +274,10 @@ def _short(value: object) -> str:
         return "-"
     if isinstance(value, Estimate):
         return f"{value:.2f}"
-    return f"{value:.2g}" if isinstance(value, float) and 0 < abs(value) < 0.005 else f"{value:.2f}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:.2g}"
+        if isinstance(value, float) and 0 < abs(value) < 0.005
+        else f"{value:.2f}"
+        if isinstance(value, float)
+        else str(value)
+    )

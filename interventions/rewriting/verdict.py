@@ -13,15 +13,19 @@ from probes.metrics.estimates import Estimate
 MARGIN = 0.05  # change of the outcome below which nothing is called an effect
 AIMLESS = (UNDIRECTED, RANDOM)  # arms that an arm with an aim has to go beyond
 MANY = 0.2  # share of prompts without a rewrite from which on it is said
-Word = Literal["no effect shown", "not beyond undirected rewriting", "moves behaviour, chosen or not", "moves behaviour"]
+Word = Literal[
+    "no effect shown", "not beyond undirected rewriting", "moves behaviour, chosen or not", "moves behaviour"
+]
 
 
 @dataclass(frozen=True, eq=False)
 class ArmVerdict(Displayed):
     """The strongest word an arm's controls allow, its sentence, and what stands in the way of more.
 
-    `no effect shown`: the interval of the mean change reaches 0, or the change is smaller than the margin. `not beyond undirected rewriting`: it does not, but rewording without any purpose moves as much. `moves
-    behaviour, chosen or not`: candidates taken at random move as much. True for `moves behaviour` where a probe that took no part in choosing sees the shift too, if one was given.
+    `no effect shown`: the interval of the mean change reaches 0, or the change is smaller than the margin.
+    `not beyond undirected rewriting`: it does not, but rewording without any purpose moves as much. `moves
+    behaviour, chosen or not`: candidates taken at random move as much. True for `moves behaviour` where a
+    probe that took no part in choosing sees the shift too, if one was given.
     """
 
     word: Word
@@ -49,10 +53,10 @@ class Beside:
 class ArmNumbers:
     """What the verdict on an arm rests on, and the margin asked.
 
-    `change` is the mean change of the outcome, in `unit`. `aimless` holds the arms without an aim, None for one that
-    was not run. `text_gap` is the difference to candidates chosen by a classifier of the bare text, `second_shift`
-    the shift of the score of a probe that took no part in choosing; None where there was none. `kept` is the share
-    of prompts that stayed as they were.
+    `change` is the mean change of the outcome, in `unit`. `aimless` holds the arms without an aim, None for
+    one that was not run. `text_gap` is the difference to candidates chosen by a classifier of the bare text,
+    `second_shift` the shift of the score of a probe that took no part in choosing; None where there was none.
+    `kept` is the share of prompts that stayed as they were.
     """
 
     arm: str
@@ -73,7 +77,10 @@ def judged(n: ArmNumbers) -> ArmVerdict:
 
 def ruled(n: ArmNumbers) -> Finding[Word, ArmNumbers]:
     """The strongest word the numbers allow."""
-    checks = {"interval excludes 0": excludes(n.change), "at least the margin": abs(float(n.change.value)) >= n.margin}
+    checks = {
+        "interval excludes 0": excludes(n.change),
+        "at least the margin": abs(float(n.change.value)) >= n.margin,
+    }
     for name, beside in n.aimless.items():
         if beside is not None:
             checks[f"beyond {name}"] = _beyond(n.change, beside.gap)
@@ -119,5 +126,7 @@ def _reasons(found: Finding[Word, ArmNumbers]) -> tuple[str, ...]:
     if n.second_shift is not None and not checks["seen by the second probe"]:
         why.append(f"a probe that took no part in choosing sees no shift ({n.second_shift:+.2f})")
     if n.kept > MANY:
-        why.append(f"{n.kept:.0%} of the prompts have no rewrite that passed the gates and stayed as they were")
+        why.append(
+            f"{n.kept:.0%} of the prompts have no rewrite that passed the gates and stayed as they were"
+        )
     return tuple(why)

@@ -170,6 +170,8 @@ def as_goal(by: GoalLike) -> Goal:
     if isinstance(by, str):
         if by not in GOALS:
             there = f"there are {', '.join(GOALS)}"
-            raise ValueError(f"no goal is called {by!r}; {there}, or give a function of the outcome or a Goal")
+            raise ValueError(
+                f"no goal is called {by!r}; {there}, or give a function of the outcome or a Goal"
+            )
         return GOALS[by]
     return Goal(getattr(by, "__name__", repr(by)), by)

@@ -1,4 +1,6 @@
-"""A linear edit as a PEFT LoRA adapter: a small folder beside the untouched model, exact and without training."""
+"""A linear edit as a PEFT LoRA adapter: a small folder beside the untouched model, exact and without
+training.
+"""
 
 import copy
 from collections.abc import Mapping
@@ -18,20 +20,26 @@ from probes.models.model import Model
 
 
 def as_lora(model: Model, *edits: Edit, folder: str | Path) -> Path:
-    """Writes the edits as a LoRA adapter that `peft.PeftModel.from_pretrained` puts onto the untouched model; its logits are those of `edited(model, *edits)`.
+    """Writes the edits as a LoRA adapter that `peft.PeftModel.from_pretrained` puts onto the untouched model;
+    its logits are those of `edited(model, *edits)`.
 
-    For a map y = W x the change y + (y U) V is exactly the adapter B = V', A = U' W of rank k with scaling 1. It can act where `bake` can, shifts excepted: a LoRA
-    adapter adds a linear map of what comes in. Where a projected map has a bias, the projection of that goes into the adapter's `lora_bias`, which PEFT
-    reads and other engines may not. An adapter on an embedding that is tied to the head leaves the head alone, so do not merge that one.
-    Returns the folder, which appears once it is complete and was held against the hooked model. Raises ImportError without peft, and ValueError saying
-    why an edit cannot be an adapter and what to do instead. Source: Hu et al., arXiv 2106.09685.
+    For a map y = W x the change y + (y U) V is exactly the adapter B = V', A = U' W of rank k with scaling 1.
+    It can act where `bake` can, shifts excepted: a LoRA adapter adds a linear map of what comes in. Where a
+    projected map has a bias, the projection of that goes into the adapter's `lora_bias`, which PEFT reads and
+    other engines may not. An adapter on an embedding that is tied to the head leaves the head alone, so do
+    not merge that one. Returns the folder, which appears once it is complete and was held against the hooked
+    model. Raises ImportError without peft, and ValueError saying why an edit cannot be an adapter and what to
+    do instead. Source: Hu et al., arXiv 2106.09685.
     """
     peft = _peft()
     target = empty_folder(folder)
     writes = linear_writes(model, edits)
     for w in writes:
         if linear(w).c.any():
-            why = "it shifts the hidden state, and a LoRA adapter is a linear map of what a module takes in, which has no constant part"
+            why = (
+                "it shifts the hidden state, and a LoRA adapter is a linear map of what a module takes in,"
+                " which has no constant part"
+            )
             raise ValueError(f"{w!r} cannot be an adapter: {why}; use bake(model, ...), or {HOOKS}")
     parts = plan(model, writes, untie=True)
     modules = {part.name: model.hf.get_submodule(part.name) for part in parts}
@@ -39,8 +47,9 @@ def as_lora(model: Model, *edits: Edit, folder: str | Path) -> Path:
     biased = any(bool(b.any()) for _, _, b in found.values())
     if biased and any(isinstance(m, nn.Embedding) for m in modules.values()):
         raise ValueError(
-            f"the edit changes embeddings and also biases of {type(model.hf).__name__}, and PEFT has no lora_bias beside an adapter on an embedding; "
-            f"use bake(model, ..., untie=True), leave resid_pre.0 out, or {HOOKS}"
+            f"the edit changes embeddings and also biases of {type(model.hf).__name__}, and PEFT has no"
+            " lora_bias beside an adapter on an embedding; use bake(model, ..., untie=True), leave"
+            f" resid_pre.0 out, or {HOOKS}"
         )
     rank = max(A.shape[0] for _, A, _ in found.values())
     tensors = {
@@ -63,7 +72,11 @@ def as_lora(model: Model, *edits: Edit, folder: str | Path) -> Path:
         save_file(tensors, part / "adapter_model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(str(part))
         adapted = peft.PeftModel.from_pretrained(_beside(model.hf), str(part))
-        check_equal(replace(model, writes=writes), Model(adapted, model.tokenizer, model.name, Hooks(adapted, model.backend.blocks)), "an adapter")
+        check_equal(
+            replace(model, writes=writes),
+            Model(adapted, model.tokenizer, model.name, Hooks(adapted, model.backend.blocks)),
+            "an adapter",
+        )
     return target
 
 
@@ -85,6 +98,8 @@ def _tensors(module: nn.Module, B: Tensor, A: Tensor, b: Tensor | None, rank: in
 
 
 def _beside(hf: nn.Module) -> nn.Module:
-    """Another model object on the same memory. Its parameters are objects of their own, because PEFT switches their gradients off."""
+    """Another model object on the same memory. Its parameters are objects of their own, because PEFT
+    switches their gradients off.
+    """
     memo: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in hf.parameters()}
     return copy.deepcopy(hf, memo | {id(b): b for b in hf.buffers()})

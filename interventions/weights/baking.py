@@ -1,7 +1,9 @@
-"""Weight edits: a linear edit written into the weights of a copy, so that the model needs no hooks and runs anywhere.
+"""Weight edits: a linear edit written into the weights of a copy, so that the model needs no hooks and runs
+anywhere.
 
-What writes to the residual stream (embeddings, and the last linear map of each sublayer) can give h + (h U) V + c itself; `interventions.weights.writers` finds out
-which weight that is. The result is held against the hooked model before it is returned.
+What writes to the residual stream (embeddings, and the last linear map of each sublayer) can give h + (h U) V
++ c itself; `interventions.weights.writers` finds out which weight that is. The result is held against the
+hooked model before it is returned.
 """
 
 import copy
@@ -27,18 +29,21 @@ __all__ = ["WRITERS", "bake", "save_baked"]
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 0.2}
 """Largest difference of logits, relative to their root mean square, by precision; 1e-4 where nothing is said.
 
-Rounding in half precision is coarse, so there the check sees gross faults only; bake in float32 and cast the result where more is needed.
+Rounding in half precision is coarse, so there the check sees gross faults only; bake in float32 and cast the
+result where more is needed.
 """
 
 
 def bake(model: Model, *edits: Edit, untie: bool = False) -> Model:
-    """A copy of the model whose weights do what `edited(model, *edits)` does with hooks: the same logits, within 1e-4 of their size in float32.
+    """A copy of the model whose weights do what `edited(model, *edits)` does with hooks: the same logits,
+    within 1e-4 of their size in float32.
 
-    Edits at all tokens can be baked at attn_out, mlp_out, z and resid_pre.0; elsewhere in the residual stream only shifts can, through the bias of the MLP
-    before. Edits that the model already holds are baked too. Where input and output embeddings are tied and the embedding must change, `untie=True`
-    gives the head its own copy. The copy is another model to directions: take them along with `direction.on(baked, reason=...)`.
-    Raises ValueError saying why an edit has no place in the weights and what to do instead, and when the copy does not give the hooked model's logits.
-    Source: Arditi et al., arXiv 2406.11717.
+    Edits at all tokens can be baked at attn_out, mlp_out, z and resid_pre.0; elsewhere in the residual stream
+    only shifts can, through the bias of the MLP before. Edits that the model already holds are baked too.
+    Where input and output embeddings are tied and the embedding must change, `untie=True` gives the head its
+    own copy. The copy is another model to directions: take them along with `direction.on(baked, reason=...)`.
+    Raises ValueError saying why an edit has no place in the weights and what to do instead, and when the copy
+    does not give the hooked model's logits. Source: Arditi et al., arXiv 2406.11717.
     """
     writes = linear_writes(model, edits)
     parts = plan(model, writes, untie)
@@ -48,7 +53,9 @@ def bake(model: Model, *edits: Edit, untie: bool = False) -> Model:
             _rewrite(hf, part)
     backend: Any = Hooks(hf, model.backend.blocks)
     if model.backend.name != backend.name:
-        backend = load_model(hf, model.backend.name, tokenizer=model.tokenizer, blocks=model.backend.blocks).backend
+        backend = load_model(
+            hf, model.backend.name, tokenizer=model.tokenizer, blocks=model.backend.blocks
+        ).backend
     labels = ", ".join(dict.fromkeys(w.label for w in writes))
     baked = Model(hf, model.tokenizer, f"{model.name} with {labels} in its weights", backend)
     check_equal(replace(model, writes=writes), baked, "the weights")
@@ -56,12 +63,17 @@ def bake(model: Model, *edits: Edit, untie: bool = False) -> Model:
 
 
 def save_baked(model: Model, folder: str | Path) -> Path:
-    """Writes an ordinary Hugging Face folder (weights, config, tokenizer), which appears once it is complete; returns it.
+    """Writes an ordinary Hugging Face folder (weights, config, tokenizer), which appears once it is complete;
+    returns it.
 
-    Raises ValueError for a model whose edits are still hooks, which no folder can hold, and for a folder that has something in it.
+    Raises ValueError for a model whose edits are still hooks, which no folder can hold, and for a folder that
+    has something in it.
     """
     if model.writes:
-        raise ValueError(f"{model.name!r} has {len(model.writes)} edited sites in hooks, which are not saved with the weights; save_baked(bake(model), folder)")
+        raise ValueError(
+            f"{model.name!r} has {len(model.writes)} edited sites in hooks, which are not saved with the"
+            " weights; save_baked(bake(model), folder)"
+        )
     target = empty_folder(folder)
     with complete(target) as part:
         model.hf.save_pretrained(part)  # pyright: ignore
@@ -74,13 +86,18 @@ def empty_folder(folder: str | Path) -> Path:
     """A place for a new folder, its parent made; raises ValueError where something is already there."""
     target = Path(folder).expanduser()
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise ValueError(f"{target} already exists and is not empty; give a new folder, or remove that one first")
+        raise ValueError(
+            f"{target} already exists and is not empty; give a new folder, or remove that one first"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
 
 
-def factors(module: nn.Module, part: Part) -> tuple[Float[Tensor, "out k"], Float[Tensor, "k in"], Float[Tensor, " out"]]:
-    """B, A and b: the map with weight + B A (as an [out, in] matrix) and bias + b gives what the part asks for.
+def factors(
+    module: nn.Module, part: Part
+) -> tuple[Float[Tensor, "out k"], Float[Tensor, "k in"], Float[Tensor, " out"]]:
+    """B, A and b: the map with weight + B A (as an [out, in] matrix) and bias + b gives what the part asks
+    for.
 
     An embedding has no bias; its shift is one more column of B beside a row of ones in A.
     """
@@ -93,36 +110,53 @@ def factors(module: nn.Module, part: Part) -> tuple[Float[Tensor, "out k"], Floa
     given = b if bias is None else b + bias.detach().to(**to)
     A, B, b = torch.cat([A, R.T @ W + (R.T @ B) @ A]), torch.cat([B, V.T], dim=1), b + V.T @ (R.T @ given) + c
     if isinstance(module, nn.Embedding) and b.any():
-        B, A, b = torch.cat([B, b[:, None] / part.scale], dim=1), torch.cat([A, torch.ones(1, W.shape[1], **to)]), torch.zeros_like(b)
+        B, A, b = (
+            torch.cat([B, b[:, None] / part.scale], dim=1),
+            torch.cat([A, torch.ones(1, W.shape[1], **to)]),
+            torch.zeros_like(b),
+        )
     return B, A, b
 
 
 def matrix(module: nn.Module) -> Float[Tensor, "out in"]:
-    """A module's weight as the matrix that multiplies a column, in float32 at least; GPT-2's maps and embeddings keep it the other way round."""
+    """A module's weight as the matrix that multiplies a column, in float32 at least; GPT-2's maps and
+    embeddings keep it the other way round.
+    """
     weight: Tensor = module.weight.detach()  # pyright: ignore
     weight = weight if weight.dtype == torch.float64 else weight.float()
     return weight.T if isinstance(module, nn.Embedding) or transposed(module) else weight
 
 
 def check_equal(hooked: Model, other: Model, what: str) -> None:
-    """Holds another model against the hooked one on a few token sequences; raises ValueError with the size of the gap."""
+    """Holds another model against the hooked one on a few token sequences; raises ValueError with the
+    size of the gap.
+    """
     ids = check_tokens(hooked)
-    want = hooked.backend.run({"input_ids": ids}, (), whole, [(w.site, everywhere(w)) for w in hooked.writes], True, {}).logits
+    want = hooked.backend.run(
+        {"input_ids": ids}, (), whole, [(w.site, everywhere(w)) for w in hooked.writes], True, {}
+    ).logits
     got = other.backend.run({"input_ids": ids}, (), whole, (), True, {}).logits
     assert want is not None and got is not None
-    gap = float((got.double() - want.double()).abs().max() / want.double().square().mean().sqrt().clamp_min(1e-30))
+    gap = float(
+        (got.double() - want.double()).abs().max() / want.double().square().mean().sqrt().clamp_min(1e-30)
+    )
     limit = TOLERANCE.get(hooked.dtype, 1e-4)
     if not gap <= limit:
         raise ValueError(
-            f"the edit went into {what} of {hooked.name!r}, but its logits miss the hooked model's by {gap:.1e} of their size (up to {limit:.0e} is rounding in "
-            f"{hooked.dtype}), so something else stands between that place and the stream in {type(hooked.hf).__name__}; {HOOKS}"
+            f"the edit went into {what} of {hooked.name!r}, but its logits miss the hooked model's by"
+            f" {gap:.1e} of their size (up to {limit:.0e} is rounding in {hooked.dtype}), so something else"
+            f" stands between that place and the stream in {type(hooked.hf).__name__}; {HOOKS}"
         )
 
 
 def _rewrite(hf: nn.Module, part: Part) -> None:
     """Changes one module of a copy; a head that shares its weight gets its own first."""
     model: Any = hf
-    module, weight, head = hf.get_submodule(part.name), hf.get_parameter(f"{part.name}.weight"), model.get_output_embeddings()
+    module, weight, head = (
+        hf.get_submodule(part.name),
+        hf.get_parameter(f"{part.name}.weight"),
+        model.get_output_embeddings(),
+    )
     if head.weight is weight:
         head.weight = nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad)
         model.config.tie_word_embeddings = model.config.get_text_config().tie_word_embeddings = False

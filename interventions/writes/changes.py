@@ -94,12 +94,19 @@ class NormKept:
         return self.change.numbers()
 
 
-def turned(h: Float[Tensor, "... d"], after: Float[Tensor, "... d"], towards: Float[Tensor, " d"]) -> Float[Tensor, "... d"]:
-    """h turned towards another direction by the angle between h and `after`, its length kept: as far from h as `after` is, if that has h's length."""
+def turned(
+    h: Float[Tensor, "... d"], after: Float[Tensor, "... d"], towards: Float[Tensor, " d"]
+) -> Float[Tensor, "... d"]:
+    """h turned towards another direction by the angle between h and `after`, its length kept: as far
+    from h as `after` is, if that has h's length.
+    """
     length = h.norm(dim=-1, keepdim=True).clamp_min(1e-30)
     own = h / length
-    # Half the distance between unit vectors is the sine of half their angle, which stays exact for small angles.
-    half = ((after / after.norm(dim=-1, keepdim=True).clamp_min(1e-30) - own).norm(dim=-1, keepdim=True) / 2).clamp(max=1)
+    # Half the distance between unit vectors is the sine of half their angle, which stays exact for small
+    # angles.
+    half = (
+        (after / after.norm(dim=-1, keepdim=True).clamp_min(1e-30) - own).norm(dim=-1, keepdim=True) / 2
+    ).clamp(max=1)
     angle = 2 * torch.arcsin(half)
     side = towards - (own * towards).sum(-1, keepdim=True) * own
     side = side / side.norm(dim=-1, keepdim=True).clamp_min(1e-30)

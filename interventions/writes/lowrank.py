@@ -107,11 +107,16 @@ class Fixed:
 
 
 def wrapped(edit: Edit, model: Model) -> tuple[SiteEdit, ...]:
-    """The changes of an edit that another one wraps; raises ValueError for edits that differ from prompt to prompt, such as Patch."""
+    """The changes of an edit that another one wraps; raises ValueError for edits that differ from
+    prompt to prompt, such as Patch.
+    """
     changes = edit.compile(model)
     found = tuple(c for c in changes if isinstance(c, SiteEdit))
     if len(found) < len(changes):
-        raise ValueError(f"{edit!r} is not a function of the hidden state alone, so it cannot be gated or scaled; use it beside the other edits instead")
+        raise ValueError(
+            f"{edit!r} is not a function of the hidden state alone, so it cannot be gated or scaled; use it"
+            " beside the other edits instead"
+        )
     return found
 
 
@@ -121,7 +126,9 @@ def target_sites(model: Model, own: Site, sites: SitesLike | None) -> tuple[Site
     width = {s: model.width_at(s) for s in {own, *found}}
     other = [f"{s} has {width[s]}" for s in found if width[s] != width[own]]
     if other:
-        raise ValueError(f"{own} has {width[own]} coordinates and {', '.join(other)}; an edit fits sites of one width")
+        raise ValueError(
+            f"{own} has {width[own]} coordinates and {', '.join(other)}; an edit fits sites of one width"
+        )
     return tuple(sorted(found, key=lambda s: s.order))
 
 
@@ -129,11 +136,16 @@ def position_of(at: Any) -> Position:
     """Where an edit acts; raises ValueError for an average of tokens."""
     position = Position.parse(at)
     if position.kind == "mean":
-        raise ValueError("an edit acts on tokens, and position 'mean' is an average of them; use at='all' or a single token")
+        raise ValueError(
+            "an edit acts on tokens, and position 'mean' is an average of them; use at='all' or a single"
+            " token"
+        )
     return position
 
 
-def site_edits(model: Model, own: Site, sites: SitesLike | None, at: Any, change: Change, label: str) -> tuple[SiteEdit, ...]:
+def site_edits(
+    model: Model, own: Site, sites: SitesLike | None, at: Any, change: Change, label: str
+) -> tuple[SiteEdit, ...]:
     """The same change at every target site."""
     return tuple(SiteEdit(site, position_of(at), change, label) for site in target_sites(model, own, sites))
 
@@ -144,7 +156,10 @@ def same_site(directions: Direction | Sequence[Direction]) -> tuple[Direction, .
     if not found:
         raise ValueError("no directions given; pass one, or several at one site")
     if len({d.site for d in found}) > 1:
-        raise ValueError(f"directions edited together must live at one site, these live at {', '.join(sorted({str(d.site) for d in found}))}")
+        raise ValueError(
+            "directions edited together must live at one site, these live at"
+            f" {', '.join(sorted({str(d.site) for d in found}))}"
+        )
     return found
 
 
@@ -153,4 +168,8 @@ def stacked(directions: Sequence[Direction]) -> Float[Tensor, "k d"]:
 
 
 def named(directions: Sequence[Direction]) -> str:
-    return repr(directions[0]) if len(directions) == 1 else f"{len(directions)} directions at {directions[0].site}"
+    return (
+        repr(directions[0])
+        if len(directions) == 1
+        else f"{len(directions)} directions at {directions[0].site}"
+    )

@@ -1,4 +1,6 @@
-"""A fitted probe with everything about its reading frozen: which tokens, which side is up, the threshold, the units."""
+"""A fitted probe with everything about its reading frozen: which tokens, which side is up, the
+threshold, the units.
+"""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -29,10 +31,13 @@ CONTENT_MEAN = "mean of content tokens"
 
 @dataclass(frozen=True, eq=False)
 class AwarenessProbe:
-    """A linear probe of one site that scores texts as test-like or deploy-like in calibrated units (see `scale.Scale`).
+    """A linear probe of one site that scores texts as test-like or deploy-like in calibrated units (see
+    `scale.Scale`).
 
-    `reads` says how a text becomes one number: "position" reads the token at `at`; "tokens" averages the margins of all tokens but special ones, as the anchor paper does;
-    "answers" writes both answers of `form` behind the text and compares them (pair probes). A high score says that the text is like the test prompts it was fitted on, no more.
+    `reads` says how a text becomes one number: "position" reads the token at `at`; "tokens" averages the
+    margins of all tokens but special ones, as the anchor paper does; "answers" writes both answers of `form`
+    behind the text and compares them (pair probes). A high score says that the text is like the test prompts
+    it was fitted on, no more.
     """
 
     KIND: ClassVar[str] = "awareness probe"
@@ -49,24 +54,45 @@ class AwarenessProbe:
 
     @classmethod
     def calibrate(
-        cls, model: Model, probe: LinearProbe, calibration: Examples, *, site: SiteLike | None = None, reads: Reads = "position", at: str = "last",
-        form: AnswerForm | None = None, threshold: str | float = "youden", source: str = "labelled calibration rows",
-    ) -> "AwarenessProbe":  # fmt: skip
-        """Fixes orientation, threshold and units on labelled texts (y is 1 for test prompts) that the probe was not fitted on.
+        cls,
+        model: Model,
+        probe: LinearProbe,
+        calibration: Examples,
+        *,
+        site: SiteLike | None = None,
+        reads: Reads = "position",
+        at: str = "last",
+        form: AnswerForm | None = None,
+        threshold: str | float = "youden",
+        source: str = "labelled calibration rows",
+    ) -> "AwarenessProbe":
+        """Fixes orientation, threshold and units on labelled texts (y is 1 for test prompts) that the probe
+        was not fitted on.
 
-        Raises ValueError without both classes, for a probe of several sites where none is named, and where `reads` does not suit the probe.
+        Raises ValueError without both classes, for a probe of several sites where none is named, and where
+        `reads` does not suit the probe.
         """
         if site is None and len(probe.sites) > 1:
-            raise ValueError(f"this probe has {len(probe.sites)} sites; name the one to read, such as site={str(probe.sites[0])!r}")
+            raise ValueError(
+                f"this probe has {len(probe.sites)} sites; name the one to read, such as"
+                f" site={str(probe.sites[0])!r}"
+            )
         if (reads == "answers") != probe.reads_pairs:
             raise ValueError(
-                f'a probe of {"pairs" if probe.reads_pairs else "single texts"} cannot read {reads!r}; pair probes read "answers", the others "position" or "tokens"'
+                f"a probe of {'pairs' if probe.reads_pairs else 'single texts'} cannot read {reads!r}; pair"
+                ' probes read "answers", the others "position" or "tokens"'
             )
         calibration.classes  # noqa: B018 - raises without two classes
         one = probe[as_site(site)] if site is not None else probe
         form = form or (AnswerForm() if reads == "answers" else None)
         raw = _raw(model, one, calibration, reads, at, form)
-        return cls(one, calibrated(raw, calibration.y, calibration.groups, threshold=threshold, source=source), reads, at, form)
+        return cls(
+            one,
+            calibrated(raw, calibration.y, calibration.groups, threshold=threshold, source=source),
+            reads,
+            at,
+            form,
+        )
 
     def raw_texts(self, model: Model, texts: Examples | Sequence[str]) -> Float[np.ndarray, " n"]:
         """Scores before orientation and units: the probe's margin, or its mean over tokens or orders."""
@@ -81,7 +107,9 @@ class AwarenessProbe:
         return lambda texts: self.score_texts(model, texts)
 
     def score(self, acts: Activations | PairActivations) -> Float[np.ndarray, " n"]:
-        """The same for rows you captured: at `at`, by `content_means`, or `capture_pairs(form.pairs(texts))`, which gives one score a text."""
+        """The same for rows you captured: at `at`, by `content_means`, or
+        `capture_pairs(form.pairs(texts))`, which gives one score a text.
+        """
         raw = as_scores(self.probe.score(acts[self.site])[0])
         return self.scale.score(AnswerForm.per_text(raw) if self.reads == "answers" else raw)
 
@@ -90,21 +118,36 @@ class AwarenessProbe:
         return self.scale.test_like(self.raw_texts(model, texts))
 
     def strip(self, model: Model, text: str) -> TokenStrip:
-        """The text with every token's own score. With "tokens" their mean over content tokens is the text's score; raises ValueError for a pair probe."""
+        """The text with every token's own score. With "tokens" their mean over content tokens is the
+        text's score; raises ValueError for a pair probe.
+        """
         if self.reads == "answers":
-            raise ValueError("a pair probe compares two answered texts, so a single token has no score; use a probe that reads a position or tokens")
+            raise ValueError(
+                "a pair probe compares two answered texts, so a single token has no score; use a probe that"
+                " reads a position or tokens"
+            )
         acts = capture(model, [text], self.site, "all", progress=False)
         (encoded,) = model.encode([text])
         places = encoded.offsets or ((0, 0),) * len(encoded)
-        tokens = tuple(encoded.text[a:b] or model.tokenizer.decode([i]) for i, (a, b) in zip(encoded.ids, places, strict=True))
+        tokens = tuple(
+            encoded.text[a:b] or model.tokenizer.decode([i])
+            for i, (a, b) in zip(encoded.ids, places, strict=True)
+        )
         scores = self.scale.score(self.probe.score(acts)[0])
-        return TokenStrip(tokens, encoded.special, scores, float(self.score_texts(model, [text])[0]), self.scale.threshold)
+        return TokenStrip(
+            tokens, encoded.special, scores, float(self.score_texts(model, [text])[0]), self.scale.threshold
+        )
 
     def save(self, path: str | Path) -> Path:
         """Writes probe and scale as one safetensors file with a JSON header."""
         with tempfile.TemporaryDirectory() as folder:
             tensors, header = artefacts.load(self.probe.save(Path(folder) / "probe"), LinearProbe.KIND)
-        own = {"reads": self.reads, "at": self.at, "form": None if self.form is None else asdict(self.form), "scale": self.scale.as_dict()}
+        own = {
+            "reads": self.reads,
+            "at": self.at,
+            "form": None if self.form is None else asdict(self.form),
+            "scale": self.scale.as_dict(),
+        }
         inner = {k: v for k, v in header.items() if k not in ("kind", "format_version", "versions")}
         return artefacts.save(path, self.KIND, tensors, {"awareness": own, "probe": inner})
 
@@ -113,18 +156,31 @@ class AwarenessProbe:
         """Reads what `save` wrote; raises ValueError saying what the file is instead."""
         tensors, header = artefacts.load(path, cls.KIND)
         with tempfile.TemporaryDirectory() as folder:
-            probe = LinearProbe.load(artefacts.save(Path(folder) / "probe", LinearProbe.KIND, tensors, header["probe"]))
+            probe = LinearProbe.load(
+                artefacts.save(Path(folder) / "probe", LinearProbe.KIND, tensors, header["probe"])
+            )
         own = header["awareness"]
-        form = None if own["form"] is None else AnswerForm(**own["form"] | {"letters": tuple(own["form"]["letters"])})
+        form = (
+            None
+            if own["form"] is None
+            else AnswerForm(**own["form"] | {"letters": tuple(own["form"]["letters"])})
+        )
         return cls(probe, Scale.from_dict(own["scale"]), own["reads"], own["at"], form)
 
     def __repr__(self) -> str:
-        where = {"position": f"at {self.at}", "tokens": "mean over content tokens", "answers": "both answers compared"}[self.reads]
+        where = {
+            "position": f"at {self.at}",
+            "tokens": "mean over content tokens",
+            "answers": "both answers compared",
+        }[self.reads]
         return f"AwarenessProbe({self.probe.recipe} at {self.site}, {where}, {self.scale!r})"
 
 
-def content_means(model: Model, examples: Examples | Sequence[str], sites: SiteLike | Sequence[SiteLike] = "resid_post") -> Activations:
-    """The mean over all tokens that are not special, one row a text. A first token of huge norm would outweigh all others, so special ones are left out.
+def content_means(
+    model: Model, examples: Examples | Sequence[str], sites: SiteLike | Sequence[SiteLike] = "resid_post"
+) -> Activations:
+    """The mean over all tokens that are not special, one row a text. A first token of huge norm would
+    outweigh all others, so special ones are left out.
 
     Raises ValueError for a text of special tokens only.
     """
@@ -133,7 +189,10 @@ def content_means(model: Model, examples: Examples | Sequence[str], sites: SiteL
     special = [np.asarray(e.special) for e in model.encode(rows.texts)]
     empty = next((i for i, s in enumerate(special) if s.all()), None)
     if empty is not None:
-        raise ValueError(f"text {empty} ({str(rows.texts[empty])!r:.60}) has special tokens only, so there is nothing to average; drop it")
+        raise ValueError(
+            f"text {empty} ({str(rows.texts[empty])!r:.60}) has special tokens only, so there is nothing to"
+            " average; drop it"
+        )
     means, acts = [], None
     for start in range(0, len(rows), CHUNK):
         part = np.arange(start, min(start + CHUNK, len(rows)))
@@ -145,19 +204,44 @@ def content_means(model: Model, examples: Examples | Sequence[str], sites: SiteL
         means.append((of / of.sum(1, keepdim=True)) @ acts.x.float())
     assert acts is not None
     receipt = acts.receipt | {"at": CONTENT_MEAN, "data": rows.hash}
-    return Activations(rows.y, rows.groups, rows.ids, rows.columns, torch.cat(means, dim=1), acts.sites, np.arange(len(rows)), None, receipt)
+    return Activations(
+        rows.y,
+        rows.groups,
+        rows.ids,
+        rows.columns,
+        torch.cat(means, dim=1),
+        acts.sites,
+        np.arange(len(rows)),
+        None,
+        receipt,
+    )
 
 
-def _raw(model: Model, probe: LinearProbe, texts: Examples | Sequence[str], reads: Reads, at: str, form: AnswerForm | None) -> Float[np.ndarray, " n"]:
+def _raw(
+    model: Model,
+    probe: LinearProbe,
+    texts: Examples | Sequence[str],
+    reads: Reads,
+    at: str,
+    form: AnswerForm | None,
+) -> Float[np.ndarray, " n"]:
     rows = texts if isinstance(texts, Examples) else Examples(texts)
     site = probe.sites[0]
     if reads == "answers":
         assert form is not None
         scores = probe.score(capture_pairs(model, form.pairs(rows), site, at, progress=False))[0]
         return AnswerForm.per_text(as_scores(scores))
-    # A mean of margins is the margin of the mean, except behind a transform that scales rows, where the margins of the tokens are what is averaged.
+    # A mean of margins is the margin of the mean, except behind a transform that scales rows, where the
+    # margins of the tokens are what is averaged.
     exact = all(t.exact for t in probe.transforms.values())
     if reads == "tokens" and not exact:
-        raise ValueError(f"{probe.recipe} scales every row to unit length, so a mean over tokens has no single meaning; prepare rows without l2")
-    acts = content_means(model, rows, site) if reads == "tokens" else capture(model, rows, site, at, progress=False)
+        raise ValueError(
+            f"{probe.recipe} scales every row to unit length, so a mean over tokens has no single meaning;"
+            " prepare rows without l2"
+        )
+    acts = (
+        content_means(model, rows, site)
+        if reads == "tokens"
+        else capture(model, rows, site, at, progress=False)
+    )
     return as_scores(probe.score(acts)[0])

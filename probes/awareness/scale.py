@@ -1,4 +1,6 @@
-"""What a raw score means: which side is up, where the threshold lies, and in which units, all fixed on labelled calibration rows and then frozen."""
+"""What a raw score means: which side is up, where the threshold lies, and in which units, all fixed
+on labelled calibration rows and then frozen.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,10 +17,13 @@ from probes.metrics.thresholds import exceeded_at_most, youden
 
 @dataclass(frozen=True)
 class Scale:
-    """Raw scores turned into test-like / deploy-like ones: 0 is the mean of the deployment calibration rows, 1 is one standard deviation of theirs, higher is more test-like.
+    """Raw scores turned into test-like / deploy-like ones: 0 is the mean of the deployment calibration rows,
+    1 is one standard deviation of theirs, higher is more test-like.
 
-    Units of z rather than probabilities, because differences (a rewrite against its original) add up and do not saturate; `probability` gives Platt's sigmoid of the same score.
-    `sign` is the orientation the labels gave and `auroc` (value, low, high) what it rests on; `settled` says whether that interval leaves .5. `threshold` is in units of z.
+    Units of z rather than probabilities, because differences (a rewrite against its original) add up and do
+    not saturate; `probability` gives Platt's sigmoid of the same score. `sign` is the orientation the labels
+    gave and `auroc` (value, low, high) what it rests on; `settled` says whether that interval leaves .5.
+    `threshold` is in units of z.
     """
 
     sign: int
@@ -54,7 +59,11 @@ class Scale:
         """Recall and false-positive rate at the frozen threshold on rows that were not calibrated on."""
         called, label = self.test_like(raw), np.asarray(y).astype(bool)
         member = np.arange(len(label)) if groups is None else np.asarray(groups)
-        return {name: mean(called[rows], member[rows]) for name, rows in (("recall", label), ("false-positive rate", ~label)) if rows.any()}
+        return {
+            name: mean(called[rows], member[rows])
+            for name, rows in (("recall", label), ("false-positive rate", ~label))
+            if rows.any()
+        }
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"auroc": list(self.auroc)}
@@ -67,34 +76,63 @@ class Scale:
     def __repr__(self) -> str:
         value, low, high = self.auroc
         side = (
-            f"{'as fitted' if self.sign > 0 else 'turned round'}, {'settled' if self.settled else 'NOT settled'} by AUROC {value:.2f} [{low:.2f}, {high:.2f}]"
+            f"{'as fitted' if self.sign > 0 else 'turned round'},"
+            f" {'settled' if self.settled else 'NOT settled'} by AUROC {value:.2f} [{low:.2f}, {high:.2f}]"
         )
-        return f"Scale({side} on {self.source} ({self.positives} test, {self.negatives} deployment); test-like above z={self.threshold:.2f}: {self.rule})"
+        return (
+            f"Scale({side} on {self.source} ({self.positives} test, {self.negatives} deployment); test-like"
+            f" above z={self.threshold:.2f}: {self.rule})"
+        )
 
 
-def calibrated(raw: Any, y: Any, groups: Any = None, *, threshold: str | float = "youden", source: str = "labelled calibration rows") -> Scale:
-    """Fixes orientation, threshold and units on labelled calibration rows (y is 1 for test-like), which must be neither train nor test rows of the probe.
+def calibrated(
+    raw: Any,
+    y: Any,
+    groups: Any = None,
+    *,
+    threshold: str | float = "youden",
+    source: str = "labelled calibration rows",
+) -> Scale:
+    """Fixes orientation, threshold and units on labelled calibration rows (y is 1 for test-like), which must
+    be neither train nor test rows of the probe.
 
-    `threshold` is "youden" (the best sum of sensitivity and specificity) or a false-positive rate that new deployment rows are expected to stay within. Never assume the orientation
-    from how a direction was made: the paper of arXiv 2507.01786 subtracts deployment from test and reads low scores as test-like.
-    Raises ValueError unless y has both classes, where deployment rows do not differ, and for a rate that so few of them cannot fix.
+    `threshold` is "youden" (the best sum of sensitivity and specificity) or a false-positive rate that new
+    deployment rows are expected to stay within. Never assume the orientation from how a direction was made:
+    the paper of arXiv 2507.01786 subtracts deployment from test and reads low scores as test-like. Raises
+    ValueError unless y has both classes, where deployment rows do not differ, and for a rate that so few of
+    them cannot fix.
     """
     line, label = as_scores(raw), np.asarray(y)
     found = auroc(line, label, groups)
     label = label.astype(bool)
     sign = 1 if found.value >= 0.5 else -1
-    limits = (found.value, found.low, found.high) if sign > 0 else (1 - found.value, 1 - found.high, 1 - found.low)
+    limits = (
+        (found.value, found.low, found.high) if sign > 0 else (1 - found.value, 1 - found.high, 1 - found.low)
+    )
     up = sign * line
     centre, spread = float(up[~label].mean()), float(up[~label].std(ddof=1)) if (~label).sum() > 1 else 0.0
     if not spread > 1e-12 * max(1.0, abs(centre)):
         raise ValueError(
-            f"the {int((~label).sum())} deployment calibration rows all score {centre:g}, so there is no unit to measure in; give rows that differ"
+            f"the {int((~label).sum())} deployment calibration rows all score {centre:g}, so there is no unit"
+            " to measure in; give rows that differ"
         )
     z = (up - centre) / spread
     cut, rule = _cut(z, label, threshold)
     slope, offset = platt(torch.from_numpy(z)[None], label)
     auc = (float(limits[0]), float(limits[1]), float(limits[2]))
-    return Scale(sign, centre, spread, float(slope[0]), float(offset[0]), cut, rule, auc, int(label.sum()), int((~label).sum()), source)
+    return Scale(
+        sign,
+        centre,
+        spread,
+        float(slope[0]),
+        float(offset[0]),
+        cut,
+        rule,
+        auc,
+        int(label.sum()),
+        int((~label).sum()),
+        source,
+    )
 
 
 def _cut(z: np.ndarray, label: np.ndarray, threshold: str | float) -> tuple[float, str]:
@@ -102,6 +140,8 @@ def _cut(z: np.ndarray, label: np.ndarray, threshold: str | float) -> tuple[floa
     if threshold == "youden":
         return youden(z, label), "Youden's J"
     if isinstance(threshold, str) or not 0 < threshold < 1:
-        raise ValueError(f'threshold is {threshold!r}; give "youden" or a false-positive rate between 0 and 1')
+        raise ValueError(
+            f'threshold is {threshold!r}; give "youden" or a false-positive rate between 0 and 1'
+        )
     cut = exceeded_at_most(z[~label], threshold, rows="deployment calibration rows")
     return float(cut), f"at most {threshold} of deployment rows"

@@ -11,7 +11,9 @@ from probes.evidence.leaks import words
 
 @dataclass(frozen=True)
 class Cell:
-    """One file of the published set: which column is the prompt, which the query it came from, and where it stands in the design."""
+    """One file of the published set: which column is the prompt, which the query it came from, and
+    where it stands in the design.
+    """
 
     text: str
     original: str
@@ -31,12 +33,15 @@ PUBLISHED = {
 
 
 def from_cells(source: str | Path | pd.DataFrame, *, formal: bool = True) -> Examples:
-    """The 2x2 set of arXiv 2603.19426 from a folder of its parquet files, or your own prompts from a table. y is 1 for evaluation.
+    """The 2x2 set of arXiv 2603.19426 from a folder of its parquet files, or your own prompts from a table. y
+    is 1 for evaluation.
 
-    A table needs columns text, context (evaluation or deployment) and format (benchmark or casual); `original` is the query a prompt was made from (default: the prompt), `cell` a
-    name (default: format and context). Columns of the result: cell, context, format, register, original; groups are originals, compared by their words. The published set
-    holds leaks, so pass it through `leaks.find_leaks` first. `formal=False` leaves out the two cells in a formal register.
-    Raises ValueError for missing files, missing columns and other values of context or format.
+    A table needs columns text, context (evaluation or deployment) and format (benchmark or casual);
+    `original` is the query a prompt was made from (default: the prompt), `cell` a name (default: format and
+    context). Columns of the result: cell, context, format, register, original; groups are originals, compared
+    by their words. The published set holds leaks, so pass it through `leaks.find_leaks` first. `formal=False`
+    leaves out the two cells in a formal register. Raises ValueError for missing files, missing columns and
+    other values of context or format.
     """
     if isinstance(source, pd.DataFrame):
         table = source.copy()
@@ -45,7 +50,10 @@ def from_cells(source: str | Path | pd.DataFrame, *, formal: bool = True) -> Exa
         wanted = {name: cell for name, cell in PUBLISHED.items() if formal or cell.register == "plain"}
         missing = [name for name in wanted if not (folder / f"{name}.parquet").exists()]
         if missing:
-            raise ValueError(f"{folder} has no {', '.join(f'{name}.parquet' for name in missing)}; expected the parquet files of the 2x2 set, one a cell")
+            raise ValueError(
+                f"{folder} has no {', '.join(f'{name}.parquet' for name in missing)}; expected the parquet"
+                " files of the 2x2 set, one a cell"
+            )
         parts = []
         for name, cell in wanted.items():
             read = pd.read_parquet(folder / f"{name}.parquet")
@@ -60,9 +68,17 @@ def from_cells(source: str | Path | pd.DataFrame, *, formal: bool = True) -> Exa
         if other:
             raise ValueError(f"column {name!r} holds {other[:5]}; expected {allowed[0]} or {allowed[1]}")
     table["original"] = table["original"] if "original" in table else table["text"]
-    table["cell"] = table["cell"] if "cell" in table else table["format"].astype(str) + " " + table["context"].astype(str)
+    table["cell"] = (
+        table["cell"] if "cell" in table else table["format"].astype(str) + " " + table["context"].astype(str)
+    )
     table["register"] = table.get("register", "plain")
     table["y"] = (table["context"] == "evaluation").astype(int)
     table["same_words"] = [words(str(text)) for text in table["original"]]
     found = Examples.from_pandas(table, y="y", groups="same_words")
-    return Examples(found.texts, found.y, found.groups, {k: c for k, c in found.columns.items() if k not in ("y", "same_words")}, found.ids)
+    return Examples(
+        found.texts,
+        found.y,
+        found.groups,
+        {k: c for k, c in found.columns.items() if k not in ("y", "same_words")},
+        found.ids,
+    )

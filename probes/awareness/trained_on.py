@@ -62,10 +62,14 @@ def from_corners(
     of_text = surface_scores(texts, label, [str(t) for t in test.texts])[TEXT]
     how: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
     cells = test.column("context"), test.column("format"), test.groups
-    return FromCorners(two_by_two(scores, *cells, surface={TEXT: of_text}, **how), two_by_two(of_text, *cells, **how))
+    return FromCorners(
+        two_by_two(scores, *cells, surface={TEXT: of_text}, **how), two_by_two(of_text, *cells, **how)
+    )
 
 
-def from_all_cells(recipe: Recipe, test: Examples, acts: Activations, *, n_boot: int = BOOTSTRAPS, seed: int = 0) -> TwoByTwo:
+def from_all_cells(
+    recipe: Recipe, test: Examples, acts: Activations, *, n_boot: int = BOOTSTRAPS, seed: int = 0
+) -> TwoByTwo:
     """Scores each row by a probe that saw neither its task nor, where there are several, its cue vocabulary.
 
     Probes of one format alone and classifiers of the bare text stand beside, held out in the same way.
@@ -74,7 +78,9 @@ def from_all_cells(recipe: Recipe, test: Examples, acts: Activations, *, n_boot:
     form = test.column("format")
     scores = held_out(recipe, acts, by=by, seed=seed)[0]
     of_text = held_out_text(test, by=by, seed=seed)
-    one_format = {str(f): held_out(recipe, acts, by=by, trained_on=form == f, seed=seed)[0] for f in np.unique(form)}
+    one_format = {
+        str(f): held_out(recipe, acts, by=by, trained_on=form == f, seed=seed)[0] for f in np.unique(form)
+    }
     return two_by_two(
         scores,
         test.column("context"),

@@ -6,7 +6,8 @@
 - `surface_baselines`, `random_weights`: what the bare text and an untrained model give away
 - `leave_one_out`, `transfer_matrix`: categories left out, from one dataset to another
 - `selectivity`, `online_codelength`, `amnesic`, `seed_spread`: how much is the probe's own doing
-- `calibrate`, `calibration_error`, `brier`: scores as probabilities, thresholds at a chosen false-positive rate
+- `calibrate`, `calibration_error`, `brier`: scores as probabilities, thresholds at a chosen false-positive
+  rate
 """
 
 from probes.evidence.calibration import Calibrated, brier, calibrate, calibration_error, reliability
@@ -18,7 +19,28 @@ from probes.evidence.surface import random_weights, surface_baselines, surface_s
 from probes.evidence.transfer import LeftOut, Transfer, leave_one_out, transfer_matrix
 
 __all__ = [
-    "BestSite", "Calibrated", "Claim", "LeftOut", "Null", "Transfer", "amnesic", "best_site", "brier", "calibrate", "calibration_error", "claim", "leave_one_out",
-    "online_codelength", "random_weights", "reliability", "scores_under", "seed_spread", "selectivity", "shuffled", "shuffled_null",
-    "surface_baselines", "surface_scores", "transfer_matrix",
-]  # fmt: skip
+    "BestSite",
+    "Calibrated",
+    "Claim",
+    "LeftOut",
+    "Null",
+    "Transfer",
+    "amnesic",
+    "best_site",
+    "brier",
+    "calibrate",
+    "calibration_error",
+    "claim",
+    "leave_one_out",
+    "online_codelength",
+    "random_weights",
+    "reliability",
+    "scores_under",
+    "seed_spread",
+    "selectivity",
+    "shuffled",
+    "shuffled_null",
+    "surface_baselines",
+    "surface_scores",
+    "transfer_matrix",
+]

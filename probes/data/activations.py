@@ -1,4 +1,6 @@
-"""Captured hidden states as values: `Activations` (rows of one or more sites) and `PairActivations` (yes and no sides)."""
+"""Captured hidden states as values: `Activations` (rows of one or more sites) and `PairActivations`
+(yes and no sides).
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +22,10 @@ def _sites_of(stack: Tensor, sites: Sequence[SiteLike] | SiteLike | None) -> tup
         return tuple(Site("array", i) for i in range(stack.shape[0]))
     named = tuple(as_site(s) for s in ([sites] if isinstance(sites, Site | str) else sites))
     if len(named) != stack.shape[0] or len(set(named)) != len(named):
-        raise ValueError(f"x holds {stack.shape[0]} sites but {len(named)} were named ({', '.join(map(str, named))}); name each once")
+        raise ValueError(
+            f"x holds {stack.shape[0]} sites but {len(named)} were named ({', '.join(map(str, named))}); name"
+            " each once"
+        )
     return named
 
 
@@ -32,13 +37,16 @@ def _stacked(x: Any, what: str) -> Tensor:
     if values.ndim == 2:
         values = values[None]
     if values.ndim != 3 or 0 in values.shape:
-        raise ValueError(f"{what} has shape {tuple(values.shape)}; expected [n, d] or [site, n, d] with at least one row")
+        raise ValueError(
+            f"{what} has shape {tuple(values.shape)}; expected [n, d] or [site, n, d] with at least one row"
+        )
     bad = ~torch.isfinite(values).all(dim=2)
     if bad.any():
         site, row = bad.nonzero()[0].tolist()
         raise ValueError(
-            f"{what} has NaN or infinite values in {int(bad.sum())} rows (first: site index {site}, row {row}); "
-            "half-precision overflow is the usual cause, so capture in float32 or bfloat16, or drop those rows"
+            f"{what} has NaN or infinite values in {int(bad.sum())} rows (first: site index {site}, row"
+            f" {row}); half-precision overflow is the usual cause, so capture in float32 or bfloat16, or drop"
+            " those rows"
         )
     return values
 
@@ -52,7 +60,10 @@ class Sited(Rows):
         wanted = [as_site(s) for s in ([sites] if isinstance(sites, Site | str) else sites)]
         missing = [str(s) for s in wanted if s not in self.sites]
         if missing:
-            raise ValueError(f"these activations have no site {', '.join(missing)}; they have {', '.join(map(str, self.sites))}")
+            raise ValueError(
+                f"these activations have no site {', '.join(missing)}; they have"
+                f" {', '.join(map(str, self.sites))}"
+            )
         return [self.sites.index(s) for s in wanted]
 
 
@@ -61,7 +72,8 @@ class Activations(Sited):
     """Hidden states of some rows at some sites, with the row data and the receipt of how they were captured.
 
     `x` is [site, n, d]. `acts[site]` has one site, `acts.rows(mask)` fewer rows. With several tokens a text,
-    `example` and `token` say which text and which of its tokens a row is. `receipt` records model, position and data.
+    `example` and `token` say which text and which of its tokens a row is. `receipt` records model, position
+    and data.
     """
 
     x: Float[Tensor, "site n d"]
@@ -72,12 +84,21 @@ class Activations(Sited):
 
     @classmethod
     def from_arrays(
-        cls, x: Any, y: Any = None, groups: Any = None, sites: Any = None, columns: Any = None, ids: Any = None, example: Any = None
+        cls,
+        x: Any,
+        y: Any = None,
+        groups: Any = None,
+        sites: Any = None,
+        columns: Any = None,
+        ids: Any = None,
+        example: Any = None,
     ) -> "Activations":
-        """Wraps your own numbers, [n, d] or [site, n, d], numpy or torch; sites default to `array.0`, `array.1`, ...
+        """Wraps your own numbers, [n, d] or [site, n, d], numpy or torch; sites default to `array.0`,
+        `array.1`, ...
 
-        Rows that are tokens of texts say which text they belong to, in the order of its tokens: `example`, one number a row, which is then the default group.
-        Raises ValueError on NaN, on a wrong number of labels, groups or sites, and on ids that repeat.
+        Rows that are tokens of texts say which text they belong to, in the order of its tokens: `example`,
+        one number a row, which is then the default group. Raises ValueError on NaN, on a wrong number of
+        labels, groups or sites, and on ids that repeat.
         """
         stack = _stacked(x, "x")
         n = stack.shape[1]
@@ -97,7 +118,12 @@ class Activations(Sited):
     def _take(self, index: np.ndarray) -> "Activations":
         base = super()._take(index)
         at = torch.from_numpy(index).to(self.x.device)
-        return replace(base, x=self.x[:, at], example=self.example[index], token=None if self.token is None else self.token[index])
+        return replace(
+            base,
+            x=self.x[:, at],
+            example=self.example[index],
+            token=None if self.token is None else self.token[index],
+        )
 
     def blocks(self, max_bytes: int = 2**28) -> "Iterator[Activations]":
         """Stacks of sites that fit into `max_bytes` each."""
@@ -133,7 +159,10 @@ class Activations(Sited):
     def __repr__(self) -> str:
         span = str(self.sites[0]) if len(self.sites) == 1 else f"{self.sites[0]} to {self.sites[-1]}"
         at = f", at {self.receipt['at']}" if "at" in self.receipt else ""
-        return f"Activations({len(self)} rows, width {self.x.shape[-1]}, {len(self.sites)} sites: {span}{at}, y {'given' if self.y is not None else 'none'})"
+        return (
+            f"Activations({len(self)} rows, width {self.x.shape[-1]}, {len(self.sites)} sites: {span}{at}, y"
+            f" {'given' if self.y is not None else 'none'})"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +182,10 @@ class PairActivations(Sited):
         """Wraps your own numbers; `pair_id` joins a statement with its opposite and is the default group."""
         first, second = _stacked(yes, "yes"), _stacked(no, "no")
         if first.shape != second.shape:
-            raise ValueError(f"yes has shape {tuple(first.shape)} and no has {tuple(second.shape)}; row i of both is one statement")
+            raise ValueError(
+                f"yes has shape {tuple(first.shape)} and no has {tuple(second.shape)}; row i of both is one"
+                " statement"
+            )
         columns = {} if columns is None else dict(columns)
         columns |= {k: v for k, v in (("pair_id", pair_id), ("negated", negated)) if v is not None}
         groups = columns.get("pair_id") if groups is None else groups
@@ -162,14 +194,18 @@ class PairActivations(Sited):
 
     def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "PairActivations":
         index = self.index_of(site)
-        return replace(self, yes=self.yes[index], no=self.no[index], sites=tuple(self.sites[i] for i in index))
+        return replace(
+            self, yes=self.yes[index], no=self.no[index], sites=tuple(self.sites[i] for i in index)
+        )
 
     def _take(self, index: np.ndarray) -> "PairActivations":
         at = torch.from_numpy(index).to(self.yes.device)
         return replace(super()._take(index), yes=self.yes[:, at], no=self.no[:, at])
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "PairActivations":
-        return replace(self, yes=self.yes.to(device=device, dtype=dtype), no=self.no.to(device=device, dtype=dtype))
+        return replace(
+            self, yes=self.yes.to(device=device, dtype=dtype), no=self.no.to(device=device, dtype=dtype)
+        )
 
     @property
     def middle(self) -> Float[Tensor, "site n d"]:
@@ -179,7 +215,20 @@ class PairActivations(Sited):
     def side(self, side: Side) -> Activations:
         """One side as plain Activations, rows as here."""
         x = self.yes if side == "yes" else self.no
-        return Activations(self.y, self.groups, self.ids, self.columns, x, self.sites, np.arange(len(self)), None, self.receipt)
+        return Activations(
+            self.y,
+            self.groups,
+            self.ids,
+            self.columns,
+            x,
+            self.sites,
+            np.arange(len(self)),
+            None,
+            self.receipt,
+        )
 
     def __repr__(self) -> str:
-        return f"PairActivations({len(self)} statements, width {self.yes.shape[-1]}, {len(self.sites)} sites, y {'given' if self.y is not None else 'none'})"
+        return (
+            f"PairActivations({len(self)} statements, width {self.yes.shape[-1]}, {len(self.sites)} sites, y"
+            f" {'given' if self.y is not None else 'none'})"
+        )

@@ -1,4 +1,6 @@
-"""Saving and loading values as safetensors with a JSON header: safe to load, complete or absent, never pickle."""
+"""Saving and loading values as safetensors with a JSON header: safe to load, complete or absent,
+never pickle.
+"""
 
 import json
 import os
@@ -20,10 +22,19 @@ FORMAT_VERSION = 1
 def save(path: str | Path, kind: str, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> Path:
     """Writes one artefact; the file appears only once it is complete."""
     target = Path(path)
-    full = {"kind": kind, "format_version": FORMAT_VERSION, "versions": {p: version(p) for p in ("torch", "transformers")}, **header}
+    full = {
+        "kind": kind,
+        "format_version": FORMAT_VERSION,
+        "versions": {p: version(p) for p in ("torch", "transformers")},
+        **header,
+    }
     with complete(target) as part:
         # Clones, because the two sides of a pair probe share tensors and safetensors refuses shared memory.
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, metadata={"hookprobe": json.dumps(full)})
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
+            part,
+            metadata={"hookprobe": json.dumps(full)},
+        )
     return target
 
 
@@ -50,7 +61,10 @@ def load(path: str | Path, kind: str) -> tuple[dict[str, torch.Tensor], dict[str
     if header["kind"] != kind:
         raise ValueError(f"{path} holds a {header['kind']}, expected a {kind}")
     if header["format_version"] > FORMAT_VERSION:
-        raise ValueError(f"{path} has format version {header['format_version']}, this hookprobe reads up to {FORMAT_VERSION}; upgrade it")
+        raise ValueError(
+            f"{path} has format version {header['format_version']}, this hookprobe reads up to"
+            f" {FORMAT_VERSION}; upgrade it"
+        )
     return tensors, header
 
 
@@ -66,7 +80,9 @@ def laid_out(value: Any) -> None:
 
 
 def kind_of(path: str | Path, expected: Container[str]) -> str:
-    """What an artefact says it is; raises ValueError for a file that says nothing or something that is not expected."""
+    """What an artefact says it is; raises ValueError for a file that says nothing or something that
+    is not expected.
+    """
     try:
         with safe_open(str(path), framework="pt") as file:
             raw = (file.metadata() or {}).get("hookprobe", '{"kind": "file without a hookprobe header"}')

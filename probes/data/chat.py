@@ -1,4 +1,6 @@
-"""Chat messages as one text: rendering them with the tokenizer's template, and where in it each turn's content lies."""
+"""Chat messages as one text: rendering them with the tokenizer's template, and where in it each
+turn's content lies.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +12,9 @@ MARKER = "\ue0f0\ue0f1"
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a rendered chat: its role, and the characters (start, end) of its content, or `problem`: why they are not known."""
+    """One message of a rendered chat: its role, and the characters (start, end) of its content, or
+    `problem`: why they are not known.
+    """
 
     role: str
     span: tuple[int, int] | None
@@ -35,7 +39,10 @@ class Chat:
 
 def _render(tokenizer: Any, messages: Sequence[dict[str, Any]]) -> str:
     if not getattr(tokenizer, "chat_template", None):
-        raise ValueError("the examples are chat messages but this tokenizer has no chat template; set one or pass plain texts")
+        raise ValueError(
+            "the examples are chat messages but this tokenizer has no chat template; set one or pass plain"
+            " texts"
+        )
     continued = messages[-1]["role"] != "assistant"
     return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=continued)
 
@@ -43,8 +50,8 @@ def _render(tokenizer: Any, messages: Sequence[dict[str, Any]]) -> str:
 def _locate(chat: Chat, k: int, text: str) -> Turn:
     """Turn k, found by rendering the chat once more with a marker for its content.
 
-    What stands before and after the marker also stands around the content, whatever the template does to the content
-    (strip it, move it, fold it into another turn) and however often the same words occur elsewhere.
+    What stands before and after the marker also stands around the content, whatever the template does to the
+    content (strip it, move it, fold it into another turn) and however often the same words occur elsewhere.
     """
     role, content = chat.messages[k]["role"], chat.messages[k]["content"]
     if not isinstance(content, str):
@@ -52,21 +59,38 @@ def _locate(chat: Chat, k: int, text: str) -> Turn:
     marker = MARKER
     while marker in text:
         marker += MARKER
-    parts = _render(chat.tokenizer, [m | {"content": marker} if i == k else m for i, m in enumerate(chat.messages)]).split(marker)
+    parts = _render(
+        chat.tokenizer, [m | {"content": marker} if i == k else m for i, m in enumerate(chat.messages)]
+    ).split(marker)
     if len(parts) != 2:
-        return Turn(role, None, "the chat template leaves it out" if len(parts) == 1 else f"the chat template writes it {len(parts) - 1} times")
+        return Turn(
+            role,
+            None,
+            (
+                "the chat template leaves it out"
+                if len(parts) == 1
+                else f"the chat template writes it {len(parts) - 1} times"
+            ),
+        )
     start, end = len(parts[0]), len(text) - len(parts[1])
     if not (text.startswith(parts[0]) and text.endswith(parts[1]) and start <= end):
         # The template looks into the content, so that the marker changed what stands around it.
         start, end = 0, len(text)
         others = [str(m["content"]) for i, m in enumerate(chat.messages) if i != k]
         if text.count(content.strip()) != 1 or any(content.strip() in other for other in others):
-            return Turn(role, None, f"the chat template rewrites it, and {content.strip()!r:.60} does not stand exactly once in {text!r:.80}")
+            return Turn(
+                role,
+                None,
+                f"the chat template rewrites it, and {content.strip()!r:.60} does not stand exactly once in"
+                f" {text!r:.80}",
+            )
     return Turn(role, _narrowed(text, start, end, content.strip()))
 
 
 def _narrowed(text: str, start: int, end: int, content: str) -> tuple[int, int]:
-    """The content itself where it stands exactly once between start and end with something else around it; otherwise start and end."""
+    """The content itself where it stands exactly once between start and end with something else
+    around it; otherwise start and end.
+    """
     inside = text[start:end]
     if inside.strip() == content or inside.count(content) != 1:
         return start, end

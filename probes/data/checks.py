@@ -1,4 +1,6 @@
-"""Settings of recipes are checked when they are made, so that a slip of the pen does not quietly choose another method."""
+"""Settings of recipes are checked when they are made, so that a slip of the pen does not quietly
+choose another method.
+"""
 
 from dataclasses import fields
 from numbers import Real
@@ -9,8 +11,13 @@ def check_choices(settings: Any) -> None:
     """Raises ValueError where a field that takes one of a few words holds another one."""
     hints = get_type_hints(type(settings))
     for field in fields(settings):
-        if get_origin(hints[field.name]) is Literal and getattr(settings, field.name) not in get_args(hints[field.name]):
-            raise ValueError(f"{field.name} must be {' or '.join(map(repr, get_args(hints[field.name])))}, got {getattr(settings, field.name)!r}")
+        if get_origin(hints[field.name]) is Literal and getattr(settings, field.name) not in get_args(
+            hints[field.name]
+        ):
+            raise ValueError(
+                f"{field.name} must be {' or '.join(map(repr, get_args(hints[field.name])))}, got"
+                f" {getattr(settings, field.name)!r}"
+            )
 
 
 def check_size(name: str, value: Any) -> None:

@@ -27,7 +27,14 @@ class Examples(Rows):
 
     texts: tuple[Text, ...]
 
-    def __init__(self, texts: Iterable[Text], y: Any = None, groups: Any = None, columns: dict[str, Any] | None = None, ids: Any = None) -> None:
+    def __init__(
+        self,
+        texts: Iterable[Text],
+        y: Any = None,
+        groups: Any = None,
+        columns: dict[str, Any] | None = None,
+        ids: Any = None,
+    ) -> None:
         if isinstance(texts, str):
             raise TypeError("texts is one string; give a list of texts")
         texts = tuple(texts)
@@ -62,8 +69,12 @@ class Examples(Rows):
         return Examples(self.texts, self.y, values, self.columns, self.ids)
 
     def as_chat(self) -> "Examples":
-        """Every text as the message of a user, so that a model is asked through its chat template; ids stay."""
-        chats = [text if isinstance(text, list) else [{"role": "user", "content": text}] for text in self.texts]
+        """Every text as the message of a user, so that a model is asked through its chat template;
+        ids stay.
+        """
+        chats = [
+            text if isinstance(text, list) else [{"role": "user", "content": text}] for text in self.texts
+        ]
         return Examples(chats, self.y, self.groups, self.columns, self.ids)
 
     @classmethod
@@ -76,7 +87,9 @@ class Examples(Rows):
         return cls([t for p in parts for t in p.texts], rows["y"], rows["groups"], rows["columns"], ids)
 
     @classmethod
-    def from_pandas(cls, table: pd.DataFrame, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
+    def from_pandas(
+        cls, table: pd.DataFrame, text: str = "text", y: str | None = None, groups: str | None = None
+    ) -> "Examples":
         """One example a row of a table; every column travels along. Names missing columns when it raises."""
         wanted = [name for name in (text, y, groups) if name is not None]
         missing = [name for name in wanted if name not in table.columns]
@@ -87,42 +100,67 @@ class Examples(Rows):
         if bad is not None:
             raise ValueError(f"column {bad!r} has {empty[bad]} empty cells; fill or drop those rows")
         columns = {str(name): table[name].to_numpy() for name in table.columns if name != text}
-        return cls([_cell(value) for value in table[text]], None if y is None else table[y], None if groups is None else table[groups], columns)
+        return cls(
+            [_cell(value) for value in table[text]],
+            None if y is None else table[y],
+            None if groups is None else table[groups],
+            columns,
+        )
 
     @classmethod
-    def from_csv(cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
+    def from_csv(
+        cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None
+    ) -> "Examples":
         """Reads a CSV file; see `from_pandas`."""
         return cls.from_pandas(pd.read_csv(path, dtype={text: str}), text, y, groups)
 
     @classmethod
-    def from_jsonl(cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
+    def from_jsonl(
+        cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None
+    ) -> "Examples":
         """Reads one JSON object a line; see `from_pandas`."""
         table = pd.read_json(path, lines=True, dtype=False)  # pyright: ignore[reportArgumentType]
         return cls.from_pandas(table, text, y, groups)
 
     @classmethod
-    def from_hf(cls, dataset: Any, text: str = "text", y: str | None = None, groups: str | None = None) -> "Examples":
+    def from_hf(
+        cls, dataset: Any, text: str = "text", y: str | None = None, groups: str | None = None
+    ) -> "Examples":
         """Takes one split of a Hugging Face dataset; see `from_pandas`."""
         return cls.from_pandas(dataset.to_pandas(), text, y, groups)
 
     def __repr__(self) -> str:
         labels = "no y" if self.y is None else f"mean y {np.mean(self.y):.2f}"
-        return f"Examples({len(self)} texts, {labels}, {len(np.unique(self.groups))} groups, columns {sorted(self.columns)})"
+        return (
+            f"Examples({len(self)} texts, {labels}, {len(np.unique(self.groups))} groups, columns"
+            f" {sorted(self.columns)})"
+        )
 
 
 def _cell(value: Any) -> Any:
-    """A table's cell as a text: chat messages stay messages (`datasets` gives them as an array), numbers become text."""
+    """A table's cell as a text: chat messages stay messages (`datasets` gives them as an array),
+    numbers become text.
+    """
     return list(value) if isinstance(value, list | tuple | np.ndarray) else str(value)
 
 
 def _plain(text: Any, i: int) -> str:
     if isinstance(text, str):
         if not text.strip():
-            raise ValueError(f"text {i} is empty; a model cannot read it, so drop the row (its label and group too)")
+            raise ValueError(
+                f"text {i} is empty; a model cannot read it, so drop the row (its label and group too)"
+            )
         return text
-    if isinstance(text, list) and text and all(isinstance(m, dict) and "role" in m and "content" in m for m in text):
+    if (
+        isinstance(text, list)
+        and text
+        and all(isinstance(m, dict) and "role" in m and "content" in m for m in text)
+    ):
         return json.dumps(text)
-    raise TypeError(f"text {i} is {type(text).__name__} {text!r:.60}; expected a string or chat messages with role and content")
+    raise TypeError(
+        f"text {i} is {type(text).__name__} {text!r:.60}; expected a string or chat messages with role and"
+        " content"
+    )
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -154,7 +192,9 @@ class Pairs(Rows):
             raise ValueError("no pairs given")
         for i, (a, b) in enumerate(zip(yes, no, strict=True)):
             if _plain(a, i) == _plain(b, i):
-                raise ValueError(f"pair {i} has the same text twice ({a!r:.60}); yes and no must differ in the answer")
+                raise ValueError(
+                    f"pair {i} has the same text twice ({a!r:.60}); yes and no must differ in the answer"
+                )
         columns = dict(columns or {})
         for name, value in (("pair_id", pair_id), ("negated", negated)):
             if value is not None:
@@ -162,13 +202,22 @@ class Pairs(Rows):
         groups = columns.get("pair_id") if groups is None else groups
         object.__setattr__(self, "yes", yes)
         object.__setattr__(self, "no", no)
-        for name, value in make_rows(len(yes), y, groups, ids, columns, [f"{a}\n{b}" for a, b in zip(yes, no, strict=True)]).items():
+        for name, value in make_rows(
+            len(yes), y, groups, ids, columns, [f"{a}\n{b}" for a, b in zip(yes, no, strict=True)]
+        ).items():
             object.__setattr__(self, name, value)
 
     def _take(self, index: np.ndarray) -> "Pairs":
         columns = {name: column[index] for name, column in self.columns.items()}
         y = None if self.y is None else self.y[index]
-        return type(self)([self.yes[i] for i in index], [self.no[i] for i in index], y, groups=self.groups[index], columns=columns, ids=self.ids[index])
+        return type(self)(
+            [self.yes[i] for i in index],
+            [self.no[i] for i in index],
+            y,
+            groups=self.groups[index],
+            columns=columns,
+            ids=self.ids[index],
+        )
 
     def with_y(self, label: Any) -> "Pairs":
         values = self.column(label) if isinstance(label, str) else label
@@ -181,7 +230,12 @@ class Pairs(Rows):
     @property
     def sides(self) -> tuple[Examples, Examples]:
         """The yes texts and the no texts as Examples with the same ids."""
-        return tuple(Examples(side, self.y, self.groups, self.columns, self.ids) for side in (self.yes, self.no))  # pyright: ignore[reportReturnType]
+        return tuple(
+            Examples(side, self.y, self.groups, self.columns, self.ids) for side in (self.yes, self.no)
+        )  # pyright: ignore[reportReturnType]
 
     def __repr__(self) -> str:
-        return f"Pairs({len(self)} statements, {len(np.unique(self.groups))} groups, columns {sorted(self.columns)})"
+        return (
+            f"Pairs({len(self)} statements, {len(np.unique(self.groups))} groups, columns"
+            f" {sorted(self.columns)})"
+        )

@@ -1,4 +1,6 @@
-"""Who a model is: config, tokenizer and sampled weights, so that a direction is never used on a foreign model."""
+"""Who a model is: config, tokenizer and sampled weights, so that a direction is never used on a
+foreign model.
+"""
 
 import hashlib
 import json
@@ -9,14 +11,24 @@ from typing import Any
 import torch
 from torch import nn
 
-_VOLATILE = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures", "_attn_implementation")
+_VOLATILE = (
+    "_name_or_path",
+    "transformers_version",
+    "dtype",
+    "torch_dtype",
+    "use_cache",
+    "architectures",
+    "_attn_implementation",
+)
 _MATRICES = 512  # more than this and only some are sampled
 _SAMPLES = 4  # values read per sampled weight matrix
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Hashes of config and tokenizer, a few weights of the model, and its precision. Names are for display only."""
+    """Hashes of config and tokenizer, a few weights of the model, and its precision. Names are for
+    display only.
+    """
 
     name: str
     config: str
@@ -33,22 +45,32 @@ class Fingerprint:
         return cls(**fields)
 
     def check(self, other: "Fingerprint", what: str) -> None:
-        """Raises ValueError naming the field that differs; a precision variant of the same weights only warns."""
+        """Raises ValueError naming the field that differs; a precision variant of the same weights
+        only warns.
+        """
         for field in ("config", "tokenizer"):
             if field == "tokenizer" and not (self.tokenizer and other.tokenizer):
                 continue  # a bare Hugging Face model comes without one
             if getattr(self, field) != getattr(other, field):
                 raise ValueError(
-                    f"{what} belongs to model {self.name!r} but was used on {other.name!r}: their {field} differs. "
-                    "Use it on its own model, or transfer on purpose with direction.on(other_model, reason=...)"
+                    f"{what} belongs to model {self.name!r} but was used on {other.name!r}: their {field}"
+                    " differs. Use it on its own model, or transfer on purpose with"
+                    " direction.on(other_model, reason=...)"
                 )
         if self.weights == other.weights:
             return
         mine, theirs = torch.tensor(self.weights), torch.tensor(other.weights)
         scale = mine.abs().mean()
         # Rounding to bfloat16 moves a value by at most 2^-8 of itself; other weights differ by order 1.
-        if self.dtype != other.dtype and len(mine) == len(theirs) and ((mine - theirs).abs() <= 2**-7 * mine.abs() + 1e-3 * scale).all():
-            warnings.warn(f"{what} was made in {self.dtype} and the model {other.name!r} runs in {other.dtype}", stacklevel=3)
+        if (
+            self.dtype != other.dtype
+            and len(mine) == len(theirs)
+            and ((mine - theirs).abs() <= 2**-7 * mine.abs() + 1e-3 * scale).all()
+        ):
+            warnings.warn(
+                f"{what} was made in {self.dtype} and the model {other.name!r} runs in {other.dtype}",
+                stacklevel=3,
+            )
             return
         raise ValueError(
             f"{what} belongs to model {self.name!r} but was used on {other.name!r}: their weights differ. "
@@ -59,15 +81,24 @@ class Fingerprint:
 def fingerprint(hf: nn.Module, tokenizer: Any, name: str) -> Fingerprint:
     config = {k: v for k, v in hf.config.to_dict().items() if k not in _VOLATILE}  # pyright: ignore
     words = "" if tokenizer is None else _hash(sorted(tokenizer.get_vocab().items()))
-    # Every matrix: an even stride over sorted names can fall on one kind only, and edits often touch one kind only.
-    matrices = sorted((n, p) for n, p in hf.named_parameters() if p.ndim >= 2 and p.is_floating_point() and p.device.type != "meta")
-    if len(matrices) > _MATRICES:  # mixtures of experts have thousands; a hash of the name picks without favouring a kind
+    # Every matrix: an even stride over sorted names can fall on one kind only, and edits often touch one kind
+    # only.
+    matrices = sorted(
+        (n, p)
+        for n, p in hf.named_parameters()
+        if p.ndim >= 2 and p.is_floating_point() and p.device.type != "meta"
+    )
+    if (
+        len(matrices) > _MATRICES
+    ):  # mixtures of experts have thousands; a hash of the name picks without favouring a kind
         matrices = sorted(matrices, key=lambda item: _hash(item[0]))[:_MATRICES]
     values: list[float] = []
     for _, p in matrices:
         flat = p.detach().flatten()
         # In whole numbers: float32 steps past the end of a matrix of more than 2^24 values.
-        at = torch.tensor([i * (flat.numel() - 1) // (_SAMPLES - 1) for i in range(_SAMPLES)], device=flat.device)
+        at = torch.tensor(
+            [i * (flat.numel() - 1) // (_SAMPLES - 1) for i in range(_SAMPLES)], device=flat.device
+        )
         values += flat[at].float().cpu().tolist()
     dtype = str(next(p.dtype for p in hf.parameters() if p.is_floating_point())).removeprefix("torch.")
     return Fingerprint(name, _hash(config), words, dtype, tuple(values))

@@ -9,7 +9,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """The affine change h -> h + (h U) V + c of rank k; k = 0 is a pure shift. Hooks, weights and files all read this form."""
+    """The affine change h -> h + (h U) V + c of rank k; k = 0 is a pure shift. Hooks, weights and
+    files all read this form.
+    """
 
     U: Float[Tensor, "d k"]
     V: Float[Tensor, "k d"]
@@ -46,12 +48,18 @@ class LowRank:
 
     @classmethod
     def holding(cls, directions: Float[Tensor, "k d"], to: Float[Tensor, " k"]) -> "LowRank":
-        """Sets h's component along each direction to the given amount, and leaves what is orthogonal to all of them.
+        """Sets h's component along each direction to the given amount, and leaves what is orthogonal to all
+        of them.
 
         The directions need not be orthogonal; raises ValueError when one lies in the span of the others.
         """
         D = directions.double()
         if torch.linalg.matrix_rank(D) < len(D):
-            raise ValueError(f"the {len(D)} directions span fewer dimensions than there are directions; leave out those that the others already hold")
+            raise ValueError(
+                f"the {len(D)} directions span fewer dimensions than there are directions; leave out those"
+                " that the others already hold"
+            )
         back = torch.linalg.solve(D @ D.T, D)
-        return cls(directions.T.contiguous(), -back.to(directions.dtype), (to.double() @ back).to(directions.dtype))
+        return cls(
+            directions.T.contiguous(), -back.to(directions.dtype), (to.double() @ back).to(directions.dtype)
+        )

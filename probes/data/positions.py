@@ -15,8 +15,8 @@
 | `after_instruction` | what follows the content of the last user turn, up to the end of the text |
 | `generated` | from the token on whose number column `prompt_tokens` holds |
 
-Substrings, characters and turns are looked up in the text that was tokenised (a chat as its template renders it), and
-a token belongs to them if it shares a character with them.
+Substrings, characters and turns are looked up in the text that was tokenised (a chat as its template renders
+it), and a token belongs to them if it shares a character with them.
 """
 
 import re
@@ -31,8 +31,14 @@ from probes.data.tokens import Encoded
 
 WORDS = ("last", "last_content", "first", "mean", "all", "prompt", "answer", "after_instruction", "generated")
 ARGUMENTS = {
-    "span": "COLUMN", "span_end": "COLUMN", "chars": "COLUMN", "text": "SUBSTRING", "text_end": "SUBSTRING", "turn": "ROLE", "turn_end": "ROLE",
-}  # fmt: skip
+    "span": "COLUMN",
+    "span_end": "COLUMN",
+    "chars": "COLUMN",
+    "text": "SUBSTRING",
+    "text_end": "SUBSTRING",
+    "turn": "ROLE",
+    "turn_end": "ROLE",
+}
 ONE_PER_TEXT = ("last", "last_content", "first", "mean", "index", "span_end", "text_end")
 INTEGER, RANGE = re.compile(r"-?[0-9]+"), re.compile(r"(-?[0-9]+)?:(-?[0-9]+)?")
 
@@ -41,7 +47,8 @@ INTEGER, RANGE = re.compile(r"-?[0-9]+"), re.compile(r"(-?[0-9]+)?:(-?[0-9]+)?")
 class Position:
     """A rule that picks tokens of a text; `Position.parse` reads what users write.
 
-    `index` is a token's number, `column` names the column that is read, `value` is a substring or a role, `bounds` a range.
+    `index` is a token's number, `column` names the column that is read, `value` is a substring or a role,
+    `bounds` a range.
     """
 
     kind: str
@@ -60,7 +67,9 @@ class Position:
 
     @classmethod
     def parse(cls, at: "At") -> "Position":
-        """The position that a word, a token number or a slice stands for; raises ValueError with all words for anything else."""
+        """The position that a word, a token number or a slice stands for; raises ValueError with all
+        words for anything else.
+        """
         if isinstance(at, Position):
             return at
         if isinstance(at, int) and not isinstance(at, bool):
@@ -76,8 +85,15 @@ class Position:
                 return cls("range", bounds=(_number(found[1]), _number(found[2])))
             kind, _, argument = at.partition(":")
             if kind in ARGUMENTS and argument:
-                return cls(kind, column=argument) if ARGUMENTS[kind] == "COLUMN" else cls(kind, value=argument)
-        forms = [*WORDS, "a token index", "a range such as 2:5, -3: or :4", *(f"{kind}:{argument}" for kind, argument in ARGUMENTS.items())]
+                return (
+                    cls(kind, column=argument) if ARGUMENTS[kind] == "COLUMN" else cls(kind, value=argument)
+                )
+        forms = [
+            *WORDS,
+            "a token index",
+            "a range such as 2:5, -3: or :4",
+            *(f"{kind}:{argument}" for kind, argument in ARGUMENTS.items()),
+        ]
         raise ValueError(f"unknown position {at!r}; use {', '.join(forms[:-1])} or {forms[-1]}")
 
     @property
@@ -86,7 +102,9 @@ class Position:
         return self.kind in ONE_PER_TEXT
 
     def tokens(self, encoded: Encoded, columns: dict[str, Any]) -> np.ndarray:
-        """The picked token indices of one text in rising order, counted from its first token; raises ValueError if there is none."""
+        """The picked token indices of one text in rising order, counted from its first token; raises
+        ValueError if there is none.
+        """
         text, n = encoded.text, len(encoded)
         match self.kind:
             case "last":
@@ -98,7 +116,9 @@ class Position:
             case "last_content":
                 content = np.flatnonzero(~np.asarray(encoded.special))
                 if not len(content):
-                    raise ValueError(f"{text!r:.60} consists of special tokens only, so it has no last_content")
+                    raise ValueError(
+                        f"{text!r:.60} consists of special tokens only, so it has no last_content"
+                    )
                 return content[-1:]
             case "index":
                 assert self.index is not None
@@ -110,30 +130,40 @@ class Position:
                 return self._some(np.arange(n)[slice(*self.bounds)], f"{text!r:.60} has {n} tokens")
             case "generated":
                 start = _count(self._cell(columns, "prompt_tokens"))
-                return self._some(np.arange(start, n), f"column prompt_tokens says {start} and {text!r:.60} has {n} tokens")
+                return self._some(
+                    np.arange(start, n), f"column prompt_tokens says {start} and {text!r:.60} has {n} tokens"
+                )
             case "answer" | "prompt" | "after_instruction" | "turn" | "turn_end":
                 return self._tokens_of_turns(encoded, columns)
             case _:
                 return self._tokens_of_words(encoded, columns)
 
     def _tokens_of_turns(self, encoded: Encoded, columns: dict[str, Any]) -> np.ndarray:
-        """The tokens of the kinds that know who says what: chat turns, the answer and what comes before it."""
+        """The tokens of the kinds that know who says what: chat turns, the answer and what comes
+        before it.
+        """
         text, n = encoded.text, len(encoded)
         match self.kind:
             case "answer":
                 return self._answer(encoded, columns)
             case "prompt":
-                return self._some(np.arange(self._answer(encoded, columns)[0]), f"{text!r:.60} starts with the answer")
+                return self._some(
+                    np.arange(self._answer(encoded, columns)[0]), f"{text!r:.60} starts with the answer"
+                )
             case "after_instruction":
                 instruction = self._turns(encoded, "user")[-1]
-                return self._some(np.arange(instruction[-1] + 1, n), f"{text!r:.60} ends with the user's words")
+                return self._some(
+                    np.arange(instruction[-1] + 1, n), f"{text!r:.60} ends with the user's words"
+                )
             case "turn":
                 return np.unique(np.concatenate(self._turns(encoded, self.value)))
             case _:  # "turn_end"
                 return np.unique([turn[-1] for turn in self._turns(encoded, self.value)])
 
     def _tokens_of_words(self, encoded: Encoded, columns: dict[str, Any]) -> np.ndarray:
-        """The tokens of the kinds that look up words or characters in the text; raises ValueError for an unknown kind."""
+        """The tokens of the kinds that look up words or characters in the text; raises ValueError for
+        an unknown kind.
+        """
         text = encoded.text
         match self.kind:
             case "chars":
@@ -151,7 +181,9 @@ class Position:
                 found = self._last_occurrence(encoded, wanted, f"column {self.column}")
                 return found[-1:] if self.kind == "span_end" else found
             case _:
-                raise ValueError(f"unknown kind of position {self.kind!r}; make positions with Position.parse")
+                raise ValueError(
+                    f"unknown kind of position {self.kind!r}; make positions with Position.parse"
+                )
 
     def _some(self, tokens: np.ndarray, otherwise: str) -> np.ndarray:
         if not len(tokens):
@@ -160,18 +192,24 @@ class Position:
 
     def _cell(self, columns: dict[str, Any], name: str | None) -> Any:
         if name not in columns:
-            raise ValueError(f"position {self} needs a column {name!r}; there are {sorted(columns) or 'no columns'}")
+            raise ValueError(
+                f"position {self} needs a column {name!r}; there are {sorted(columns) or 'no columns'}"
+            )
         return columns[name]
 
     def _inside(self, encoded: Encoded, start: int, end: int) -> np.ndarray:
         """The tokens that share characters with text[start:end]; there may be none."""
         if encoded.offsets is None:
-            raise ValueError(f"position {self} needs a fast tokenizer, which says where each token lies in the text")
+            raise ValueError(
+                f"position {self} needs a fast tokenizer, which says where each token lies in the text"
+            )
         return np.array(_overlapping(encoded.offsets, start, end), dtype=np.int64)
 
     def _last_occurrence(self, encoded: Encoded, wanted: str, source: str) -> np.ndarray:
         span = _occurrences(encoded.text, wanted, source)[-1]
-        return self._some(self._inside(encoded, *span), f"{source}: {wanted!r:.60} lies in no token of {encoded.text!r:.80}")
+        return self._some(
+            self._inside(encoded, *span), f"{source}: {wanted!r:.60} lies in no token of {encoded.text!r:.80}"
+        )
 
     def _turns(self, encoded: Encoded, role: str | None) -> list[np.ndarray]:
         """The content tokens of each turn with a role; raises if there is no such turn."""
@@ -180,25 +218,38 @@ class Position:
         found = [self._turn(encoded, turn) for turn in encoded.turns if turn.role == role]
         if not found:
             roles = ", ".join(dict.fromkeys(turn.role for turn in encoded.turns))
-            raise ValueError(f"position {self} needs a turn with role {role!r}; the roles of {encoded.text!r:.60} are {roles}")
+            raise ValueError(
+                f"position {self} needs a turn with role {role!r}; the roles of {encoded.text!r:.60} are"
+                f" {roles}"
+            )
         return found
 
     def _turn(self, encoded: Encoded, turn: Turn) -> np.ndarray:
         if turn.span is None:
-            raise ValueError(f"position {self}: a turn with role {turn.role!r} cannot be found in the rendered chat: {turn.problem}")
-        return self._some(self._inside(encoded, *turn.span), f"a turn with role {turn.role!r} of {encoded.text!r:.80} is empty")
+            raise ValueError(
+                f"position {self}: a turn with role {turn.role!r} cannot be found in the rendered chat:"
+                f" {turn.problem}"
+            )
+        return self._some(
+            self._inside(encoded, *turn.span),
+            f"a turn with role {turn.role!r} of {encoded.text!r:.80} is empty",
+        )
 
     def _answer(self, encoded: Encoded, columns: dict[str, Any]) -> np.ndarray:
         """The tokens of the answer: a chat's last turn, or what column `answer` holds of a plain text."""
         if encoded.turns is not None:
             last = encoded.turns[-1]
             if last.role != "assistant":
-                raise ValueError(f"position {self} needs a chat whose last turn is the assistant's; the last of {encoded.text!r:.60} has role {last.role!r}")
+                raise ValueError(
+                    f"position {self} needs a chat whose last turn is the assistant's; the last of"
+                    f" {encoded.text!r:.60} has role {last.role!r}"
+                )
             return self._turn(encoded, last)
         if "answer" not in columns:
             raise ValueError(
-                f"position {self} must know where the answer of {encoded.text!r:.60} starts: give a column 'answer' with its words, "
-                f"or chat messages that end with the assistant's turn; there are {sorted(columns) or 'no columns'}"
+                f"position {self} must know where the answer of {encoded.text!r:.60} starts: give a column"
+                " 'answer' with its words, or chat messages that end with the assistant's turn; there are"
+                f" {sorted(columns) or 'no columns'}"
             )
         return self._last_occurrence(encoded, str(columns["answer"]), "column answer")
 
@@ -214,13 +265,18 @@ def _number(text: str | None) -> int | None:
 def _bounds(at: slice) -> tuple[int | None, int | None]:
     bounds = (at.start, at.stop)
     if at.step is not None or any(isinstance(b, bool) or not isinstance(b, int | None) for b in bounds):
-        raise ValueError(f"cannot read {at!r} as a range of tokens; give whole numbers and no step, such as slice(2, 5)")
+        raise ValueError(
+            f"cannot read {at!r} as a range of tokens; give whole numbers and no step, such as slice(2, 5)"
+        )
     return bounds
 
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise ValueError(f"column prompt_tokens holds {value!r:.60}; expected the number of prompt tokens, a whole number from 0 on")
+        raise ValueError(
+            f"column prompt_tokens holds {value!r:.60}; expected the number of prompt tokens, a whole number"
+            " from 0 on"
+        )
     return int(value)
 
 
@@ -230,8 +286,8 @@ def _characters(value: Any, column: str | None, text: str) -> tuple[int, int]:
     whole = all(isinstance(end, int | np.integer) and not isinstance(end, bool) for end in ends)
     if len(ends) != 2 or not whole or not 0 <= ends[0] < ends[1] <= len(text):
         raise ValueError(
-            f"column {column}: {value!r:.60} is no character span; expected (start, end) with 0 <= start < end <= {len(text)}, "
-            f"the number of characters of {text!r:.80}"
+            f"column {column}: {value!r:.60} is no character span; expected (start, end) with 0 <= start <"
+            f" end <= {len(text)}, the number of characters of {text!r:.80}"
         )
     return int(ends[0]), int(ends[1])
 

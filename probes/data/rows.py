@@ -13,7 +13,9 @@ R = TypeVar("R", bound="Rows")
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Row data: `y` (0/1 or real), `groups` (the unit that must not cross a split), `ids`, named `columns`."""
+    """Row data: `y` (0/1 or real), `groups` (the unit that must not cross a split), `ids`, named
+    `columns`.
+    """
 
     y: np.ndarray | None
     groups: np.ndarray
@@ -43,7 +45,10 @@ class Rows:
                 raise ValueError(f"the mask has shape {picked.shape} but there are {len(self)} rows")
             picked = np.flatnonzero(picked)
         if picked.size and picked.dtype.kind not in "iu":
-            raise ValueError(f"rows are picked by a boolean mask or by whole numbers, got {picked.dtype} such as {picked.ravel()[0]!r}")
+            raise ValueError(
+                f"rows are picked by a boolean mask or by whole numbers, got {picked.dtype} such as"
+                f" {picked.ravel()[0]!r}"
+            )
         return self._take(picked.astype(np.int64))
 
     def column(self, name: str) -> np.ndarray:
@@ -63,11 +68,14 @@ class Rows:
         values = self.column(groups) if isinstance(groups, str) else groups
         return replace(self, groups=as_groups(values, len(self)))
 
-    def split(self: R, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0) -> tuple[R, ...]:
+    def split(
+        self: R, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0
+    ) -> tuple[R, ...]:
         """Parts of about the given shares in which no group occurs twice.
 
         Groups are shuffled by `seed` and dealt out by count of groups; `groups` overrides the rows' own.
-        Raises ValueError when there are fewer groups than parts, or when rows of one `pair_id` would come into different parts.
+        Raises ValueError when there are fewer groups than parts, or when rows of one `pair_id` would come
+        into different parts.
         """
         rows = self if groups is None else self.with_groups(groups)
         shares = np.asarray(sizes, dtype=float)
@@ -75,7 +83,10 @@ class Rows:
             raise ValueError(f"sizes are positive shares with a sum of at most 1, got {list(sizes)}")
         names = np.unique(rows.groups)
         if len(names) < len(shares):
-            raise ValueError(f"{len(names)} groups cannot make {len(shares)} parts; give groups with more than {len(names)} values")
+            raise ValueError(
+                f"{len(names)} groups cannot make {len(shares)} parts; give groups with more than"
+                f" {len(names)} values"
+            )
         shuffled = np.random.default_rng(seed).permutation(names)
         ends = np.rint(np.cumsum(shares) * len(names)).astype(int)
         # Rounding must not leave a part empty.
@@ -95,8 +106,10 @@ class Rows:
         torn = part != part[first][member]
         if torn.any():
             raise ValueError(
-                f"groups tear {len(np.unique(member[torn]))} pairs apart (such as pair_id {self.columns['pair_id'][torn][0]!r}), so a statement and its opposite would come into "
-                "different parts; split by the pairs, .split(sizes, groups='pair_id'), or by groups that hold whole pairs"
+                f"groups tear {len(np.unique(member[torn]))} pairs apart (such as pair_id"
+                f" {self.columns['pair_id'][torn][0]!r}), so a statement and its opposite would come into"
+                " different parts; split by the pairs, .split(sizes, groups='pair_id'), or by groups that"
+                " hold whole pairs"
             )
 
     @property
@@ -108,10 +121,13 @@ class Rows:
         seen = np.unique(y)
         if not np.isin(seen, (0, 1)).all():
             raise ValueError(
-                f"y must be 0 or 1 here, got values {seen[:5].tolist()}; choose a binary column with .with_y(...), or use one_vs_rest(recipe) for several classes"
+                f"y must be 0 or 1 here, got values {seen[:5].tolist()}; choose a binary column with"
+                " .with_y(...), or use one_vs_rest(recipe) for several classes"
             )
         if len(seen) < 2:
-            raise ValueError(f"y has one class only (all {len(y)} rows are {seen[0]:g}); two classes are needed")
+            raise ValueError(
+                f"y has one class only (all {len(y)} rows are {seen[0]:g}); two classes are needed"
+            )
         return torch.from_numpy(y.astype(bool)), int(y.sum())
 
 
@@ -119,11 +135,16 @@ def as_labels(values: Any, n: int) -> np.ndarray:
     """Labels as numbers, one a row; raises for a wrong count, text, or NaN."""
     array = as_column(values, n, "y")
     if array.dtype == object or array.dtype.kind in "US":
-        raise ValueError(f"y must be numbers (0/1, or real values for regression), got {array.dtype} such as {array[:1].tolist()}")
+        raise ValueError(
+            f"y must be numbers (0/1, or real values for regression), got {array.dtype} such as"
+            f" {array[:1].tolist()}"
+        )
     if array.dtype.kind == "b":
         array = array.astype(np.int64)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"y has {int((~np.isfinite(array)).sum())} NaN or infinite values; drop or fill those rows")
+        raise ValueError(
+            f"y has {int((~np.isfinite(array)).sum())} NaN or infinite values; drop or fill those rows"
+        )
     return array.copy()
 
 
@@ -132,7 +153,10 @@ def as_groups(values: Any, n: int) -> np.ndarray:
     array = as_column(values, n, "groups")
     missing = np.array([g is None or g != g for g in array.tolist()])
     if missing.any():
-        raise ValueError(f"groups lack {int(missing.sum())} values (None or NaN, first at row {int(missing.argmax())}); name a group for every row")
+        raise ValueError(
+            f"groups lack {int(missing.sum())} values (None or NaN, first at row {int(missing.argmax())});"
+            " name a group for every row"
+        )
     return array
 
 
@@ -146,11 +170,15 @@ def as_column(values: Any, n: int, name: str) -> np.ndarray:
     if array.ndim != 1:
         array = np.fromiter(values, dtype=object) if array.ndim > 1 else np.atleast_1d(array)
     if len(array) != n:
-        raise ValueError(f"{name} has {len(array)} rows but there are {n}; give one value a row, in the same order")
+        raise ValueError(
+            f"{name} has {len(array)} rows but there are {n}; give one value a row, in the same order"
+        )
     return array
 
 
-def make_rows(n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None) -> dict[str, Any]:
+def make_rows(
+    n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None
+) -> dict[str, Any]:
     """The shared constructor arguments: checked, defaulted (each row its own group, ids from the text)."""
     if ids is None:
         ids = text_ids(texts) if texts is not None else np.arange(n)
@@ -161,7 +189,9 @@ def make_rows(n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequen
         "y": None if y is None else as_labels(y, n),
         "groups": as_groups(ids if groups is None else groups, n),
         "ids": ids,
-        "columns": {str(k): as_column(v, n, f"column {k!r}") for k, v in ({} if columns is None else columns).items()},
+        "columns": {
+            str(k): as_column(v, n, f"column {k!r}") for k, v in ({} if columns is None else columns).items()
+        },
     }
 
 

@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 KINDS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
-"""Kinds that models serve: the residual stream before and after a block, what attention and MLP add to it, and the attention
-heads' outputs before they are mixed (`z.3` all heads of block 3 side by side, `z.3.0` its first). `array` marks rows that came from the user's own arrays."""
+"""Kinds that models serve: the residual stream before and after a block, what attention and MLP add to it,
+and the attention heads' outputs before they are mixed (`z.3` all heads of block 3 side by side, `z.3.0` its
+first). `array` marks rows that came from the user's own arrays.
+"""
 
 FORWARD = ("resid_pre", "z", "attn_out", "mlp_out", "resid_post")
 """The order in which a forward pass meets the sites of one block."""
@@ -42,14 +44,20 @@ class Site:
         """Reads `resid_post.8`; raises ValueError for anything that is not `[stack:]kind.block[.head]`."""
         found = _FORM.match(text)
         if found is None:
-            raise ValueError(f"cannot read {text!r} as a site; expected [stack:]kind.block[.head], such as 'resid_post.8'")
+            raise ValueError(
+                f"cannot read {text!r} as a site; expected [stack:]kind.block[.head], such as 'resid_post.8'"
+            )
         head = found["head"]
         return cls(found["kind"], int(found["block"]), None if head is None else int(head), found["stack"])
 
     @property
     def order(self) -> tuple[int, int, int]:
         """Sorts sites as a forward pass meets them."""
-        return self.block, FORWARD.index(self.kind) if self.kind in FORWARD else len(FORWARD), -1 if self.head is None else self.head
+        return (
+            self.block,
+            FORWARD.index(self.kind) if self.kind in FORWARD else len(FORWARD),
+            -1 if self.head is None else self.head,
+        )
 
 
 SiteLike = Site | str
@@ -61,14 +69,16 @@ def as_site(site: SiteLike) -> Site:
         return site
     if isinstance(site, str):
         return Site.parse(site)
-    raise TypeError(f"a site is a Site or a string such as 'resid_post.8', got {site!r}; a bare layer number is ambiguous")
+    raise TypeError(
+        f"a site is a Site or a string such as 'resid_post.8', got {site!r}; a bare layer number is ambiguous"
+    )
 
 
 def expand_sites(sites: SitesLike, n_blocks: int, n_heads: int = 0) -> tuple[Site, ...]:
     """Turns what a user writes into the sites of a model with `n_blocks` blocks, in the order given.
 
-    A kind (`"resid_post"`) stands for all its blocks. Raises ValueError for an unknown kind, a block or head that
-    the model does not have, or a site named twice.
+    A kind (`"resid_post"`) stands for all its blocks. Raises ValueError for an unknown kind, a block or head
+    that the model does not have, or a site named twice.
     """
     if isinstance(sites, Site | str | int):
         sites = [sites]  # a bare number is refused below
@@ -77,20 +87,32 @@ def expand_sites(sites: SitesLike, n_blocks: int, n_heads: int = 0) -> tuple[Sit
         if isinstance(item, str) and item in KINDS:
             found += [Site(item, block) for block in range(n_blocks)]
         elif isinstance(item, str) and "." not in item:
-            raise ValueError(f"unknown site kind {item!r}; models serve {', '.join(KINDS)}, or one block of them, such as 'resid_post.0'")
+            raise ValueError(
+                f"unknown site kind {item!r}; models serve {', '.join(KINDS)}, or one block of them, such as"
+                " 'resid_post.0'"
+            )
         else:
             found.append(as_site(item))
     for site in found:
         if site.kind not in KINDS:
             raise ValueError(f"unknown site kind {site.kind!r} in {site}; models serve {', '.join(KINDS)}")
         if site.stack is not None:
-            raise ValueError(f"{site} names a stack; pass that stack as the model (its encoder, for example) and write {site.kind}.{site.block}")
+            raise ValueError(
+                f"{site} names a stack; pass that stack as the model (its encoder, for example) and write"
+                f" {site.kind}.{site.block}"
+            )
         if site.head is not None and site.kind == "z" and site.head >= n_heads:
-            raise ValueError(f"{site} is out of range: the model has {n_heads} heads, so z.{site.block}.0 to z.{site.block}.{n_heads - 1}")
+            raise ValueError(
+                f"{site} is out of range: the model has {n_heads} heads, so z.{site.block}.0 to"
+                f" z.{site.block}.{n_heads - 1}"
+            )
         if site.head is not None and site.kind != "z":
             raise ValueError(f"{site} names a head; only z has heads, write {site.kind}.{site.block}")
         if site.block >= n_blocks:
-            raise ValueError(f"{site} is out of range: the model has {n_blocks} blocks, so {site.kind}.0 to {site.kind}.{n_blocks - 1}")
+            raise ValueError(
+                f"{site} is out of range: the model has {n_blocks} blocks, so {site.kind}.0 to"
+                f" {site.kind}.{n_blocks - 1}"
+            )
     if not found:
         raise ValueError("no sites given; name a kind such as 'resid_post' or a list of sites")
     if len(set(found)) != len(found):

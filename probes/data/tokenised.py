@@ -1,4 +1,6 @@
-"""Prompts as a model's tokens: made once, passed along like any other value, with what was found in them kept."""
+"""Prompts as a model's tokens: made once, passed along like any other value, with what was found in
+them kept.
+"""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -17,8 +19,9 @@ T = TypeVar("T")
 class Tokenised(Examples):
     """Examples together with their tokens under one tokenizer; `model.tokenise(examples)` makes it.
 
-    It goes wherever Examples go. Places of a position are looked up in each text once, however many edited models are run
-    on it, and what a behaviour makes of the prompts is kept under a name (`derived`). Choosing rows gives Examples again.
+    It goes wherever Examples go. Places of a position are looked up in each text once, however many edited
+    models are run on it, and what a behaviour makes of the prompts is kept under a name (`derived`). Choosing
+    rows gives Examples again.
     """
 
     encoded: tuple[Encoded, ...]
@@ -35,7 +38,9 @@ class Tokenised(Examples):
             object.__setattr__(self, name, value)
 
     @classmethod
-    def of_tokens(cls, encoded: Sequence[Encoded], tokenizer: Any, columns: Mapping[str, np.ndarray] | None = None) -> "Tokenised":
+    def of_tokens(
+        cls, encoded: Sequence[Encoded], tokenizer: Any, columns: Mapping[str, np.ndarray] | None = None
+    ) -> "Tokenised":
         """Texts that exist as tokens only, numbered in their order."""
         numbers = np.arange(len(encoded))
         texts = [e.text if e.text.strip() else str(e.ids) for e in encoded]
@@ -45,7 +50,9 @@ class Tokenised(Examples):
         """The token numbers that a position picks in each text; raises ValueError where it picks none."""
         if at not in self._places:
             columns = {k: c for k, c in self.columns.items() if k == at.column} or self.columns
-            self._places[at] = tuple(at.tokens(e, {k: c[i] for k, c in columns.items()}) for i, e in enumerate(self.encoded))
+            self._places[at] = tuple(
+                at.tokens(e, {k: c[i] for k, c in columns.items()}) for i, e in enumerate(self.encoded)
+            )
         return self._places[at]
 
     def chosen(self, at: Position, batch: Batch) -> Bool[torch.Tensor, "batch pos"]:
@@ -57,7 +64,9 @@ class Tokenised(Examples):
         return chosen
 
     def derived(self, name: Hashable, make: Callable[[], T]) -> T:
-        """What `make` makes of these prompts, made on the first call only; it must depend on the prompts and `name` alone."""
+        """What `make` makes of these prompts, made on the first call only; it must depend on the
+        prompts and `name` alone.
+        """
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]

@@ -17,7 +17,9 @@ Side = Literal["left", "right"]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One tokenised text: its ids, which of them are special tokens, where each lies in the text, and the chat it was rendered from."""
+    """One tokenised text: its ids, which of them are special tokens, where each lies in the text, and
+    the chat it was rendered from.
+    """
 
     ids: tuple[int, ...]
     special: tuple[bool, ...]
@@ -50,7 +52,8 @@ class Batch:
 
 
 def encode(tokenizer: Any, texts: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
-    """Tokenises texts as the model expects them, special tokens included; chat messages go through the chat template.
+    """Tokenises texts as the model expects them, special tokens included; chat messages go through the chat
+    template.
 
     Raises ValueError for a text that has no tokens, is longer than `max_length` (nothing is ever cut off
     silently), or would start with two beginning-of-text tokens.
@@ -64,8 +67,13 @@ def encode(tokenizer: Any, texts: Sequence[Text], max_length: int | None = None)
         rows = [i for i, chat in enumerate(chats) if (chat is not None) == is_chat]
         if not rows:
             continue
-        # One call for all: fast tokenizers work on many texts at once. A chat template writes its own special tokens.
-        out = tokenizer([rendered[i] for i in rows], add_special_tokens=not is_chat, return_offsets_mapping=tokenizer.is_fast)
+        # One call for all: fast tokenizers work on many texts at once. A chat template writes its own special
+        # tokens.
+        out = tokenizer(
+            [rendered[i] for i in rows],
+            add_special_tokens=not is_chat,
+            return_offsets_mapping=tokenizer.is_fast,
+        )
         spans: list[Any] = out["offset_mapping"] if tokenizer.is_fast else [None] * len(rows)
         for i, ids, span in zip(rows, out["input_ids"], spans, strict=True):
             offsets = None if span is None else tuple((int(a), int(b)) for a, b in span)
@@ -77,8 +85,11 @@ def encode(tokenizer: Any, texts: Sequence[Text], max_length: int | None = None)
 
 
 def _special_ids(tokenizer: Any) -> set[int]:
-    """The tokens that are not content: named ones, and added ones marked special, such as the headers of chat turns."""
-    # An unknown word is content, unless its token has another office too (GPT-2 has one token for all of them).
+    """The tokens that are not content: named ones, and added ones marked special, such as the headers
+    of chat turns.
+    """
+    # An unknown word is content, unless its token has another office too (GPT-2 has one token for all of
+    # them).
     offices = {getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "cls", "sep")}
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return (added | set(tokenizer.all_special_ids)) - ({tokenizer.unk_token_id} - offices)
@@ -88,16 +99,27 @@ def _check(i: int, e: Encoded, bos: int | None, max_length: int | None) -> None:
     if not e.ids:
         raise ValueError(f"text {i} ({e.text!r:.60}) has no tokens under this tokenizer")
     if max_length is not None and len(e.ids) > max_length:
-        raise ValueError(f"text {i} has {len(e.ids)} tokens but the model reads at most {max_length}; shorten it ({e.text!r:.60})")
+        raise ValueError(
+            f"text {i} has {len(e.ids)} tokens but the model reads at most {max_length}; shorten it"
+            f" ({e.text!r:.60})"
+        )
     if bos is not None and e.ids[:2] == (bos, bos):
         remedy = "take it out of the text" if e.chat is None else "take it out of the chat template"
-        raise ValueError(f"text {i} starts with two beginning-of-text tokens; the tokenizer adds one already, so {remedy}")
+        raise ValueError(
+            f"text {i} starts with two beginning-of-text tokens; the tokenizer adds one already, so {remedy}"
+        )
 
 
-def batches(encoded: Sequence[Encoded], pad_id: int, side: Side, batch_size: int | None, max_tokens: int = 2048) -> Iterator[Batch]:
-    """Batches of texts of similar length, longest first, at most `max_tokens` padded tokens or `batch_size` rows each."""
+def batches(
+    encoded: Sequence[Encoded], pad_id: int, side: Side, batch_size: int | None, max_tokens: int = 2048
+) -> Iterator[Batch]:
+    """Batches of texts of similar length, longest first, at most `max_tokens` padded tokens or
+    `batch_size` rows each.
+    """
     if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}; None lets the token budget decide")
+        raise ValueError(
+            f"batch_size must be at least 1, got {batch_size}; None lets the token budget decide"
+        )
     order = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i]), i))
     start = 0
     while start < len(order):

@@ -1,4 +1,6 @@
-"""Pictures of readings. Functions take results and an optional `ax`, and return the Axes; they never fit or load."""
+"""Pictures of readings. Functions take results and an optional `ax`, and return the Axes; they never
+fit or load.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,14 +30,27 @@ def axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
 
 
 def layer_curve(
-    sites: Sequence[Site], curves: Mapping[str, Estimate], null: Null | None = None, surface: Mapping[str, Estimate] | None = None,
-    chosen: Site | None = None, ax: Axes | None = None,
-) -> Axes:  # fmt: skip
-    """AUROC by site with its interval, over the band of shuffled labels and the level that bare text reaches."""
+    sites: Sequence[Site],
+    curves: Mapping[str, Estimate],
+    null: Null | None = None,
+    surface: Mapping[str, Estimate] | None = None,
+    chosen: Site | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """AUROC by site with its interval, over the band of shuffled labels and the level that bare text
+    reaches.
+    """
     ax = axes(ax)
     x = np.arange(len(sites))
     if null is not None:
-        ax.fill_between(x, *np.quantile(null.by_site, [0.025, 0.975], axis=0), color=GREY, alpha=0.25, lw=0, label="shuffled labels, 95%")
+        ax.fill_between(
+            x,
+            *np.quantile(null.by_site, [0.025, 0.975], axis=0),
+            color=GREY,
+            alpha=0.25,
+            lw=0,
+            label="shuffled labels, 95%",
+        )
         ax.axhline(null.level(), color=GREY, lw=1, ls=":", label="best site of shuffled labels, 95%")
     if surface:
         name, best = max(surface.items(), key=lambda item: item[1].value)
@@ -48,12 +63,18 @@ def layer_curve(
         ax.axvline(sites.index(chosen), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
     kinds = {s.kind for s in sites if s != Site("resid_pre", 0)}
     ax.set_xticks(x, ["emb" if s == Site("resid_pre", 0) else str(s.block) for s in sites])
-    ax.set(xlabel=f"block ({', '.join(sorted(kinds))})", ylabel="AUROC on test groups", ylim=(min(0.4, ax.get_ylim()[0]), 1.02))
+    ax.set(
+        xlabel=f"block ({', '.join(sorted(kinds))})",
+        ylabel="AUROC on test groups",
+        ylim=(min(0.4, ax.get_ylim()[0]), 1.02),
+    )
     ax.legend(frameon=False, fontsize=8, loc="best")
     return ax
 
 
-def score_histogram(scores: Any, y: Any, names: tuple[str, str] = ("negative", "positive"), ax: Axes | None = None) -> Axes:
+def score_histogram(
+    scores: Any, y: Any, names: tuple[str, str] = ("negative", "positive"), ax: Axes | None = None
+) -> Axes:
     """How a probe's scores spread over the two classes; the threshold is at 0."""
     ax = axes(ax, 5.0, 3.2)
     scores, y = np.asarray(scores), np.asarray(y).astype(bool)
@@ -67,9 +88,16 @@ def score_histogram(scores: Any, y: Any, names: tuple[str, str] = ("negative", "
 
 
 def heatmap(
-    values: Any, rows: Sequence[str], columns: Sequence[str], label: str, ax: Axes | None = None, limits: tuple[float | int, float | int] = (-1, 1)
+    values: Any,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    label: str,
+    ax: Axes | None = None,
+    limits: tuple[float | int, float | int] = (-1, 1),
 ) -> Axes:
-    """A table of numbers as colours with the numbers written in: cosines, or which probe reads which label."""
+    """A table of numbers as colours with the numbers written in: cosines, or which probe reads which
+    label.
+    """
     values = np.asarray(values)
     ax = axes(ax, 2.2 + 0.75 * len(columns), 1.2 + 0.42 * len(rows))
     image = ax.imshow(values, cmap="RdBu_r", vmin=limits[0], vmax=limits[1], aspect="auto")
@@ -80,18 +108,39 @@ def heatmap(
         strong = abs(values[i, j] - middle) > 0.65 * half
         if np.isnan(values[i, j]):
             continue
-        ax.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=8, color="white" if strong else "black")
+        ax.text(
+            j,
+            i,
+            f"{values[i, j]:.2f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if strong else "black",
+        )
     ax.spines[:].set_visible(False)
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.9)
     return ax
 
 
 def sweep_curves(sweep: Sweep, recipes: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """AUROC by site of every recipe of a sweep, over the band that shuffled labels give (the widest of the recipes); level lines for recipes that read all sites together."""
+    """AUROC by site of every recipe of a sweep, over the band that shuffled labels give (the widest
+    of the recipes); level lines for recipes that read all sites together.
+    """
     names = list(recipes or sweep.recipes)
-    curves = {name: e if len(e := sweep.curve(name)) == len(sweep.sites) else _level(sweep.together(name), len(sweep.sites)) for name in names}
+    curves = {
+        name: (
+            e
+            if len(e := sweep.curve(name)) == len(sweep.sites)
+            else _level(sweep.together(name), len(sweep.sites))
+        )
+        for name in names
+    }
     widest = max(
-        (sweep.nulls[n] for n in curves if n in sweep.nulls and sweep.nulls[n].by_site.shape[1] == len(sweep.sites)),
+        (
+            sweep.nulls[n]
+            for n in curves
+            if n in sweep.nulls and sweep.nulls[n].by_site.shape[1] == len(sweep.sites)
+        ),
         key=lambda null: null.level(),
         default=None,
     )
@@ -100,15 +149,25 @@ def sweep_curves(sweep: Sweep, recipes: Sequence[str] | None = None, ax: Axes | 
 
 def _level(value: Estimate, n: int) -> Estimate:
     """One number for all sites, at every site."""
-    return Estimate(*(np.full(n, getattr(value, field)) for field in ("value", "low", "high")), n=value.n, n_groups=value.n_groups)
+    return Estimate(
+        *(np.full(n, getattr(value, field)) for field in ("value", "low", "high")),
+        n=value.n,
+        n_groups=value.n_groups,
+    )
 
 
 def sweep_heatmap(sweep: Sweep, ax: Axes | None = None) -> Axes:
-    """Recipe by site as colours, mean test AUROC over splits; a frame marks the site chosen most often. Recipes that read all sites together have a column of their own."""
+    """Recipe by site as colours, mean test AUROC over splits; a frame marks the site chosen most
+    often. Recipes that read all sites together have a column of their own.
+    """
     names = list(sweep.recipes)
     seen = set(sweep.table.site)
     columns = [s for s in [*map(str, sweep.sites), "all sites"] if s in seen]
-    values = sweep.table.pivot_table(index="recipe", columns="site", values="auroc").reindex(index=names, columns=columns).to_numpy()
+    values = (
+        sweep.table.pivot_table(index="recipe", columns="site", values="auroc")
+        .reindex(index=names, columns=columns)
+        .to_numpy()
+    )
     ax = heatmap(values, names, columns, "AUROC on test groups", ax, (0, 1))
     for i, name in enumerate(names):
         at = columns.index(sweep.chosen[sweep.chosen.recipe == name].site.mode().iloc[0])
@@ -125,7 +184,9 @@ def transfer_map(transfer: Transfer, site: SiteLike, ax: Axes | None = None) -> 
 
 
 def calibration_curve(curves: Mapping[str, Any], y: Any, bins: int = 10, ax: Axes | None = None) -> Axes:
-    """Stated probability against the share of positives, in bins of equal size; on the diagonal probabilities can be taken at their word."""
+    """Stated probability against the share of positives, in bins of equal size; on the diagonal
+    probabilities can be taken at their word.
+    """
     ax = axes(ax, 4.2, 4.0)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
     for k, (name, p) in enumerate(curves.items()):
@@ -134,6 +195,12 @@ def calibration_curve(curves: Mapping[str, Any], y: Any, bins: int = 10, ax: Axe
             raise ValueError(f"{name!r} holds {len(p)} sites; give the probabilities of one, such as p[0]")
         stated, share, _ = reliability(np.ravel(p), y, bins)
         ax.plot(stated, share, color=colour, marker="o", ms=4, label=name)
-    ax.set(xlabel="stated probability", ylabel="share of positives", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    ax.set(
+        xlabel="stated probability",
+        ylabel="share of positives",
+        xlim=(-0.02, 1.02),
+        ylim=(-0.02, 1.02),
+        aspect="equal",
+    )
     ax.legend(frameon=False, fontsize=8)
     return ax

@@ -22,7 +22,9 @@ BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """A probe with the map from its scores to probabilities, one map a site, and the score at which a stated rate of false alarms is met."""
+    """A probe with the map from its scores to probabilities, one map a site, and the score at which a
+    stated rate of false alarms is met.
+    """
 
     probe: Any
     method: str
@@ -36,9 +38,15 @@ class Calibrated:
         out = np.empty_like(scores)
         for i, site in enumerate(names):
             if site not in self.sites:
-                raise ValueError(f"nothing was calibrated at {site}; there is {', '.join(map(str, self.sites))}")
+                raise ValueError(
+                    f"nothing was calibrated at {site}; there is {', '.join(map(str, self.sites))}"
+                )
             a, b = self.knots[self.sites.index(site)]
-            out[i] = 1 / (1 + np.exp(-(a[0] * scores[i] + b[0]))) if self.method == "platt" else np.interp(scores[i], a, b)
+            out[i] = (
+                1 / (1 + np.exp(-(a[0] * scores[i] + b[0])))
+                if self.method == "platt"
+                else np.interp(scores[i], a, b)
+            )
         return out
 
     def threshold(self, false_positive_rate: float = 0.01) -> Float[np.ndarray, " site"]:
@@ -52,22 +60,31 @@ class Calibrated:
         return f"Calibrated({self.method} at {len(self.sites)} sites, {self.probe!r})"
 
 
-def calibrate(probe: LinearProbe | Any, acts: Activations | PairActivations, method: Literal["platt", "isotonic"] = "platt") -> Calibrated:
-    """Fits the map from scores to probabilities on calibration rows, which must be neither the train rows nor the test rows of the probe.
+def calibrate(
+    probe: LinearProbe | Any,
+    acts: Activations | PairActivations,
+    method: Literal["platt", "isotonic"] = "platt",
+) -> Calibrated:
+    """Fits the map from scores to probabilities on calibration rows, which must be neither the train rows nor
+    the test rows of the probe.
 
-    `platt` is a sigmoid with two numbers (arXiv 1706.04599 discusses it), `isotonic` any rising step function, which needs some hundred rows.
-    Raises ValueError unless both classes are there.
+    `platt` is a sigmoid with two numbers (arXiv 1706.04599 discusses it), `isotonic` any rising step
+    function, which needs some hundred rows. Raises ValueError unless both classes are there.
     """
     y = acts.classes[0].numpy()
     values, names = scored(probe, acts)
     scores = torch.from_numpy(values)
     if method == "platt":
         slope, offset = platt(scores, y)
-        knots = tuple((np.array([float(a)]), np.array([float(b)])) for a, b in zip(slope, offset, strict=True))
+        knots = tuple(
+            (np.array([float(a)]), np.array([float(b)])) for a, b in zip(slope, offset, strict=True)
+        )
     elif method == "isotonic":
         from sklearn.isotonic import IsotonicRegression
 
-        fits = [IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(row.numpy(), y) for row in scores]
+        fits = [
+            IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(row.numpy(), y) for row in scores
+        ]
         knots = tuple((np.asarray(f.X_thresholds_), np.asarray(f.y_thresholds_)) for f in fits)
     else:
         raise ValueError(f"unknown method {method!r}; choose platt or isotonic")
@@ -75,7 +92,9 @@ def calibrate(probe: LinearProbe | Any, acts: Activations | PairActivations, met
 
 
 def platt(scores: Tensor, y: Any) -> tuple[Float[Tensor, " site"], Float[Tensor, " site"]]:
-    """Slope and offset of the sigmoid that turns the scores [site, n] into probabilities; the targets are Platt's, so separable scores stay finite."""
+    """Slope and offset of the sigmoid that turns the scores [site, n] into probabilities; the targets
+    are Platt's, so separable scores stay finite.
+    """
     scores, labels = scores.detach().cpu().double(), torch.as_tensor(np.asarray(y)).bool()
     positive, negative = int(labels.sum()), int((~labels).sum())
     spread = scores.std(1, correction=0).clamp_min(1e-12)[:, None]
@@ -91,15 +110,19 @@ def platt(scores: Tensor, y: Any) -> tuple[Float[Tensor, " site"], Float[Tensor,
 
 
 def brier(p: Any, y: Any, groups: Any = None) -> Estimate:
-    """Mean squared distance of the probabilities [..., n] from the labels: 0 best, .25 for always saying one half."""
+    """Mean squared distance of the probabilities [..., n] from the labels: 0 best, .25 for always
+    saying one half.
+    """
     p, label = _probabilities(p, y)
     return mean((p - label) ** 2, groups)
 
 
 def calibration_error(p: Any, y: Any, groups: Any = None, bins: int = BINS) -> Estimate:
-    """Expected calibration error: how far, on average, the share of positives lies from the stated probability, over bins of equal size.
+    """Expected calibration error: how far, on average, the share of positives lies from the stated
+    probability, over bins of equal size.
 
-    0 is best. It is biased upwards with few rows, so compare on equal numbers of rows. p is [..., n]. Source: arXiv 1706.04599.
+    0 is best. It is biased upwards with few rows, so compare on equal numbers of rows. p is [..., n]. Source:
+    arXiv 1706.04599.
     """
     p, label = _probabilities(p, y)
     flat = p.reshape(-1, p.shape[-1])
@@ -115,22 +138,38 @@ def calibration_error(p: Any, y: Any, groups: Any = None, bins: int = BINS) -> E
     return bootstrapped(statistic, p.shape[:-1], p.shape[-1], groups)
 
 
-def reliability(p: Any, y: Any, bins: int = BINS) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Int[np.ndarray, " b"]]:
-    """For a reliability plot of one vector of probabilities: mean probability, share of positives and number of rows in bins of equal size."""
+def reliability(
+    p: Any, y: Any, bins: int = BINS
+) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, " b"], Int[np.ndarray, " b"]]:
+    """For a reliability plot of one vector of probabilities: mean probability, share of positives and
+    number of rows in bins of equal size.
+    """
     p, label = _probabilities(p, y)
     parts = _bins(p, bins)
-    return np.array([p[k].mean() for k in parts]), np.array([label[k].mean() for k in parts]), np.array([len(k) for k in parts])
+    return (
+        np.array([p[k].mean() for k in parts]),
+        np.array([label[k].mean() for k in parts]),
+        np.array([len(k) for k in parts]),
+    )
 
 
 def _bins(p: Float[np.ndarray, " n"], bins: int) -> list[np.ndarray]:
-    """Rows in bins of about equal size; equal probabilities share a bin, so the order of the rows does not matter."""
+    """Rows in bins of about equal size; equal probabilities share a bin, so the order of the rows
+    does not matter.
+    """
     order = np.argsort(p, kind="stable")
     ends = np.rint(np.linspace(0, len(p), min(bins, len(p)) + 1)).astype(int)[1:-1]
-    return [part for part in np.split(order, np.unique(np.searchsorted(p[order], p[order[ends]], side="left"))) if len(part)]
+    return [
+        part
+        for part in np.split(order, np.unique(np.searchsorted(p[order], p[order[ends]], side="left")))
+        if len(part)
+    ]
 
 
 def _probabilities(p: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     p, label = probabilities(p, "p"), np.asarray(y, dtype=float)
     if label.shape != p.shape[-1:]:
-        raise ValueError(f"y has shape {label.shape} but p has {p.shape[-1]} rows; pass the labels of the same rows")
+        raise ValueError(
+            f"y has shape {label.shape} but p has {p.shape[-1]} rows; pass the labels of the same rows"
+        )
     return p, label

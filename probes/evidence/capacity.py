@@ -1,4 +1,6 @@
-"""How much of a score is the probe's own doing: selectivity, description length, and what is left after directions are removed."""
+"""How much of a score is the probe's own doing: selectivity, description length, and what is left
+after directions are removed.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,30 +28,43 @@ PORTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 
 
 @dataclass(frozen=True, eq=False)
 class Selectivity:
-    """Accuracy on the task minus accuracy on random labels that only memorising can learn, each one value a site."""
+    """Accuracy on the task minus accuracy on random labels that only memorising can learn, each one
+    value a site.
+    """
 
     task: Estimate
     control: Float[np.ndarray, "seed site"]
 
     @property
     def value(self) -> Float[np.ndarray, " site"]:
-        """High: the probe reads the representation. Near 0: a probe this flexible could have learnt anything."""
+        """High: the probe reads the representation. Near 0: a probe this flexible could have learnt
+        anything.
+        """
         return np.asarray(self.task.value) - self.control.mean(0)
 
     def __repr__(self) -> str:
-        return f"Selectivity({', '.join(f'{v:.2f}' for v in self.value)}; {len(self.control)} control labellings)"
+        return (
+            f"Selectivity({', '.join(f'{v:.2f}' for v in self.value)}; {len(self.control)} control"
+            " labellings)"
+        )
 
 
-def selectivity(recipe: Recipe, train: Activations, test: Activations, key: str, seeds: int = 5) -> Selectivity:
-    """Balanced accuracy on y against accuracy on a random label per value of the column `key` (a template, a first word, a topic).
+def selectivity(
+    recipe: Recipe, train: Activations, test: Activations, key: str, seeds: int = 5
+) -> Selectivity:
+    """Balanced accuracy on y against accuracy on a random label per value of the column `key` (a template, a
+    first word, a topic).
 
-    The control label is the same in train and test, so a probe that can memorise keys learns it. Raises ValueError when train and test share fewer
-    than four keys. Source: Hewitt and Liang, arXiv 1909.03368.
+    The control label is the same in train and test, so a probe that can memorise keys learns it. Raises
+    ValueError when train and test share fewer than four keys. Source: Hewitt and Liang, arXiv 1909.03368.
     """
     ours, theirs = train.column(key).astype(str), test.column(key).astype(str)
     shared = np.intersect1d(ours, theirs)
     if len(shared) < 4:
-        raise ValueError(f"train and test share {len(shared)} values of {key!r}; the control task needs at least 4 keys that occur in both")
+        raise ValueError(
+            f"train and test share {len(shared)} values of {key!r}; the control task needs at least 4 keys"
+            " that occur in both"
+        )
     seen = test.rows(np.isin(theirs, shared))
     controls = []
     for seed in range(seeds):
@@ -58,9 +73,13 @@ def selectivity(recipe: Recipe, train: Activations, test: Activations, key: str,
         label = dict(zip(keys, balanced, strict=True))
         of = [np.array([label[k] for k in rows.column(key).astype(str)]) for rows in (train, seen)]
         if len(np.unique(of[1])) == 2:  # the shared keys may by chance have drawn one label
-            controls.append(accuracy(recipe.fit(train.with_y(of[0])).score(seen), of[1], balanced=True, n_boot=1).value)
+            controls.append(
+                accuracy(recipe.fit(train.with_y(of[0])).score(seen), of[1], balanced=True, n_boot=1).value
+            )
     if not controls:
-        raise ValueError(f"the shared values of {key!r} got one control label in every draw; use a column with more values")
+        raise ValueError(
+            f"the shared values of {key!r} got one control label in every draw; use a column with more values"
+        )
     task = accuracy(recipe.fit(train).score(test), test.y, test.groups, balanced=True)
     return Selectivity(task, np.stack(controls))
 
@@ -69,8 +88,9 @@ def selectivity(recipe: Recipe, train: Activations, test: Activations, key: str,
 class Codelength:
     """Bits needed to send the labels to someone who has the hidden states, by ordering and site.
 
-    `compression` is the bits of coding with the share of ones alone (`uniform`) over these. `control` is the same on shuffled labels: compare with it, since a code that reads
-    nothing lies somewhat below 1, the more so the rarer one class is (the first labels are sent at one bit each).
+    `compression` is the bits of coding with the share of ones alone (`uniform`) over these. `control` is the
+    same on shuffled labels: compare with it, since a code that reads nothing lies somewhat below 1, the more
+    so the rarer one class is (the first labels are sent at one bit each).
     """
 
     sites: tuple[Site | str, ...]
@@ -85,21 +105,29 @@ class Codelength:
     def __repr__(self) -> str:
         best = int(self.compression.argmax())
         return (
-            f"Codelength({self.uniform:.0f} bits from the share of ones alone; best {self.bits.mean(0)[best]:.0f} at {self.sites[best]} "
-            f"(compression {self.compression[best]:.2f}), shuffled labels {self.control.mean(0)[best]:.0f}; {len(self.bits)} orderings)"
+            f"Codelength({self.uniform:.0f} bits from the share of ones alone; best"
+            f" {self.bits.mean(0)[best]:.0f} at {self.sites[best]} (compression"
+            f" {self.compression[best]:.2f}), shuffled labels {self.control.mean(0)[best]:.0f};"
+            f" {len(self.bits)} orderings)"
         )
 
 
-def online_codelength(recipe: Recipe, acts: Activations, orderings: int = 5, seed: int = 0, progress: bool = True) -> Codelength:
-    """Minimum description length by the online code: portions of the rows are sent one after the other, each coded by a probe fitted on those before it.
+def online_codelength(
+    recipe: Recipe, acts: Activations, orderings: int = 5, seed: int = 0, progress: bool = True
+) -> Codelength:
+    """Minimum description length by the online code: portions of the rows are sent one after the other, each
+    coded by a probe fitted on those before it.
 
-    Rewards probes that need few rows, which accuracy does not. Whole groups stay together; the first portion is sent without a model and has at least four rows
-    of either class. Probabilities are calibrated by Platt scaling on cross-fitted scores of the rows already sent and kept above 1e-6.
-    Source: Voita and Titov, arXiv 2003.12298.
+    Rewards probes that need few rows, which accuracy does not. Whole groups stay together; the first portion
+    is sent without a model and has at least four rows of either class. Probabilities are calibrated by Platt
+    scaling on cross-fitted scores of the rows already sent and kept above 1e-6. Source: Voita and Titov,
+    arXiv 2003.12298.
     """
     y, _ = acts.classes
     kinds: dict[str, list[np.ndarray]] = {"task": [], "control": []}
-    with tqdm(total=2 * orderings, desc="online code", delay=2, leave=False, disable=None if progress else True) as bar:
+    with tqdm(
+        total=2 * orderings, desc="online code", delay=2, leave=False, disable=None if progress else True
+    ) as bar:
         for k in range(orderings):
             rng = np.random.default_rng([seed, k])
             names = rng.permutation(np.unique(acts.groups))
@@ -110,7 +138,12 @@ def online_codelength(recipe: Recipe, acts: Activations, orderings: int = 5, see
                 kinds[kind].append(_one_code(recipe, ordered.with_y(labels.astype(int))))
                 bar.update()
     names = acts.sites if len(kinds["task"][0]) == len(acts.sites) else ("all sites",)
-    return Codelength(names, np.stack(kinds["task"]), np.stack(kinds["control"]), float(_entropy(y.double().mean().item()) * len(acts)))
+    return Codelength(
+        names,
+        np.stack(kinds["task"]),
+        np.stack(kinds["control"]),
+        float(_entropy(y.double().mean().item()) * len(acts)),
+    )
 
 
 def _entropy(share: float) -> float:
@@ -146,17 +179,24 @@ def _calibrated(recipe: Recipe, sent: Activations) -> Callable[[Activations], Fl
         # Too few groups to cross-fit: the share of ones so far is all that can be coded with.
         return lambda new: np.full((len(new.sites), len(new)), float(np.asarray(sent.y).mean()))
     crossed = [(recipe.fit(halves[1 - k]).score(halves[k]), halves[k].y) for k in (0, 1)]
-    scores, labels = torch.cat([c[0] for c in crossed], dim=1), np.concatenate([np.asarray(c[1]) for c in crossed])
+    scores, labels = (
+        torch.cat([c[0] for c in crossed], dim=1),
+        np.concatenate([np.asarray(c[1]) for c in crossed]),
+    )
     slope, offset = platt(scores, labels)
-    return lambda new: torch.sigmoid(slope[:, None] * probe.score(new).double().cpu() + offset[:, None]).numpy()
+    return lambda new: torch.sigmoid(
+        slope[:, None] * probe.score(new).double().cpu() + offset[:, None]
+    ).numpy()
 
 
 @dataclass(frozen=True, eq=False)
 class Amnesic:
-    """AUROC of refitted probes after directions were removed: by the probe's own (INLP), by as many random ones, and after LEACE.
+    """AUROC of refitted probes after directions were removed: by the probe's own (INLP), by as many random
+    ones, and after LEACE.
 
-    `by_site` and `random` are [removed + 1, site], from no direction upwards. Many directions needed: the concept is spread out or doubled, or
-    the probe aims beside it (LDA does where coordinates differ much in size; `prepare="zscore"` helps).
+    `by_site` and `random` are [removed + 1, site], from no direction upwards. Many directions needed: the
+    concept is spread out or doubled, or the probe aims beside it (LDA does where coordinates differ much in
+    size; `prepare="zscore"` helps).
     """
 
     sites: tuple[Site, ...]
@@ -170,18 +210,29 @@ class Amnesic:
         return np.where(below.any(0), below.argmax(0), -1)
 
     def __repr__(self) -> str:
-        return f"Amnesic({len(self.by_site) - 1} directions removed at {len(self.sites)} sites; AUROC {self.by_site[0].max():.2f} at first, {self.by_site[-1].max():.2f} after, {self.random[-1].max():.2f} after random ones, {self.leace.max():.2f} after LEACE)"
+        return (
+            f"Amnesic({len(self.by_site) - 1} directions removed at {len(self.sites)} sites; AUROC"
+            f" {self.by_site[0].max():.2f} at first, {self.by_site[-1].max():.2f} after,"
+            f" {self.random[-1].max():.2f} after random ones, {self.leace.max():.2f} after LEACE)"
+        )
 
 
 def amnesic(recipe: Recipe, train: Activations, test: Activations, remove: int = 8, seed: int = 0) -> Amnesic:
-    """Removes the direction a probe found, fits again, and so on (iterative nullspace projection), beside random directions and LEACE.
+    """Removes the direction a probe found, fits again, and so on (iterative nullspace projection), beside
+    random directions and LEACE.
 
-    Rows are prepared once, as the recipe prepares them, and everything happens there: with coordinates scaled anew after each removal a large one would never go.
-    At most as many directions as coordinates are removed. What a fresh probe still reads afterwards was stored elsewhere. This speaks of what can be read, not of what the model uses: for that, erase inside
-    the model (`interventions.Erase`) and measure behaviour. Raises TypeError for pairs and for probes without a direction. Sources: Ravfogel et al., arXiv 2004.07667; Elazar et al., arXiv 2006.00995.
+    Rows are prepared once, as the recipe prepares them, and everything happens there: with coordinates scaled
+    anew after each removal a large one would never go. At most as many directions as coordinates are removed.
+    What a fresh probe still reads afterwards was stored elsewhere. This speaks of what can be read, not of
+    what the model uses: for that, erase inside the model (`interventions.Erase`) and measure behaviour.
+    Raises TypeError for pairs and for probes without a direction. Sources: Ravfogel et al., arXiv 2004.07667;
+    Elazar et al., arXiv 2006.00995.
     """
     if not isinstance(recipe, Prepares):
-        raise TypeError(f"amnesic removal needs a recipe that reads each site by itself, and {type(recipe).__name__} does not; use a linear recipe")
+        raise TypeError(
+            f"amnesic removal needs a recipe that reads each site by itself, and {type(recipe).__name__} does"
+            " not; use a linear recipe"
+        )
     rows = single(singles(train, recipe), recipe)
     fitted, plain = rows.transforms["all"], replace(recipe, prepare="none")
     whole = rows.z, fitted(test.x, fitted.cells(test.columns, test.x))
@@ -194,11 +245,15 @@ def amnesic(recipe: Recipe, train: Activations, test: Activations, remove: int =
         for k in range(min(remove, a.shape[2]) + 1):
             probe = plain.fit(replace(train, x=a))
             if not isinstance(probe, LinearProbe):
-                raise TypeError(f"amnesic removal needs a probe with a direction, and {type(probe).__name__} has none; use a linear recipe")
+                raise TypeError(
+                    f"amnesic removal needs a probe with a direction, and {type(probe).__name__} has none;"
+                    " use a linear recipe"
+                )
             curve.append(aurocs(probe.score(replace(test, x=b)), np.asarray(test.y)))
             if k < min(remove, a.shape[2]):
                 gone.append(probe.units if kind == "own" else torch.randn(probe.units.shape, generator=draw))
-                # All of them at once: projecting off one after the other would bring back what directions share.
+                # All of them at once: projecting off one after the other would bring back what directions
+                # share.
                 basis = torch.linalg.qr(torch.stack(gone, dim=2).double().cpu()).Q.to(train.x.device)
                 a, b = (_without(t, basis, size) for t in whole)
     y = torch.nn.functional.one_hot(train.classes[0].long(), 2).double()
@@ -209,7 +264,9 @@ def amnesic(recipe: Recipe, train: Activations, test: Activations, remove: int =
 
 
 def _without(
-    z: Float[torch.Tensor, "site n d"], basis: Float[torch.Tensor, "site d k"], size: Float[torch.Tensor, "site 1 1"]
+    z: Float[torch.Tensor, "site n d"],
+    basis: Float[torch.Tensor, "site d k"],
+    size: Float[torch.Tensor, "site 1 1"],
 ) -> Float[torch.Tensor, "site n d"]:
     """The rows without their part in a subspace; where rounding is all that is left, nothing is."""
     left = (z.double() - (z.double() @ basis) @ basis.transpose(1, 2)).float()

@@ -24,10 +24,13 @@ from probes.metrics.scores import line_of
 class TwoByTwo(Displayed):
     """Scores by context and format, with every number's interval from resampling groups.
 
-    `cells` go by name ("evaluation, casual"). `context` is the AUROC of the first context over the second within each format, `stratified` their mean;
-    `format` and `format_mean` are the AUROC of the first format over the second within each context and its mean. `off_diagonal` is the AUROC of (first context, second format) over (second context, first format): above
-    .5 the context outweighs the format, below it the format does. `effects` splits the gap between the corners (first, first) and (second, second) into context + format, in
-    units of the spread within cells. `transfer[a, b]`: fitted on format a, AUROC of context within format b. `folds`: by held-out vocabulary. `difference`: `stratified` over the best baseline's.
+    `cells` go by name ("evaluation, casual"). `context` is the AUROC of the first context over the second
+    within each format, `stratified` their mean; `format` and `format_mean` are the AUROC of the first format
+    over the second within each context and its mean. `off_diagonal` is the AUROC of (first context, second
+    format) over (second context, first format): above .5 the context outweighs the format, below it the
+    format does. `effects` splits the gap between the corners (first, first) and (second, second) into context
+    + format, in units of the spread within cells. `transfer[a, b]`: fitted on format a, AUROC of context
+    within format b. `folds`: by held-out vocabulary. `difference`: `stratified` over the best baseline's.
     """
 
     scores: Float[np.ndarray, " n"]
@@ -109,7 +112,9 @@ class TwoByTwo(Displayed):
 
     @property
     def confusion(self) -> pd.DataFrame:
-        """The four cells: rows, groups, mean score, and the share called test-like at the frozen threshold."""
+        """The four cells: rows, groups, mean score, and the share called test-like at the frozen
+        threshold.
+        """
         called = f"called {self.contexts[0]}"
         rows = []
         for name, cell in self.cells.items():
@@ -123,16 +128,24 @@ class TwoByTwo(Displayed):
         named = [
             ("share above the threshold", {k: c.above for k, c in self.cells.items()}),
             ("AUROC of context", {f"within {k}": e for k, e in self.context.items()}),
-            ("AUROC of context", {"mean of formats": self.stratified, "across the diagonal": self.off_diagonal}),
+            (
+                "AUROC of context",
+                {"mean of formats": self.stratified, "across the diagonal": self.off_diagonal},
+            ),
             ("AUROC of format", {f"within {k}": e for k, e in self.format.items()}),
             ("AUROC of format", {"mean of contexts": self.format_mean}),
             ("effect in spreads within cells", self.effects),
-            ("AUROC of context, transfer", {f"fitted on {a}, scored on {b}": e for (a, b), e in self.transfer.items()}),
+            (
+                "AUROC of context, transfer",
+                {f"fitted on {a}, scored on {b}": e for (a, b), e in self.transfer.items()},
+            ),
             ("AUROC of context, unseen vocabulary", self.folds),
             ("AUROC of context, text alone", self.surface),
             ("AUROC of context over the best text baseline", {"mean of formats": self.difference}),
         ]
-        rows = [_row(measure, where, e) for measure, found in named for where, e in found.items() if e is not None]
+        rows = [
+            _row(measure, where, e) for measure, found in named for where, e in found.items() if e is not None
+        ]
         return pd.DataFrame(rows)
 
     def __repr__(self) -> str:
@@ -156,12 +169,16 @@ def two_by_two(
     n_boot: int = BOOTSTRAPS,
     seed: int = 0,
 ) -> TwoByTwo:
-    """Measures what scores of held-out rows read, the context or the format, and says it in fixed words (`.verdict`). Scores may come from any probe.
+    """Measures what scores of held-out rows read, the context or the format, and says it in fixed words
+    (`.verdict`). Scores may come from any probe.
 
-    `scores` [n] are high for the first of `contexts`, oriented and with a `threshold` fixed on other rows; `context` and `format` hold the names (or 1 for the first, 0 for the second), `group` the
-    unit that was kept out of training, the task in matched designs. `surface` maps names of baselines of the same rows to their scores, `crossed` a format to the scores [n] of a probe
-    fitted on that format alone, `fold` holds the cue vocabulary where each row was scored by a probe that had not seen its own (`held_out(..., by="fold")`).
-    An empty cell gives the verdict "confounded design". Raises ValueError for NaN, for rows that do not match, and for other than two contexts or formats.
+    `scores` [n] are high for the first of `contexts`, oriented and with a `threshold` fixed on other rows;
+    `context` and `format` hold the names (or 1 for the first, 0 for the second), `group` the unit that was
+    kept out of training, the task in matched designs. `surface` maps names of baselines of the same rows to
+    their scores, `crossed` a format to the scores [n] of a probe fitted on that format alone, `fold` holds
+    the cue vocabulary where each row was scored by a probe that had not seen its own (`held_out(...,
+    by="fold")`). An empty cell gives the verdict "confounded design". Raises ValueError for NaN, for rows
+    that do not match, and for other than two contexts or formats.
     """
     line = line_of(scores, "scores")
     design = crossed_design(context, format, group, len(line), contexts, formats)

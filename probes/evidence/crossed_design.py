@@ -17,8 +17,8 @@ Rows = Bool[np.ndarray, " n"]
 class CrossedDesign:
     """The context and the format of every row, and the group that it belongs to.
 
-    A cell is one context in one format. `grouped` is False where nobody said which rows belong together, so that
-    every row is a group of its own and none can stand in both contexts.
+    A cell is one context in one format. `grouped` is False where nobody said which rows belong together, so
+    that every row is a group of its own and none can stand in both contexts.
     """
 
     contexts: tuple[str, str]
@@ -87,7 +87,9 @@ class CrossedDesign:
         return all(_both(self.first_context[rows & self.of_format(f)]) for f in self.formats)
 
 
-def crossed_design(context: Any, format: Any, group: Any, n: int, contexts: tuple[str, str], formats: tuple[str, str]) -> CrossedDesign:
+def crossed_design(
+    context: Any, format: Any, group: Any, n: int, contexts: tuple[str, str], formats: tuple[str, str]
+) -> CrossedDesign:
     """The design of n rows; raises ValueError where context, format or group do not fit them."""
     first_context, contexts = _two_of(context, n, contexts, "context")
     first_format, formats = _two_of(format, n, formats, "format")

@@ -92,7 +92,9 @@ class Resampled:
         for fitted_on, scores in crossed.items():
             if fitted_on not in self.design.formats:
                 known = " and ".join(self.design.formats)
-                raise ValueError(f"crossed has scores of a probe fitted on {fitted_on!r}; the formats are {known}")
+                raise ValueError(
+                    f"crossed has scores of a probe fitted on {fitted_on!r}; the formats are {known}"
+                )
             line = line_of(scores, f"crossed[{fitted_on!r}]", len(self.design))
             for scored_on, rows in self.design.with_both_contexts.items():
                 found[fitted_on, scored_on] = self._of_context(line, rows)
@@ -117,7 +119,9 @@ class Resampled:
         return compared(lines, self.stratified, lambda best: self._ahead(line, best))
 
     def effects(self, line: Line) -> dict[str, Estimate]:
-        """Contrasts of the four cell means in units of the pooled spread within cells; none without a spread."""
+        """Contrasts of the four cell means in units of the pooled spread within cells; none without a
+        spread.
+        """
         centred, contrasts = line - line.mean(), np.array(list(CONTRASTS.values())).T
         member = np.stack(list(self.design.cells.values())).astype(float)
 

@@ -11,15 +11,22 @@ BOUND = 0.15  # AUROC by which the format may at most move scores that pass the 
 SLIGHT = 0.1  # by less than this share of what the context does, a format leaves the threshold where it is
 
 ALL_CELLS = "all four cells"
-Word = Literal["reads context", "reads context in one format", "reads format", "reads both", "chance", "confounded design"]
+Word = Literal[
+    "reads context",
+    "reads context in one format",
+    "reads format",
+    "reads both",
+    "chance",
+    "confounded design",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class CrossedNumbers:
     """What the verdict rests on where every cell has rows, and the margin asked.
 
-    `fewest` is the number of groups in the smallest cell, `matched` how many groups stand in both contexts, and how
-    many there are. The others are as in `TwoByTwo`.
+    `fewest` is the number of groups in the smallest cell, `matched` how many groups stand in both contexts,
+    and how many there are. The others are as in `TwoByTwo`.
     """
 
     contexts: tuple[str, str]
@@ -42,7 +49,9 @@ class CrossedNumbers:
 
     @property
     def paired(self) -> bool:
-        """Whether tasks stand in both contexts; half of them, so that a design that lost some rows still counts."""
+        """Whether tasks stand in both contexts; half of them, so that a design that lost some rows
+        still counts.
+        """
         shared, groups = self.matched
         return shared >= groups / 2
 
@@ -66,8 +75,8 @@ class CrossedNumbers:
     def slight(self) -> bool:
         """Whether what the format does is a trace beside what the context does.
 
-        Ranks alone would make much of a shift that is tiny beside the context's, where scores within cells lie close
-        together.
+        Ranks alone would make much of a shift that is tiny beside the context's, where scores within cells
+        lie close together.
         """
         return self.told and _slight(self.effects)
 
@@ -106,7 +115,8 @@ def _word(n: CrossedNumbers) -> Word:
     if n.fewest < FEWEST:
         return "chance"
     if n.shown and not n.paired:
-        # What goes with the source cannot be called context; that the format outweighs it can be said all the same.
+        # What goes with the source cannot be called context; that the format outweighs it can be said all the
+        # same.
         return "reads format" if n.moved and n.outweighed else "confounded design"
     if n.moved:
         return "reads both" if n.shown else "reads format"
@@ -123,8 +133,8 @@ def _shown(by: Mapping[str, Estimate], overall: Estimate, margin: float) -> bool
 
 
 def _slight(effects: Mapping[str, Estimate]) -> bool:
-    """Whether the format shifts scores, within either context, by less than a tenth of what the context does, both
-    at the worse ends of their intervals.
+    """Whether the format shifts scores, within either context, by less than a tenth of what the context does,
+    both at the worse ends of their intervals.
     """
     if not effects:
         return False

@@ -12,17 +12,22 @@ from probes.evidence.rivals import best_of
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 
-NOT_USED = "decodable is not used: whether behaviour depends on it takes an edit, " + "and a stated purpose is not what a model believes"
+NOT_USED = (
+    "decodable is not used: whether behaviour depends on it takes an edit, "
+    + "and a stated purpose is not what a model believes"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict(Displayed):
     """What the scores read, its sentence, and what stands in the way of a claim.
 
-    `reads context`: the contexts are told apart within both formats, and no shift by the format is seen (`in one format`: within one only). `reads format`: the format moves the scores and
-    the contexts are not told apart; or it outweighs them, and no task stands in both, so that what is left may be the source. `reads both`. `chance`: neither.
-    `confounded design`: a cell is empty, or the contexts are told apart but no task stands in both. True where every check holds, the text baselines among them; only then may
-    decodability of the context be claimed.
+    `reads context`: the contexts are told apart within both formats, and no shift by the format is seen (`in
+    one format`: within one only). `reads format`: the format moves the scores and the contexts are not told
+    apart; or it outweighs them, and no task stands in both, so that what is left may be the source. `reads
+    both`. `chance`: neither. `confounded design`: a cell is empty, or the contexts are told apart but no task
+    stands in both. True where every check holds, the text baselines among them; only then may decodability of
+    the context be claimed.
     """
 
     word: Word
@@ -87,14 +92,18 @@ def _reasons(found: Finding[Word, CrossedNumbers]) -> tuple[str, ...]:
 def _of_the_design(n: CrossedNumbers) -> list[str]:
     why = []
     if n.fewest < FEWEST:
-        why.append(f"{n.fewest} groups in the smallest cell cannot carry an interval; at least {FEWEST} are asked")
+        why.append(
+            f"{n.fewest} groups in the smallest cell cannot carry an interval; at least {FEWEST} are asked"
+        )
     if not n.paired:
         shared, groups = n.matched
         sources = "so a difference between contexts may be one between sources"
         remedy = "give `group`, the task, in a design where each has both"
         why.append(f"{shared} of {groups} groups stand in both contexts, {sources}; {remedy}")
     if n.told and any(e.high < 0.5 for e in n.context.values()):
-        why.append(f"scores are higher for {n.contexts[1]}: the orientation fixed elsewhere is wrong on these rows")
+        why.append(
+            f"scores are higher for {n.contexts[1]}: the orientation fixed elsewhere is wrong on these rows"
+        )
     return why
 
 
@@ -103,11 +112,15 @@ def _of_the_format(n: CrossedNumbers, bounded: bool) -> list[str]:
         corner = n.effects.get("corner gap")
         share = "" if corner is None else f"{n.effects['format']:.2f} goes with the format"
         split = "" if corner is None else f"; of the gap of {corner:.2f} between the corners {share}"
-        return [f"the format moves the scores{split}, so a threshold does not carry from one format to the other"]
+        return [
+            f"the format moves the scores{split}, so a threshold does not carry from one format to the other"
+        ]
     if bounded:
         return []
     limits = f"the interval has to lie within {0.5 - BOUND:.2f} to {0.5 + BOUND:.2f}"
-    return [f"a shift by the format is not excluded: AUROC {n.format_mean:.2f} over both contexts, and {limits}"]
+    return [
+        f"a shift by the format is not excluded: AUROC {n.format_mean:.2f} over both contexts, and {limits}"
+    ]
 
 
 def _of_the_context(n: CrossedNumbers) -> list[str]:
@@ -145,4 +158,6 @@ def _of_the_text(n: CrossedNumbers, beyond: bool) -> list[str]:
     if beyond:
         return []
     asked = f"{n.margin:.2f} and an interval above 0 are asked"
-    return [f"the bare text ({best}) reaches {n.surface[best]:.2f}, a difference of {n.difference:+.2f}; {asked}"]
+    return [
+        f"the bare text ({best}) reaches {n.surface[best]:.2f}, a difference of {n.difference:+.2f}; {asked}"
+    ]

@@ -1,4 +1,6 @@
-"""A score for every row from a probe (or a text classifier) that saw neither the row's group nor, if asked, its cue vocabulary or format."""
+"""A score for every row from a probe (or a text classifier) that saw neither the row's group nor, if
+asked, its cue vocabulary or format.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,13 +19,21 @@ Fold = tuple[np.ndarray, np.ndarray]
 
 
 def held_out(
-    recipe: Recipe, acts: Activations | PairActivations, *, by: str | None = None, trained_on: Any = None, folds: int = 5, seed: int = 0
+    recipe: Recipe,
+    acts: Activations | PairActivations,
+    *,
+    by: str | None = None,
+    trained_on: Any = None,
+    folds: int = 5,
+    seed: int = 0,
 ) -> Float[np.ndarray, "site n"]:
     """Scores [site, n] of all rows, each by a probe fitted without the row's group.
 
-    `by` names a column whose values are left out one at a time instead of random folds (the cue vocabulary: `by="fold"`); the groups of the rows left out are left out as well.
-    `trained_on` restricts what probes are fitted on, for example to one format, and every row is scored all the same: what `two_by_two` takes as `crossed`. Margins of the
-    folds' probes stand side by side, so use a recipe whose margins have a scale of their own. Raises ValueError where a fold leaves one class to train on.
+    `by` names a column whose values are left out one at a time instead of random folds (the cue vocabulary:
+    `by="fold"`); the groups of the rows left out are left out as well. `trained_on` restricts what probes are
+    fitted on, for example to one format, and every row is scored all the same: what `two_by_two` takes as
+    `crossed`. Margins of the folds' probes stand side by side, so use a recipe whose margins have a scale of
+    their own. Raises ValueError where a fold leaves one class to train on.
     """
 
     def of(train: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -41,13 +51,21 @@ def held_out_text(
     folds: int = 5,
     seed: int = 0,
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """The same for the classifiers of the bare text in `probes.controls.surface_scores`: what `two_by_two` takes as `surface`.
+    """The same for the classifiers of the bare text in `probes.controls.surface_scores`: what `two_by_two`
+    takes as `surface`.
 
-    `texts` is another wording of the rows (a column's name, or one text a row), such as the prompts without their cue. The same arguments give the same folds as `held_out`.
+    `texts` is another wording of the rows (a column's name, or one text a row), such as the prompts without
+    their cue. The same arguments give the same folds as `held_out`.
     """
-    said = examples.column(texts).tolist() if isinstance(texts, str) else list(examples.texts if texts is None else texts)
+    said = (
+        examples.column(texts).tolist()
+        if isinstance(texts, str)
+        else list(examples.texts if texts is None else texts)
+    )
     if len(said) != len(examples) or not all(isinstance(t, str) for t in said):
-        raise ValueError(f"text classifiers need one plain text for each of the {len(examples)} rows; render chats first")
+        raise ValueError(
+            f"text classifiers need one plain text for each of the {len(examples)} rows; render chats first"
+        )
     y, names = np.asarray(examples.y), []
 
     def of(train: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -60,7 +78,12 @@ def held_out_text(
 
 
 def _assembled(
-    of: Callable[[np.ndarray, np.ndarray], np.ndarray], rows: Rows, by: str | None, trained_on: np.ndarray | None, folds: int, seed: int
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    rows: Rows,
+    by: str | None,
+    trained_on: np.ndarray | None,
+    folds: int,
+    seed: int,
 ) -> Float[np.ndarray, "k n"]:
     out: np.ndarray | None = None
     for train, test in _folds(rows, by, trained_on, folds, seed):
@@ -71,28 +94,43 @@ def _assembled(
     return out
 
 
-def _folds(rows: Rows, by: str | None, trained_on: np.ndarray | None, folds: int, seed: int) -> Iterator[Fold]:
+def _folds(
+    rows: Rows, by: str | None, trained_on: np.ndarray | None, folds: int, seed: int
+) -> Iterator[Fold]:
     rows.classes  # noqa: B018 - raises without two classes
     y, everything = np.asarray(rows.y), np.arange(len(rows))
     allowed = np.ones(len(rows), dtype=bool) if trained_on is None else np.asarray(trained_on)
     if allowed.shape != (len(rows),) or allowed.dtype != bool:
-        raise ValueError(f"trained_on has shape {allowed.shape} and type {allowed.dtype}; give a boolean for each of the {len(rows)} rows")
+        raise ValueError(
+            f"trained_on has shape {allowed.shape} and type {allowed.dtype}; give a boolean for each of the"
+            f" {len(rows)} rows"
+        )
     if by is None:
         # One name for a group's set of cells, so that groups of every kind are dealt out to all folds.
-        design = [rows.columns[c].astype(str) for c in ("context", "format") if c in rows.columns] or [y.astype(str)]
-        tests = _dealt(np.array(["|".join(parts) for parts in zip(*design, strict=True)]), rows.groups, folds, seed)
+        design = [rows.columns[c].astype(str) for c in ("context", "format") if c in rows.columns] or [
+            y.astype(str)
+        ]
+        tests = _dealt(
+            np.array(["|".join(parts) for parts in zip(*design, strict=True)]), rows.groups, folds, seed
+        )
     else:
         column = rows.column(by).astype(str)
         tests = [everything[column == value] for value in np.unique(column)]
         if len(tests) < 2:
-            raise ValueError(f"column {by!r} has one value only ({column[0]!r}), so nothing is left to train on")
+            raise ValueError(
+                f"column {by!r} has one value only ({column[0]!r}), so nothing is left to train on"
+            )
     for test in tests:
         train = everything[allowed & ~np.isin(rows.groups, rows.groups[test])]
         if by is not None:
             train = train[~np.isin(train, test)]
         if len(np.unique(y[train])) < 2:
             left = f"{len(train)} rows are left to train on, and not of both classes"
-            raise ValueError(f"{left}: groups cross the values of {by!r}" if by else f"{left}; use fewer folds, or more groups that hold both classes")
+            raise ValueError(
+                f"{left}: groups cross the values of {by!r}"
+                if by
+                else f"{left}; use fewer folds, or more groups that hold both classes"
+            )
         yield train, test
 
 
@@ -102,5 +140,7 @@ def _dealt(strata: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> lis
     count = len(np.unique(groups))
     if count < folds:
         raise ValueError(f"{folds} folds need at least as many groups, got {count}; lower folds")
-    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(groups)), strata, groups)
+    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
+        np.zeros(len(groups)), strata, groups
+    )
     return [test for _, test in split]

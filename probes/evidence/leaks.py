@@ -1,4 +1,6 @@
-"""Rows of a data set that would stand on both sides of a split: repeats, shared originals, near-duplicates; and what is safe to use."""
+"""Rows of a data set that would stand on both sides of a split: repeats, shared originals,
+near-duplicates; and what is safe to use.
+"""
 
 import re
 from collections.abc import Sequence
@@ -22,8 +24,9 @@ CHUNK = 500  # rows compared with all others at a time
 class Leaks(Displayed):
     """What was found, and the rows and groups that are safe.
 
-    `table` has a row a cell; `shared` counts the rows of a cell (row) that were made from an original that another cell (column) uses too. `kept` is False for rows that repeat an
-    earlier one of their cell; `groups` joins everything that is not independent, for `Examples.split`, folds and bootstraps.
+    `table` has a row a cell; `shared` counts the rows of a cell (row) that were made from an original that
+    another cell (column) uses too. `kept` is False for rows that repeat an earlier one of their cell;
+    `groups` joins everything that is not independent, for `Examples.split`, folds and bootstraps.
     """
 
     table: pd.DataFrame
@@ -35,9 +38,14 @@ class Leaks(Displayed):
     data: str
 
     def safe(self, examples: Examples) -> Examples:
-        """The rows that are left, with groups that keep apart what belongs together; raises ValueError for other examples than were looked at."""
+        """The rows that are left, with groups that keep apart what belongs together; raises
+        ValueError for other examples than were looked at.
+        """
         if examples.hash != self.data:
-            raise ValueError(f"these are not the {len(self.kept)} examples the leaks were found in; call find_leaks on them")
+            raise ValueError(
+                f"these are not the {len(self.kept)} examples the leaks were found in; call find_leaks on"
+                " them"
+            )
         return examples.with_groups(self.groups).rows(self.kept)
 
     @property
@@ -48,11 +56,14 @@ class Leaks(Displayed):
     @property
     def summary(self) -> str:
         sizes = np.unique(self.groups, return_counts=True)[1]
-        elsewhere, near = (int(self.table[name].to_numpy().sum()) for name in ("original in another cell", "near-duplicates"))
+        elsewhere, near = (
+            int(self.table[name].to_numpy().sum()) for name in ("original in another cell", "near-duplicates")
+        )
         return (
-            f"{len(self.kept)} rows: {int((~self.kept).sum())} repeat a row of their cell, {elsewhere} come from an original that "
-            f"another cell uses too, {near} have a near-duplicate (Jaccard of word triples at least {self.near:g}). "
-            f"{len(sizes)} groups are independent (largest {sizes.max()} rows); {self.both_contexts} of them hold both contexts."
+            f"{len(self.kept)} rows: {int((~self.kept).sum())} repeat a row of their cell, {elsewhere} come"
+            f" from an original that another cell uses too, {near} have a near-duplicate (Jaccard of word"
+            f" triples at least {self.near:g}). {len(sizes)} groups are independent (largest {sizes.max()}"
+            f" rows); {self.both_contexts} of them hold both contexts."
         )
 
     def __repr__(self) -> str:
@@ -60,16 +71,28 @@ class Leaks(Displayed):
         return terminal(f"{self.summary}\n{self.table.to_string()}\n{shared}")
 
 
-def find_leaks(examples: Examples, *, near: float | int = 0.8, cell: str = "cell", original: str = "original", context: str = "context") -> Leaks:
+def find_leaks(
+    examples: Examples,
+    *,
+    near: float | int = 0.8,
+    cell: str = "cell",
+    original: str = "original",
+    context: str = "context",
+) -> Leaks:
     """Looks for rows that a random split would put on both sides, within and between cells.
 
-    Repeats are texts with the same words in one cell; all but the first go. Shared originals and near-duplicates (Jaccard of word triples at least `near`, over texts and over
-    originals) stay, joined into one group. Missing columns count as: one cell, each text its own original. Memory grows with rows times distinct triples that
-    they share; some ten thousand short texts take seconds. Raises ValueError for chat messages.
+    Repeats are texts with the same words in one cell; all but the first go. Shared originals and
+    near-duplicates (Jaccard of word triples at least `near`, over texts and over originals) stay, joined into
+    one group. Missing columns count as: one cell, each text its own original. Memory grows with rows times
+    distinct triples that they share; some ten thousand short texts take seconds. Raises ValueError for chat
+    messages.
     """
     texts = [t if isinstance(t, str) else None for t in examples.texts]
     if any(t is None for t in texts):
-        raise ValueError("leaks are found in plain texts, and these are chat messages; render them first, or pass the user turns")
+        raise ValueError(
+            "leaks are found in plain texts, and these are chat messages; render them first, or pass the user"
+            " turns"
+        )
     plain = [str(t) for t in texts]
     n = len(plain)
     cells = examples.columns.get(cell, np.full(n, "all")).astype(str)
@@ -82,27 +105,50 @@ def find_leaks(examples: Examples, *, near: float | int = 0.8, cell: str = "cell
     again = pd.Series(same).groupby(cells).transform(lambda s: s.duplicated()).to_numpy(bool)
     close = np.concatenate([_near(said, same, near), _near(asked, origin, near)], axis=1)
     edges = np.concatenate([_first(same), _first(origin), close], axis=1)
-    member = connected_components(coo_matrix((np.ones(edges.shape[1]), edges), shape=(n, n)), directed=False)[1]
+    member = connected_components(coo_matrix((np.ones(edges.shape[1]), edges), shape=(n, n)), directed=False)[
+        1
+    ]
     first = np.unique(member, return_index=True)[1]
     names = np.unique(cells)
     uses = {a: origin[cells == a] for a in names}
-    shared = pd.DataFrame({b: {a: int(np.isin(uses[a], uses[b]).sum()) if a != b else 0 for a in names} for b in names})
+    shared = pd.DataFrame(
+        {b: {a: int(np.isin(uses[a], uses[b]).sum()) if a != b else 0 for a in names} for b in names}
+    )
     elsewhere = {a: int(np.isin(uses[a], origin[cells != a]).sum()) for a in names}
     touched = np.isin(np.arange(n), close)
     foreign = np.array([_foreign(t) for t in plain])
     rows = []
     for a in names:
         of = cells == a
-        ends = pd.Series([t.rstrip()[-1:] for t, inside in zip(plain, of, strict=True) if inside]).value_counts()
-        rows.append({
-            "cell": a, "rows": int(of.sum()), "repeats": int(repeated[of].sum()), "repeats up to punctuation": int(again[of].sum()),
-            "originals used twice": int(pd.Series(origin[of]).duplicated().sum()), "original in another cell": elsewhere[a], "near-duplicates": int(touched[of].sum()),
-            "mostly not ASCII": int(foreign[of].sum()), "commonest last character": f"{ends.index[0]!r} in {ends.iloc[0]}", "median characters": float(np.median([len(t) for t, i in zip(plain, of, strict=True) if i])),
-        })  # fmt: skip
+        ends = pd.Series(
+            [t.rstrip()[-1:] for t, inside in zip(plain, of, strict=True) if inside]
+        ).value_counts()
+        rows.append(
+            {
+                "cell": a,
+                "rows": int(of.sum()),
+                "repeats": int(repeated[of].sum()),
+                "repeats up to punctuation": int(again[of].sum()),
+                "originals used twice": int(pd.Series(origin[of]).duplicated().sum()),
+                "original in another cell": elsewhere[a],
+                "near-duplicates": int(touched[of].sum()),
+                "mostly not ASCII": int(foreign[of].sum()),
+                "commonest last character": f"{ends.index[0]!r} in {ends.iloc[0]}",
+                "median characters": float(np.median([len(t) for t, i in zip(plain, of, strict=True) if i])),
+            }
+        )
     both = 0
     if context in examples.columns:
         both = int((pd.Series(examples.columns[context]).groupby(member).nunique().to_numpy() > 1).sum())
-    return Leaks(pd.DataFrame(rows).set_index("cell"), shared, ~again, examples.ids[first][member], both, near, examples.hash)
+    return Leaks(
+        pd.DataFrame(rows).set_index("cell"),
+        shared,
+        ~again,
+        examples.ids[first][member],
+        both,
+        near,
+        examples.hash,
+    )
 
 
 def words(text: str) -> str:
@@ -120,7 +166,9 @@ def _first(keys: Int[np.ndarray, " n"]) -> Int[np.ndarray, "2 n"]:
 
 
 def _near(texts: Sequence[str], keys: Int[np.ndarray, " n"], least: float | int) -> Int[np.ndarray, "2 e"]:
-    """Pairs of different texts whose sets of word triples overlap by at least this Jaccard; texts of fewer words are one shingle."""
+    """Pairs of different texts whose sets of word triples overlap by at least this Jaccard; texts of
+    fewer words are one shingle.
+    """
     known: dict[str, int] = {}
     index, ends = [], [0]
     for text in texts:
@@ -134,7 +182,11 @@ def _near(texts: Sequence[str], keys: Int[np.ndarray, " n"], least: float | int)
     for start in range(0, len(texts), CHUNK):
         both = (x[start : start + CHUNK] @ x.T).tocoo()
         row, column = both.row + start, both.col
-        close = (row < column) & (both.data >= least * (sizes[row] + sizes[column] - both.data)) & (keys[row] != keys[column])
+        close = (
+            (row < column)
+            & (both.data >= least * (sizes[row] + sizes[column] - both.data))
+            & (keys[row] != keys[column])
+        )
         pairs.append(np.stack([row[close], column[close]]))
     return np.concatenate(pairs, axis=1).astype(np.int64)
 

@@ -9,7 +9,9 @@ HALVES = "halves"
 """In place of a column's name: row i of the first half belongs to row i of the second."""
 
 
-def pairs_of_opposites(table: pd.DataFrame, label: str = "label", pair: str = "pair", group: str | None = None) -> pd.DataFrame:
+def pairs_of_opposites(
+    table: pd.DataFrame, label: str = "label", pair: str = "pair", group: str | None = None
+) -> pd.DataFrame:
     """The rows of a table that stand in whole pairs: one statement of label 0 and its opposite of label 1.
 
     Columns of the result: statement, label, negated (1 where it holds a negation word), pair_id, and group,
@@ -29,7 +31,9 @@ def pairs_of_opposites(table: pd.DataFrame, label: str = "label", pair: str = "p
     )
     if (found.groupby("pair_id").group.nunique() > 1).any():
         differs = f"column {group!r} differs between a statement and its opposite"
-        raise ValueError(f"{differs}; a group must hold whole pairs, so group by what both are about, or by the pair")
+        raise ValueError(
+            f"{differs}; a group must hold whole pairs, so group by what both are about, or by the pair"
+        )
     sound = found.groupby("pair_id").label.transform(lambda y: len(y) == 2 and y.sum() == 1)
     if not sound.any():
         raise ValueError(

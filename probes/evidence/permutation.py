@@ -23,7 +23,8 @@ ROOM = 2**27  # bytes of train rows at a time
 class Null:
     """AUROC of the same pipeline on shuffled labels: [shuffle, site], and its maximum over sites, [shuffle].
 
-    `p_value` is the share of shuffles (plus one) whose best site reaches the best true one, so choosing the best layer is paid for.
+    `p_value` is the share of shuffles (plus one) whose best site reaches the best true one, so choosing the
+    best layer is paid for.
     """
 
     by_site: Float[np.ndarray, "b site"]
@@ -47,19 +48,27 @@ class Null:
         return float(np.quantile(self.best, share))
 
     def __repr__(self) -> str:
-        return f"Null(best of {self.by_site.shape[1]} sites under {len(self.best)} shuffles: mean {self.best.mean():.3f}, 95% {self.level():.3f}; p={self.p_value:.3f})"
+        return (
+            f"Null(best of {self.by_site.shape[1]} sites under {len(self.best)} shuffles: mean"
+            f" {self.best.mean():.3f}, 95% {self.level():.3f}; p={self.p_value:.3f})"
+        )
 
 
-def shuffled(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None = None) -> np.ndarray:
-    """Labels exchanged where that is fair: within a group that holds several labels, and between whole groups that hold one.
+def shuffled(
+    y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None = None
+) -> np.ndarray:
+    """Labels exchanged where that is fair: within a group that holds several labels, and between whole groups
+    that hold one.
 
-    Rows of a `unit` (wordings of one statement, a statement with its opposite) keep together: units of one label exchange it as wholes within their group, units of
-    several labels permute them among their own rows.
+    Rows of a `unit` (wordings of one statement, a statement with its opposite) keep together: units of one
+    label exchange it as wholes within their group, units of several labels permute them among their own rows.
     """
     return _exchanged(y, _exchanges(y, groups, unit), rng)
 
 
-def _exchanges(y: np.ndarray, groups: np.ndarray, unit: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _exchanges(
+    y: np.ndarray, groups: np.ndarray, unit: np.ndarray | None
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """What may be exchanged: rows, unit after unit, the label of each unit, and how many rows it has."""
     found, constant = [], []
     for rows in _members(groups):
@@ -79,7 +88,9 @@ def _wholes(y: np.ndarray, units: list[np.ndarray]) -> tuple[np.ndarray, np.ndar
     return rows, np.array([y[u[0]] for u in units]), np.array([len(u) for u in units], int)
 
 
-def _exchanged(y: np.ndarray, exchanges: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rng: np.random.Generator) -> np.ndarray:
+def _exchanged(
+    y: np.ndarray, exchanges: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rng: np.random.Generator
+) -> np.ndarray:
     out = np.array(y, copy=True)
     for rows, values, sizes in exchanges:
         out[rows] = np.repeat(rng.permutation(values), sizes)
@@ -92,19 +103,30 @@ def _members(names: np.ndarray) -> list[np.ndarray]:
 
 
 def shuffled_null(
-    recipe: Recipe, train: Activations | PairActivations, test: Activations | PairActivations, n: int = 199, seed: int = 0, progress: bool = True,
-    probe: Any = None, unit: str | None = None,
-) -> Null:  # fmt: skip
+    recipe: Recipe,
+    train: Activations | PairActivations,
+    test: Activations | PairActivations,
+    n: int = 199,
+    seed: int = 0,
+    progress: bool = True,
+    probe: Any = None,
+    unit: str | None = None,
+) -> Null:
     """Refits the recipe on shuffled labels `n` times and scores each on equally shuffled test labels.
 
-    Statistic: AUROC a site, and its maximum over sites. `n` bounds what p can be: 1 / (n + 1) at best. Shuffles in which a part would have one class are
-    drawn again. `unit` names the column of rows that share a label or oppose each other within a group (default: `pair_id`, where there is one); without it such labels
-    would be exchanged row by row, which makes the null too narrow. Recipes with `fit_labels` (MassMean, Logistic) solve all shuffles as one problem, recipes whose labels only give the sign are fitted once,
-    and not at all if `probe` is what they made of these train rows.
+    Statistic: AUROC a site, and its maximum over sites. `n` bounds what p can be: 1 / (n + 1) at best.
+    Shuffles in which a part would have one class are drawn again. `unit` names the column of rows that share
+    a label or oppose each other within a group (default: `pair_id`, where there is one); without it such
+    labels would be exchanged row by row, which makes the null too narrow. Recipes with `fit_labels`
+    (MassMean, Logistic) solve all shuffles as one problem, recipes whose labels only give the sign are fitted
+    once, and not at all if `probe` is what they made of these train rows.
     """
     rng = np.random.default_rng(seed)
     units = [part.columns.get("pair_id") if unit is None else part.column(unit) for part in (train, test)]
-    draws = [_two_classes(np.asarray(part.y), part.groups, rng, of, n) for part, of in zip((train, test), units, strict=True)]
+    draws = [
+        _two_classes(np.asarray(part.y), part.groups, rng, of, n)
+        for part, of in zip((train, test), units, strict=True)
+    ]
     y, z = np.stack([np.asarray(train.y), *draws[0]]), np.stack([np.asarray(test.y), *draws[1]])
     scored(recipe.fit(train) if probe is None else probe, test)
     scores = scores_under(recipe, train, test, y.astype(bool), progress, probe)
@@ -113,13 +135,25 @@ def shuffled_null(
 
 
 def scores_under(
-    recipe: Recipe, train: Activations | PairActivations, test: Activations | PairActivations, labels: Bool[np.ndarray, "b n"], progress: bool = True,
+    recipe: Recipe,
+    train: Activations | PairActivations,
+    test: Activations | PairActivations,
+    labels: Bool[np.ndarray, "b n"],
+    progress: bool = True,
     probe: Any = None,
-) -> Float[np.ndarray, "b site m"]:  # fmt: skip
-    """Scores of the test rows by the recipe fitted on the train rows under each of b labellings; `probe` is the one under the first, where it is there already."""
+) -> Float[np.ndarray, "b site m"]:
+    """Scores of the test rows by the recipe fitted on the train rows under each of b labellings;
+    `probe` is the one under the first, where it is there already.
+    """
     if isinstance(recipe, SignFromLabels) and recipe.labels_give_sign and isinstance(train, PairActivations):
         return _signed(recipe.fit(train.with_y(labels[0])) if probe is None else probe, train, test, labels)
-    with tqdm(total=len(labels) * len(train.sites), desc="shuffled labels", delay=2, leave=False, disable=None if progress else True) as bar:
+    with tqdm(
+        total=len(labels) * len(train.sites),
+        desc="shuffled labels",
+        delay=2,
+        leave=False,
+        disable=None if progress else True,
+    ) as bar:
         if isinstance(train, Activations) and isinstance(recipe, SolvesLabels) and recipe.solves_together:
             return _solved_together(recipe, train, test, labels, bar)
         rows = []
@@ -130,7 +164,9 @@ def scores_under(
         return np.stack(rows)
 
 
-def _solved_together(recipe: SolvesLabels, train: Activations, test: Any, labels: np.ndarray, bar: Any) -> np.ndarray:
+def _solved_together(
+    recipe: SolvesLabels, train: Activations, test: Any, labels: np.ndarray, bar: Any
+) -> np.ndarray:
     blocks = []
     for block in train.blocks(ROOM):
         rows, own = single(block, recipe), test[block.sites]
@@ -138,8 +174,15 @@ def _solved_together(recipe: SolvesLabels, train: Activations, test: Any, labels
         z = fitted(own.x, fitted.cells(own.columns, own.x)).to(rows.z)
         parts = []
         for start in range(0, len(labels), BATCH):
-            weight, bias = recipe.fit_labels(rows.z, torch.from_numpy(labels[start : start + BATCH]).to(rows.z.device))
-            parts.append((weight.transpose(0, 1).to(z) @ z.transpose(1, 2) + bias.T.to(z)[..., None]).transpose(0, 1).cpu().numpy())
+            weight, bias = recipe.fit_labels(
+                rows.z, torch.from_numpy(labels[start : start + BATCH]).to(rows.z.device)
+            )
+            parts.append(
+                (weight.transpose(0, 1).to(z) @ z.transpose(1, 2) + bias.T.to(z)[..., None])
+                .transpose(0, 1)
+                .cpu()
+                .numpy()
+            )
             bar.update(parts[-1].shape[0] * len(block.sites))
         blocks.append(np.concatenate(parts))
     return np.concatenate(blocks, axis=1)
@@ -154,10 +197,14 @@ def _signed(probe: Any, train: PairActivations, test: Any, labels: np.ndarray) -
     return flips[..., None] * score
 
 
-def _two_classes(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None, n: int) -> list[np.ndarray]:
+def _two_classes(
+    y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None, n: int
+) -> list[np.ndarray]:
     """n shuffles with both classes."""
     if not np.array_equal(np.unique(y), [0, 1]):
-        raise ValueError(f"shuffling needs labels 0 and 1, both of them, got values {np.unique(y)[:5].tolist()}")
+        raise ValueError(
+            f"shuffling needs labels 0 and 1, both of them, got values {np.unique(y)[:5].tolist()}"
+        )
     exchanges, found = _exchanges(y, groups, unit), []
     while len(found) < n:
         for _ in range(1000):
@@ -166,5 +213,7 @@ def _two_classes(y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, un
                 found.append(drawn)
                 break
         else:
-            raise ValueError("a thousand shuffles gave one class only; there are too few groups to exchange labels between")
+            raise ValueError(
+                "a thousand shuffles gave one class only; there are too few groups to exchange labels between"
+            )
     return found

@@ -11,13 +11,18 @@ from probes.data.sites import Site, SiteLike
 from probes.metrics.scores import as_scores
 
 
-def scored(probe: Any, acts: Activations | PairActivations) -> tuple[Float[np.ndarray, "k n"], tuple[Site | str, ...]]:
-    """Scores with one line a site, or a single line named "all sites"; raises TypeError for probes of tokens or of several classes."""
+def scored(
+    probe: Any, acts: Activations | PairActivations
+) -> tuple[Float[np.ndarray, "k n"], tuple[Site | str, ...]]:
+    """Scores with one line a site, or a single line named "all sites"; raises TypeError for probes of
+    tokens or of several classes.
+    """
     scores = as_scores(probe.score(acts))
     if scores.ndim != 2 or scores.shape[1] != len(acts):
         raise TypeError(
-            f"{type(probe).__name__} gives scores of shape {scores.shape} for {len(acts)} rows; controls need one score a row, so for token probes score the texts "
-            "yourself (metrics.auroc on probes.recipes.attention.texts_of(acts)), and for several classes take one class at a time"
+            f"{type(probe).__name__} gives scores of shape {scores.shape} for {len(acts)} rows; controls need"
+            " one score a row, so for token probes score the texts yourself (metrics.auroc on"
+            " probes.recipes.attention.texts_of(acts)), and for several classes take one class at a time"
         )
     return scores, acts.sites if len(scores) == len(acts.sites) else ("all sites",)
 
@@ -31,11 +36,14 @@ def line_at(lines: Sequence[Site | str], site: SiteLike) -> int:
 
 
 def halves(acts: Any, share: float, seed: int) -> tuple[Any, Any]:
-    """A split by group in which both parts have both classes; later seeds are tried where the first has not. Raises ValueError when no split has."""
+    """A split by group in which both parts have both classes; later seeds are tried where the first
+    has not. Raises ValueError when no split has.
+    """
     for k in range(50):
         parts = acts.split((share, 1 - share), seed=seed + 1000 * k)
         if all(len(np.unique(np.asarray(p.y))) > 1 for p in parts):
             return parts
     raise ValueError(
-        f"no split of {len(np.unique(acts.groups))} groups into {share:.0%} and {1 - share:.0%} has both classes in both parts; give more groups, or groups that hold both classes"
+        f"no split of {len(np.unique(acts.groups))} groups into {share:.0%} and {1 - share:.0%} has both"
+        " classes in both parts; give more groups, or groups that hold both classes"
     )

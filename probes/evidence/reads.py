@@ -13,7 +13,9 @@ from probes.metrics.estimates import Estimate, auroc
 CLEAR = 0.1
 """AUROC away from .5, either way, from which another label counts as read."""
 
-ReadsWord = Literal["degenerate", "at chance", "reads other labels", "no more than a baseline", "reads its label"]
+ReadsWord = Literal[
+    "degenerate", "at chance", "reads other labels", "no more than a baseline", "reads its label"
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,9 @@ class LabelsRead:
         least = max(CLEAR, _off(self.own, at))
         return tuple(name for name, e in self.others.items() if _off(e, at) > least)
 
-    def word(self, at: int, p: float, baseline: float, degenerate: bool = False, alpha: float = 0.05) -> ReadsWord:
+    def word(
+        self, at: int, p: float, baseline: float, degenerate: bool = False, alpha: float = 0.05
+    ) -> ReadsWord:
         """What may be said at one site, given its p under shuffled labels and the AUROC of a baseline.
 
         A probe that hardly moves from row to row is `degenerate`, and its numbers mean nothing.
@@ -55,7 +59,9 @@ class LabelsRead:
         return "no more than a baseline" if low <= baseline else "reads its label"
 
 
-def labels_read(probe: LinearProbe, test: Activations | PairActivations, others: Mapping[str, np.ndarray]) -> LabelsRead:
+def labels_read(
+    probe: LinearProbe, test: Activations | PairActivations, others: Mapping[str, np.ndarray]
+) -> LabelsRead:
     """Scores the test rows once and ranks them by y and by every other label; intervals resample the
     groups."""
     scores = probe.score(test)
@@ -70,7 +76,9 @@ def lowest_loss(probe: LinearProbe) -> int:
     Raises ValueError for a probe that was fitted without a loss.
     """
     if probe.losses.isnan().any():
-        raise ValueError("this probe keeps no training losses, so it likes no site best; choose one with labels")
+        raise ValueError(
+            "this probe keeps no training losses, so it likes no site best; choose one with labels"
+        )
     losses = np.where([probe.has_direction(s) for s in probe.sites], probe.losses.numpy(), np.inf)
     return int(np.argmin(losses))
 

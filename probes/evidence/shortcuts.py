@@ -1,4 +1,6 @@
-"""Two ways in which a score of 1.0 says nothing: the label chose the token that is read, or the classes end in different tokens."""
+"""Two ways in which a score of 1.0 says nothing: the label chose the token that is read, or the
+classes end in different tokens.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ SHUFFLES = 199
 class LetterCheck(Displayed):
     """AUROC of the same rows read with the labelled answer in the text and without it, and the difference.
 
-    `artefact`: the answer adds more than the margin, with an interval above 0, so the number with the answer is about the letter. `read_without`: whether anything is left without it.
+    `artefact`: the answer adds more than the margin, with an interval above 0, so the number with the answer
+    is about the letter. `read_without`: whether anything is left without it.
     """
 
     with_answer: Estimate
@@ -41,23 +44,38 @@ class LetterCheck(Displayed):
 
     @property
     def sentence(self) -> str:
-        found = f"AUROC {self.with_answer:.2f} with the labelled answer in the text, {self.without_answer:.2f} without it"
+        found = (
+            f"AUROC {self.with_answer:.2f} with the labelled answer in the text, {self.without_answer:.2f}"
+            " without it"
+        )
         if not self.artefact:
             return f"No answer-letter artefact is seen: {found} (difference {self.difference:+.2f})."
         left = "part of it" if self.read_without else "all of it"
-        return f"Answer-letter artefact: {found}; {left} comes from a token that the label chose. Only the number without the answer may be reported."
+        return (
+            f"Answer-letter artefact: {found}; {left} comes from a token that the label chose. Only the"
+            " number without the answer may be reported."
+        )
 
     def __repr__(self) -> str:
         return self.sentence
 
 
 def letter_check(
-    with_answer: Any, without_answer: Any, y: Any, groups: Any = None, *, margin: float | int = MARGIN, n_boot: int = 1000, seed: int = 0
+    with_answer: Any,
+    without_answer: Any,
+    y: Any,
+    groups: Any = None,
+    *,
+    margin: float | int = MARGIN,
+    n_boot: int = 1000,
+    seed: int = 0,
 ) -> LetterCheck:
-    """Compares scores [n] of texts that end in the answer their label calls for with scores of the same texts without any answer.
+    """Compares scores [n] of texts that end in the answer their label calls for with scores of the same texts
+    without any answer.
 
-    Validating on "... (A)" and "... (B)" strings, where the label picks the letter, gave AUROC .99 in a published repository, and .69 to .80 on the bare questions
-    (a fork of the code of arXiv 2507.01786). Raises ValueError as `probes.metrics.auroc` does.
+    Validating on "... (A)" and "... (B)" strings, where the label picks the letter, gave AUROC .99 in a
+    published repository, and .69 to .80 on the bare questions (a fork of the code of arXiv 2507.01786).
+    Raises ValueError as `probes.metrics.auroc` does.
     """
     how: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
     pair = auroc(with_answer, y, groups, **how), auroc(without_answer, y, groups, **how)
@@ -68,8 +86,9 @@ def letter_check(
 class TerminalTokens(Displayed):
     """Which tokens stand at the position that is read, by class.
 
-    `counts` has a row a token and a column a class. `distance` is the total variation between the classes: 0 for the same tokens equally often, 1 for none in
-    common. `p` is the share of relabellings (whole groups, or rows within mixed groups) that set the classes as far apart.
+    `counts` has a row a token and a column a class. `distance` is the total variation between the classes: 0
+    for the same tokens equally often, 1 for none in common. `p` is the share of relabellings (whole groups,
+    or rows within mixed groups) that set the classes as far apart.
     """
 
     counts: pd.DataFrame
@@ -90,40 +109,75 @@ class TerminalTokens(Displayed):
 
     @property
     def sentence(self) -> str:
-        told = f"position {self.at} reads {len(self.counts)} different tokens; the classes lie {self.distance:.2f} apart (0 alike, 1 nothing in common; p={self.p:.3f})"
-        return {"one token": f"Equal terminal token: position {self.at} reads {self.counts.index[0]!r} in every text.", "balanced": f"Balanced: {told}.",
-                "different tokens": f"Different terminal tokens: {told}, so the token alone gives the label away; end all texts alike."}[self.word]  # fmt: skip
+        told = (
+            f"position {self.at} reads {len(self.counts)} different tokens; the classes lie"
+            f" {self.distance:.2f} apart (0 alike, 1 nothing in common; p={self.p:.3f})"
+        )
+        return {
+            "one token": (
+                f"Equal terminal token: position {self.at} reads {self.counts.index[0]!r} in every text."
+            ),
+            "balanced": f"Balanced: {told}.",
+            "different tokens": (
+                f"Different terminal tokens: {told}, so the token alone gives the label away; end all texts"
+                " alike."
+            ),
+        }[self.word]
 
     def __repr__(self) -> str:
         return terminal(f"{self.sentence}\n{self.counts.head(8).to_string()}")
 
 
 def terminal_tokens(
-    model: Model, examples: Examples | Sequence[Text], at: At = "last", *, y: Any = None, alpha: float = 0.05, n: int = SHUFFLES, seed: int = 0
+    model: Model,
+    examples: Examples | Sequence[Text],
+    at: At = "last",
+    *,
+    y: Any = None,
+    alpha: float = 0.05,
+    n: int = SHUFFLES,
+    seed: int = 0,
 ) -> TerminalTokens:
-    """Whether the two classes end in different tokens at the position a probe reads; `y` defaults to that of the examples.
+    """Whether the two classes end in different tokens at the position a probe reads; `y` defaults to that of
+    the examples.
 
-    Raises ValueError for a position that reads several tokens or an average, and unless there are two classes.
+    Raises ValueError for a position that reads several tokens or an average, and unless there are two
+    classes.
     """
     rows = examples if isinstance(examples, Examples) else Examples(examples)
     rows = rows if y is None else rows.with_y(y)
     position = Position.parse(at)
     if not position.one_per_text or position.kind == "mean":
-        raise ValueError(f"position {position} does not read one token a text; this check is about the one token that is read, such as last")
+        raise ValueError(
+            f"position {position} does not read one token a text; this check is about the one token that is"
+            " read, such as last"
+        )
     encoded = model.encode(rows.texts)
     picked = [position.tokens(e, {k: c[i] for k, c in rows.columns.items()}) for i, e in enumerate(encoded)]
     names = [model.tokenizer.decode([e.ids[int(k[0])]]) for e, k in zip(encoded, picked, strict=True)]
-    return compare_tokens(names, rows.classes[0].numpy(), rows.groups, at=str(position), alpha=alpha, n=n, seed=seed)
+    return compare_tokens(
+        names, rows.classes[0].numpy(), rows.groups, at=str(position), alpha=alpha, n=n, seed=seed
+    )
 
 
 def compare_tokens(
-    tokens: Sequence[str], y: Any, groups: Any = None, *, at: str = "last", alpha: float = 0.05, n: int = SHUFFLES, seed: int = 0
+    tokens: Sequence[str],
+    y: Any,
+    groups: Any = None,
+    *,
+    at: str = "last",
+    alpha: float = 0.05,
+    n: int = SHUFFLES,
+    seed: int = 0,
 ) -> TerminalTokens:
-    """`terminal_tokens` for tokens you already have, one a row. Raises ValueError unless y has both classes."""
+    """`terminal_tokens` for tokens you already have, one a row. Raises ValueError unless y has both
+    classes.
+    """
     label, names = np.asarray(y), np.asarray(tokens, dtype=object)
     if label.shape != names.shape or not np.array_equal(np.unique(label), [0, 1]):
         raise ValueError(
-            f"y must hold 0 and 1, both of them, for each of the {len(names)} tokens; got shape {label.shape} with {np.unique(label)[:5].tolist()}"
+            f"y must hold 0 and 1, both of them, for each of the {len(names)} tokens; got shape {label.shape}"
+            f" with {np.unique(label)[:5].tolist()}"
         )
     label = label.astype(int)
     code, known = pd.factorize(names)
@@ -139,6 +193,12 @@ def compare_tokens(
     # Rounding must not make an equal relabelling look smaller.
     p = (1 + sum(d >= found - 1e-9 for d in drawn)) / (1 + len(drawn))
     counts = pd.DataFrame(
-        {name: np.bincount(code[label == k], minlength=len(known)) for k, name in ((1, "positive"), (0, "negative"))}, index=pd.Index(known, name="token")
+        {
+            name: np.bincount(code[label == k], minlength=len(known))
+            for k, name in ((1, "positive"), (0, "negative"))
+        },
+        index=pd.Index(known, name="token"),
     )
-    return TerminalTokens(counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index], found, p, at, alpha)
+    return TerminalTokens(
+        counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index], found, p, at, alpha
+    )

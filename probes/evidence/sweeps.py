@@ -1,4 +1,6 @@
-"""Many recipes at all sites over several splits, with the choice of the site inside the train groups and the null beside every number."""
+"""Many recipes at all sites over several splits, with the choice of the site inside the train groups
+and the null beside every number.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,10 +23,13 @@ from probes.metrics.estimates import Estimate, auroc
 
 @dataclass(frozen=True, eq=False)
 class Sweep(Displayed):
-    """What `sweep` found: a tidy `table`, and for pictures the null of every recipe on the first split and its test scores at the chosen site.
+    """What `sweep` found: a tidy `table`, and for pictures the null of every recipe on the first split and
+    its test scores at the chosen site.
 
-    Table columns: recipe, seed, site, block, auroc, low, high, n, n_groups, inner (AUROC on train groups held out for choosing), chosen, null_mean (all sites under shuffled labels), null_95 (that the
-    best site under them exceeds once in twenty), p (of the site, the best of all sites paid for), p_sweep (the best of all sites and recipes paid for). The null is taken on the first split.
+    Table columns: recipe, seed, site, block, auroc, low, high, n, n_groups, inner (AUROC on train groups held
+    out for choosing), chosen, null_mean (all sites under shuffled labels), null_95 (that the best site under
+    them exceeds once in twenty), p (of the site, the best of all sites paid for), p_sweep (the best of all
+    sites and recipes paid for). The null is taken on the first split.
     """
 
     table: pd.DataFrame
@@ -43,12 +48,23 @@ class Sweep(Displayed):
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row a recipe: AUROC at the chosen site, mean and spread over splits, which sites were chosen, the null and its p-value."""
+        """One row a recipe: AUROC at the chosen site, mean and spread over splits, which sites were
+        chosen, the null and its p-value.
+        """
         grouped = self.chosen.groupby("recipe", sort=False)
-        found = grouped.agg(auroc=("auroc", "mean"), lowest=("auroc", "min"), highest=("auroc", "max"), splits=("seed", "nunique"))
+        found = grouped.agg(
+            auroc=("auroc", "mean"),
+            lowest=("auroc", "min"),
+            highest=("auroc", "max"),
+            splits=("seed", "nunique"),
+        )
         found["sites"] = grouped.site.agg(lambda s: ", ".join(dict.fromkeys(s)))
         first = self.table[self.table.seed == self.table.seed.iloc[0]].groupby("recipe", sort=False)
-        return found.assign(null_95=first.null_95.first(), p=self.chosen.groupby("recipe", sort=False).p.first(), p_sweep=first.p_sweep.first())
+        return found.assign(
+            null_95=first.null_95.first(),
+            p=self.chosen.groupby("recipe", sort=False).p.first(),
+            p_sweep=first.p_sweep.first(),
+        )
 
     def curve(self, recipe: str) -> Estimate:
         """Test AUROC by site: the mean over splits, and the widest interval of a single split."""
@@ -56,14 +72,26 @@ class Sweep(Displayed):
         wide = rows.pivot_table(index="site", columns="seed", values=["auroc", "low", "high"], sort=False)
         at = [str(s) for s in self.sites if str(s) in wide.index]
         value, low, high = (wide[name].loc[at] for name in ("auroc", "low", "high"))
-        return Estimate(value.mean(axis=1).to_numpy(), low.min(axis=1).to_numpy(), high.max(axis=1).to_numpy(), int(rows.n.iloc[0]), int(rows.n_groups.iloc[0]))
+        return Estimate(
+            value.mean(axis=1).to_numpy(),
+            low.min(axis=1).to_numpy(),
+            high.max(axis=1).to_numpy(),
+            int(rows.n.iloc[0]),
+            int(rows.n_groups.iloc[0]),
+        )
 
     def together(self, recipe: str) -> Estimate:
         """Test AUROC of a recipe that reads all sites together, as `curve` is by site."""
         rows = self.table[(self.table.recipe == recipe) & (self.table.site == "all sites")]
         if not len(rows):
             raise ValueError(f"{recipe!r} reads each site by itself; see curve({recipe!r})")
-        return Estimate(float(rows.auroc.mean()), float(rows.low.min()), float(rows.high.max()), int(rows.n.iloc[0]), int(rows.n_groups.iloc[0]))
+        return Estimate(
+            float(rows.auroc.mean()),
+            float(rows.low.min()),
+            float(rows.high.max()),
+            int(rows.n.iloc[0]),
+            int(rows.n_groups.iloc[0]),
+        )
 
     def __repr__(self) -> str:
         splits = self.table.seed.nunique()
@@ -81,11 +109,15 @@ def sweep(
     unit: str | None = None,
     progress: bool = True,
 ) -> Sweep:
-    """Fits every recipe at every site on several splits by group, chooses a site within the train groups, and tests once.
+    """Fits every recipe at every site on several splits by group, chooses a site within the train groups, and
+    tests once.
 
-    `seeds` are the splits (a number means that many); a recipe with a seed of its own gets the same one. `share` of the groups train. The site is chosen by fitting on
-    70% of the train groups and scoring the rest. `shuffles` labellings give the null on the first split; all recipes see the same ones, so that the best of all recipes can
-    be paid for too (`p_sweep`); `unit` is as in `shuffled_null`. Each recipe is fitted twice a split for all sites together. Raises TypeError when a recipe needs the other kind of activations.
+    `seeds` are the splits (a number means that many); a recipe with a seed of its own gets the same one.
+    `share` of the groups train. The site is chosen by fitting on 70% of the train groups and scoring the
+    rest. `shuffles` labellings give the null on the first split; all recipes see the same ones, so that the
+    best of all recipes can be paid for too (`p_sweep`); `unit` is as in `shuffled_null`. Each recipe is
+    fitted twice a split for all sites together. Raises TypeError when a recipe needs the other kind of
+    activations.
     """
     listed = recipes if isinstance(recipes, Mapping | Sequence) else [recipes]
     named = dict(listed) if isinstance(listed, Mapping) else {_name(r, listed): r for r in listed}
@@ -95,7 +127,9 @@ def sweep(
     if not len(seeds):
         raise ValueError("sweep needs at least one seed, got none")
     rows, nulls, scores = [], {}, {}
-    with tqdm(total=len(seeds) * len(named), desc="sweep", delay=2, leave=False, disable=None if progress else True) as bar:
+    with tqdm(
+        total=len(seeds) * len(named), desc="sweep", delay=2, leave=False, disable=None if progress else True
+    ) as bar:
         for seed in seeds:
             train, test = halves(acts, share, seed)
             inner, held = halves(train, 0.7, seed)
@@ -109,10 +143,19 @@ def sweep(
                 found, at = auroc(score, test.y, test.groups), chosen.index
                 if seed == seeds[0]:
                     scores[name] = (score[at], np.asarray(test.y))
-                    nulls[name] = shuffled_null(recipe, train, test, shuffles, seed, False, probe, unit) if shuffles else None
+                    nulls[name] = (
+                        shuffled_null(recipe, train, test, shuffles, seed, False, probe, unit)
+                        if shuffles
+                        else None
+                    )
                 rows += _rows(name, seed, names, found, chosen.values, at)
                 bar.update()
-    return Sweep(_with_nulls(pd.DataFrame(rows), nulls), acts.sites, {k: v for k, v in nulls.items() if v is not None}, scores)
+    return Sweep(
+        _with_nulls(pd.DataFrame(rows), nulls),
+        acts.sites,
+        {k: v for k, v in nulls.items() if v is not None},
+        scores,
+    )
 
 
 def _name(recipe: Recipe, among: Sequence[Any]) -> str:
@@ -121,13 +164,26 @@ def _name(recipe: Recipe, among: Sequence[Any]) -> str:
     return type(recipe).__name__ if len(alike) == 1 else repr(recipe)
 
 
-def _rows(name: str, seed: int, sites: Sequence[Site | str], found: Estimate, validation: np.ndarray, chosen: int) -> list[dict[str, Any]]:
+def _rows(
+    name: str, seed: int, sites: Sequence[Site | str], found: Estimate, validation: np.ndarray, chosen: int
+) -> list[dict[str, Any]]:
     return [
-        {"recipe": name, "seed": seed, "site": str(site), "block": site.block if isinstance(site, Site) else -1, "auroc": e.value, "low": e.low, "high": e.high, "n": e.n, "n_groups": e.n_groups,
-         "inner": float(validation[i]), "chosen": i == chosen}
+        {
+            "recipe": name,
+            "seed": seed,
+            "site": str(site),
+            "block": site.block if isinstance(site, Site) else -1,
+            "auroc": e.value,
+            "low": e.low,
+            "high": e.high,
+            "n": e.n,
+            "n_groups": e.n_groups,
+            "inner": float(validation[i]),
+            "chosen": i == chosen,
+        }
         for i, site in enumerate(sites)
         for e in (found[i],)
-    ]  # fmt: skip
+    ]
 
 
 def _with_nulls(table: pd.DataFrame, nulls: Mapping[str, Null | None]) -> pd.DataFrame:
@@ -141,5 +197,7 @@ def _with_nulls(table: pd.DataFrame, nulls: Mapping[str, Null | None]) -> pd.Dat
         own = table.recipe == name
         table.loc[own, ["null_mean", "null_95"]] = null.by_site.mean(), null.level()
         table.loc[own & first, "p"] = null.p_by_site
-        table.loc[own, "p_sweep"] = float((1 + (best_of_all >= null.observed.max()).sum()) / (1 + len(best_of_all)))
+        table.loc[own, "p_sweep"] = float(
+            (1 + (best_of_all >= null.observed.max()).sum()) / (1 + len(best_of_all))
+        )
     return table

@@ -1,4 +1,6 @@
-"""Does a probe hold where it was not trained: categories left out one at a time, and from one dataset to another."""
+"""Does a probe hold where it was not trained: categories left out one at a time, and from one dataset
+to another.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +19,11 @@ from probes.metrics.estimates import Estimate, auroc
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """AUROC of the probe trained on one part and scored on another, every site: `values[train][test]` has one value a site ("all sites" for a probe on all together).
+    """AUROC of the probe trained on one part and scored on another, every site: `values[train][test]` has one
+    value a site ("all sites" for a probe on all together).
 
-    The diagonal is scored on groups of the part that were not trained on; nowhere do train and test rows share a group or a pair.
+    The diagonal is scored on groups of the part that were not trained on; nowhere do train and test rows
+    share a group or a pair.
     """
 
     parts: tuple[str, ...]
@@ -27,10 +31,16 @@ class Transfer:
     values: dict[str, dict[str, Estimate]]
 
     def table(self, site: SiteLike) -> pd.DataFrame:
-        """Rows are what was trained on, columns what was scored, at one site; raises ValueError for a site that is not there."""
+        """Rows are what was trained on, columns what was scored, at one site; raises ValueError for a
+        site that is not there.
+        """
         k = line_at(self.sites, site)
         numbers = [[float(self.values[a][b].value[k]) for b in self.parts] for a in self.parts]
-        return pd.DataFrame(numbers, index=pd.Index(self.parts, name="trained on"), columns=pd.Index(self.parts, name="scored on"))
+        return pd.DataFrame(
+            numbers,
+            index=pd.Index(self.parts, name="trained on"),
+            columns=pd.Index(self.parts, name="scored on"),
+        )
 
     def __repr__(self) -> str:
         return f"Transfer({len(self.parts)} parts: {', '.join(self.parts)}; {len(self.sites)} sites)"
@@ -38,7 +48,8 @@ class Transfer:
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """AUROC on every value of a column by the probe that was trained on all other values, one value a site ("all sites" for a probe on all together).
+    """AUROC on every value of a column by the probe that was trained on all other values, one value a site
+    ("all sites" for a probe on all together).
 
     `skipped` names the values whose rows have one class only.
     """
@@ -51,7 +62,9 @@ class LeftOut:
     @property
     def table(self) -> pd.DataFrame:
         """One row a left-out value, one column a site."""
-        return pd.DataFrame({k: e.value for k, e in self.values.items()}, index=pd.Index(map(str, self.sites), name="site")).T.rename_axis(self.by)
+        return pd.DataFrame(
+            {k: e.value for k, e in self.values.items()}, index=pd.Index(map(str, self.sites), name="site")
+        ).T.rename_axis(self.by)
 
     def worst(self, site: SiteLike) -> tuple[str, Estimate]:
         """The value with the lowest AUROC at a site; raises ValueError for a site that is not there."""
@@ -60,30 +73,43 @@ class LeftOut:
         return name, self.values[name][k]
 
     def __repr__(self) -> str:
-        return f"LeftOut({len(self.values)} values of {self.by!r}, {len(self.sites)} sites)\n{self.table.round(3).to_string()}"
+        return (
+            f"LeftOut({len(self.values)} values of {self.by!r}, {len(self.sites)}"
+            f" sites)\n{self.table.round(3).to_string()}"
+        )
 
 
-def leave_one_out(recipe: Recipe, acts: Activations | PairActivations, by: str, progress: bool = True) -> LeftOut:
-    """Trains without each value of a column (a category, a template, a topic) in turn and scores the rows of that value.
+def leave_one_out(
+    recipe: Recipe, acts: Activations | PairActivations, by: str, progress: bool = True
+) -> LeftOut:
+    """Trains without each value of a column (a category, a template, a topic) in turn and scores the rows of
+    that value.
 
-    Rows that share a group or a pair with the left-out value are not trained on either. Raises ValueError for fewer than two values, or where one class is left to train on.
+    Rows that share a group or a pair with the left-out value are not trained on either. Raises ValueError for
+    fewer than two values, or where one class is left to train on.
     """
     column = acts.column(by).astype(str)
     names = np.unique(column)
     if len(names) < 2:
         raise ValueError(f"column {by!r} has one value only ({names[0]!r}), so nothing is left to train on")
     found, skipped, lines = {}, [], ()
-    for name in tqdm(names, desc=f"without each {by}", delay=2, leave=False, disable=None if progress else True):
+    for name in tqdm(
+        names, desc=f"without each {by}", delay=2, leave=False, disable=None if progress else True
+    ):
         out = column == name
         test, train = acts.rows(out), acts.rows(~out & ~_shares_with(acts, acts.rows(out)))
         if len(np.unique(np.asarray(test.y))) < 2:
             skipped.append(str(name))
             continue
         if not len(train):
-            raise ValueError(f"without {by}={str(name)!r} no rows are left: every group has rows of it; choose groups that lie within the values of {by!r}")
+            raise ValueError(
+                f"without {by}={str(name)!r} no rows are left: every group has rows of it; choose groups that"
+                f" lie within the values of {by!r}"
+            )
         if len(np.unique(np.asarray(train.y))) < 2:
             raise ValueError(
-                f"without {by}={str(name)!r} {len(train)} rows of one class are left to train on; leave out values of a column that both classes share"
+                f"without {by}={str(name)!r} {len(train)} rows of one class are left to train on; leave out"
+                " values of a column that both classes share"
             )
         scores, lines = scored(recipe.fit(train), test)
         found[str(name)] = auroc(scores, test.y, test.groups)
@@ -92,11 +118,18 @@ def leave_one_out(recipe: Recipe, acts: Activations | PairActivations, by: str, 
     return LeftOut(by, lines, found, tuple(skipped))
 
 
-def transfer_matrix(recipe: Recipe, parts: Mapping[str, Activations | PairActivations], share: float = 0.7, seed: int = 0, progress: bool = True) -> Transfer:
+def transfer_matrix(
+    recipe: Recipe,
+    parts: Mapping[str, Activations | PairActivations],
+    share: float = 0.7,
+    seed: int = 0,
+    progress: bool = True,
+) -> Transfer:
     """Trains on each part (a dataset, a format, a polarity) and scores all parts; one fit a part.
 
-    `share` of the groups of a part are trained on and the rest are its diagonal entry. Parts that were made from the same rows may share groups: rows whose group or pair
-    was trained on are left out of every test (`n` of the estimates says how many are left). Raises ValueError when sites differ or one class is left.
+    `share` of the groups of a part are trained on and the rest are its diagonal entry. Parts that were made
+    from the same rows may share groups: rows whose group or pair was trained on are left out of every test
+    (`n` of the estimates says how many are left). Raises ValueError when sites differ or one class is left.
     """
     names = tuple(parts)
     _same_sites(list(parts.values()))
@@ -111,9 +144,13 @@ def transfer_matrix(recipe: Recipe, parts: Mapping[str, Activations | PairActiva
             test = split[a][1] if a == b else parts[b]
             test = test.rows(~_shares_with(test, train)) if a != b else test
             if len(np.unique(np.asarray(test.y))) < 2:
-                left = f"{len(test)} of {len(parts[b])} rows of {b!r} are left to score a probe of {a!r} on, and not of both classes"
+                left = (
+                    f"{len(test)} of {len(parts[b])} rows of {b!r} are left to score a probe of {a!r} on, and"
+                    " not of both classes"
+                )
                 raise ValueError(
-                    f"{left}; rows whose group was trained on are left out, so give the parts groups of their own where they are not the same rows"
+                    f"{left}; rows whose group was trained on are left out, so give the parts groups of their"
+                    " own where they are not the same rows"
                 )
             scores, lines = scored(probe, test)
             values[a][b] = auroc(scores, test.y, test.groups)
@@ -130,4 +167,7 @@ def _shares_with(rows: Rows, others: Rows) -> np.ndarray:
 
 def _same_sites(parts: Sequence[Activations | PairActivations]) -> None:
     if len(parts) < 2 or len({p.sites for p in parts}) > 1:
-        raise ValueError(f"transfer needs at least two parts with the same sites, got {[', '.join(map(str, p.sites)) for p in parts]}")
+        raise ValueError(
+            "transfer needs at least two parts with the same sites, got"
+            f" {[', '.join(map(str, p.sites)) for p in parts]}"
+        )

@@ -1,1 +1,3 @@
-"""To and from other people's tools: hub folders, steering vectors of other libraries, scikit-learn estimators."""
+"""To and from other people's tools: hub folders, steering vectors of other libraries, scikit-learn
+estimators.
+"""

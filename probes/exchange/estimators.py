@@ -38,7 +38,10 @@ class _Classifier(ClassifierMixin, _ProbeEstimator):
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) != 2:
             found = "1 class" if len(self.classes_) == 1 else f"{len(self.classes_)} classes"
-            raise ValueError(f"Only binary classification is supported: {self.RECIPE.__name__} tells two classes apart, got {found}")
+            raise ValueError(
+                f"Only binary classification is supported: {self.RECIPE.__name__} tells two classes apart,"
+                f" got {found}"
+            )
         self.probe_ = self._recipe().fit(Activations.from_arrays(torch.tensor(X), codes))
         return self
 
@@ -85,16 +88,24 @@ def _init(recipe: type) -> Any:
             default = f.default if f.default is not MISSING else f.default_factory()  # pyright: ignore
             setattr(self, f.name, values.pop(f.name, default))
         if values:
-            raise TypeError(f"{recipe.__name__} has no parameter {', '.join(values)}; it has {', '.join(f.name for f in known)}")
+            raise TypeError(
+                f"{recipe.__name__} has no parameter {', '.join(values)}; it has"
+                f" {', '.join(f.name for f in known)}"
+            )
 
-    parameters = [Parameter("self", Parameter.POSITIONAL_OR_KEYWORD), *(Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default) for f in known)]
+    parameters = [
+        Parameter("self", Parameter.POSITIONAL_OR_KEYWORD),
+        *(Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default) for f in known),
+    ]
     __init__.__signature__ = Signature(parameters)  # pyright: ignore
     return __init__
 
 
 def _made(name: str, kind: type[_ProbeEstimator], recipe: type) -> type[_ProbeEstimator]:
     doc = f"`{recipe.__name__}` as a scikit-learn {'classifier' if kind is _Classifier else 'regressor'}."
-    return type(name, (kind,), {"RECIPE": recipe, "__init__": _init(recipe), "__doc__": doc, "__module__": __name__})  # pyright: ignore[reportReturnType]
+    return type(
+        name, (kind,), {"RECIPE": recipe, "__init__": _init(recipe), "__doc__": doc, "__module__": __name__}
+    )  # pyright: ignore[reportReturnType]
 
 
 MassMeanClassifier = _made("MassMeanClassifier", _Classifier, MassMean)
@@ -102,25 +113,43 @@ LogisticClassifier = _made("LogisticClassifier", _Classifier, Logistic)
 LDAClassifier = _made("LDAClassifier", _Classifier, LDA)
 RidgeRegressor = _made("RidgeRegressor", _Regressor, Ridge)
 
-_ESTIMATORS: dict[type, type[_ProbeEstimator]] = {c.RECIPE: c for c in (MassMeanClassifier, LogisticClassifier, LDAClassifier, RidgeRegressor)}
+_ESTIMATORS: dict[type, type[_ProbeEstimator]] = {
+    c.RECIPE: c for c in (MassMeanClassifier, LogisticClassifier, LDAClassifier, RidgeRegressor)
+}
 _NEEDS = {
-    "AttentionPooled": "several tokens a text", "CCS": "contrast pairs", "CRC": "contrast pairs", "ContrastEigen": "contrast pairs", "VINC": "contrast pairs",
-    "PolarityAwareCCS": "contrast pairs with their opposites", "TTPD": "the polarity of every row", "Concatenated": "several sites",
-}  # fmt: skip
+    "AttentionPooled": "several tokens a text",
+    "CCS": "contrast pairs",
+    "CRC": "contrast pairs",
+    "ContrastEigen": "contrast pairs",
+    "VINC": "contrast pairs",
+    "PolarityAwareCCS": "contrast pairs with their opposites",
+    "TTPD": "the polarity of every row",
+    "Concatenated": "several sites",
+}
 
 
 def as_estimator(recipe: Recipe) -> Any:
-    """A scikit-learn estimator with the recipe's fields as its parameters: `cross_val_score(as_estimator(Logistic()), x, y, groups=g, cv=GroupKFold())`.
+    """A scikit-learn estimator with the recipe's fields as its parameters:
+    `cross_val_score(as_estimator(Logistic()), x, y, groups=g, cv=GroupKFold())`.
 
-    For `MassMean`, `Logistic`, `LDA` (classifiers) and `Ridge` (a regressor). The fitted probe, with its direction, is `probe_`. Raises TypeError for
-    recipes that need more than an array, naming what they need.
+    For `MassMean`, `Logistic`, `LDA` (classifiers) and `Ridge` (a regressor). The fitted probe, with its
+    direction, is `probe_`. Raises TypeError for recipes that need more than an array, naming what they need.
     """
     if isinstance(recipe, type):
-        raise TypeError(f"as_estimator takes a recipe, got its class; write as_estimator({recipe.__name__}())")
+        raise TypeError(
+            f"as_estimator takes a recipe, got its class; write as_estimator({recipe.__name__}())"
+        )
     kind = _ESTIMATORS.get(type(recipe))
     if kind is None:
         name = type(recipe).__name__
-        reason = f"it needs {_NEEDS[name]}, and scikit-learn passes single rows" if _NEEDS.get(name) else "there is no estimator for it"
-        raise TypeError(f"{name} cannot be a scikit-learn estimator: {reason}; use {name}.fit(acts), or one of {', '.join(r.__name__ for r in _ESTIMATORS)}")
+        reason = (
+            f"it needs {_NEEDS[name]}, and scikit-learn passes single rows"
+            if _NEEDS.get(name)
+            else "there is no estimator for it"
+        )
+        raise TypeError(
+            f"{name} cannot be a scikit-learn estimator: {reason}; use {name}.fit(acts), or one of"
+            f" {', '.join(r.__name__ for r in _ESTIMATORS)}"
+        )
     assert is_dataclass(recipe)
     return kind(**{f.name: getattr(recipe, f.name) for f in fields(recipe)})

@@ -1,4 +1,6 @@
-"""Probes and directions as Hugging Face hub folders: the artefact in safetensors beside a model card that people can read."""
+"""Probes and directions as Hugging Face hub folders: the artefact in safetensors beside a model card
+that people can read.
+"""
 
 import tempfile
 from dataclasses import dataclass
@@ -11,14 +13,18 @@ from probes.fitting.linear import LinearProbe
 from probes.fitting.probe import Probe
 from probes.recipes import KINDS
 
-_FILES: dict[str, type[Probe] | type[Direction]] = {"probe.safetensors": Probe, "direction.safetensors": Direction}
+_FILES: dict[str, type[Probe] | type[Direction]] = {
+    "probe.safetensors": Probe,
+    "direction.safetensors": Direction,
+}
 
 
 def save_folder(artefact: Probe | Direction, folder: str | Path) -> Path:
-    """Writes `probe.safetensors` or `direction.safetensors` and a model card, `README.md`; returns the folder.
+    """Writes `probe.safetensors` or `direction.safetensors` and a model card, `README.md`; returns the
+    folder.
 
-    What is there under these names is replaced, each file only once the new one is complete. Raises ValueError when the folder
-    holds an artefact of the other kind, and TypeError for any other artefact.
+    What is there under these names is replaced, each file only once the new one is complete. Raises
+    ValueError when the folder holds an artefact of the other kind, and TypeError for any other artefact.
     """
     target = Path(folder).expanduser()
     name = _file(artefact)
@@ -29,9 +35,11 @@ def save_folder(artefact: Probe | Direction, folder: str | Path) -> Path:
 
 
 def load_folder(folder_or_repo_id: str | Path, revision: str | None = None) -> Probe | Direction:
-    """The probe or direction in a folder, or in a model repository of the hub at `revision` (branch, tag or commit).
+    """The probe or direction in a folder, or in a model repository of the hub at `revision` (branch, tag or
+    commit).
 
-    Raises ValueError for a folder that holds neither or both, a revision of a local folder, and a name that is no repository id.
+    Raises ValueError for a folder that holds neither or both, a revision of a local folder, and a name that
+    is no repository id.
     """
     folder = Path(folder_or_repo_id).expanduser()
     if folder.is_dir():
@@ -44,19 +52,35 @@ def load_folder(folder_or_repo_id: str | Path, revision: str | None = None) -> P
         try:
             validate_repo_id(str(folder_or_repo_id))
         except HFValidationError as error:
-            raise ValueError(f"{folder_or_repo_id} is neither a folder here nor the id of a repository on the hub, such as 'name/probe'") from error
-        folder = Path(huggingface_hub.snapshot_download(str(folder_or_repo_id), revision=revision, allow_patterns=list(_FILES)))
+            raise ValueError(
+                f"{folder_or_repo_id} is neither a folder here nor the id of a repository on the hub, such as"
+                " 'name/probe'"
+            ) from error
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                str(folder_or_repo_id), revision=revision, allow_patterns=list(_FILES)
+            )
+        )
     found = [name for name in _FILES if (folder / name).is_file()]
     if len(found) != 1:
-        raise ValueError(f"{folder_or_repo_id} holds {' and '.join(found) or 'no artefact'}; expected either {' or '.join(_FILES)}")
+        raise ValueError(
+            f"{folder_or_repo_id} holds {' and '.join(found) or 'no artefact'}; expected either"
+            f" {' or '.join(_FILES)}"
+        )
     path = folder / found[0]
-    return Direction.load(path) if found[0].startswith("direction") else KINDS[kind_of(path, KINDS)].load(path)
+    return (
+        Direction.load(path) if found[0].startswith("direction") else KINDS[kind_of(path, KINDS)].load(path)
+    )
 
 
-def push_to_hub(artefact: Probe | Direction, repo_id: str, private: bool = True, token: str | None = None) -> str:
-    """Uploads the artefact and its card to a model repository of the hub, which is made if needed; returns its address.
+def push_to_hub(
+    artefact: Probe | Direction, repo_id: str, private: bool = True, token: str | None = None
+) -> str:
+    """Uploads the artefact and its card to a model repository of the hub, which is made if needed; returns
+    its address.
 
-    Raises ValueError when the repository holds an artefact of the other kind, or is public already and `private` was not turned off.
+    Raises ValueError when the repository holds an artefact of the other kind, or is public already and
+    `private` was not turned off.
     """
     import huggingface_hub
 
@@ -66,11 +90,16 @@ def push_to_hub(artefact: Probe | Direction, repo_id: str, private: bool = True,
     there = api.model_info(address.repo_id)
     # An existing repository keeps its visibility whatever create_repo was asked for.
     if private and not there.private:
-        raise ValueError(f"{address.repo_id} exists and is public; publish there with private=False, or choose another name")
+        raise ValueError(
+            f"{address.repo_id} exists and is public; publish there with private=False, or choose another"
+            " name"
+        )
     _refuse_other(name, {f.rfilename for f in there.siblings or ()} & {*_FILES}, address.repo_id)
     with tempfile.TemporaryDirectory() as folder:
         _write(artefact, Path(folder), address.repo_id)
-        api.upload_folder(repo_id=address.repo_id, folder_path=folder, commit_message=f"Upload {name} with hookprobe")
+        api.upload_folder(
+            repo_id=address.repo_id, folder_path=folder, commit_message=f"Upload {name} with hookprobe"
+        )
     return str(address)
 
 
@@ -83,7 +112,10 @@ def _file(artefact: Any) -> str:
 
 def _refuse_other(name: str, there: set[str], where: Any) -> None:
     if there - {name}:
-        raise ValueError(f"{where} holds {', '.join(sorted(there - {name}))} already and takes one artefact only; save {name} elsewhere")
+        raise ValueError(
+            f"{where} holds {', '.join(sorted(there - {name}))} already and takes one artefact only; save"
+            f" {name} elsewhere"
+        )
 
 
 def _write(artefact: Probe | Direction, folder: Path, shown_as: str) -> None:
@@ -94,7 +126,9 @@ def _write(artefact: Probe | Direction, folder: Path, shown_as: str) -> None:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What a card says of one sort of artefact: its title and tag, the name it is loaded under, how it is used, its facts."""
+    """What a card says of one sort of artefact: its title and tag, the name it is loaded under, how
+    it is used, its facts.
+    """
 
     title: str
     tag: str

@@ -1,1 +1,3 @@
-"""What every recipe stands on: probes and directions as values, preparation of rows, solvers, moments of rows larger than memory."""
+"""What every recipe stands on: probes and directions as values, preparation of rows, solvers, moments
+of rows larger than memory.
+"""

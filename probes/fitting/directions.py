@@ -22,9 +22,10 @@ from probes.models.unwrap import inner_model
 class Direction:
     """The direction a concept takes at one site.
 
-    `unit` has length 1 in raw activation space. `gap` is the distance between the class means along it, the unit in which
-    edits state their strength; `gap_from` says whose classes (`labels` or `predicted`). `exact` is False when it averages
-    a gradient that changes from row to row; `cosine` is then the mean cosine of the row gradients to it.
+    `unit` has length 1 in raw activation space. `gap` is the distance between the class means along it, the
+    unit in which edits state their strength; `gap_from` says whose classes (`labels` or `predicted`). `exact`
+    is False when it averages a gradient that changes from row to row; `cosine` is then the mean cosine of the
+    row gradients to it.
     """
 
     unit: Float[Tensor, " d"]
@@ -40,18 +41,34 @@ class Direction:
         artefacts.laid_out(self)
         norm = float(self.unit.norm())
         if not np.isfinite(norm) or abs(norm - 1) > 1e-3:
-            raise ValueError(f"a direction has unit length, got a vector of length {norm:g}; use Direction.from_vector")
+            raise ValueError(
+                f"a direction has unit length, got a vector of length {norm:g}; use Direction.from_vector"
+            )
 
     @classmethod
-    def from_vector(cls, vector: Any, site: SiteLike, model: Model | None = None, source: str = "vector") -> "Direction":
+    def from_vector(
+        cls, vector: Any, site: SiteLike, model: Model | None = None, source: str = "vector"
+    ) -> "Direction":
         """A direction from any vector, scaled to unit length. It has no gap until `.calibrated(acts)`."""
         v = torch.as_tensor(vector).detach().clone().float()
         if v.ndim != 1 or not torch.isfinite(v).all() or not v.norm() > 0:
-            raise ValueError(f"a direction needs one finite vector that is not zero, got shape {tuple(v.shape)} and norm {float(v.norm()):g}")
-        return cls(v / v.norm(), as_site(site), None, "", source, {} if model is None else {"model": model.fingerprint.as_dict()})
+            raise ValueError(
+                f"a direction needs one finite vector that is not zero, got shape {tuple(v.shape)} and norm"
+                f" {float(v.norm()):g}"
+            )
+        return cls(
+            v / v.norm(),
+            as_site(site),
+            None,
+            "",
+            source,
+            {} if model is None else {"model": model.fingerprint.as_dict()},
+        )
 
     def calibrated(self, acts: Activations) -> "Direction":
-        """The same direction with its gap measured on labelled activations at its site: the distance between the class means along it, whichever way it points."""
+        """The same direction with its gap measured on labelled activations at its site: the distance
+        between the class means along it, whichever way it points.
+        """
         y, _ = acts.classes
         along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
         return replace(self, gap=abs(float(along[y].mean() - along[~y].mean())), gap_from="labels")
@@ -71,12 +88,17 @@ class Direction:
         Raises ValueError when the two are (almost) parallel or at different sites.
         """
         if self.site != other.site:
-            raise ValueError(f"the directions live at {self.site} and {other.site}; only directions at one site can be compared by projection")
+            raise ValueError(
+                f"the directions live at {self.site} and {other.site}; only directions at one site can be"
+                " compared by projection"
+            )
         rest = self.unit - (self.unit @ other.unit) * other.unit
         if rest.norm() < 1e-4:
             raise ValueError("the two directions are parallel, so nothing is left")
         gap = None if self.gap is None else self.gap * float(rest.norm())
-        return replace(self, unit=rest / rest.norm(), gap=gap, source=f"({self.source}) orthogonal to ({other.source})")
+        return replace(
+            self, unit=rest / rest.norm(), gap=gap, source=f"({self.source}) orthogonal to ({other.source})"
+        )
 
     def random_like(self, seed: int) -> "Direction":
         """A random direction at the same site with the same gap, as a control."""
@@ -84,25 +106,39 @@ class Direction:
         return replace(self, unit=v / v.norm(), source=f"random({seed})")
 
     def check_model(self, model: Model) -> None:
-        """Raises ValueError, naming what differs, when this direction belongs to another model or cannot fit it."""
+        """Raises ValueError, naming what differs, when this direction belongs to another model or
+        cannot fit it.
+        """
         if "model" in self.receipt:
-            Fingerprint.from_dict(self.receipt["model"]).check(model.fingerprint, f"the direction at {self.site}")
+            Fingerprint.from_dict(self.receipt["model"]).check(
+                model.fingerprint, f"the direction at {self.site}"
+            )
         width = model.width_at(self.site) if self.site.kind == "z" else model.width
         if len(self.unit) != width:
-            raise ValueError(f"the direction has width {len(self.unit)} but {model.name!r} has width {width} at {self.site}")
+            raise ValueError(
+                f"the direction has width {len(self.unit)} but {model.name!r} has width {width} at"
+                f" {self.site}"
+            )
 
     def on(self, model: Model, *, reason: str) -> "Direction":
         """The same vector declared to be meant for another model; the reason is kept with it."""
         if not reason.strip():
             raise ValueError("say why the direction may be used on another model: on(model, reason='...')")
-        moves = [*self.receipt.get("transfers", []), {"from": self.receipt.get("model", {}).get("name"), "to": model.name, "reason": reason}]
-        return replace(self, receipt=self.receipt | {"model": model.fingerprint.as_dict(), "transfers": moves})
+        moves = [
+            *self.receipt.get("transfers", []),
+            {"from": self.receipt.get("model", {}).get("name"), "to": model.name, "reason": reason},
+        ]
+        return replace(
+            self, receipt=self.receipt | {"model": model.fingerprint.as_dict(), "transfers": moves}
+        )
 
     def tokens(self, model: Model, k: int = 10) -> dict[str, list[tuple[str, float]]]:
-        """The tokens this direction promotes and suppresses most when read through the output head (logit lens).
+        """The tokens this direction promotes and suppresses most when read through the output head (logit
+        lens).
 
-        The final norm's gain is applied, its scaling is not. Each entry is (token, logit per unit length, mean over the
-        vocabulary taken off). Early sites often give no readable tokens: later blocks may still turn the direction.
+        The final norm's gain is applied, its scaling is not. Each entry is (token, logit per unit length,
+        mean over the vocabulary taken off). Early sites often give no readable tokens: later blocks may still
+        turn the direction.
         """
         model.require_generation("the logit lens")
         self.check_model(model)
@@ -117,7 +153,9 @@ class Direction:
         return {"promoted": named(order[::-1][:k]), "suppressed": named(order[:k])}
 
     def save(self, path: str | Path) -> Path:
-        header = {name: getattr(self, name) for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")}
+        header = {
+            name: getattr(self, name) for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")
+        }
         return artefacts.save(path, "direction", {"unit": self.unit}, header | {"site": str(self.site)})
 
     @classmethod
@@ -128,7 +166,10 @@ class Direction:
 
     def __repr__(self) -> str:
         gap = "no gap" if self.gap is None else f"gap {self.gap:.3g}"
-        return f"Direction({self.site}, {gap}, {self.source}{'' if self.exact else f', inexact (cosine {self.cosine:.2f})'})"
+        return (
+            f"Direction({self.site}, {gap},"
+            f" {self.source}{'' if self.exact else f', inexact (cosine {self.cosine:.2f})'})"
+        )
 
 
 def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:
@@ -138,7 +179,9 @@ def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:
 
 
 def final_norm_gain(model: Model) -> Float[Tensor, " d"]:
-    """How strongly the norm before the output head weighs each coordinate, measured by pushing a vector of signs through it."""
+    """How strongly the norm before the output head weighs each coordinate, measured by pushing a
+    vector of signs through it.
+    """
     inner = inner_model(model.hf)
     owner_path = model.backend.blocks.rpartition(".")[0]
     children = list(inner.get_submodule(owner_path).named_children())

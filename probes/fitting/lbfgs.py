@@ -1,4 +1,6 @@
-"""Many small smooth problems minimised side by side: L-BFGS in which every problem keeps its own curvature and step."""
+"""Many small smooth problems minimised side by side: L-BFGS in which every problem keeps its own
+curvature and step.
+"""
 
 from collections.abc import Callable
 
@@ -11,11 +13,18 @@ WithSlope = Callable[[Float[Tensor, "p k"]], tuple[Float[Tensor, " p"], Float[Te
 
 
 def minimise(
-    objective: WithSlope, start: Float[Tensor, "p k"], steps: int = 200, memory: int = 10, tolerance: float = 1e-5, settled: float = 1e-7
+    objective: WithSlope,
+    start: Float[Tensor, "p k"],
+    steps: int = 200,
+    memory: int = 10,
+    tolerance: float = 1e-5,
+    settled: float = 1e-7,
 ) -> tuple[Float[Tensor, "p k"], Float[Tensor, " p"]]:
-    """Parameters and values where each of the p problems settled; row i of the objective may depend on row i of its input only.
+    """Parameters and values where each of the p problems settled; row i of the objective may depend on row i
+    of its input only.
 
-    A problem stops when its gradient is below `tolerance` or its value falls by less than `settled` of itself; the rest go on.
+    A problem stops when its gradient is below `tolerance` or its value falls by less than `settled` of
+    itself; the rest go on.
     """
     theta = start.clone()
     value, slope = objective(theta)
@@ -48,9 +57,20 @@ def minimise(
         curvature, size = torch.linalg.vecdot(step, turn), torch.linalg.vecdot(turn, turn).clamp_min(1e-30)
         usable = curvature > 1e-10 * size
         scale = torch.where(usable, curvature / size, scale)
-        history = [*history[1 - memory :], (step * usable[:, None], turn * usable[:, None], torch.where(usable, 1 / curvature.clamp_min(1e-30), 0))]
+        history = [
+            *history[1 - memory :],
+            (
+                step * usable[:, None],
+                turn * usable[:, None],
+                torch.where(usable, 1 / curvature.clamp_min(1e-30), 0),
+            ),
+        ]
         gained = value - torch.where(better, new_value, value)
-        theta, value, slope = torch.where(keep, moved, theta), torch.where(better, new_value, value), torch.where(keep, new_slope, slope)
+        theta, value, slope = (
+            torch.where(keep, moved, theta),
+            torch.where(better, new_value, value),
+            torch.where(keep, new_slope, slope),
+        )
         going &= gained > settled * value.abs()
     return theta, value
 

@@ -25,9 +25,10 @@ from probes.reading.store import StoredActivations
 class LinearProbe(Probe):
     """A fitted linear probe at one or more sites; nothing about it changes after fitting.
 
-    `weight` and `bias` live after the transform (one for single texts, one a side for pairs). A score is a margin,
-    above 0 meaning the positive class. `sign_from` says what fixed which side is positive, `losses` holds the training loss per site.
-    `cosines` is 1 where the score has one gradient; elsewhere it is the mean cosine of the rows' gradients to the direction.
+    `weight` and `bias` live after the transform (one for single texts, one a side for pairs). A score is a
+    margin, above 0 meaning the positive class. `sign_from` says what fixed which side is positive, `losses`
+    holds the training loss per site. `cosines` is 1 where the score has one gradient; elsewhere it is the
+    mean cosine of the rows' gradients to the direction.
     """
 
     KIND: ClassVar[str] = "linear probe"
@@ -44,23 +45,30 @@ class LinearProbe(Probe):
     def reads_pairs(self) -> bool:
         return "yes" in self.transforms
 
-    def _margin(self, acts: Activations | PairActivations, x: Tensor, side: str, middle: Tensor) -> Float[Tensor, "site n"]:
+    def _margin(
+        self, acts: Activations | PairActivations, x: Tensor, side: str, middle: Tensor
+    ) -> Float[Tensor, "site n"]:
         index, z = self.prepared(acts, x, side, middle)
         weight, bias = self.weight[index].to(x.device), self.bias[index].to(x.device)
         return torch.einsum("snd,sd->sn", z, weight) + bias[:, None]
 
     def _side(self, side: Side | None) -> str:
         if self.reads_pairs and side is None:
-            raise ValueError("this probe was fitted on pairs; to score single texts say which answer they end in: side='yes' or side='no'")
+            raise ValueError(
+                "this probe was fitted on pairs; to score single texts say which answer they end in:"
+                " side='yes' or side='no'"
+            )
         if not self.reads_pairs and side is not None:
             raise ValueError("this probe was fitted on single texts, so they have no side; leave side out")
         return side or "all"
 
-    def score(self, acts: Activations | PairActivations | StoredActivations, side: Side | None = None) -> Float[Tensor, "site n"]:
+    def score(
+        self, acts: Activations | PairActivations | StoredActivations, side: Side | None = None
+    ) -> Float[Tensor, "site n"]:
         """Margins, one row a site of `acts`, above 0 meaning the positive class.
 
-        On pairs it is the credence in "the statement is true" minus one half. Raises ValueError for a site the
-        probe lacks, another model's activations, or single texts without `side` on a pair probe.
+        On pairs it is the credence in "the statement is true" minus one half. Raises ValueError for a site
+        the probe lacks, another model's activations, or single texts without `side` on a pair probe.
         """
         if isinstance(acts, StoredActivations):
             out = torch.empty(len(acts.sites), len(acts))
@@ -74,34 +82,62 @@ class LinearProbe(Probe):
             return p - 0.5 if side == "yes" else 0.5 - p
         return self._margin(acts, acts.x, self._side(side), acts.x)
 
-    def probability(self, acts: Activations | PairActivations, side: Side | None = None) -> Float[Tensor, "site n"]:
-        """Scores squashed into [0, 1]. On pairs: the credence in the statement, or with `side` the probability of that text alone."""
+    def probability(
+        self, acts: Activations | PairActivations, side: Side | None = None
+    ) -> Float[Tensor, "site n"]:
+        """Scores squashed into [0, 1]. On pairs: the credence in the statement, or with `side` the
+        probability of that text alone.
+        """
         if not isinstance(acts, PairActivations):
             named = self._side(side)
             if self.reads_pairs and self.transforms[named].centroids is not None:
-                raise ValueError("this probe was fitted within clusters of pairs, and a single text has no pair to find its cluster by; score PairActivations")
+                raise ValueError(
+                    "this probe was fitted within clusters of pairs, and a single text has no pair to find"
+                    " its cluster by; score PairActivations"
+                )
             return torch.sigmoid(self._margin(acts, acts.x, named, acts.x))
         if not self.reads_pairs:
-            raise ValueError("this probe reads single texts; score one side of the pairs: probe.score(pairs.side('yes'))")
+            raise ValueError(
+                "this probe reads single texts; score one side of the pairs: probe.score(pairs.side('yes'))"
+            )
         if side is None:
             return (self.probability(acts, "yes") + 1 - self.probability(acts, "no")) / 2
         return torch.sigmoid(self._margin(acts, acts.yes if side == "yes" else acts.no, side, acts.middle))
 
-    def score_texts(self, model: Model, texts: Examples | Sequence[str], side: Side | None = None, **options: Any) -> Float[Tensor, "site n"]:
+    def score_texts(
+        self, model: Model, texts: Examples | Sequence[str], side: Side | None = None, **options: Any
+    ) -> Float[Tensor, "site n"]:
         """Captures the texts at the probe's own sites and position, then scores them."""
         if "at" not in self.receipt:
-            raise ValueError("this probe was fitted on plain arrays, so it has no position to read texts at; capture and score them yourself")
+            raise ValueError(
+                "this probe was fitted on plain arrays, so it has no position to read texts at; capture and"
+                " score them yourself"
+            )
         return self.score(capture(model, texts, self.sites, self.receipt["at"], **options), side)
 
     def direction(self, site: SiteLike | None = None) -> Direction:
         """The unit vector along which the score rises fastest at a site, in raw activation space."""
         if site is None and len(self.sites) > 1:
-            raise ValueError(f"this probe has {len(self.sites)} sites; name one: probe.direction({str(self.sites[0])!r})")
+            raise ValueError(
+                f"this probe has {len(self.sites)} sites; name one: probe.direction({str(self.sites[0])!r})"
+            )
         i = self.index_of([next(iter(self.sites)) if site is None else as_site(site)])[0]
         if not self.units[i].any():
-            raise ValueError(f"there is no direction at {self.sites[i]}: the rows the probe was fitted on do not differ there")
+            raise ValueError(
+                f"there is no direction at {self.sites[i]}: the rows the probe was fitted on do not differ"
+                " there"
+            )
         exact, cosine = all(t.exact for t in self.transforms.values()), float(self.cosines[i])
-        return Direction(self.units[i], self.sites[i], float(self.gaps[i]), self.gap_from, self.recipe, self.receipt, exact, cosine)
+        return Direction(
+            self.units[i],
+            self.sites[i],
+            float(self.gaps[i]),
+            self.gap_from,
+            self.recipe,
+            self.receipt,
+            exact,
+            cosine,
+        )
 
     def has_direction(self, site: SiteLike) -> bool:
         """Whether the rows differed at all at this site."""
@@ -128,7 +164,8 @@ def finish(
     sides = {"yes": acts.yes, "no": acts.no} if isinstance(acts, PairActivations) else {"all": acts.x}
     middle = torch.stack(list(sides.values())).mean(0)
     flat = torch.stack([no_spread(x) for x in sides.values()]).all(0)
-    # Where no row differs from another there is nothing to read: the probe is constant there and has no direction.
+    # Where no row differs from another there is nothing to read: the probe is constant there and has no
+    # direction.
     weight = torch.where(flat[:, None], 0, weight).float()
     bias = torch.where(flat & ~torch.isfinite(bias), 0, bias)  # a covariance of zeros has no inverse
     slopes = torch.cat([t.gradient(weight, sides[k]) for k, t in transforms.items()], dim=1)
@@ -136,7 +173,10 @@ def finish(
     norm = raw.norm(dim=1, keepdim=True)
     units = torch.where(norm > 0, raw / norm.clamp_min(1e-30), 0)
     cosines = torch.nn.functional.cosine_similarity(slopes, units[:, None], dim=2).mean(1)
-    margins = [torch.einsum("snd,sd->sn", t(sides[k], t.cells(acts.columns, middle)), weight) + bias.float()[:, None] for k, t in transforms.items()]
+    margins = [
+        torch.einsum("snd,sd->sn", t(sides[k], t.cells(acts.columns, middle)), weight) + bias.float()[:, None]
+        for k, t in transforms.items()
+    ]
     gaps, gap_from = _gaps(acts, list(sides.values()), units, margins)
     return LinearProbe(
         weight=weight.detach().float(),
@@ -154,10 +194,14 @@ def finish(
     )
 
 
-def _gaps(acts: Activations | PairActivations, sides: Sequence[Tensor], units: Tensor, margins: Sequence[Tensor]) -> tuple[Tensor, str]:
-    """Distance between the class means along each unit vector on raw rows; on pairs, of right over wrong texts within each side.
+def _gaps(
+    acts: Activations | PairActivations, sides: Sequence[Tensor], units: Tensor, margins: Sequence[Tensor]
+) -> tuple[Tensor, str]:
+    """Distance between the class means along each unit vector on raw rows; on pairs, of right over wrong
+    texts within each side.
 
-    Without labels the classes are the ones the probe predicts; for real-valued y it is the shift that goes with one standard deviation of y.
+    Without labels the classes are the ones the probe predicts; for real-valued y it is the shift that goes
+    with one standard deviation of y.
     """
     if acts.y is not None and not np.isin(acts.y, (0, 1)).all():
         y = torch.from_numpy(acts.y.astype(float)).to(units)
@@ -169,7 +213,9 @@ def _gaps(acts: Activations | PairActivations, sides: Sequence[Tensor], units: T
     else:
         positive = acts.classes[0].to(units.device).expand(len(acts.sites), -1)
     # A class that is never predicted has no mean, hence no gap: 0 / 0 stays NaN and Add will say so.
-    shares = positive.float() / positive.sum(1, keepdim=True) - (~positive).float() / (~positive).sum(1, keepdim=True)
+    shares = positive.float() / positive.sum(1, keepdim=True) - (~positive).float() / (~positive).sum(
+        1, keepdim=True
+    )
     apart = [(torch.einsum("snd,sd->sn", x.float(), units.float()) * shares).sum(1) for x in sides]
     gap = apart[0] if len(apart) == 1 else (apart[0] - apart[1]) / 2
     return gap, "predicted classes" if acts.y is None else "labels"

@@ -1,4 +1,6 @@
-"""What every fitted probe has in common: its sites, its transforms, where it came from, saving and loading."""
+"""What every fitted probe has in common: its sites, its transforms, where it came from, saving and
+loading.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,8 +23,9 @@ P = TypeVar("P", bound="Probe")
 class Probe:
     """A fitted probe; nothing about it changes after fitting.
 
-    `transforms` prepare the rows (one for single texts, one a side for pairs), `sign_from` says what fixed which side is positive,
-    `receipt` how the rows it was fitted on were captured. Tensor fields have one entry a site in front.
+    `transforms` prepare the rows (one for single texts, one a side for pairs), `sign_from` says what fixed
+    which side is positive, `receipt` how the rows it was fitted on were captured. Tensor fields have one
+    entry a site in front.
     """
 
     KIND: ClassVar[str] = "probe"
@@ -45,23 +48,41 @@ class Probe:
         """Where these sites are among the probe's own; raises ValueError naming those it lacks."""
         missing = [str(s) for s in sites if s not in self.sites]
         if missing:
-            raise ValueError(f"this probe was not fitted at {', '.join(missing)}; it has {', '.join(map(str, self.sites))}")
+            raise ValueError(
+                f"this probe was not fitted at {', '.join(missing)}; it has {', '.join(map(str, self.sites))}"
+            )
         return [self.sites.index(s) for s in sites]
 
     def __getitem__(self: P, site: SiteLike | Sequence[SiteLike]) -> P:
         index = self.index_of([as_site(s) for s in ([site] if isinstance(site, Site | str) else site)])
-        tensors = {f.name: getattr(self, f.name)[index] for f in fields(self) if isinstance(getattr(self, f.name), Tensor)}
-        return replace(self, transforms={k: t.at(index) for k, t in self.transforms.items()}, sites=tuple(self.sites[i] for i in index), **tensors)
+        tensors = {
+            f.name: getattr(self, f.name)[index]
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), Tensor)
+        }
+        return replace(
+            self,
+            transforms={k: t.at(index) for k, t in self.transforms.items()},
+            sites=tuple(self.sites[i] for i in index),
+            **tensors,
+        )
 
-    def prepared(self, acts: Activations | PairActivations, x: Tensor, side: str, middle: Tensor) -> tuple[list[int], Float[Tensor, "site n d"]]:
-        """The rows after the transform, and where their sites are; raises ValueError for another model, a missing site or another width."""
+    def prepared(
+        self, acts: Activations | PairActivations, x: Tensor, side: str, middle: Tensor
+    ) -> tuple[list[int], Float[Tensor, "site n d"]]:
+        """The rows after the transform, and where their sites are; raises ValueError for another
+        model, a missing site or another width.
+        """
         if "model" in acts.receipt and "model" in self.receipt:
             mine, theirs = (Fingerprint.from_dict(r["model"]) for r in (self.receipt, acts.receipt))
             mine.check(theirs, "the probe")
         index = self.index_of(acts.sites)
         transform = self.transforms[side].at(index).to(x.device)
         if x.shape[-1] != transform.shift.shape[-1]:
-            raise ValueError(f"the activations have width {x.shape[-1]} but the probe was fitted at width {transform.shift.shape[-1]}")
+            raise ValueError(
+                f"the activations have width {x.shape[-1]} but the probe was fitted at width"
+                f" {transform.shift.shape[-1]}"
+            )
         return index, transform(x, transform.cells(acts.columns, middle))
 
     def save(self, path: str | Path) -> Path:
@@ -71,7 +92,10 @@ class Probe:
         header = {name: value for name, value in plain.items() if name not in tensors}
         for side, t in self.transforms.items():
             tensors |= {f"{side}.{name}": value for name, value in t.tensors().items()}
-        header |= {"sites": [str(s) for s in self.sites], "transforms": {k: t.header() for k, t in self.transforms.items()}}
+        header |= {
+            "sites": [str(s) for s in self.sites],
+            "transforms": {k: t.header() for k, t in self.transforms.items()},
+        }
         return artefacts.save(path, self.KIND, tensors, header)
 
     @classmethod
@@ -80,11 +104,20 @@ class Probe:
         tensors, header = artefacts.load(path, cls.KIND)
         transforms = {}
         for side, plain in header["transforms"].items():
-            own: dict[str, Any] = {name.removeprefix(f"{side}."): t for name, t in tensors.items() if name.startswith(f"{side}.")}
+            own: dict[str, Any] = {
+                name.removeprefix(f"{side}."): t for name, t in tensors.items() if name.startswith(f"{side}.")
+            }
             transforms[side] = Fitted(**plain | {"values": tuple(plain["values"])}, **own)
-        given: dict[str, Any] = {f.name: tensors[f.name] if f.name in tensors else header[f.name] for f in fields(cls) if f.name not in ("transforms", "sites")}
+        given: dict[str, Any] = {
+            f.name: tensors[f.name] if f.name in tensors else header[f.name]
+            for f in fields(cls)
+            if f.name not in ("transforms", "sites")
+        }
         return cls(transforms=transforms, sites=tuple(map(Site.parse, header["sites"])), **given)
 
     def __repr__(self) -> str:
         span = str(self.sites[0]) if len(self.sites) == 1 else f"{self.sites[0]} to {self.sites[-1]}"
-        return f"{type(self).__name__}({self.recipe}, {len(self.sites)} sites: {span}, sign from {self.sign_from})"
+        return (
+            f"{type(self).__name__}({self.recipe}, {len(self.sites)} sites: {span}, sign from"
+            f" {self.sign_from})"
+        )

@@ -1,4 +1,6 @@
-"""What a recipe is: frozen settings, and a `fit` that gives an immutable probe. Kinds of recipes say what else they can do."""
+"""What a recipe is: frozen settings, and a `fit` that gives an immutable probe. Kinds of recipes say
+what else they can do.
+"""
 
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -10,9 +12,11 @@ from probes.fitting.transforms import Transform
 
 @runtime_checkable
 class Recipe(Protocol):
-    """Settings of a method. `fit(acts)` fits all sites and gives a new probe; nothing about the recipe changes.
+    """Settings of a method. `fit(acts)` fits all sites and gives a new probe; nothing about the recipe
+    changes.
 
-    It takes Activations, PairActivations or both, and raises TypeError for the other kind (`probes.testing.check_recipe`).
+    It takes Activations, PairActivations or both, and raises TypeError for the other kind
+    (`probes.testing.check_recipe`).
     """
 
     def fit(self, acts: Any) -> Any: ...
@@ -34,10 +38,14 @@ class SolvesLabels(Prepares, Protocol):
 
     @property
     def solves_together(self) -> bool:
-        """False where the settings leave a choice that depends on the labels, such as one among several penalties."""
+        """False where the settings leave a choice that depends on the labels, such as one among
+        several penalties.
+        """
         ...
 
-    def fit_labels(self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
+    def fit_labels(
+        self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]
+    ) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
         """Weights and biases for each labelling."""
         ...
 

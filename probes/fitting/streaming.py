@@ -1,7 +1,9 @@
-"""Fitting from a store without holding its rows: what mass-mean probes, ridge, LEACE and principal components need are sums over rows.
+"""Fitting from a store without holding its rows: what mass-mean probes, ridge, LEACE and principal components
+need are sums over rows.
 
-Everything here takes `StoredActivations` (or ordinary ones) and goes over the rows in chunks, in float64, about the mean of the
-first chunk, so that a large common offset costs no digits. Results equal those of fitting in memory up to rounding.
+Everything here takes `StoredActivations` (or ordinary ones) and goes over the rows in chunks, in float64,
+about the mean of the first chunk, so that a large common offset costs no digits. Results equal those of
+fitting in memory up to rounding.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +29,9 @@ Prepare = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Weighted means of the rows and, where asked for, their covariance and that with the weights' columns."""
+    """Weighted means of the rows and, where asked for, their covariance and that with the weights'
+    columns.
+    """
 
     n: int
     mean: Float[Tensor, "site d"]
@@ -38,11 +42,24 @@ class Moments:
 
 def streams(acts: Any, plan: Transform) -> bool:
     """Whether a recipe with this transform can be fitted on these activations chunk by chunk."""
-    return isinstance(acts, StoredActivations) and not plan.unit_rows and plan.centre != "median" and plan.by is None and not plan.clusters
+    return (
+        isinstance(acts, StoredActivations)
+        and not plan.unit_rows
+        and plan.centre != "median"
+        and plan.by is None
+        and not plan.clusters
+    )
 
 
-def moments(acts: Stored, columns: Float[Tensor, "n c"], prepare: Prepare, second: bool = False, of: np.ndarray | None = None) -> Moments:
-    """Mean and variance of prepared rows, and sum over rows of column c times (row - mean); with `second` the covariance too.
+def moments(
+    acts: Stored,
+    columns: Float[Tensor, "n c"],
+    prepare: Prepare,
+    second: bool = False,
+    of: np.ndarray | None = None,
+) -> Moments:
+    """Mean and variance of prepared rows, and sum over rows of column c times (row - mean); with `second` the
+    covariance too.
 
     `of` limits the mean and covariance to some rows. Memory: one chunk, and d x d a site with `second`.
     """
@@ -66,7 +83,13 @@ def moments(acts: Stored, columns: Float[Tensor, "n c"], prepare: Prepare, secon
     assert shift is not None
     off = total / count
     covariance = product / count - off[:, :, None] * off[:, None, :] if second else None
-    return Moments(count, shift + off, (square / count - off.pow(2)).clamp_min(0), cross - weight[:, None] * off[:, None], covariance)
+    return Moments(
+        count,
+        shift + off,
+        (square / count - off.pow(2)).clamp_min(0),
+        cross - weight[:, None] * off[:, None],
+        covariance,
+    )
 
 
 def fit_transform(plan: Transform, acts: Stored) -> dict[str, Fitted]:
@@ -75,7 +98,9 @@ def fit_transform(plan: Transform, acts: Stored) -> dict[str, Fitted]:
     raw = moments(acts, none, lambda x: x)
     shift = raw.mean if plan.centre == "mean" else torch.zeros_like(raw.mean)
     size = (raw.variance + raw.mean.pow(2)).mean(1).sqrt()[:, None]
-    scale = torch.ones(len(shift), 1) if plan.scale == "none" else spread(plan.scale, raw.variance, size).float()
+    scale = (
+        torch.ones(len(shift), 1) if plan.scale == "none" else spread(plan.scale, raw.variance, size).float()
+    )
     made = Fitted(str(plan), shift.float()[:, None], scale)
     if not plan.erase:
         return {"all": made}
@@ -128,7 +153,9 @@ def ridge(recipe: Penalised, acts: StoredActivations) -> LinearProbe:
 
 
 def principal_components(acts: Stored, k: int) -> tuple[Float[Tensor, "site k d"], Float[Tensor, "site k"]]:
-    """The k directions of largest variance at each site and their share of all variance; the sign makes the largest coordinate positive."""
+    """The k directions of largest variance at each site and their share of all variance; the sign
+    makes the largest coordinate positive.
+    """
     width = acts.width if isinstance(acts, StoredActivations) else acts.x.shape[-1]
     if not 1 <= k <= width:
         raise ValueError(f"k must be from 1 to the width {width}, got {k}")
@@ -141,15 +168,28 @@ def principal_components(acts: Stored, k: int) -> tuple[Float[Tensor, "site k d"
 
 
 def _finished(
-    recipe: Recipe, acts: StoredActivations, weight: Tensor, bias: Tensor, fitted: dict[str, Fitted], loss: Callable[[Tensor, Tensor], Tensor]
+    recipe: Recipe,
+    acts: StoredActivations,
+    weight: Tensor,
+    bias: Tensor,
+    fitted: dict[str, Fitted],
+    loss: Callable[[Tensor, Tensor], Tensor],
 ) -> LinearProbe:
     """Raw-space directions, gaps and losses, as for rows in memory; one more pass."""
     t = fitted["all"]
     y = np.asarray(acts.y, dtype=float)
     if np.isin(y, (0, 1)).all():
-        columns, per, gap_from = np.stack([y / y.sum(), (1 - y) / (1 - y).sum()], 1), np.array([1.0, -1.0]), "labels"
+        columns, per, gap_from = (
+            np.stack([y / y.sum(), (1 - y) / (1 - y).sum()], 1),
+            np.array([1.0, -1.0]),
+            "labels",
+        )
     else:
-        columns, per, gap_from = ((y - y.mean()) / len(y) / y.std())[:, None], np.array([1.0]), "standard deviation of y"
+        columns, per, gap_from = (
+            ((y - y.mean()) / len(y) / y.std())[:, None],
+            np.array([1.0]),
+            "standard deviation of y",
+        )
     raw = moments(acts, torch.from_numpy(columns), lambda x: x)
     flat = raw.variance.mean(1).sqrt() <= NOISE * (raw.variance + raw.mean.pow(2)).mean(1).sqrt()
     weight = torch.where(flat[:, None], 0, weight).float()
@@ -160,11 +200,23 @@ def _finished(
     gaps = torch.einsum("scd,sd,c->s", raw.by_column, units.double(), torch.from_numpy(per))
     losses = torch.zeros(len(weight), dtype=torch.float64)
     for index, part in _chunks(acts):
-        losses += loss(torch.einsum("snd,sd->sn", t(part.x), weight).double() + bias[:, None], torch.from_numpy(index))
+        losses += loss(
+            torch.einsum("snd,sd->sn", t(part.x), weight).double() + bias[:, None], torch.from_numpy(index)
+        )
     return LinearProbe(
-        sites=acts.sites, transforms=fitted, sign_from="train labels", recipe=str(recipe), receipt=dict(acts.receipt), weight=weight, bias=bias, units=units,
-        gaps=gaps.float(), gap_from=gap_from, losses=(losses / len(acts)).float(), cosines=(norm[:, 0] > 0).float(),
-    )  # fmt: skip
+        sites=acts.sites,
+        transforms=fitted,
+        sign_from="train labels",
+        recipe=str(recipe),
+        receipt=dict(acts.receipt),
+        weight=weight,
+        bias=bias,
+        units=units,
+        gaps=gaps.float(),
+        gap_from=gap_from,
+        losses=(losses / len(acts)).float(),
+        cosines=(norm[:, 0] > 0).float(),
+    )
 
 
 def _chunks(acts: Stored) -> Iterator[tuple[np.ndarray, Activations]]:

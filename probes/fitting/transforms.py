@@ -1,7 +1,7 @@
 """What is done to hidden states before a probe sees them, fitted on train rows only and kept with the probe.
 
-A `Transform` is the plan, `Fitted` what train rows made of it: rows to unit length, then centring and scaling (over all
-rows, within the values of a column, or within clusters), then erasure of a nuisance, in this order.
+A `Transform` is the plan, `Fitted` what train rows made of it: rows to unit length, then centring and scaling
+(over all rows, within the values of a column, or within clusters), then erasure of a nuisance, in this order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,15 @@ NAMES = ("none", "mean", "median", "rms", "zscore", "l2", "l2+mean", "l2+median"
 
 @dataclass(frozen=True)
 class Transform:
-    """A plan for preparing hidden states; most are short enough to be a name, such as "zscore" or "l2+median".
+    """A plan for preparing hidden states; most are short enough to be a name, such as "zscore" or
+    "l2+median".
 
-    `by` centres each value of a column by itself (a template, a negation flag); `clusters` does so within that many k-means
-    clusters (cluster normalisation, arXiv 2407.18712, without its scale per cluster). `erase` removes what a linear probe could read of the named columns
-    (LEACE, arXiv 2306.03819): a column of floats as a number, any other as classes. On pairs it erases their cells crossed with the side, which is where negation hides from a plain erasure.
-    Each side of pairs is centred by itself; the scale is shared, so that a step along a direction means the same on either side.
+    `by` centres each value of a column by itself (a template, a negation flag); `clusters` does so within
+    that many k-means clusters (cluster normalisation, arXiv 2407.18712, without its scale per cluster).
+    `erase` removes what a linear probe could read of the named columns (LEACE, arXiv 2306.03819): a column of
+    floats as a number, any other as classes. On pairs it erases their cells crossed with the side, which is
+    where negation hides from a plain erasure. Each side of pairs is centred by itself; the scale is shared,
+    so that a step along a direction means the same on either side.
     """
 
     unit_rows: bool = False
@@ -42,18 +45,24 @@ class Transform:
     def __post_init__(self) -> None:
         check_choices(self)
         if isinstance(self.erase, str):
-            raise ValueError(f"erase is a tuple of column names, got {self.erase!r}; write erase=({self.erase!r},)")
+            raise ValueError(
+                f"erase is a tuple of column names, got {self.erase!r}; write erase=({self.erase!r},)"
+            )
         if self.by is not None and self.clusters:
             raise ValueError("centre by a column or by clusters, not both: leave by or clusters out")
         if (self.by is not None or self.clusters) and self.centre == "none":
-            raise ValueError('by and clusters say what to centre within, so centre must be "mean" or "median"')
+            raise ValueError(
+                'by and clusters say what to centre within, so centre must be "mean" or "median"'
+            )
 
     @classmethod
     def parse(cls, plan: "str | Transform") -> "Transform":
         if isinstance(plan, Transform):
             return plan
         if plan not in NAMES:
-            raise ValueError(f"unknown transform {plan!r}; choose {', '.join(NAMES)} or build a Transform(...)")
+            raise ValueError(
+                f"unknown transform {plan!r}; choose {', '.join(NAMES)} or build a Transform(...)"
+            )
         last = plan.split("+")[-1]
         centre: Any = {"mean": "mean", "median": "median", "rms": "mean", "zscore": "mean"}.get(last, "none")
         scale: Any = last if last in ("rms", "zscore") else "none"
@@ -63,11 +72,17 @@ class Transform:
         parts = ["l2"] * self.unit_rows + [self.centre] * (self.centre != "none")
         if self.by is not None or self.clusters:
             parts[-1] += f" by {self.by or f'{self.clusters} clusters'}"
-        parts += [self.scale] * (self.scale != "none") + [f"erase {' x '.join(self.erase)}"] * bool(self.erase)
+        parts += [self.scale] * (self.scale != "none") + [f"erase {' x '.join(self.erase)}"] * bool(
+            self.erase
+        )
         return "+".join(parts) or "none"
 
-    def fit(self, sides: Mapping[str, Float[Tensor, "site n d"]], columns: Mapping[str, np.ndarray]) -> "dict[str, Fitted]":
-        """One fitted transform a side ("all" for single texts); raises ValueError for a column that is not there."""
+    def fit(
+        self, sides: Mapping[str, Float[Tensor, "site n d"]], columns: Mapping[str, np.ndarray]
+    ) -> "dict[str, Fitted]":
+        """One fitted transform a side ("all" for single texts); raises ValueError for a column that
+        is not there.
+        """
         x = {side: unit(v.float()) if self.unit_rows else v.float() for side, v in sides.items()}
         any_side = next(iter(x.values()))
         sites = len(any_side)
@@ -81,17 +96,38 @@ class Transform:
             cells = _nearest(middle, centroids)
         count = len(values) or self.clusters or 1
         shifts = {side: _centres(v, cells, count, self.centre) for side, v in x.items()}
-        scale = torch.ones(sites, 1, device=any_side.device) if self.scale == "none" else self._spread(x, shifts, cells, count)
-        made = {side: Fitted(str(self), shifts[side], scale, self.unit_rows, self.by, values, centroids) for side in x}
+        scale = (
+            torch.ones(sites, 1, device=any_side.device)
+            if self.scale == "none"
+            else self._spread(x, shifts, cells, count)
+        )
+        made = {
+            side: Fitted(str(self), shifts[side], scale, self.unit_rows, self.by, values, centroids)
+            for side in x
+        }
         if not self.erase:
             return made
         z = torch.cat([made[side](v, cells) for side, v in sides.items()], dim=1)
-        mean, read, write = leace(z, _nuisances({c: _column(columns, c) for c in self.erase}, tuple(x), *any_side.shape[1:]).to(z.device))
-        return {s: Fitted(f.name, f.shift, f.scale, f.unit_rows, f.by, f.values, f.centroids, mean, read, write) for s, f in made.items()}
+        mean, read, write = leace(
+            z,
+            _nuisances({c: _column(columns, c) for c in self.erase}, tuple(x), *any_side.shape[1:]).to(
+                z.device
+            ),
+        )
+        return {
+            s: Fitted(f.name, f.shift, f.scale, f.unit_rows, f.by, f.values, f.centroids, mean, read, write)
+            for s, f in made.items()
+        }
 
-    def _spread(self, x: Mapping[str, Tensor], shifts: Mapping[str, Tensor], cells: Tensor | None, count: int) -> Float[Tensor, "site s"]:
+    def _spread(
+        self, x: Mapping[str, Tensor], shifts: Mapping[str, Tensor], cells: Tensor | None, count: int
+    ) -> Float[Tensor, "site s"]:
         """One scale for all sides, about the centres: a number a site (rms) or a coordinate (zscore)."""
-        about = shifts if self.centre != "none" else {side: _centres(v, cells, count, "mean") for side, v in x.items()}
+        about = (
+            shifts
+            if self.centre != "none"
+            else {side: _centres(v, cells, count, "mean") for side, v in x.items()}
+        )
         rest = torch.cat([v - _picked(about[side], cells) for side, v in x.items()], dim=1)
         size = torch.stack([v.pow(2).mean((1, 2)) for v in x.values()]).mean(0).sqrt()[:, None]
         return spread(self.scale, rest.pow(2).mean(1), size)
@@ -99,9 +135,11 @@ class Transform:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """z = (x - shift[cell]) / scale at each site, after rows were scaled to unit length if so planned, then erased.
+    """z = (x - shift[cell]) / scale at each site, after rows were scaled to unit length if so planned, then
+    erased.
 
-    `shift` has one row a cell: one for all rows, one a value of the column `by`, or one a cluster (nearest of `centroids`).
+    `shift` has one row a cell: one for all rows, one a value of the column `by`, or one a cluster (nearest of
+    `centroids`).
     """
 
     name: str
@@ -123,13 +161,23 @@ class Fitted:
         """Whether the gradient is the same for every row."""
         return not self.unit_rows
 
-    def cells(self, columns: Mapping[str, np.ndarray], middle: Float[Tensor, "site n d"]) -> Int[Tensor, "site n"] | None:
+    def cells(
+        self, columns: Mapping[str, np.ndarray], middle: Float[Tensor, "site n d"]
+    ) -> Int[Tensor, "site n"] | None:
         """Which shift each row takes; `middle` is the row itself, or the mean of the two texts of a pair."""
         if self.centroids is not None:
-            return _nearest(unit(middle.float()) if self.unit_rows else middle.float(), self.centroids.to(middle.device))
-        return None if self.by is None else _column_cells(columns, self.by, self.values, len(self.shift)).to(middle.device)
+            return _nearest(
+                unit(middle.float()) if self.unit_rows else middle.float(), self.centroids.to(middle.device)
+            )
+        return (
+            None
+            if self.by is None
+            else _column_cells(columns, self.by, self.values, len(self.shift)).to(middle.device)
+        )
 
-    def __call__(self, x: Float[Tensor, "site n d"], cells: Int[Tensor, "site n"] | None = None) -> Float[Tensor, "site n d"]:
+    def __call__(
+        self, x: Float[Tensor, "site n d"], cells: Int[Tensor, "site n"] | None = None
+    ) -> Float[Tensor, "site n d"]:
         if cells is None and self.shift.shape[1] > 1:
             raise ValueError(f"the transform {self.name!r} needs to know which cell each row lies in")
         h = x.to(self.shift.dtype)
@@ -138,8 +186,12 @@ class Fitted:
             return z
         return z - ((z - self.mean[:, None]) @ self.read) @ self.write
 
-    def gradient(self, weight: Float[Tensor, "site d"], x: Float[Tensor, "site n d"]) -> Float[Tensor, "site m d"]:
-        """The gradient of weight . z with respect to the raw row: one for all rows where it is exact, else one a row."""
+    def gradient(
+        self, weight: Float[Tensor, "site d"], x: Float[Tensor, "site n d"]
+    ) -> Float[Tensor, "site m d"]:
+        """The gradient of weight . z with respect to the raw row: one for all rows where it is exact,
+        else one a row.
+        """
         g = weight
         if self.read is not None and self.write is not None:
             g = g - torch.einsum("sdk,ske,se->sd", self.read, self.write, g)
@@ -176,8 +228,12 @@ def unit(x: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
     return x / x.norm(dim=-1, keepdim=True).clamp_min(1e-30)
 
 
-def spread(scale: str, variance: Float[Tensor, "site d"], size: Float[Tensor, "site 1"]) -> Float[Tensor, "site s"]:
-    """Root of the variance, a coordinate (zscore) or a site (rms). A coordinate that never moves would be divided by rounding noise, so it is left."""
+def spread(
+    scale: str, variance: Float[Tensor, "site d"], size: Float[Tensor, "site 1"]
+) -> Float[Tensor, "site s"]:
+    """Root of the variance, a coordinate (zscore) or a site (rms). A coordinate that never moves
+    would be divided by rounding noise, so it is left.
+    """
     found = variance.sqrt() if scale == "zscore" else variance.mean(1).sqrt()[:, None]
     return torch.where(found > NOISE * size, found, 1.0)
 
@@ -198,7 +254,9 @@ def _centres(x: Tensor, cells: Tensor | None, count: int, kind: str) -> Float[Te
         return torch.zeros(sites, 1, width, device=x.device).expand(-1, count, -1).clone()
     if cells is None:
         return _middle(x, kind)[:, None]
-    centres = _middle(x, kind)[:, None].repeat(1, count, 1)  # a cluster can stay empty where rows do not differ
+    centres = _middle(x, kind)[:, None].repeat(
+        1, count, 1
+    )  # a cluster can stay empty where rows do not differ
     for s in range(sites):
         for c in torch.unique(cells[s]).tolist():
             centres[s, c] = _middle(x[s : s + 1, cells[s] == c], kind)[0]
@@ -208,35 +266,46 @@ def _centres(x: Tensor, cells: Tensor | None, count: int, kind: str) -> Float[Te
 def _middle(x: Tensor, kind: str) -> Tensor:
     if kind == "mean":
         return x.mean(1)
-    # torch.median takes the lower of two middle values, and torch.quantile refuses more than 16 million numbers.
+    # torch.median takes the lower of two middle values, and torch.quantile refuses more than 16 million
+    # numbers.
     ranked, n = x.sort(dim=1).values, x.shape[1]
     return (ranked[:, (n - 1) // 2] + ranked[:, n // 2]) / 2
 
 
 def _column(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name not in columns:
-        raise ValueError(f"the transform needs a column {name!r}; there are {sorted(columns) or 'no columns'}")
+        raise ValueError(
+            f"the transform needs a column {name!r}; there are {sorted(columns) or 'no columns'}"
+        )
     return np.asarray(columns[name])
 
 
-def _column_cells(columns: Mapping[str, np.ndarray], name: str, values: Sequence[str], sites: int) -> Int[Tensor, "site n"]:
+def _column_cells(
+    columns: Mapping[str, np.ndarray], name: str, values: Sequence[str], sites: int
+) -> Int[Tensor, "site n"]:
     column = _column(columns, name).astype(str)
     new = sorted(set(column.tolist()) - set(values))
     if new:
-        raise ValueError(f"column {name!r} has values the transform was not fitted on: {new[:5]}; it knows {list(values)[:5]}")
+        raise ValueError(
+            f"column {name!r} has values the transform was not fitted on: {new[:5]}; it knows"
+            f" {list(values)[:5]}"
+        )
     at = {v: i for i, v in enumerate(values)}
     return torch.tensor([at[v] for v in column.tolist()]).expand(sites, -1)
 
 
 def _nuisances(named: Mapping[str, np.ndarray], sides: Sequence[str], n: int, d: int) -> Float[Tensor, "m c"]:
-    """What is to be erased: the cells of all class columns and the side, and every column of floats on each side."""
+    """What is to be erased: the cells of all class columns and the side, and every column of floats
+    on each side.
+    """
     numbers = [c.astype(float) for c in named.values() if c.dtype.kind == "f"]
     classes = [c.astype(str) for c in named.values() if c.dtype.kind != "f"]
     cells = ["|".join(row) for row in zip(*classes, strict=True)] if classes else [""] * n
     if (count := len(set(cells))) > max(2, min(n // FEWEST_PER_CELL, d)):
         raise ValueError(
-            f"erase={tuple(named)} makes {count} classes of {n} rows of width {d}, and erasing them would take most else along; "
-            "give a number as a column of floats, which is erased as one number, or put values together"
+            f"erase={tuple(named)} makes {count} classes of {n} rows of width {d}, and erasing them would"
+            " take most else along; give a number as a column of floats, which is erased as one number, or"
+            " put values together"
         )
     parts = [one_hot([f"{side}|{cell}" for side in sides for cell in cells])]
     for number in numbers:
@@ -257,7 +326,11 @@ def _kmeans(x: Float[Tensor, "site n d"], k: int) -> Float[Tensor, "site c d"]:
         raise ValueError(f"{k} clusters need at least as many rows, got {x.shape[1]}")
     # Where rows do not differ there is one cluster, and k-means would warn about the others.
     fits = [
-        site[:1].expand(k, -1).cpu().double().numpy() if flat else KMeans(k, n_init=10, random_state=0).fit(site.cpu().double().numpy()).cluster_centers_  # pyright: ignore
+        (
+            site[:1].expand(k, -1).cpu().double().numpy()
+            if flat
+            else KMeans(k, n_init=10, random_state=0).fit(site.cpu().double().numpy()).cluster_centers_
+        )  # pyright: ignore
         for site, flat in zip(x, no_spread(x).tolist(), strict=True)
     ]
     return torch.from_numpy(np.stack(fits)).float().to(x.device)

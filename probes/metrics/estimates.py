@@ -18,7 +18,8 @@ BOOTSTRAPS = 1000
 class Estimate:
     """A number (or an array of them) with its interval.
 
-    `low` and `high` bound the central `level` of the group bootstrap; `n` counts rows, `n_groups` the units that were resampled.
+    `low` and `high` bound the central `level` of the group bootstrap; `n` counts rows, `n_groups` the units
+    that were resampled.
     """
 
     value: Any
@@ -29,7 +30,9 @@ class Estimate:
     level: float = 0.95
 
     def __getitem__(self, index: Any) -> "Estimate":
-        return Estimate(self.value[index], self.low[index], self.high[index], self.n, self.n_groups, self.level)
+        return Estimate(
+            self.value[index], self.low[index], self.high[index], self.n, self.n_groups, self.level
+        )
 
     def __len__(self) -> int:
         return len(self.value)
@@ -48,14 +51,21 @@ class Estimate:
     __repr__ = __str__
 
     def as_dict(self) -> dict[str, Any]:
-        return {k: np.asarray(getattr(self, k)).tolist() for k in ("value", "low", "high", "n", "n_groups", "level")}
+        return {
+            k: np.asarray(getattr(self, k)).tolist()
+            for k in ("value", "low", "high", "n", "n_groups", "level")
+        }
 
 
-def auroc(scores: Any, y: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0) -> Estimate:
-    """How often a positive row outscores a negative one, ties counting half: .5 is chance, constant scores give exactly .5.
+def auroc(
+    scores: Any, y: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0
+) -> Estimate:
+    """How often a positive row outscores a negative one, ties counting half: .5 is chance, constant scores
+    give exactly .5.
 
-    `scores` is [..., n]; the fields of the result have shape [...]. Groups (default: each row its own) are resampled
-    for the interval; resamples in which a class is missing are left out. Raises ValueError on one class or NaN scores.
+    `scores` is [..., n]; the fields of the result have shape [...]. Groups (default: each row its own) are
+    resampled for the interval; resamples in which a class is missing are left out. Raises ValueError on one
+    class or NaN scores.
     """
     s, label, _ = _checked(scores, y)
     flat = s.reshape(-1, s.shape[-1])
@@ -70,7 +80,8 @@ def accuracy(
     scores: Any, y: Any, groups: Any = None, *, threshold: float = 0.0, balanced: bool = False,
     level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0,
 ) -> Estimate:  # fmt: skip
-    """The share of rows on the right side of the threshold (scores above it mean class 1); `balanced` averages the two classes.
+    """The share of rows on the right side of the threshold (scores above it mean class 1); `balanced`
+    averages the two classes.
 
     Shapes, interval and errors as for `auroc`; the threshold is fixed before looking at these rows.
     """
@@ -80,14 +91,21 @@ def accuracy(
     def statistic(weights: np.ndarray) -> np.ndarray:
         def share(of: np.ndarray) -> np.ndarray:
             total = (weights * of).sum(-1, keepdims=True)
-            return np.divide((weights * of) @ right.T, total, out=np.full((len(weights), len(right)), np.nan), where=total > 0)
+            return np.divide(
+                (weights * of) @ right.T,
+                total,
+                out=np.full((len(weights), len(right)), np.nan),
+                where=total > 0,
+            )
 
         return (share(label) + share(~label)) / 2 if balanced else share(np.ones_like(label))
 
     return bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
 
 
-def mean(values: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0) -> Estimate:
+def mean(
+    values: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0
+) -> Estimate:
     """The mean over rows of [..., n] values, with its group-bootstrap interval; raises ValueError on NaN."""
     v = measurable(values, "values")
     flat = v.reshape(-1, v.shape[-1])
@@ -99,7 +117,9 @@ def mean(values: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = 
 
 
 def aurocs(scores: Any, y: Any) -> Float[np.ndarray, "*batch"]:
-    """AUROC of many score vectors [..., n], each against its own labels [..., n] (shapes broadcast); no interval, so it is fast."""
+    """AUROC of many score vectors [..., n], each against its own labels [..., n] (shapes broadcast);
+    no interval, so it is fast.
+    """
     y = np.asarray(y)
     if not np.isin(y, (0, 1)).all():
         raise ValueError(f"y must be 0 or 1, got values {np.unique(y)[:5].tolist()}")
@@ -111,8 +131,18 @@ def aurocs(scores: Any, y: Any) -> Float[np.ndarray, "*batch"]:
     return (rank_sum - positives * (positives + 1) / 2) / (positives * (label.shape[-1] - positives))
 
 
-def auroc_difference(scores: Any, others: Any, y: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0) -> Estimate:
-    """AUROC of `scores` minus that of `others` on the same rows; both are resampled together, so the interval is that of the difference.
+def auroc_difference(
+    scores: Any,
+    others: Any,
+    y: Any,
+    groups: Any = None,
+    *,
+    level: float = 0.95,
+    n_boot: int = BOOTSTRAPS,
+    seed: int = 0,
+) -> Estimate:
+    """AUROC of `scores` minus that of `others` on the same rows; both are resampled together, so the interval
+    is that of the difference.
 
     Both are [n]. Raises ValueError as `auroc` does.
     """
@@ -126,25 +156,33 @@ def auroc_difference(scores: Any, others: Any, y: Any, groups: Any = None, *, le
 
 
 def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
-    """The difference of two AUROCs on the same independent rows with its normal interval, and the two-sided p-value of no difference.
+    """The difference of two AUROCs on the same independent rows with its normal interval, and the two-sided
+    p-value of no difference.
 
-    For rows that come in groups use `auroc_difference`: DeLong takes every row as independent. Source: DeLong et al. 1988, Biometrics 44(3).
+    For rows that come in groups use `auroc_difference`: DeLong takes every row as independent. Source: DeLong
+    et al. 1988, Biometrics 44(3).
     """
     s, label, n = _checked(np.stack([measurable(scores, "scores"), measurable(others, "others")]), y)
     m, k = int(label.sum()), int((~label).sum())
     if min(m, k) < 2:
         raise ValueError(f"DeLong needs two rows of either class, got {m} positive and {k} negative")
     overall = rankdata(s, axis=1)
-    # Of each row: the share of the other class that it beats (or is beaten by), from its rank overall and within its class.
+    # Of each row: the share of the other class that it beats (or is beaten by), from its rank overall and
+    # within its class.
     wins = (overall[:, label] - rankdata(s[:, label], axis=1)) / k
     losses = 1 - (overall[:, ~label] - rankdata(s[:, ~label], axis=1)) / m
     value = wins.mean(1)
     spread = np.cov(wins) / m + np.cov(losses) / k
-    difference, se = float(value[0] - value[1]), float(np.sqrt(max(0.0, spread[0, 0] + spread[1, 1] - 2 * spread[0, 1])))
+    difference, se = (
+        float(value[0] - value[1]),
+        float(np.sqrt(max(0.0, spread[0, 0] + spread[1, 1] - 2 * spread[0, 1]))),
+    )
     if se == 0:
         return Estimate(difference, difference, difference, n, n), 1.0 if difference == 0 else 0.0
     reach = norm.ppf(0.975) * se
-    return Estimate(difference, difference - reach, difference + reach, n, n), float(2 * norm.sf(abs(difference) / se))
+    return Estimate(difference, difference - reach, difference + reach, n, n), float(
+        2 * norm.sf(abs(difference) / se)
+    )
 
 
 def weighted_auroc(scores: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -165,7 +203,9 @@ def bootstrapped(
     statistic: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], n: int, groups: Any = None,
     level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0,
 ) -> Estimate:  # fmt: skip
-    """Any statistic of weighted rows with its group-bootstrap interval: `statistic` takes weights [b, n] and gives [b, prod(shape)]."""
+    """Any statistic of weighted rows with its group-bootstrap interval: `statistic` takes weights [b,
+    n] and gives [b, prod(shape)].
+    """
     group = np.arange(n) if groups is None else np.asarray(groups)
     if group.shape != (n,):
         raise ValueError(f"groups has shape {group.shape} but there are {n} rows")
@@ -175,7 +215,9 @@ def bootstrapped(
     draws: list[np.ndarray] = []
     chunk = max(1, min(n_boot, 20_000_000 // max(1, n)))
     for start in range(0, n_boot, chunk):
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=min(chunk, n_boot - start))
+        counts = rng.multinomial(
+            len(names), np.full(len(names), 1 / len(names)), size=min(chunk, n_boot - start)
+        )
         draws.append(statistic(counts[:, member].astype(float)))
     tail = (1 - level) / 2
     sampled = np.concatenate(draws)
@@ -194,10 +236,15 @@ def _checked(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
     s = measurable(scores, "scores")
     label = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
     if y is None or label.shape != (s.shape[-1],):
-        raise ValueError(f"y has shape {label.shape} but scores have {s.shape[-1]} rows; pass the labels of the same rows")
+        raise ValueError(
+            f"y has shape {label.shape} but scores have {s.shape[-1]} rows; pass the labels of the same rows"
+        )
     seen = np.unique(label)
     if not np.isin(seen, (0, 1)).all():
         raise ValueError(f"y must be 0 or 1, got values {seen[:5].tolist()}")
     if len(seen) < 2:
-        raise ValueError(f"y has one class only (all {seen[0]:g}), so there is nothing to tell apart; use rows of both classes")
+        raise ValueError(
+            f"y has one class only (all {seen[0]:g}), so there is nothing to tell apart; use rows of both"
+            " classes"
+        )
     return s, label.astype(bool), s.shape[-1]

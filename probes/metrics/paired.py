@@ -8,7 +8,9 @@ from jaxtyping import Bool, Shaped
 from probes.metrics.estimates import Estimate, mean
 
 
-def shift_within_groups(values: Any, first: Bool[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"], **how: Any) -> Estimate:
+def shift_within_groups(
+    values: Any, first: Bool[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"], **how: Any
+) -> Estimate:
     """How much higher the values are in the `first` rows of a group than in its others, averaged over groups.
 
     Further options are those of `mean`. Raises ValueError for a group that has one kind of rows only.
@@ -19,6 +21,8 @@ def shift_within_groups(values: Any, first: Bool[np.ndarray, " n"], groups: Shap
     for name in names:
         own = groups == name
         if not (own & first).any() or not (own & ~first).any():
-            raise ValueError(f"group {name} has rows of one kind only, so nothing in it can be compared; leave it out")
+            raise ValueError(
+                f"group {name} has rows of one kind only, so nothing in it can be compared; leave it out"
+            )
         shifts.append(float(line[own & first].mean()) - float(line[own & ~first].mean()))
     return mean(np.array(shifts), names, **how)

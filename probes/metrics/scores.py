@@ -26,7 +26,9 @@ def measurable(values: Any, what: str) -> Float[np.ndarray, "*batch n"]:
 
 
 def line_of(values: Any, what: str, n: int | None = None) -> Float[np.ndarray, " n"]:
-    """One score a row; raises ValueError for other shapes, for other than n rows where n is given, and on NaN."""
+    """One score a row; raises ValueError for other shapes, for other than n rows where n is given,
+    and on NaN.
+    """
     line = as_scores(values)
     if line.ndim != 1 or not len(line) or (n is not None and len(line) != n):
         rows = "" if n is None else f" for {n} rows"

@@ -30,12 +30,16 @@ def exceeded_at_most(
     # With k of n rows above it, a new row lies above with probability (k + 1) / (n + 1).
     above = math.floor((n + 1) * rate + ROUNDING) - 1
     if above < 0:
-        raise ValueError(f"{n} {rows} cannot fix a {kind} of {rate:g}; it takes at least {fewest_negatives(rate)}")
+        raise ValueError(
+            f"{n} {rows} cannot fix a {kind} of {rate:g}; it takes at least {fewest_negatives(rate)}"
+        )
     return np.sort(negatives, axis=-1)[..., n - 1 - above]
 
 
 def fewest_negatives(rate: float) -> int:
-    """The smallest number of negative rows that can fix a false-positive rate: n with (n + 1) * rate of 1 or more."""
+    """The smallest number of negative rows that can fix a false-positive rate: n with (n + 1) * rate
+    of 1 or more.
+    """
     return math.ceil((1 - ROUNDING) / rate) - 1
 
 
@@ -67,8 +71,8 @@ def recall_at(
 ) -> Estimate:
     """The largest share of positives above a threshold that at most this share of the negatives exceeds.
 
-    Both are shares of the same rows, and tied scores fall together. Raises ValueError where there are fewer than
-    1 / rate negatives, which cannot tell such a rate.
+    Both are shares of the same rows, and tied scores fall together. Raises ValueError where there are fewer
+    than 1 / rate negatives, which cannot tell such a rate.
     """
     s, label = as_scores(scores), np.asarray(y)
     auroc(s, label, n_boot=1)  # raises on one class, NaN, or rows that do not match

@@ -29,11 +29,12 @@ def load_model(
 ) -> Model:
     """Loads a model by hub name or folder, or wraps one that is already in memory (which is never changed).
 
-    `backend` says what runs it: "hooks" (plain PyTorch, the fastest), "transformer_lens" or "nnsight", which give the same numbers and are
-    imported only then. `remote=True` runs an nnsight model on NDIF by its hub name; it was tested up to the network.
-    Causal language models, encoders (reading only) and PEFT adapters work. `blocks` names the list of
-    transformer blocks where it cannot be found; `dtype` defaults to the checkpoint's. Raises ValueError
-    for an unknown backend, a missing tokenizer, or a path that holds no model.
+    `backend` says what runs it: "hooks" (plain PyTorch, the fastest), "transformer_lens" or "nnsight", which
+    give the same numbers and are imported only then. `remote=True` runs an nnsight model on NDIF by its hub
+    name; it was tested up to the network. Causal language models, encoders (reading only) and PEFT adapters
+    work. `blocks` names the list of transformer blocks where it cannot be found; `dtype` defaults to the
+    checkpoint's. Raises ValueError for an unknown backend, a missing tokenizer, or a path that holds no
+    model.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; there is {', '.join(BACKENDS)}")
@@ -41,7 +42,10 @@ def load_model(
         raise ValueError(f'remote=True runs on NDIF, which needs backend="nnsight"; got backend={backend!r}')
     if remote and not isinstance(model, nn.Module):
         if not (device is dtype is device_map is None and not trust_remote_code):
-            raise ValueError("a remote model's device, dtype and code are the server's; leave out device, dtype, device_map and trust_remote_code")
+            raise ValueError(
+                "a remote model's device, dtype and code are the server's; leave out device, dtype,"
+                " device_map and trust_remote_code"
+            )
         from probes.models.backends.nnsight import NNsight
 
         tokenizer = tokenizer or _tokenizer(str(model), {"revision": revision})
@@ -49,7 +53,10 @@ def load_model(
         return Model(served.hf, tokenizer, str(model), served)
     if isinstance(model, nn.Module):
         if device is not None or dtype is not None or device_map is not None:
-            raise ValueError("the model is already in memory and is left as it is; move or cast it yourself, then pass it without device or dtype")
+            raise ValueError(
+                "the model is already in memory and is left as it is; move or cast it yourself, then pass it"
+                " without device or dtype"
+            )
         if tokenizer is None:
             raise ValueError("a model in memory needs its tokenizer: load_model(model, tokenizer=tokenizer)")
         name = getattr(inner_model(model).config, "_name_or_path", "") or type(model).__name__
@@ -62,7 +69,9 @@ def load_model(
     return Model(hf, tokenizer, name, _backend(backend, hf, tokenizer, blocks, remote, revision))
 
 
-def _backend(name: str, hf: nn.Module, tokenizer: Any, blocks: str | None, remote: bool, revision: str | None) -> Backend:
+def _backend(
+    name: str, hf: nn.Module, tokenizer: Any, blocks: str | None, remote: bool, revision: str | None
+) -> Backend:
     # Imported here, because each of the two libraries takes seconds to import and nnsight patches torch.
     if name == "transformer_lens":
         from probes.models.backends.transformer_lens import TransformerLens
@@ -75,12 +84,16 @@ def _backend(name: str, hf: nn.Module, tokenizer: Any, blocks: str | None, remot
     return Hooks(hf, blocks)
 
 
-def _from_hub(name: str, tokenizer: Any, dtype: Any, device_map: Any, revision: str | None, trust_remote_code: bool) -> tuple[nn.Module, Any]:
+def _from_hub(
+    name: str, tokenizer: Any, dtype: Any, device_map: Any, revision: str | None, trust_remote_code: bool
+) -> tuple[nn.Module, Any]:
     import transformers
 
     folder = Path(name).expanduser()
     if folder.is_dir() and not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
-        raise ValueError(f"{name} is a folder without config.json (or adapter_config.json), so it holds no model")
+        raise ValueError(
+            f"{name} is a folder without config.json (or adapter_config.json), so it holds no model"
+        )
     if folder.exists():
         name = str(folder)
     common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}

@@ -22,14 +22,18 @@ from probes.models.unwrap import fan_in, inner_model, input_device
 from probes.models.writes import Bound, Chosen, Write
 
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
-"""Padded tokens a batch where no batch size is given; a batch that does not fit is halved (`probes.reading`)."""
+"""Padded tokens a batch where no batch size is given; a batch that does not fit is halved
+(`probes.reading`).
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A language model as a value. `edited(model, ...)` gives another Model on the same weights; this one stays as it is.
+    """A language model as a value. `edited(model, ...)` gives another Model on the same weights; this one
+    stays as it is.
 
-    `n_blocks` and `width` describe the residual stream; `generates` says whether there is a language-model head.
+    `n_blocks` and `width` describe the residual stream; `generates` says whether there is a language-model
+    head.
     """
 
     hf: nn.Module
@@ -39,7 +43,9 @@ class Model:
     writes: tuple[Write, ...] = field(default=())
 
     @classmethod
-    def of(cls, hf: nn.Module, tokenizer: Any = None, name: str | None = None, blocks: str | None = None) -> "Model":
+    def of(
+        cls, hf: nn.Module, tokenizer: Any = None, name: str | None = None, blocks: str | None = None
+    ) -> "Model":
         """A Hugging Face model in memory, read through plain hooks."""
         return cls(hf, tokenizer, name or type(hf).__name__, Hooks(hf, blocks))
 
@@ -79,8 +85,9 @@ class Model:
     def require_generation(self, wish: str) -> None:
         if not self.generates:
             raise ValueError(
-                f"{wish} needs a causal language model, but {self.name!r} is a {type(inner_model(self.hf)).__name__} without a "
-                "language-model head (an encoder, for example): it can be read (capture, probes) but not asked"
+                f"{wish} needs a causal language model, but {self.name!r} is a"
+                f" {type(inner_model(self.hf)).__name__} without a language-model head (an encoder, for"
+                " example): it can be read (capture, probes) but not asked"
             )
 
     @property
@@ -94,7 +101,11 @@ class Model:
         """Coordinates of the hidden state at a site: the model's width, or a head's."""
         if site.kind != "z":
             return self.width
-        whole = fan_in(inner_model(self.hf).get_submodule(f"{self.backend.blocks}.{site.block}.{self.backend.layout().z}"))
+        whole = fan_in(
+            inner_model(self.hf).get_submodule(
+                f"{self.backend.blocks}.{site.block}.{self.backend.layout().z}"
+            )
+        )
         return whole if site.head is None else whole // self.n_heads
 
     @property
@@ -108,20 +119,28 @@ class Model:
     @property
     def pad_id(self) -> int:
         """What fills padded places; the mask hides it, so any token does where the tokenizer has none."""
-        return next((i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0)
+        return next(
+            (i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0
+        )
 
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
         return encode(self.tokenizer, texts, self.max_length)
 
     def tokenise(self, prompts: Examples | Sequence[Text]) -> Tokenised:
-        """The prompts with their tokens, made once and passed along: what is tokenised already comes back as it is."""
+        """The prompts with their tokens, made once and passed along: what is tokenised already comes
+        back as it is.
+        """
         if isinstance(prompts, Tokenised) and prompts.tokenizer is self.tokenizer:
             return prompts
         examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
         return Tokenised(examples, self.encode(examples.texts), self.tokenizer)
 
-    def batches(self, encoded: Sequence[Encoded], batch_size: int | None = None, side: Side | None = None) -> list[Batch]:
-        return list(batches(encoded, self.pad_id, side or self.tokenizer.padding_side, batch_size, self.token_budget))
+    def batches(
+        self, encoded: Sequence[Encoded], batch_size: int | None = None, side: Side | None = None
+    ) -> list[Batch]:
+        return list(
+            batches(encoded, self.pad_id, side or self.tokenizer.padding_side, batch_size, self.token_budget)
+        )
 
     @property
     def token_budget(self) -> int:
@@ -129,7 +148,9 @@ class Model:
         return CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Keyword inputs of the forward pass. Padded batches carry mask and position ids, without which left padding goes wrong."""
+        """Keyword inputs of the forward pass. Padded batches carry mask and position ids, without
+        which left padding goes wrong.
+        """
         inputs = {"input_ids": batch.ids.to(self.device)}
         if batch.padded:
             inputs["attention_mask"] = batch.mask.to(self.device)
@@ -149,7 +170,9 @@ class Model:
         logits: bool = False,
         **options: Any,
     ) -> Passed:
-        """One forward pass over a batch. Without `logits` the output head is skipped and the pass ends after the last site read."""
+        """One forward pass over a batch. Without `logits` the output head is skipped and the pass
+        ends after the last site read.
+        """
         return self.backend.run(self.inputs(batch), sites, select, writes, logits, options)
 
     def logits(
@@ -180,7 +203,9 @@ class Model:
         """Whether the model's forward pass has this keyword."""
         return name in inspect.signature(inner_model(self.hf).forward).parameters
 
-    def _asked(self, texts: Examples | Sequence[Text] | Sequence[Encoded], columns: Mapping[str, np.ndarray] | None) -> Tokenised:
+    def _asked(
+        self, texts: Examples | Sequence[Text] | Sequence[Encoded], columns: Mapping[str, np.ndarray] | None
+    ) -> Tokenised:
         if isinstance(texts, Examples):
             return self.tokenise(texts)
         if not len(texts):
@@ -193,7 +218,8 @@ class Model:
         return Tokenised.of_tokens(encoded, self.tokenizer, columns)
 
     def bound_writes(self, batch: Batch, asked: Tokenised, cached: bool = False) -> list[tuple[Site, Bound]]:
-        """This model's edits as functions of the hidden states of one batch of the prompts, positions made absolute.
+        """This model's edits as functions of the hidden states of one batch of the prompts, positions made
+        absolute.
 
         With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
         """
@@ -206,37 +232,58 @@ class Model:
         return bound
 
     def generate(
-        self, prompts: Examples | Sequence[Text], max_new_tokens: int = 20, batch_size: int | None = None, use_cache: bool = True, **kwargs: Any
+        self,
+        prompts: Examples | Sequence[Text],
+        max_new_tokens: int = 20,
+        batch_size: int | None = None,
+        use_cache: bool = True,
+        **kwargs: Any,
     ) -> list[str]:
-        """Continuations only, greedy unless asked (`do_sample=True, temperature=...`); other keywords go to Hugging Face `generate`.
+        """Continuations only, greedy unless asked (`do_sample=True, temperature=...`); other keywords go to
+        Hugging Face `generate`.
 
-        Edits at position `all` act on prompt and new tokens; at any other position they act on that token of the prompt
-        (span positions read the columns of `Examples`). For several samples a prompt, give it several times.
+        Edits at position `all` act on prompt and new tokens; at any other position they act on that token of
+        the prompt (span positions read the columns of `Examples`). For several samples a prompt, give it
+        several times.
         """
         self.require_generation("generate")
         if isinstance(prompts, str):
             raise TypeError("prompts is one string; give a list of prompts")
         if kwargs.get("num_return_sequences", 1) != 1:
-            raise ValueError("generate returns one text a prompt; for several samples give the prompt several times")
+            raise ValueError(
+                "generate returns one text a prompt; for several samples give the prompt several times"
+            )
         if kwargs.get("num_beams", 1) != 1 and any(w.needs_prompts for w in self.writes):
-            raise ValueError("beams reorder the rows, so edits at single prompt positions would go astray; use num_beams=1 or at='all'")
+            raise ValueError(
+                "beams reorder the rows, so edits at single prompt positions would go astray; use num_beams=1"
+                " or at='all'"
+            )
         asked = self.tokenise(prompts)
         texts = [""] * len(asked)
         options = {"do_sample": False, "pad_token_id": self.pad_id} | kwargs
         for batch in self.batches(asked.encoded, batch_size, side="left"):
             writes = self.bound_writes(batch, asked, cached=use_cache)
             inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
-            out = self.backend.generate(inputs, writes, {"max_new_tokens": max_new_tokens, "use_cache": use_cache} | options)
+            out = self.backend.generate(
+                inputs, writes, {"max_new_tokens": max_new_tokens, "use_cache": use_cache} | options
+            )
             for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :], strict=True):
                 texts[row] = self.tokenizer.decode(new, skip_special_tokens=True)
         return texts
 
     def __repr__(self) -> str:
         edits = f", {len(self.writes)} edited sites" if self.writes else ""
-        return f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width}, {self.dtype}{edits})"
+        return (
+            f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width},"
+            f" {self.dtype}{edits})"
+        )
 
 
 def _position_offset(config: Any) -> int:
     """RoBERTa counts positions from behind its padding index; everyone else from 0."""
     family = str(getattr(config, "model_type", ""))
-    return int(config.pad_token_id) + 1 if "roberta" in family or family in ("camembert", "xmod", "mpnet", "longformer") else 0
+    return (
+        int(config.pad_token_id) + 1
+        if "roberta" in family or family in ("camembert", "xmod", "mpnet", "longformer")
+        else 0
+    )

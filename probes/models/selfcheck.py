@@ -1,7 +1,8 @@
 """Every model is checked once, on first use: padding, hooks and templates must do what captures rely on.
 
-Padding, indexing and template faults are the usual way in which hidden states go wrong without anybody noticing; they
-change numbers by a good part of their size, while rounding stays orders of magnitude below the thresholds here.
+Padding, indexing and template faults are the usual way in which hidden states go wrong without anybody
+noticing; they change numbers by a good part of their size, while rounding stays orders of magnitude below the
+thresholds here.
 """
 
 from collections.abc import Sequence
@@ -37,11 +38,12 @@ class _Check:
 
 
 def self_check(model: Model, encoded: Sequence[Encoded]) -> dict[str, Any]:
-    """What was checked and how far off it was, as relative RMS differences; found out once a model, on a few of the given tokens.
+    """What was checked and how far off it was, as relative RMS differences; found out once a model, on a few
+    of the given tokens.
 
-    Checked are: a padded batch against single texts; left against right padding; hooks against Hugging Face's hidden_states (all
-    but the last, which is normed); one beginning-of-text token at most; the chat template's text against its tokens. Raises SelfCheckError naming
-    the check and the size of the difference.
+    Checked are: a padded batch against single texts; left against right padding; hooks against Hugging Face's
+    hidden_states (all but the last, which is normed); one beginning-of-text token at most; the chat
+    template's text against its tokens. Raises SelfCheckError naming the check and the size of the difference.
     """
     if (found := _done.get(model.backend)) is None:
         found = _done[model.backend] = _check(replace(model, writes=()), encoded)
@@ -62,9 +64,10 @@ def _check(model: Model, encoded: Sequence[Encoded]) -> dict[str, Any]:
     for check in checks:
         if not check.difference <= limit:
             raise SelfCheckError(
-                f"the self-check {check.name!r} failed on {model.name!r} ({model.backend.name} backend, {model.dtype}): {check.where} is off by "
-                f"{check.difference:.1e} relative RMS, at most {limit:.0e} is rounding. Nothing was captured. Read the model one text at a time "
-                "(batch_size=1) or in float32, or pass check=False to go on knowingly"
+                f"the self-check {check.name!r} failed on {model.name!r} ({model.backend.name} backend,"
+                f" {model.dtype}): {check.where} is off by {check.difference:.1e} relative RMS, at most"
+                f" {limit:.0e} is rounding. Nothing was captured. Read the model one text at a time"
+                " (batch_size=1) or in float32, or pass check=False to go on knowingly"
             )
     return {
         "differences": {c.name: c.difference for c in checks},
@@ -75,7 +78,9 @@ def _check(model: Model, encoded: Sequence[Encoded]) -> dict[str, Any]:
 
 
 def _prefixes(encoded: Sequence[Encoded]) -> list[Encoded]:
-    """Rows of different lengths made of the longest text's own tokens, so that padding happens whatever the texts are."""
+    """Rows of different lengths made of the longest text's own tokens, so that padding happens
+    whatever the texts are.
+    """
     ids = max(encoded, key=len).ids[:LONGEST]
     ids = ids if len(ids) > 3 else (ids * 4)[:4]
     lengths = sorted({len(ids), max(1, len(ids) // 2), max(1, len(ids) // 4)}, reverse=True)
@@ -86,11 +91,22 @@ def _read(model: Model, rows: Sequence[Encoded], sites: tuple[Site, ...], side: 
     """The states of every row [pos, d] at every site."""
     batch = pad(rows, model.pad_id, side, torch.arange(len(rows)).numpy())
     states = model.run(batch, sites, whole).states
-    return [[states[s][i, int(batch.start[i]) : int(batch.start[i]) + len(r)].float() for s in sites if s in states] for i, r in enumerate(rows)]
+    return [
+        [
+            states[s][i, int(batch.start[i]) : int(batch.start[i]) + len(r)].float()
+            for s in sites
+            if s in states
+        ]
+        for i, r in enumerate(rows)
+    ]
 
 
-def _compared(name: str, got: Sequence[Sequence[Tensor]], want: Sequence[Sequence[Tensor]], sites: Sequence[Site]) -> _Check:
-    """The largest relative RMS difference over rows and sites, and where it is. States that are not finite are the capture's business."""
+def _compared(
+    name: str, got: Sequence[Sequence[Tensor]], want: Sequence[Sequence[Tensor]], sites: Sequence[Site]
+) -> _Check:
+    """The largest relative RMS difference over rows and sites, and where it is. States that are not
+    finite are the capture's business.
+    """
     worst = _Check(name, 0.0, "nothing")
     for i, (row, oracle) in enumerate(zip(got, want, strict=True)):
         for site, h, reference in zip(sites, row, oracle, strict=False):
@@ -118,16 +134,31 @@ def _hidden_states(model: Model, row: Encoded) -> list[Tensor] | None:
 def _bos(model: Model, encoded: Sequence[Encoded]) -> int:
     """How many stand at the start of a text; more than one is refused when texts are encoded."""
     bos = model.tokenizer.bos_token_id
-    return max((next((i for i, t in enumerate(e.ids) if t != bos), len(e)) for e in encoded), default=0) if bos is not None else 0
+    return (
+        max((next((i for i, t in enumerate(e.ids) if t != bos), len(e)) for e in encoded), default=0)
+        if bos is not None
+        else 0
+    )
 
 
 def _template(model: Model) -> str:
-    """Whether the tokens of a rendered chat decode to what the template wrote; raises SelfCheckError where a word is lost."""
+    """Whether the tokens of a rendered chat decode to what the template wrote; raises SelfCheckError
+    where a word is lost.
+    """
     if not getattr(model.tokenizer, "chat_template", None):
         return "no chat template"
     words = "yes"
     (chat,) = encode(model.tokenizer, [[{"role": "user", "content": words}]])
     if words not in chat.text:
-        raise SelfCheckError(f"the chat template of {model.name!r} loses what the user says: {chat.text!r:.200} does not contain {words!r}")
+        raise SelfCheckError(
+            f"the chat template of {model.name!r} loses what the user says: {chat.text!r:.200} does not"
+            f" contain {words!r}"
+        )
     back = model.tokenizer.decode(chat.ids, clean_up_tokenization_spaces=False)
-    return "exact" if back == chat.text else "up to spaces" if "".join(back.split()) == "".join(chat.text.split()) else "lossy"
+    return (
+        "exact"
+        if back == chat.text
+        else "up to spaces"
+        if "".join(back.split()) == "".join(chat.text.split())
+        else "lossy"
+    )

@@ -1,4 +1,6 @@
-"""The Hugging Face model behind whatever wraps it: its blocks, its body without the head, its modules in evaluation."""
+"""The Hugging Face model behind whatever wraps it: its blocks, its body without the head, its modules
+in evaluation.
+"""
 
 import copy
 import threading
@@ -18,40 +20,60 @@ def inner_model(hf: nn.Module) -> nn.Module:
     """The Hugging Face model itself, out of a PEFT wrapper (whose adapters act from inside its modules)."""
     if hasattr(hf, "get_base_model") and hasattr(hf, "peft_config"):
         if any(c.is_prompt_learning for c in hf.peft_config.values()):  # pyright: ignore
-            raise ValueError("prompt-tuning adapters add virtual tokens, so token positions would be off; merge or remove the adapter")
+            raise ValueError(
+                "prompt-tuning adapters add virtual tokens, so token positions would be off; merge or remove"
+                " the adapter"
+            )
         return hf.get_base_model()  # pyright: ignore
     return hf
 
 
 def find_blocks(hf: nn.Module, path: str | None = None) -> str:
-    """Where the list of transformer blocks is; `path` names it for architectures where the search finds none or several."""
+    """Where the list of transformer blocks is; `path` names it for architectures where the search
+    finds none or several.
+    """
     inner = inner_model(hf)
     if path is not None:
         found = inner.get_submodule(path)
         if not isinstance(found, nn.ModuleList):
-            raise ValueError(f"blocks={path!r} is a {type(found).__name__}, expected the ModuleList of transformer blocks")
+            raise ValueError(
+                f"blocks={path!r} is a {type(found).__name__}, expected the ModuleList of transformer blocks"
+            )
         return path
     config: Any = inner.config
     # The flag stays set on a lone encoder that was taken out of its model; that one is its own encoder.
-    if getattr(config, "is_encoder_decoder", False) and inner.get_encoder() is not inner and hasattr(inner, "get_decoder"):  # pyright: ignore
-        raise ValueError(f"{type(inner).__name__} is an encoder-decoder, which has two stacks; pass its encoder (model.get_encoder()) instead")
+    if (
+        getattr(config, "is_encoder_decoder", False)
+        and inner.get_encoder() is not inner
+        and hasattr(inner, "get_decoder")
+    ):  # pyright: ignore
+        raise ValueError(
+            f"{type(inner).__name__} is an encoder-decoder, which has two stacks; pass its encoder"
+            " (model.get_encoder()) instead"
+        )
     n = getattr(config, "num_hidden_layers", None)
     lists = {name: m for name, m in inner.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n}
     # A block list holds modules of one class that contain attention; nested lists (experts) lie deeper.
-    lists = {name: m for name, m in lists.items() if len({type(b) for b in m}) == 1 and any("att" in s.lower() for s, _ in m[0].named_modules())}
+    lists = {
+        name: m
+        for name, m in lists.items()
+        if len({type(b) for b in m}) == 1 and any("att" in s.lower() for s, _ in m[0].named_modules())
+    }
     shallow = min((name.count(".") for name in lists), default=0)
     lists = {name: m for name, m in lists.items() if name.count(".") == shallow}
     if len(lists) != 1:
         raise ValueError(
-            f"cannot tell which modules of {type(inner).__name__} are its {n} blocks (candidates: {sorted(lists) or 'none'}); "
-            "name them with load_model(..., blocks='path.to.layers')"
+            f"cannot tell which modules of {type(inner).__name__} are its {n} blocks (candidates:"
+            f" {sorted(lists) or 'none'}); name them with load_model(..., blocks='path.to.layers')"
         )
     return next(iter(lists))
 
 
 @contextmanager
 def evaluating(hf: nn.Module) -> Generator[None]:
-    """Dropout off and no gradients; every module's training flag is put back as it was, by the last thread that needs them off."""
+    """Dropout off and no gradients; every module's training flag is put back as it was, by the last
+    thread that needs them off.
+    """
     with _switching:
         training = [m for m in hf.modules() if m.training or id(m) in _evaluating]
         for m in training:
@@ -70,7 +92,9 @@ def evaluating(hf: nn.Module) -> Generator[None]:
 
 
 def sharing_copy(hf: nn.Module) -> nn.Module:
-    """Another model object on the very same weights, for code that leaves traces on the modules it touches; costs no memory to speak of."""
+    """Another model object on the very same weights, for code that leaves traces on the modules it
+    touches; costs no memory to speak of.
+    """
     weights = (*hf.parameters(), *hf.buffers())
     return copy.deepcopy(hf, {id(t): t for t in weights})
 
@@ -91,7 +115,10 @@ def fan_in(linear: nn.Module) -> int:
 
 def offloaded(hf: nn.Module) -> bool:
     """Whether some weights come and go during a pass, which an early ending would leave in place."""
-    return bool({"cpu", "disk"} & {str(d) for d in getattr(hf, "hf_device_map", {}).values()} and len(set(hf.hf_device_map.values())) > 1)  # pyright: ignore
+    return bool(
+        {"cpu", "disk"} & {str(d) for d in getattr(hf, "hf_device_map", {}).values()}
+        and len(set(hf.hf_device_map.values())) > 1
+    )  # pyright: ignore
 
 
 def input_device(hf: nn.Module) -> torch.device:

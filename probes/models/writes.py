@@ -1,4 +1,6 @@
-"""What a model holds of an edit (`Write`), what that is told of a batch (`Chosen`), and the two together (`Bound`)."""
+"""What a model holds of an edit (`Write`), what that is told of a batch (`Chosen`), and the two
+together (`Bound`).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +24,9 @@ Identity = tuple[str, tuple[Tensor, ...]]
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """One batch as a write sees it: the numbers of its prompts, of how many in all, and the tokens that are meant."""
+    """One batch as a write sees it: the numbers of its prompts, of how many in all, and the tokens
+    that are meant.
+    """
 
     rows: np.ndarray
     n: int
@@ -46,7 +50,9 @@ class Write(Protocol):
 
     @property
     def needs_prompts(self) -> bool:
-        """Whether it can act only where the prompts are known: at chosen tokens, or on each prompt in its own way."""
+        """Whether it can act only where the prompts are known: at chosen tokens, or on each prompt in
+        its own way.
+        """
         ...
 
     @property
@@ -60,7 +66,8 @@ class Write(Protocol):
         ...
 
     def on(self, batch: Chosen | None) -> Act:
-        """What it does to a batch; `Bound` keeps to the chosen tokens. None stands for prompts that are not known.
+        """What it does to a batch; `Bound` keeps to the chosen tokens. None stands for prompts that are not
+        known.
 
         Raises ValueError where it cannot act on these prompts, or without knowing them.
         """
@@ -120,7 +127,8 @@ class Linear:
 class Bound:
     """A write on one batch, as a function of hidden states: it changes the chosen tokens and leaves the rest.
 
-    Where passes are `cached`, later ones see only new tokens; columns are then counted on from the passes before.
+    Where passes are `cached`, later ones see only new tokens; columns are then counted on from the passes
+    before.
     """
 
     def __init__(self, write: Write, batch: Chosen | None, cached: bool = False) -> None:
@@ -150,6 +158,8 @@ class Bound:
 
 
 def everywhere(write: Write) -> Callable[[Tensor], Tensor]:
-    """The write as a function of hidden states of unknown prompts; raises ValueError where it needs to know them."""
+    """The write as a function of hidden states of unknown prompts; raises ValueError where it needs
+    to know them.
+    """
     act = write.on(None)
     return lambda h: act(h, 0)

@@ -1,4 +1,6 @@
-"""Reading hidden states: `capture` for texts, `capture_pairs` for contrast pairs, `recording` for other people's passes."""
+"""Reading hidden states: `capture` for texts, `capture_pairs` for contrast pairs, `recording` for
+other people's passes.
+"""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -67,49 +69,88 @@ def capture(
     """Hidden states of each text at the given sites and tokens, rows in the order of the examples.
 
     All sites come from one forward pass that ends after the last one needed; only the picked tokens leave the
-    model's device. `sites` is a kind (all its blocks), a site, or a list; `at` is a position (`probes.data.positions`).
-    Rows arrive on `device` in `dtype` (default: the model's). With `store` they go to that folder instead and come back as
-    `StoredActivations`: an interrupted capture goes on where it stopped, a finished one is reused, and `shard="i/n"` does one part of n. A model's first
-    capture also checks the model (`probes.selfcheck`), and the result is kept in the receipt. Raises ValueError for unknown sites or positions,
-    texts that are empty or too long, and NaN in what was read.
+    model's device. `sites` is a kind (all its blocks), a site, or a list; `at` is a position
+    (`probes.data.positions`). Rows arrive on `device` in `dtype` (default: the model's). With `store` they go
+    to that folder instead and come back as `StoredActivations`: an interrupted capture goes on where it
+    stopped, a finished one is reused, and `shard="i/n"` does one part of n. A model's first capture also
+    checks the model (`probes.selfcheck`), and the result is kept in the receipt. Raises ValueError for
+    unknown sites or positions, texts that are empty or too long, and NaN in what was read.
     """
     if not isinstance(examples, Examples):
         examples = Examples(examples)
     reading = Reading.prepare(model, examples, model.sites(sites), Position.parse(at), dtype, check)
     if store is None and shard is not None:
-        raise ValueError(f"shard={shard!r} is one part of a store; name the store, or pick rows with examples.rows(...)")
+        raise ValueError(
+            f"shard={shard!r} is one part of a store; name the store, or pick rows with examples.rows(...)"
+        )
     if store is not None:
         return fill(reading, store, shard, batch_size, progress)
     # NaN, so that a site the pass never reaches is noticed below.
-    x = torch.full((len(reading.sites), int(reading.first_row[-1]), reading.width), torch.nan, device=device, dtype=reading.dtype)
-    with tqdm(total=len(examples), desc="capture", unit="text", delay=2, leave=False, disable=None if progress else True) as bar, arriving(x) as put:
+    x = torch.full(
+        (len(reading.sites), int(reading.first_row[-1]), reading.width),
+        torch.nan,
+        device=device,
+        dtype=reading.dtype,
+    )
+    with (
+        tqdm(
+            total=len(examples),
+            desc="capture",
+            unit="text",
+            delay=2,
+            leave=False,
+            disable=None if progress else True,
+        ) as bar,
+        arriving(x) as put,
+    ):
         for batch in model.batches(reading.encoded, batch_size):
             for texts, states in reading.passes(batch):
                 put(reading.rows_of(texts), [states.get(site) for site in reading.sites])
                 bar.update(len(texts))
-    refuse_unreadable([s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()])
+    refuse_unreadable(
+        [s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()]
+    )
     return Activations(x=x, **reading.row_data())
 
 
-def capture_pairs(model: Model, pairs: Pairs, sites: SitesLike = "resid_post", at: str | int | slice | Position = "last", **options: Any) -> PairActivations:
+def capture_pairs(
+    model: Model,
+    pairs: Pairs,
+    sites: SitesLike = "resid_post",
+    at: str | int | slice | Position = "last",
+    **options: Any,
+) -> PairActivations:
     """Hidden states of both texts of every pair; options as for `capture`."""
     position = Position.parse(at)
     if not (position.one_per_text or position.kind == "mean"):
-        raise ValueError(f"pairs need one vector a text, and position {position} gives several; use last, mean or span_end")
+        raise ValueError(
+            f"pairs need one vector a text, and position {position} gives several; use last, mean or span_end"
+        )
     # Both sides into memory, also out of a store: pair recipes read them together.
     sides = [capture(model, side, sites, position, **options) for side in pairs.sides]
     yes, no = (s.load() if isinstance(s, StoredActivations) else s for s in sides)
     if len(yes) < len(pairs) or len(no) < len(pairs):
-        raise ValueError(f"the store has {len(yes)} and {len(no)} of {len(pairs)} rows of the two sides so far; run the other shards, then capture again")
+        raise ValueError(
+            f"the store has {len(yes)} and {len(no)} of {len(pairs)} rows of the two sides so far; run the"
+            " other shards, then capture again"
+        )
     return PairActivations(
-        y=pairs.y, groups=pairs.groups, ids=pairs.ids, columns=pairs.columns, yes=yes.x, no=no.x, sites=yes.sites,
+        y=pairs.y,
+        groups=pairs.groups,
+        ids=pairs.ids,
+        columns=pairs.columns,
+        yes=yes.x,
+        no=no.x,
+        sites=yes.sites,
         receipt=yes.receipt | {"data": [yes.receipt["data"], no.receipt["data"]]},
-    )  # fmt: skip
+    )
 
 
 @contextmanager
 def arriving(x: Tensor) -> Generator[Callable[[np.ndarray, Sequence[Tensor | None]], None]]:
-    """A function that puts one pass's states into rows of `x`. From a GPU to the CPU they travel while the next pass runs."""
+    """A function that puts one pass's states into rows of `x`. From a GPU to the CPU they travel
+    while the next pass runs.
+    """
     waiting: list[tuple[np.ndarray, list[int], Tensor, list[Any]]] = []
 
     def land() -> None:
@@ -141,7 +182,9 @@ def arriving(x: Tensor) -> Generator[Callable[[np.ndarray, Sequence[Tensor | Non
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Hidden states of forward passes that somebody else runs: one [batch, pos, d] tensor a pass and site, padding included."""
+    """Hidden states of forward passes that somebody else runs: one [batch, pos, d] tensor a pass and
+    site, padding included.
+    """
 
     passes: dict[Site, list[Tensor]] = field(default_factory=dict)
 
@@ -152,15 +195,22 @@ class Recording:
             raise ValueError(f"{site} was not recorded; recorded are {', '.join(map(str, self.passes))}")
         found = self.passes[site]
         if len(found) != 1:
-            raise ValueError(f"{len(found)} forward passes were recorded at {site}; take one from recording.passes[site]")
+            raise ValueError(
+                f"{len(found)} forward passes were recorded at {site}; take one from recording.passes[site]"
+            )
         return found[0]
 
 
 @contextmanager
 def recording(
-    model: nn.Module | Model, sites: SitesLike = "resid_post", *, device: str | torch.device = "cpu", blocks: str | None = None
+    model: nn.Module | Model,
+    sites: SitesLike = "resid_post",
+    *,
+    device: str | torch.device = "cpu",
+    blocks: str | None = None,
 ) -> Generator[Recording]:
-    """Records hidden states of any forward pass of the Hugging Face model run inside the `with`, whoever runs it (your loop, a pipeline, generate).
+    """Records hidden states of any forward pass of the Hugging Face model run inside the `with`, whoever runs
+    it (your loop, a pipeline, generate).
 
     The passes behave exactly as without it; hooks are gone afterwards, also after an exception.
     """
@@ -171,5 +221,7 @@ def recording(
     def reader(site: Site) -> Callable[[Tensor], None]:
         return lambda h: record.passes[site].append(h.detach().to(device, copy=True))
 
-    with hooked(inner_model(model.hf), [(model.backend.point(site), reader(site)) for site in wanted], shared=True):
+    with hooked(
+        inner_model(model.hf), [(model.backend.point(site), reader(site)) for site in wanted], shared=True
+    ):
         yield record

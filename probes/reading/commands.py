@@ -1,4 +1,6 @@
-"""Stores from the command line: `python -m probes.store fill ...` captures, `python -m probes.store show FOLDER` says what a folder holds."""
+"""Stores from the command line: `python -m probes.store fill ...` captures, `python -m probes.store
+show FOLDER` says what a folder holds.
+"""
 
 import argparse
 from pathlib import Path
@@ -11,10 +13,16 @@ from probes.reading.store.stored import open_store
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m probes.store", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m probes.store",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     fill = commands.add_parser(
-        "fill", help="capture the texts of a file into a store; run it again to go on", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        "fill",
+        help="capture the texts of a file into a store; run it again to go on",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     fill.add_argument("store", type=Path, help="folder of the store")
     fill.add_argument("--model", required=True, help="hub name or folder")
@@ -22,9 +30,13 @@ def _parser() -> argparse.ArgumentParser:
     fill.add_argument("--text", default="text", help="column with the texts")
     fill.add_argument("--label", help="column with the labels")
     fill.add_argument("--group", help="column with the unit that must not cross a split")
-    fill.add_argument("--sites", nargs="+", default=["resid_post"], help="kinds or sites, such as resid_post.8")
+    fill.add_argument(
+        "--sites", nargs="+", default=["resid_post"], help="kinds or sites, such as resid_post.8"
+    )
     fill.add_argument("--at", default="last", help="position, such as last, mean or 'span:NAME'")
-    fill.add_argument("--shard", help="this process's part, i/n from 0; RANK and WORLD_SIZE or a SLURM array by default")
+    fill.add_argument(
+        "--shard", help="this process's part, i/n from 0; RANK and WORLD_SIZE or a SLURM array by default"
+    )
     fill.add_argument("--dtype", help="precision of the model, such as bfloat16; the checkpoint's by default")
     fill.add_argument("--device", help="such as cuda")
     fill.add_argument("--backend", default="hooks")
@@ -39,7 +51,10 @@ def main(arguments: list[str] | None = None) -> None:
     if given.command == "show":
         held = open_store(given.store)
         receipt, shards = held.receipt, f"{held.plan.n_shards} shards"
-        made = f"at {receipt['at']}, model {receipt['model']['name']}, {shards}, self-check {receipt['self_check']}"
+        made = (
+            f"at {receipt['at']}, model {receipt['model']['name']}, {shards}, self-check"
+            f" {receipt['self_check']}"
+        )
         # A folder may come from anybody.
         print(terminal(f"{held}\n{made}"))
         return
@@ -48,4 +63,14 @@ def main(arguments: list[str] | None = None) -> None:
     read = Examples.from_jsonl if given.data.suffix in (".jsonl", ".json") else Examples.from_csv
     examples = read(given.data, given.text, given.label, given.group)
     model = load_model(given.model, given.backend, device=given.device, dtype=given.dtype)
-    print(capture(model, examples, given.sites, given.at, batch_size=given.batch_size, store=given.store, shard=given.shard))
+    print(
+        capture(
+            model,
+            examples,
+            given.sites,
+            given.at,
+            batch_size=given.batch_size,
+            store=given.store,
+            shard=given.shard,
+        )
+    )

@@ -31,28 +31,40 @@ def capture_generated(
     progress: bool = True,
     **options: Any,
 ) -> Activations:
-    """The answers the model gives to the prompts, and the hidden state at every token of them: one row a new token.
+    """The answers the model gives to the prompts, and the hidden state at every token of them: one row a new
+    token.
 
-    `token` counts from the prompt's first token, so row and token are the same in a later capture of prompt and answer together.
-    Columns gain `answer` (the whole text), `prompt_tokens` and `token_text`. Greedy unless asked; further options go to Hugging Face `generate`. The
-    end-of-text token is no row, and an answer that is empty gives none. Edits of the model act as in `generate`. Raises ValueError where
-    the backend or the model cannot generate, and when every answer is empty.
+    `token` counts from the prompt's first token, so row and token are the same in a later capture of prompt
+    and answer together. Columns gain `answer` (the whole text), `prompt_tokens` and `token_text`. Greedy
+    unless asked; further options go to Hugging Face `generate`. The end-of-text token is no row, and an
+    answer that is empty gives none. Edits of the model act as in `generate`. Raises ValueError where the
+    backend or the model cannot generate, and when every answer is empty.
     """
     model.require_generation("capture_generated")
     if not isinstance(model.backend, Hooks):
-        raise ValueError(f'reading while generating needs backend="hooks"; this model runs on {model.backend.name}')
+        raise ValueError(
+            f'reading while generating needs backend="hooks"; this model runs on {model.backend.name}'
+        )
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     refused = {"num_return_sequences", "num_beams", "use_cache"} & set(options)
     if refused:
         raise ValueError(
-            f"{', '.join(sorted(refused))} would change which row is which token; leave it out, and give a prompt several times for several samples"
+            f"{', '.join(sorted(refused))} would change which row is which token; leave it out, and give a"
+            " prompt several times for several samples"
         )
     examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
     reading = Reading.prepare(model, examples, model.sites(sites), Position("last"), dtype, check)
     answers: dict[int, list[int]] = {}
     parts: dict[int, list[Tensor]] = {}
-    with tqdm(total=len(examples), desc="generate", unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
+    with tqdm(
+        total=len(examples),
+        desc="generate",
+        unit="text",
+        delay=2,
+        leave=False,
+        disable=None if progress else True,
+    ) as bar:
         for batch in model.batches(reading.encoded, batch_size, side="left"):
             made, states = _generate(reading, model.backend, batch, max_new_tokens, options)
             for i, text in enumerate(batch.rows.tolist()):
@@ -62,7 +74,9 @@ def capture_generated(
     return _joined(reading, answers, parts)
 
 
-def _generate(reading: Reading, backend: Hooks, batch: Batch, max_new_tokens: int, options: dict[str, Any]) -> tuple[list[list[int]], list[Tensor]]:
+def _generate(
+    reading: Reading, backend: Hooks, batch: Batch, max_new_tokens: int, options: dict[str, Any]
+) -> tuple[list[list[int]], list[Tensor]]:
     """New tokens of every row up to the end of text, and per site their states [batch, new, d]."""
     model, width = reading.model, batch.ids.shape[1]
     kept: dict[Site, list[Tensor]] = {site: [] for site in reading.sites}
@@ -72,13 +86,19 @@ def _generate(reading: Reading, backend: Hooks, batch: Batch, max_new_tokens: in
         def read(h: Tensor) -> None:
             first, seen[site] = seen[site], seen[site] + h.shape[1]
             if seen[site] > width:
-                kept[site].append(h[:, max(0, width - first) :].detach().to(device="cpu", dtype=reading.dtype, copy=True))
+                kept[site].append(
+                    h[:, max(0, width - first) :].detach().to(device="cpu", dtype=reading.dtype, copy=True)
+                )
 
         return read
 
     inputs = {"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)}
     # One token more than asked for: a token has a hidden state only once it was read to make the next.
-    settings = {"do_sample": False, "pad_token_id": model.pad_id} | options | {"max_new_tokens": max_new_tokens + 1, "use_cache": True}
+    settings = (
+        {"do_sample": False, "pad_token_id": model.pad_id}
+        | options
+        | {"max_new_tokens": max_new_tokens + 1, "use_cache": True}
+    )
     with hooked(backend.inner, [(backend.point(site), reader(site)) for site in reading.sites]):
         out = backend.generate(inputs, model.bound_writes(batch, reading.asked, cached=True), settings)
     ends = model.hf.generation_config.eos_token_id  # pyright: ignore
@@ -87,7 +107,14 @@ def _generate(reading: Reading, backend: Hooks, batch: Batch, max_new_tokens: in
     for row in out[:, width:].tolist():
         row = row[:max_new_tokens]
         made.append(row[: next((i for i, t in enumerate(row) if t in stop), len(row))])
-    return made, [torch.cat(kept[s], dim=1) if kept[s] else torch.empty(len(made), 0, reading.width, dtype=reading.dtype) for s in reading.sites]
+    return made, [
+        (
+            torch.cat(kept[s], dim=1)
+            if kept[s]
+            else torch.empty(len(made), 0, reading.width, dtype=reading.dtype)
+        )
+        for s in reading.sites
+    ]
 
 
 def _joined(reading: Reading, answers: dict[int, list[int]], parts: dict[int, list[Tensor]]) -> Activations:
@@ -95,15 +122,24 @@ def _joined(reading: Reading, answers: dict[int, list[int]], parts: dict[int, li
     order = range(len(reading.encoded))
     counts = np.array([len(answers[i]) for i in order])
     if not counts.sum():
-        raise ValueError("every answer is empty: the model ends the text at once. Check the prompts' format, or sample with do_sample=True")
+        raise ValueError(
+            "every answer is empty: the model ends the text at once. Check the prompts' format, or sample"
+            " with do_sample=True"
+        )
     x = torch.stack([torch.cat([parts[i][s] for i in order]) for s in range(len(reading.sites))])
-    refuse_unreadable([s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()])
+    refuse_unreadable(
+        [s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()]
+    )
     example = np.repeat(np.arange(len(counts)), counts)
     prompt = np.array([len(e) for e in reading.encoded])
     token = np.concatenate([prompt[i] + np.arange(n) for i, n in enumerate(counts)])
     rows, decode = reading.examples, reading.model.tokenizer.decode
     texts = np.array([decode(answers[i], skip_special_tokens=True) for i in order])
-    own = {"answer": texts[example], "prompt_tokens": prompt[example], "token_text": np.array([decode([t]) for i in order for t in answers[i]])}
+    own = {
+        "answer": texts[example],
+        "prompt_tokens": prompt[example],
+        "token_text": np.array([decode([t]) for i in order for t in answers[i]]),
+    }
     return Activations(
         y=None if rows.y is None else rows.y[example],
         groups=rows.groups[example],

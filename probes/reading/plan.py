@@ -36,8 +36,18 @@ class Reading:
     room: list[int] = field(default_factory=list)
 
     @classmethod
-    def prepare(cls, model: Model, examples: Examples, sites: tuple[Site, ...], position: Position, dtype: torch.dtype | None, check: bool = True) -> "Reading":
-        """Tokenises, finds the positions and checks the sites; raises ValueError for what cannot be read, before anything is run."""
+    def prepare(
+        cls,
+        model: Model,
+        examples: Examples,
+        sites: tuple[Site, ...],
+        position: Position,
+        dtype: torch.dtype | None,
+        check: bool = True,
+    ) -> "Reading":
+        """Tokenises, finds the positions and checks the sites; raises ValueError for what cannot be
+        read, before anything is run.
+        """
         asked = model.tokenise(examples)
         asked.places(position)
         width, checked = common_width(model, sites), self_check(model, asked.encoded) if check else None
@@ -71,8 +81,12 @@ class Reading:
         """The rows that these texts give, in their order."""
         return np.concatenate([np.arange(int(self.first_row[t]), int(self.first_row[t + 1])) for t in texts])
 
-    def passes(self, batch: Batch, sites: tuple[Site, ...] | None = None) -> Iterator[tuple[np.ndarray, dict[Site, Tensor]]]:
-        """Texts and their picked states [row, d] on the model's device; a batch too large for the memory is halved until it fits."""
+    def passes(
+        self, batch: Batch, sites: tuple[Site, ...] | None = None
+    ) -> Iterator[tuple[np.ndarray, dict[Site, Tensor]]]:
+        """Texts and their picked states [row, d] on the model's device; a batch too large for the
+        memory is halved until it fits.
+        """
         if self.room and batch.ids.numel() > self.room[0] and len(batch.rows) > 1:
             yield from self._halves(batch, sites)
             return
@@ -83,7 +97,10 @@ class Reading:
             if not _out_of_memory(error):
                 raise
             if len(batch.rows) == 1:
-                raise MemoryError(f"the memory does not hold one text of {batch.ids.shape[1]} tokens; shorten it, or load the model in bfloat16") from error
+                raise MemoryError(
+                    f"the memory does not hold one text of {batch.ids.shape[1]} tokens; shorten it, or load"
+                    " the model in bfloat16"
+                ) from error
             states = None
         if states is None:  # outside the handler, whose error holds the failed pass's tensors
             if torch.cuda.is_available():
@@ -93,13 +110,20 @@ class Reading:
         else:
             yield batch.rows, states
 
-    def _halves(self, batch: Batch, sites: tuple[Site, ...] | None) -> Iterator[tuple[np.ndarray, dict[Site, Tensor]]]:
+    def _halves(
+        self, batch: Batch, sites: tuple[Site, ...] | None
+    ) -> Iterator[tuple[np.ndarray, dict[Site, Tensor]]]:
         for rows in np.array_split(batch.rows, 2):
             yield from self.passes(self.batch(rows), sites)
 
     def batch(self, texts: Sequence[int] | np.ndarray) -> Batch:
         """These texts as one padded batch."""
-        return pad([self.encoded[t] for t in texts], self.model.pad_id, self.model.tokenizer.padding_side, np.asarray(texts))
+        return pad(
+            [self.encoded[t] for t in texts],
+            self.model.pad_id,
+            self.model.tokenizer.padding_side,
+            np.asarray(texts),
+        )
 
     def _select(self, batch: Batch) -> Select:
         """Picks (or averages) this batch's tokens from [batch, pos, d] where the hidden state lies."""
@@ -120,10 +144,16 @@ class Reading:
         return None if self.averaged else np.concatenate(self.tokens)
 
     def row_data(self) -> dict[str, Any]:
-        """Labels, groups, ids and columns of every row, and the receipt: all of an Activations but its numbers."""
+        """Labels, groups, ids and columns of every row, and the receipt: all of an Activations but
+        its numbers.
+        """
         of, example, token = self.examples, self.example, self.token
         one = self.averaged or self.position.one_per_text
-        ids = of.ids if one or token is None else np.asarray([f"{of.ids[e]}@{t}" for e, t in zip(example, token, strict=True)])
+        ids = (
+            of.ids
+            if one or token is None
+            else np.asarray([f"{of.ids[e]}@{t}" for e, t in zip(example, token, strict=True)])
+        )
         return {
             "y": None if of.y is None else of.y[example],
             "groups": of.groups[example],
@@ -156,16 +186,23 @@ def common_width(model: Model, sites: Sequence[Site]) -> int:
     if len(set(widths.values())) > 1:
         named = {w: str(next(s for s in sites if widths[s] == w)) for w in sorted(set(widths.values()))}
         shown = ", ".join(f"{name} has {width} coordinates" for width, name in named.items())
-        raise ValueError(f"sites captured together must have one width, and {shown}; capture them in separate calls")
+        raise ValueError(
+            f"sites captured together must have one width, and {shown}; capture them in separate calls"
+        )
     return next(iter(widths.values()))
 
 
 def refuse_unreadable(bad: Sequence[Site]) -> None:
     """Raises ValueError when sites were never reached or overflowed."""
     if bad:
-        raise ValueError(f"the hidden states have NaN or infinite values at {', '.join(map(str, bad))}; load the model in float32 or bfloat16")
+        raise ValueError(
+            f"the hidden states have NaN or infinite values at {', '.join(map(str, bad))}; load the model in"
+            " float32 or bfloat16"
+        )
 
 
 def _out_of_memory(error: Exception) -> bool:
     """The allocators of CPU and MPS have no error class of their own."""
-    return isinstance(error, torch.OutOfMemoryError) or any(s in str(error) for s in ("allocate memory", "not enough memory", "MPS backend out of memory"))
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        s in str(error) for s in ("allocate memory", "not enough memory", "MPS backend out of memory")
+    )

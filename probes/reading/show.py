@@ -1,4 +1,6 @@
-"""Looking at what a position selects: `show_tokens(model, examples, at)` prints the texts with the picked tokens marked."""
+"""Looking at what a position selects: `show_tokens(model, examples, at)` prints the texts with the
+picked tokens marked.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +39,11 @@ class TokenView(Displayed):
     @property
     def summary(self) -> str:
         picked, tokens = sum(len(t.picked) for t in self.texts), sum(len(t.tokens) for t in self.texts)
-        shown = f"{self.n_texts} texts" if len(self.texts) == self.n_texts else f"the first {len(self.texts)} of {self.n_texts} texts"
+        shown = (
+            f"{self.n_texts} texts"
+            if len(self.texts) == self.n_texts
+            else f"the first {len(self.texts)} of {self.n_texts} texts"
+        )
         return f"position {self.at} picks {picked} of {tokens} tokens in {shown}"
 
     def __repr__(self) -> str:
@@ -46,7 +52,9 @@ class TokenView(Displayed):
 
 
 def show_tokens(model: Model, examples: Examples | Sequence[Text], at: At, limit: int = 5) -> TokenView:
-    """The first `limit` texts, token by token, with those marked that position `at` picks; raises where it picks none."""
+    """The first `limit` texts, token by token, with those marked that position `at` picks; raises
+    where it picks none.
+    """
     if limit < 1:
         raise ValueError(f"limit must be at least 1 text, got {limit}")
     if not isinstance(examples, Examples):
@@ -60,9 +68,13 @@ def show_tokens(model: Model, examples: Examples | Sequence[Text], at: At, limit
 
 
 def _readable(tokenizer: Any, encoded: Encoded) -> tuple[str, ...]:
-    """Each token as it stands in the text; decoded where it does not, as for special tokens that were added."""
+    """Each token as it stands in the text; decoded where it does not, as for special tokens that were
+    added.
+    """
     places = encoded.offsets or ((0, 0),) * len(encoded)
-    return tuple(encoded.text[a:b] or tokenizer.decode([i]) for i, (a, b) in zip(encoded.ids, places, strict=True))
+    return tuple(
+        encoded.text[a:b] or tokenizer.decode([i]) for i, (a, b) in zip(encoded.ids, places, strict=True)
+    )
 
 
 def _marked(text: ShownText) -> str:

@@ -1,7 +1,8 @@
-"""One file per method. A recipe is a frozen dataclass of hyper-parameters; `fit(acts)` returns an immutable probe.
+"""One file per method. A recipe is a frozen dataclass of hyper-parameters; `fit(acts)` returns an immutable
+probe.
 
-A new recipe is one file here and one line in `SINGLE`, `PAIRED` or `TOKENS`, which puts it through every contract test
-(`probes.testing.check_recipe`).
+A new recipe is one file here and one line in `SINGLE`, `PAIRED` or `TOKENS`, which puts it through every
+contract test (`probes.testing.check_recipe`).
 """
 
 from probes.fitting.linear import LinearProbe
@@ -22,19 +23,52 @@ from probes.recipes.ttpd import TTPD
 from probes.recipes.vinc import VINC
 
 SINGLE = (
-    MassMean(), MassMean(prepare="zscore"), MassMean(whiten=True), Logistic(), Logistic(l2=(1e-3, 1e-1)), LDA(), Ridge(), TTPD(),
-    MLP(hidden=8, restarts=2), Concatenated(), Concatenated(MassMean()),
-)  # fmt: skip
+    MassMean(),
+    MassMean(prepare="zscore"),
+    MassMean(whiten=True),
+    Logistic(),
+    Logistic(l2=(1e-3, 1e-1)),
+    LDA(),
+    Ridge(),
+    TTPD(),
+    MLP(hidden=8, restarts=2),
+    Concatenated(),
+    Concatenated(MassMean()),
+)
 PAIRED = (
-    CCS(restarts=2), CCS(restarts=2, loss="symmetric"), PolarityAwareCCS(restarts=2), CRC(), ContrastEigen(), ContrastEigen(form="covariance"), VINC(prepare="rms"),
+    CCS(restarts=2),
+    CCS(restarts=2, loss="symmetric"),
+    PolarityAwareCCS(restarts=2),
+    CRC(),
+    ContrastEigen(),
+    ContrastEigen(form="covariance"),
+    VINC(prepare="rms"),
     VINC(confidence=1, prepare="rms"),
-)  # fmt: skip
+)
 TOKENS = (AttentionPooled(),)
 
 # What a saved probe can turn out to be.
-KINDS: dict[str, type[Probe]] = {c.KIND: c for c in (LinearProbe, MLPProbe, AttentionProbe, ConcatenatedProbe)}
+KINDS: dict[str, type[Probe]] = {
+    c.KIND: c for c in (LinearProbe, MLPProbe, AttentionProbe, ConcatenatedProbe)
+}
 
 __all__ = [
-    "CCS", "CRC", "KINDS", "LDA", "MLP", "PAIRED", "SINGLE", "TOKENS", "TTPD", "VINC", "AttentionPooled", "Concatenated", "ContrastEigen", "Logistic", "MassMean",
-    "PolarityAwareCCS", "Ridge", "one_vs_rest",
-]  # fmt: skip
+    "CCS",
+    "CRC",
+    "KINDS",
+    "LDA",
+    "MLP",
+    "PAIRED",
+    "SINGLE",
+    "TOKENS",
+    "TTPD",
+    "VINC",
+    "AttentionPooled",
+    "Concatenated",
+    "ContrastEigen",
+    "Logistic",
+    "MassMean",
+    "PolarityAwareCCS",
+    "Ridge",
+    "one_vs_rest",
+]

@@ -21,7 +21,9 @@ from probes.recipes.inputs import single, singles
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AttentionProbe(Probe):
-    """A fitted token probe: a text's score is the average of its tokens' scores, weighted by a softmax over learnt relevance."""
+    """A fitted token probe: a text's score is the average of its tokens' scores, weighted by a
+    softmax over learnt relevance.
+    """
 
     KIND: ClassVar[str] = "attention probe"
 
@@ -54,9 +56,10 @@ class AttentionProbe(Probe):
 class AttentionPooled:
     """Reads every token of a text and learns, together with the direction, which tokens to look at.
 
-    Capture with several tokens a text (`capture(model, texts, sites, "all")`). For signals that sit at no fixed position; where the position is known, a probe there
-    needs fewer rows. Minimises mean log-loss over texts + l2/2 (|w|^2 + |q|^2), starting from plain averaging, so there is no seed.
-    Source: attention probes as in McKenzie et al., arXiv 2506.10805.
+    Capture with several tokens a text (`capture(model, texts, sites, "all")`). For signals that sit at no
+    fixed position; where the position is known, a probe there needs fewer rows. Minimises mean log-loss over
+    texts + l2/2 (|w|^2 + |q|^2), starting from plain averaging, so there is no seed. Source: attention probes
+    as in McKenzie et al., arXiv 2506.10805.
     """
 
     l2: float | int = 1e-2
@@ -67,11 +70,16 @@ class AttentionPooled:
         check_size("l2", self.l2)
 
     def fit(self, acts: Activations | StoredActivations) -> AttentionProbe:
-        """Fits all sites at once; raises ValueError for one token a text or tokens of a text with different labels."""
+        """Fits all sites at once; raises ValueError for one token a text or tokens of a text with
+        different labels.
+        """
         acts = singles(acts, self)
         rows = single(acts, self)
         if len(np.unique(acts.example)) == len(acts):
-            raise ValueError('AttentionPooled reads several tokens a text, and these activations have one; capture with at="all"')
+            raise ValueError(
+                "AttentionPooled reads several tokens a text, and these activations have one; capture with"
+                ' at="all"'
+            )
         y = torch.from_numpy(np.asarray(texts_of(acts).y).astype(bool)).to(rows.z.device)
         text, z = _texts(acts).to(rows.z.device), rows.z.double()
         sites, _, d = z.shape
@@ -80,17 +88,26 @@ class AttentionPooled:
         def objective(theta: Tensor) -> Tensor:
             query, weight, bias = theta[:, :d], theta[:, d:-1], theta[:, -1:]
             margin, look = (z @ weight[..., None])[..., 0] + bias, (z @ query[..., None])[..., 0]
-            return softplus(-sign * _pooled(margin, look, text)[0]).mean(1) + self.l2 / 2 * theta[:, :-1].pow(2).sum(1)
+            return softplus(-sign * _pooled(margin, look, text)[0]).mean(1) + self.l2 / 2 * theta[:, :-1].pow(
+                2
+            ).sum(1)
 
-        # At q = 0 and w = 0 the relevance has no gradient, so averaging is fitted first and relevance joins from there.
-        theta, _ = minimise(_averaging(objective, d), torch.zeros(sites, 2 * d + 1).to(z), self.steps, settled=1e-10)
+        # At q = 0 and w = 0 the relevance has no gradient, so averaging is fitted first and relevance joins
+        # from there.
+        theta, _ = minimise(
+            _averaging(objective, d), torch.zeros(sites, 2 * d + 1).to(z), self.steps, settled=1e-10
+        )
         theta, losses = minimise(differentiated(objective), theta, self.steps, settled=1e-10)
         found = theta[:, :d].float(), theta[:, d:-1].float(), theta[:, -1].float(), losses.float()
-        return AttentionProbe(acts.sites, rows.transforms, "train labels", str(self), dict(acts.receipt), *found)
+        return AttentionProbe(
+            acts.sites, rows.transforms, "train labels", str(self), dict(acts.receipt), *found
+        )
 
 
 def texts_of(acts: Activations) -> Rows:
-    """Label, group and columns of every text of token rows, in the order of the texts' numbers (`example`); raises ValueError where tokens of a text differ in label."""
+    """Label, group and columns of every text of token rows, in the order of the texts' numbers
+    (`example`); raises ValueError where tokens of a text differ in label.
+    """
     _, first, member = np.unique(acts.example, return_index=True, return_inverse=True)
     if acts.y is not None and (acts.y != acts.y[first][member]).any():
         raise ValueError("tokens of one text have different labels; a token probe takes one label a text")
@@ -117,7 +134,9 @@ def _pooled(
     """Softmax-weighted sums of the margins within each text, and the weights."""
     count = int(text.max()) + 1
     at = text.expand(len(look), -1)
-    top = torch.full((len(look), count), -torch.inf, dtype=look.dtype, device=look.device).scatter_reduce(1, at, look.detach(), "amax")
+    top = torch.full((len(look), count), -torch.inf, dtype=look.dtype, device=look.device).scatter_reduce(
+        1, at, look.detach(), "amax"
+    )
     size = torch.exp(look - top.gather(1, at))
     share = size / torch.zeros_like(top).scatter_add(1, at, size).gather(1, at)
     return torch.zeros_like(top).scatter_add(1, at, share * margin), share

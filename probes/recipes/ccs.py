@@ -21,15 +21,18 @@ Loss = Callable[[Float[Tensor, "site n r"], Float[Tensor, "site n r"]], Float[Te
 
 @dataclass(frozen=True)
 class CCS:
-    """Finds a direction along which a statement answered yes and answered no get opposite, confident probabilities.
+    """Finds a direction along which a statement answered yes and answered no get opposite, confident
+    probabilities.
 
-    Labels never enter the loss; train labels only decide which end is "true" (without labels the sign is arbitrary, and
-    `sign_from` says so). Any feature that flips between yes and no satisfies the loss, truth or not (arXiv 2312.10029),
-    so compare what it reads with distractors. Each side is centred by its own train mean, which hides the answer word.
+    Labels never enter the loss; train labels only decide which end is "true" (without labels the sign is
+    arbitrary, and `sign_from` says so). Any feature that flips between yes and no satisfies the loss, truth
+    or not (arXiv 2312.10029), so compare what it reads with distractors. Each side is centred by its own
+    train mean, which hides the answer word.
 
-    All sites and restarts are trained as one batched L-BFGS problem with an L2 penalty; the restart with the lowest loss is kept per site and
-    the receipt lists them all (`restart_losses`). The constant probe p = .4 has loss .2: a loss near it means nothing was found.
-    `symmetric` treats both answers alike, where `burns` prefers two low probabilities to two high ones. Source: Burns et al., arXiv 2212.03827.
+    All sites and restarts are trained as one batched L-BFGS problem with an L2 penalty; the restart with the
+    lowest loss is kept per site and the receipt lists them all (`restart_losses`). The constant probe p = .4
+    has loss .2: a loss near it means nothing was found. `symmetric` treats both answers alike, where `burns`
+    prefers two low probabilities to two high ones. Source: Burns et al., arXiv 2212.03827.
     """
 
     seed: int = 0
@@ -56,7 +59,10 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
     """The probe of lowest loss among the restarts of every site, oriented by train labels."""
     sites, _, width = rows.yes.shape
     # Every site starts from the same draws, so adding a site does not change the others.
-    start = torch.randn(recipe.restarts, width, generator=torch.Generator().manual_seed(recipe.seed)).to(rows.yes) / width**0.5
+    start = (
+        torch.randn(recipe.restarts, width, generator=torch.Generator().manual_seed(recipe.seed)).to(rows.yes)
+        / width**0.5
+    )
     start, basis = start.expand(sites, -1, -1), span(rows)
     if basis is not None:
         # Outside the span of the rows only the penalty acts, so nothing is there at the optimum.
@@ -77,13 +83,26 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
     weight, bias, sign_from = oriented(rows, best[:, :-1], best[:, -1])
     weight = weight if basis is None else (basis @ weight[..., None])[..., 0]
     notes = {"restart_losses": [[round(float(v), 6) for v in site] for site in losses]}
-    return finish(acts, weight, bias, rows.transforms, recipe=recipe, losses=losses.amin(1), sign_from=sign_from, notes=notes)
+    return finish(
+        acts,
+        weight,
+        bias,
+        rows.transforms,
+        recipe=recipe,
+        losses=losses.amin(1),
+        sign_from=sign_from,
+        notes=notes,
+    )
 
 
-def probabilities(rows: Paired, theta: Float[Tensor, "site r k"]) -> tuple[Float[Tensor, "site n r"], Float[Tensor, "site n r"]]:
+def probabilities(
+    rows: Paired, theta: Float[Tensor, "site r k"]
+) -> tuple[Float[Tensor, "site n r"], Float[Tensor, "site n r"]]:
     """The probability of "true" for both texts of every pair under every restart."""
     across, bias = theta[..., :-1].transpose(1, 2), theta[:, None, :, -1]
-    return torch.sigmoid(torch.baddbmm(bias, rows.yes, across)), torch.sigmoid(torch.baddbmm(bias, rows.no, across))
+    return torch.sigmoid(torch.baddbmm(bias, rows.yes, across)), torch.sigmoid(
+        torch.baddbmm(bias, rows.no, across)
+    )
 
 
 def burns_loss(p_yes: Float[Tensor, "site n r"], p_no: Float[Tensor, "site n r"]) -> Float[Tensor, "site r"]:
@@ -91,8 +110,12 @@ def burns_loss(p_yes: Float[Tensor, "site n r"], p_no: Float[Tensor, "site n r"]
     return ((p_yes + p_no - 1) ** 2 + torch.minimum(p_yes, p_no) ** 2).mean(1)
 
 
-def symmetric_loss(p_yes: Float[Tensor, "site n r"], p_no: Float[Tensor, "site n r"]) -> Float[Tensor, "site r"]:
-    """As `burns_loss`, with the least extreme of all four probabilities in place of the lower of two (arXiv 2312.10029)."""
+def symmetric_loss(
+    p_yes: Float[Tensor, "site n r"], p_no: Float[Tensor, "site n r"]
+) -> Float[Tensor, "site r"]:
+    """As `burns_loss`, with the least extreme of all four probabilities in place of the lower of two
+    (arXiv 2312.10029).
+    """
     unsure = torch.minimum(torch.minimum(p_yes, p_no), torch.minimum(1 - p_yes, 1 - p_no))
     return ((p_yes + p_no - 1) ** 2 + unsure**2).mean(1)
 

@@ -30,20 +30,29 @@ class ConcatenatedProbe(Probe):
     shares: Float[Tensor, " site"]
 
     def score(self, acts: Activations) -> Float[Tensor, "1 n"]:
-        """Margins, above 0 meaning the positive class; raises ValueError unless the activations have all the probe's sites."""
+        """Margins, above 0 meaning the positive class; raises ValueError unless the activations have
+        all the probe's sites.
+        """
         lacking = [str(s) for s in self.sites if s not in acts.sites]
         if lacking:
-            raise ValueError(f"this probe reads {len(self.sites)} sites together and the activations lack {', '.join(lacking)}")
+            raise ValueError(
+                f"this probe reads {len(self.sites)} sites together and the activations lack"
+                f" {', '.join(lacking)}"
+            )
         own = acts[self.sites]
         _, z = self.prepared(own, own.x, "all", own.x)
-        return (torch.einsum("snd,sd->sn", z, self.weight.to(z)) + self.bias.to(z)[:, None]).sum(0, keepdim=True)
+        return (torch.einsum("snd,sd->sn", z, self.weight.to(z)) + self.bias.to(z)[:, None]).sum(
+            0, keepdim=True
+        )
 
     def probability(self, acts: Activations) -> Float[Tensor, "1 n"]:
         """Scores squashed into [0, 1]."""
         return torch.sigmoid(self.score(acts))
 
     def direction(self, site: SiteLike) -> Direction:
-        """The direction of the joint score at one of the sites, unit length, without a gap: the others share in every score."""
+        """The direction of the joint score at one of the sites, unit length, without a gap: the
+        others share in every score.
+        """
         k = self.index_of([as_site(site)])[0]
         return Direction.from_vector(self.slopes[k], self.sites[k], source=self.recipe)
 
@@ -52,18 +61,24 @@ class ConcatenatedProbe(Probe):
 class Concatenated:
     """One linear probe on the hidden states of all given layers side by side.
 
-    `recipe` is `Logistic` or `MassMean` (any recipe with `fit_labels`). It reads what is spread over layers; `shares` of the probe says how much each site adds to the
-    spread of the score on train rows. With many layers there are far more weights than rows, so compare it with single layers on held-out groups.
+    `recipe` is `Logistic` or `MassMean` (any recipe with `fit_labels`). It reads what is spread over layers;
+    `shares` of the probe says how much each site adds to the spread of the score on train rows. With many
+    layers there are far more weights than rows, so compare it with single layers on held-out groups.
     """
 
     recipe: Recipe = field(default_factory=Logistic)
 
     def fit(self, acts: Activations | StoredActivations) -> ConcatenatedProbe:
-        """Fits one probe on all sites of `acts`; raises TypeError for a recipe that cannot be solved on prepared rows."""
+        """Fits one probe on all sites of `acts`; raises TypeError for a recipe that cannot be solved
+        on prepared rows.
+        """
         if not isinstance(self.recipe, SolvesLabels):
             raise TypeError(f"{type(self.recipe).__name__} cannot be concatenated; use Logistic or MassMean")
         if not self.recipe.solves_together:
-            raise TypeError(f"{self.recipe} chooses among penalties a site, and layers side by side are one problem; give one l2")
+            raise TypeError(
+                f"{self.recipe} chooses among penalties a site, and layers side by side are one problem; give"
+                " one l2"
+            )
         acts = singles(acts, self.recipe)
         rows = single(acts, self.recipe)
         sites, n, d = rows.z.shape
@@ -77,4 +92,14 @@ class Concatenated:
         margin = torch.where(rows.y, total + bias[0, 0].to(total), -(total + bias[0, 0].to(total)))
         receipt = {**acts.receipt, "loss": round(float(softplus(-margin).mean()), 6)}
         biases = torch.full((sites,), float(bias[0, 0]) / sites)
-        return ConcatenatedProbe(acts.sites, rows.transforms, "train labels", str(self), receipt, weight, biases, slopes.float(), shares.float())
+        return ConcatenatedProbe(
+            acts.sites,
+            rows.transforms,
+            "train labels",
+            str(self),
+            receipt,
+            weight,
+            biases,
+            slopes.float(),
+            shares.float(),
+        )

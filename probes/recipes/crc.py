@@ -15,17 +15,20 @@ from probes.recipes.inputs import oriented, paired, scaled_to_pairs
 
 @dataclass(frozen=True)
 class CRC:
-    """Finds the direction along which the texts of a pair, answered yes and answered no, differ most from pair to pair.
+    """Finds the direction along which the texts of a pair, answered yes and answered no, differ most from
+    pair to pair.
 
-    No labels, no restarts, no learning rate: one eigenvector a site. It takes the strongest feature that flips with the answer, truth or not.
-    Source: Burns et al., arXiv 2212.03827 (CRC-TPC).
+    No labels, no restarts, no learning rate: one eigenvector a site. It takes the strongest feature that
+    flips with the answer, truth or not. Source: Burns et al., arXiv 2212.03827 (CRC-TPC).
     """
 
     prepare: str | Transform = "rms"
     labels_give_sign: ClassVar[bool] = True
 
     def fit(self, acts: PairActivations) -> LinearProbe:
-        """Fits all sites at once; train labels decide the sign only. `losses` is the share of variance left out."""
+        """Fits all sites at once; train labels decide the sign only. `losses` is the share of
+        variance left out.
+        """
         rows = paired(acts, self)
         apart = (rows.yes - rows.no).double()
         weight, share = top_component(apart - apart.mean(1, keepdim=True))
@@ -35,7 +38,9 @@ class CRC:
 
 
 def top_component(x: Float[Tensor, "site n d"]) -> tuple[Float[Tensor, "site d"], Float[Tensor, " site"]]:
-    """The unit vector of largest variance and its share of all variance, through the smaller of the two Gram matrices."""
+    """The unit vector of largest variance and its share of all variance, through the smaller of the
+    two Gram matrices.
+    """
     if x.shape[2] <= x.shape[1]:
         sizes, vectors = torch.linalg.eigh(x.transpose(1, 2) @ x)
         top = vectors[..., -1]

@@ -1,4 +1,6 @@
-"""Each recipe says which kind of activations it takes, gets them prepared, and raises here on the other kind."""
+"""Each recipe says which kind of activations it takes, gets them prepared, and raises here on the
+other kind.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +17,9 @@ from probes.reading.store import StoredActivations
 
 @dataclass(frozen=True, eq=False)
 class Single:
-    """Rows of single texts after the transform, their two classes, and the transform to keep with the probe."""
+    """Rows of single texts after the transform, their two classes, and the transform to keep with the
+    probe.
+    """
 
     z: Float[Tensor, "site n d"]
     y: Bool[Tensor, " n"]
@@ -24,7 +28,9 @@ class Single:
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """Both texts of every pair after the transform, the statements' classes where given, and the transforms to keep."""
+    """Both texts of every pair after the transform, the statements' classes where given, and the
+    transforms to keep.
+    """
 
     yes: Float[Tensor, "site n d"]
     no: Float[Tensor, "site n d"]
@@ -37,9 +43,15 @@ def singles(acts: Any, recipe: Recipe) -> Activations:
     if isinstance(acts, StoredActivations):
         return acts.load()  # raises, saying what to do, where the memory is too small
     if isinstance(acts, PairActivations):
-        raise TypeError(f"{type(recipe).__name__} reads single texts, got contrast pairs; fit it on one side, pairs.side('yes')")
+        raise TypeError(
+            f"{type(recipe).__name__} reads single texts, got contrast pairs; fit it on one side,"
+            " pairs.side('yes')"
+        )
     if not isinstance(acts, Activations):
-        raise TypeError(f"{type(recipe).__name__} fits on Activations, got {type(acts).__name__}; wrap arrays with Activations.from_arrays(x, y)")
+        raise TypeError(
+            f"{type(recipe).__name__} fits on Activations, got {type(acts).__name__}; wrap arrays with"
+            " Activations.from_arrays(x, y)"
+        )
     return acts
 
 
@@ -48,15 +60,17 @@ def single(acts: Any, recipe: Prepares) -> Single:
     acts = singles(acts, recipe)
     y, _ = acts.classes
     fitted = Transform.parse(recipe.prepare).fit({"all": acts.x}, acts.columns)
-    return Single(fitted["all"](acts.x, fitted["all"].cells(acts.columns, acts.x)), y.to(acts.x.device), fitted)
+    return Single(
+        fitted["all"](acts.x, fitted["all"].cells(acts.columns, acts.x)), y.to(acts.x.device), fitted
+    )
 
 
 def paired(acts: Any, recipe: Prepares) -> Paired:
     """Contrast pairs, each side prepared by the recipe's transform."""
     if not isinstance(acts, PairActivations):
         raise TypeError(
-            f"{type(recipe).__name__} fits on contrast pairs, got {type(acts).__name__}; make them with capture_pairs(model, Pairs(...)) "
-            "or PairActivations.from_arrays(yes, no)"
+            f"{type(recipe).__name__} fits on contrast pairs, got {type(acts).__name__}; make them with"
+            " capture_pairs(model, Pairs(...)) or PairActivations.from_arrays(yes, no)"
         )
     fitted = Transform.parse(recipe.prepare).fit({"yes": acts.yes, "no": acts.no}, acts.columns)
     cells = fitted["yes"].cells(acts.columns, acts.middle)
@@ -64,11 +78,18 @@ def paired(acts: Any, recipe: Prepares) -> Paired:
     return Paired(fitted["yes"](acts.yes, cells), fitted["no"](acts.no, cells), y, fitted)
 
 
-def oriented(pairs: Paired, weight: Float[Tensor, "site d"], bias: Float[Tensor, " site"]) -> tuple[Tensor, Tensor, str]:
-    """The sign that makes true statements score higher on the train rows, and what decided it. Labels are used for nothing else here."""
+def oriented(
+    pairs: Paired, weight: Float[Tensor, "site d"], bias: Float[Tensor, " site"]
+) -> tuple[Tensor, Tensor, str]:
+    """The sign that makes true statements score higher on the train rows, and what decided it. Labels
+    are used for nothing else here.
+    """
     if pairs.y is None:
         return weight, bias, "arbitrary (no labels)"
-    p_yes, p_no = (torch.sigmoid(torch.einsum("snd,sd->sn", z, weight.to(z)) + bias.to(z)[:, None]) for z in (pairs.yes, pairs.no))
+    p_yes, p_no = (
+        torch.sigmoid(torch.einsum("snd,sd->sn", z, weight.to(z)) + bias.to(z)[:, None])
+        for z in (pairs.yes, pairs.no)
+    )
     credence = (p_yes + 1 - p_no) / 2
     agreement = torch.where(pairs.y, credence, 1 - credence).mean(1) - 0.5
     flip = torch.where(agreement < 0, -1.0, 1.0).to(weight)
@@ -76,17 +97,29 @@ def oriented(pairs: Paired, weight: Float[Tensor, "site d"], bias: Float[Tensor,
 
 
 def scaled_to_pairs(pairs: Paired, weight: Float[Tensor, "site d"]) -> Float[Tensor, "site d"]:
-    """A direction found without a scale, as weights: the margins of all texts have a mean square of 4, confident but not saturated."""
-    size = torch.stack([torch.einsum("snd,sd->sn", z, weight.to(z)).pow(2).mean(1) for z in (pairs.yes, pairs.no)]).mean(0).sqrt()
+    """A direction found without a scale, as weights: the margins of all texts have a mean square of
+    4, confident but not saturated.
+    """
+    size = (
+        torch.stack(
+            [torch.einsum("snd,sd->sn", z, weight.to(z)).pow(2).mean(1) for z in (pairs.yes, pairs.no)]
+        )
+        .mean(0)
+        .sqrt()
+    )
     return (2 * weight / size.to(weight).clamp_min(1e-30)[:, None]).float()
 
 
 def span(pairs: Paired) -> Float[Tensor, "site d k"] | None:
-    """An orthonormal basis of all rows of a wide problem, in which the pairs have 2n coordinates instead of d; None where d is no larger."""
+    """An orthonormal basis of all rows of a wide problem, in which the pairs have 2n coordinates
+    instead of d; None where d is no larger.
+    """
     both = torch.cat([pairs.yes, pairs.no], dim=1).double()
     if both.shape[2] <= both.shape[1]:
         return None
     # Through the Gram matrix, which is many times faster than a decomposition of the rows themselves.
     values, vectors = torch.linalg.eigh(both @ both.transpose(1, 2))
     real = values > 1e-10 * values.amax(1, keepdim=True)
-    return both.transpose(1, 2) @ torch.where(real[:, None], vectors * values.clamp_min(1e-300).rsqrt()[:, None], 0)
+    return both.transpose(1, 2) @ torch.where(
+        real[:, None], vectors * values.clamp_min(1e-300).rsqrt()[:, None], 0
+    )

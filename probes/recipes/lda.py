@@ -16,10 +16,12 @@ from probes.recipes.inputs import single, singles
 
 @dataclass(frozen=True)
 class LDA:
-    """Reads the class-mean difference with the spread within the classes divided out: the best line for two Gaussian clouds of one shape.
+    """Reads the class-mean difference with the spread within the classes divided out: the best line for two
+    Gaussian clouds of one shape.
 
-    `shrinkage` in [0, 1] mixes the covariance with a round one of the same size; 0 needs more rows than coordinates. The threshold counts how
-    frequent the classes are (scikit-learn: `LinearDiscriminantAnalysis(solver="lsqr", shrinkage=...)`). Source: Fisher 1936.
+    `shrinkage` in [0, 1] mixes the covariance with a round one of the same size; 0 needs more rows than
+    coordinates. The threshold counts how frequent the classes are (scikit-learn:
+    `LinearDiscriminantAnalysis(solver="lsqr", shrinkage=...)`). Source: Fisher 1936.
     """
 
     shrinkage: float | int = 0.1

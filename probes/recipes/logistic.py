@@ -25,11 +25,13 @@ CHUNK = 2**23  # bytes of rows that are solved together: more would fall out of 
 class Logistic:
     """The best linear separation of the two classes under a penalty on the weights.
 
-    Minimises mean log-loss + l2/2 |w|^2 with a free bias, to convergence, so there is no learning rate and no seed
-    (scikit-learn: C = 1 / (n l2)). It finds whatever separates best, which need not be what the model uses.
+    Minimises mean log-loss + l2/2 |w|^2 with a free bias, to convergence, so there is no learning rate and no
+    seed (scikit-learn: C = 1 / (n l2)). It finds whatever separates best, which need not be what the model
+    uses.
 
-    With several penalties (`l2=(1e-3, 1e-2, .1)`) each site takes the one with the lowest log-loss on held-out groups of the train rows
-    (`folds` folds; the transform, which sees no labels, is fitted once on all of them). The receipt then holds `l2` and `l2_path`.
+    With several penalties (`l2=(1e-3, 1e-2, .1)`) each site takes the one with the lowest log-loss on
+    held-out groups of the train rows (`folds` folds; the transform, which sees no labels, is fitted once on
+    all of them). The receipt then holds `l2` and `l2_path`.
     """
 
     l2: float | int | tuple[float | int, ...] = 1e-2
@@ -38,9 +40,14 @@ class Logistic:
 
     def __post_init__(self) -> None:
         if not isinstance(self.l2, tuple | Real):
-            raise ValueError(f"l2 is one number or a tuple of numbers, got {self.l2!r}; several penalties are a tuple, because recipes are hashable")
+            raise ValueError(
+                f"l2 is one number or a tuple of numbers, got {self.l2!r}; several penalties are a tuple,"
+                " because recipes are hashable"
+            )
         if not self.penalties or not all(v > 0 for v in self.penalties):
-            raise ValueError(f"l2 must be above 0, got {self.l2}; without a penalty separable data has no finite optimum")
+            raise ValueError(
+                f"l2 must be above 0, got {self.l2}; without a penalty separable data has no finite optimum"
+            )
 
     @property
     def penalties(self) -> tuple[float, ...]:
@@ -52,7 +59,9 @@ class Logistic:
         return not isinstance(self.l2, tuple)
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
-        """Fits all sites at once; raises ValueError unless y has both classes, or for several penalties with fewer groups than folds."""
+        """Fits all sites at once; raises ValueError unless y has both classes, or for several
+        penalties with fewer groups than folds.
+        """
         acts = singles(acts, self)
         rows = single(acts, self)
         l2, notes = torch.tensor(self.penalties, dtype=torch.float64), {}
@@ -61,27 +70,50 @@ class Logistic:
         if len(l2) > 1:
             held = _held_out_losses(rows.z, rows.y, fold_of(acts, self.folds), l2)
             best = held.argmin(1).cpu()
-            notes = {"l2": [float(l2[i]) for i in best], "l2_path": {"l2": l2.tolist(), "held_out_log_loss": held.tolist()}}
+            notes = {
+                "l2": [float(l2[i]) for i in best],
+                "l2_path": {"l2": l2.tolist(), "held_out_log_loss": held.tolist()},
+            }
         at = torch.arange(len(best))
-        return finish(acts, weight[best, at], bias[best, at], rows.transforms, recipe=self, losses=losses[best, at], notes=notes)
+        return finish(
+            acts,
+            weight[best, at],
+            bias[best, at],
+            rows.transforms,
+            recipe=self,
+            losses=losses[best, at],
+            notes=notes,
+        )
 
-    def fit_labels(self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
+    def fit_labels(
+        self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]
+    ) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
         """Weights and biases under each of b labellings of the same prepared rows."""
         if isinstance(self.l2, tuple):
-            raise NotImplementedError("several penalties are chosen by groups, which prepared rows do not have; give one l2")
+            raise NotImplementedError(
+                "several penalties are chosen by groups, which prepared rows do not have; give one l2"
+            )
         weight, bias, _ = logistic_path(z, y, torch.full((len(y),), float(self.l2), dtype=torch.float64))
         return weight, bias
 
 
 def fold_of(acts: Activations, folds: int) -> np.ndarray:
-    """The fold of every row: whole groups, dealt out so that folds are of about one size and mix the classes."""
+    """The fold of every row: whole groups, dealt out so that folds are of about one size and mix the
+    classes.
+    """
     from sklearn.model_selection import StratifiedGroupKFold
 
     n_groups = len(np.unique(acts.groups))
     if n_groups < folds:
-        raise ValueError(f"{folds} folds need at least as many groups, got {n_groups}; lower folds or give one penalty")
+        raise ValueError(
+            f"{folds} folds need at least as many groups, got {n_groups}; lower folds or give one penalty"
+        )
     fold = np.empty(len(acts), dtype=int)
-    for k, (_, held) in enumerate(StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(np.zeros(len(acts)), acts.y, acts.groups)):
+    for k, (_, held) in enumerate(
+        StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(
+            np.zeros(len(acts)), acts.y, acts.groups
+        )
+    ):
         fold[held] = k
     return fold
 
@@ -94,13 +126,21 @@ def _held_out_losses(z: Tensor, y: Tensor, fold: np.ndarray, l2: Tensor) -> Floa
     weight, bias, _ = logistic_path(z, y.expand(len(share), -1), l2.repeat(folds), share)
     margin = torch.einsum("snd,psd->psn", z, weight.to(z)) + bias.to(z)[..., None]
     loss = softplus(torch.where(y, -margin, margin)).double()
-    return (loss * (~kept).repeat_interleave(len(l2), 0)[:, None]).sum(2).unflatten(0, (folds, len(l2))).sum(0).T / z.shape[1]
+    return (loss * (~kept).repeat_interleave(len(l2), 0)[:, None]).sum(2).unflatten(0, (folds, len(l2))).sum(
+        0
+    ).T / z.shape[1]
 
 
 def logistic_path(
-    z: Float[Tensor, "site n d"], y: Bool[Tensor, "p n"], l2: Float[Tensor, " p"], share: Float[Tensor, "p n"] | None = None, steps: int = 300
+    z: Float[Tensor, "site n d"],
+    y: Bool[Tensor, "p n"],
+    l2: Float[Tensor, " p"],
+    share: Float[Tensor, "p n"] | None = None,
+    steps: int = 300,
 ) -> tuple[Float[Tensor, "p site d"], Float[Tensor, "p site"], Float[Tensor, "p site"]]:
-    """Weights, biases and penalised losses of p problems on the same rows, each with its labels, penalty and shares of the rows (default: equal)."""
+    """Weights, biases and penalised losses of p problems on the same rows, each with its labels,
+    penalty and shares of the rows (default: equal).
+    """
     room = max(1, (CHUNK if z.device.type == "cpu" else 64 * CHUNK) // (z[0].numel() * 8))
 
     def solved(first: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,10 +151,13 @@ def logistic_path(
     return tuple(torch.cat(each, dim=1) for each in zip(*parts, strict=True))  # pyright: ignore
 
 
-def _solve(z: Tensor, y: Tensor, l2: Tensor, share: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def _solve(
+    z: Tensor, y: Tensor, l2: Tensor, share: Tensor | None, steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """The problems of a few sites, in coordinates in which the curvature at the start is known exactly.
 
-    With every probability at 1/2 the Hessian is Z'Z / 4n + l2: one eigendecomposition a site serves every penalty, fold and labelling.
+    With every probability at 1/2 the Hessian is Z'Z / 4n + l2: one eigendecomposition a site serves every
+    penalty, fold and labelling.
     """
     sites, n, d = z.shape
     centre = z.mean(1)
@@ -125,7 +168,8 @@ def _solve(z: Tensor, y: Tensor, l2: Tensor, share: Tensor | None, steps: int) -
         values, vectors = torch.linalg.eigh(z @ z.transpose(1, 2))
         a = vectors * values.clamp_min(0).sqrt()[:, None]
     else:
-        # A basis that is orthonormal to single precision moves the penalty by 1e-6 of itself, hence the optimum by the square of that.
+        # A basis that is orthonormal to single precision moves the penalty by 1e-6 of itself, hence the
+        # optimum by the square of that.
         values, vectors = (t.double() for t in torch.linalg.eigh(z.float().transpose(1, 2) @ z.float()))
         a = z @ vectors
     scale = ((values.clamp_min(0) / (4 * n))[:, None] + l2[:, None]).rsqrt()
@@ -139,14 +183,18 @@ def _solve(z: Tensor, y: Tensor, l2: Tensor, share: Tensor | None, steps: int) -
         margin = sign * torch.baddbmm(b[:, None], a, w.transpose(1, 2))
         value = (weigh * sign * softplus(-margin)).sum(1) + l2 * w.pow(2).sum(2) / 2
         pull = -weigh * torch.sigmoid(-margin)
-        slope = torch.cat([(pull.transpose(1, 2) @ a + l2[:, None] * w) * scale, pull.sum(1)[..., None] * 2], dim=2)
+        slope = torch.cat(
+            [(pull.transpose(1, 2) @ a + l2[:, None] * w) * scale, pull.sum(1)[..., None] * 2], dim=2
+        )
         return value.flatten(), slope.reshape(-1, shape[2])
 
     start = torch.zeros(sites * len(l2), shape[2], dtype=z.dtype, device=z.device)
     theta, losses = minimise(objective, start, steps, memory=3, tolerance=1e-9, settled=1e-10)
     weight, bias = theta.reshape(shape)[..., :-1] * scale, theta.reshape(shape)[..., -1] * 2
     if wide:
-        inverse = torch.where(values > 1e-12 * values.amax(1, keepdim=True), values.clamp_min(1e-300).rsqrt(), 0)
+        inverse = torch.where(
+            values > 1e-12 * values.amax(1, keepdim=True), values.clamp_min(1e-300).rsqrt(), 0
+        )
         weight = ((weight * inverse[:, None]) @ vectors.transpose(1, 2)) @ z
     else:
         weight = weight @ vectors.transpose(1, 2)

@@ -20,17 +20,19 @@ from probes.recipes.lda import within_class
 class MassMean:
     """Reads along the line from the mean of the negative rows to the mean of the positive ones.
 
-    The threshold lies midway between the means. It ignores the spread of the classes, so a strong nuisance that is
-    correlated with the label tilts it; in return it needs few rows and its direction moves behaviour well. `whiten` divides by
-    the within-class covariance, which reads better on rows like the train rows and moves behaviour worse.
-    Source: Marks and Tegmark, arXiv 2310.06824.
+    The threshold lies midway between the means. It ignores the spread of the classes, so a strong nuisance
+    that is correlated with the label tilts it; in return it needs few rows and its direction moves behaviour
+    well. `whiten` divides by the within-class covariance, which reads better on rows like the train rows and
+    moves behaviour worse. Source: Marks and Tegmark, arXiv 2310.06824.
     """
 
     prepare: str | Transform = "none"
     whiten: bool = False
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
-        """Fits all sites at once, chunk by chunk from a store; raises ValueError unless y has both classes."""
+        """Fits all sites at once, chunk by chunk from a store; raises ValueError unless y has both
+        classes.
+        """
         if isinstance(acts, StoredActivations) and streams(acts, Transform.parse(self.prepare)):
             return streaming.mass_mean(self, acts)
         acts = singles(acts, self)
@@ -44,7 +46,9 @@ class MassMean:
     def solves_together(self) -> bool:
         return True
 
-    def fit_labels(self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
+    def fit_labels(
+        self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]
+    ) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:
         """Weights and biases under each of b labellings of the same prepared rows."""
         # About the mean of the rows, where single precision does not lose the difference in a large offset.
         centre = z.mean(1)
@@ -56,13 +60,25 @@ class MassMean:
         weight = torch.where(weight.norm(dim=2, keepdim=True) > NOISE * size, weight, 0)
         if self.whiten:
             inverse = (_inverse_spread(rest.double(), labels) for labels in y)
-            weight = torch.stack([(m @ w.double()[..., None])[..., 0].to(z) for m, w in zip(inverse, weight.transpose(0, 1), strict=True)], dim=1)
+            weight = torch.stack(
+                [
+                    (m @ w.double()[..., None])[..., 0].to(z)
+                    for m, w in zip(inverse, weight.transpose(0, 1), strict=True)
+                ],
+                dim=1,
+            )
         bias = -(((high + low) / 2 + centre[:, None]) * weight).sum(2)
         return weight.transpose(0, 1), bias.T
 
 
 def _inverse_spread(rest: Float[Tensor, "site n d"], y: Bool[Tensor, " n"]) -> Float[Tensor, "site d d"]:
-    """Inverse of the within-class covariance, without directions of hardly any spread; where no class has any spread, all directions count alike."""
+    """Inverse of the within-class covariance, without directions of hardly any spread; where no class
+    has any spread, all directions count alike.
+    """
     within = within_class(rest, y)
     none = within.diagonal(dim1=1, dim2=2).mean(1) <= NOISE**2 * rest.pow(2).mean((1, 2))
-    return torch.linalg.pinv(torch.where(none[:, None, None], torch.eye(within.shape[1]).to(within), within), rtol=1e-3, hermitian=True)
+    return torch.linalg.pinv(
+        torch.where(none[:, None, None], torch.eye(within.shape[1]).to(within), within),
+        rtol=1e-3,
+        hermitian=True,
+    )

@@ -18,7 +18,9 @@ from probes.recipes.inputs import single, singles
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MLPProbe(Probe):
-    """A fitted probe with one hidden layer of tanh units. Its score rises along another direction at every row, so there is no `direction`."""
+    """A fitted probe with one hidden layer of tanh units. Its score rises along another direction at
+    every row, so there is no `direction`.
+    """
 
     KIND: ClassVar[str] = "MLP probe"
 
@@ -29,7 +31,9 @@ class MLPProbe(Probe):
     losses: Float[Tensor, " site"]
 
     def score(self, acts: Activations) -> Float[Tensor, "site n"]:
-        """Margins, above 0 meaning the positive class; raises ValueError for a site the probe lacks or another model's activations."""
+        """Margins, above 0 meaning the positive class; raises ValueError for a site the probe lacks
+        or another model's activations.
+        """
         index, z = self.prepared(acts, acts.x, "all", acts.x)
         w_in, b_in, w_out, b_out = (t[index].to(z) for t in (self.w_in, self.b_in, self.w_out, self.b_out))
         return (_hidden(z, w_in, b_in) @ w_out[..., None])[..., 0] + b_out[:, None]
@@ -41,10 +45,12 @@ class MLPProbe(Probe):
 
 @dataclass(frozen=True)
 class MLP:
-    """A small network on the hidden states: it also reads what no single direction separates, such as an exclusive or.
+    """A small network on the hidden states: it also reads what no single direction separates, such as an
+    exclusive or.
 
-    What it finds need not be stored in a usable form; set it beside a linear probe and look at its selectivity (`probes.controls.selectivity`). Minimises mean log-loss
-    + l2/2 of all squared weights from `restarts` random starts a site, all of them at once by batched L-BFGS, and keeps the lowest loss.
+    What it finds need not be stored in a usable form; set it beside a linear probe and look at its
+    selectivity (`probes.controls.selectivity`). Minimises mean log-loss + l2/2 of all squared weights from
+    `restarts` random starts a site, all of them at once by batched L-BFGS, and keeps the lowest loss.
     """
 
     hidden: int = 32
@@ -56,10 +62,15 @@ class MLP:
 
     def __post_init__(self) -> None:
         if self.hidden < 1 or self.restarts < 1 or not self.l2 > 0:
-            raise ValueError(f"hidden and restarts must be at least 1 and l2 above 0, got {self.hidden}, {self.restarts} and {self.l2}")
+            raise ValueError(
+                f"hidden and restarts must be at least 1 and l2 above 0, got {self.hidden}, {self.restarts}"
+                f" and {self.l2}"
+            )
 
     def fit(self, acts: Activations | StoredActivations) -> MLPProbe:
-        """Fits all sites and restarts at once; raises ValueError unless y has both classes, TypeError on pairs."""
+        """Fits all sites and restarts at once; raises ValueError unless y has both classes, TypeError
+        on pairs.
+        """
         acts = singles(acts, self)
         rows = single(acts, self)
         sites, _, d = rows.z.shape
@@ -74,20 +85,39 @@ class MLP:
             w_in, b_in, w_out, b_out = own.split([h * d, h, h, 1], dim=1)
             return w_in.reshape(-1, h, d), b_in, w_out, b_out[:, 0]
 
-        z = rows.z.double().repeat_interleave(r, 0)  # single precision would end different fits of one optimum apart
+        z = rows.z.double().repeat_interleave(
+            r, 0
+        )  # single precision would end different fits of one optimum apart
 
         def objective(theta: Tensor) -> Tensor:
             w_in, b_in, w_out, b_out = parts(theta)
             margin = (_hidden(z, w_in, b_in) @ w_out[..., None])[..., 0] + b_out[:, None]
-            return softplus(-sign * margin).mean(1) + self.l2 / 2 * (w_in.pow(2).sum((1, 2)) / h + w_out.pow(2).sum(1))
+            return softplus(-sign * margin).mean(1) + self.l2 / 2 * (
+                w_in.pow(2).sum((1, 2)) / h + w_out.pow(2).sum(1)
+            )
 
-        theta, values = minimise(differentiated(objective), start.double(), self.steps, tolerance=1e-8, settled=1e-12)
+        theta, values = minimise(
+            differentiated(objective), start.double(), self.steps, tolerance=1e-8, settled=1e-12
+        )
         losses = values.reshape(sites, r)
         best = losses.argmin(1) + torch.arange(sites, device=losses.device) * r
         w_in, b_in, w_out, b_out = (t[best].detach().float() for t in parts(theta))
         notes = {"restart_losses": [[round(float(v), 6) for v in site] for site in losses]}
-        return MLPProbe(acts.sites, rows.transforms, "train labels", str(self), {**acts.receipt, **notes}, w_in, b_in, w_out, b_out, losses.amin(1).float())
+        return MLPProbe(
+            acts.sites,
+            rows.transforms,
+            "train labels",
+            str(self),
+            {**acts.receipt, **notes},
+            w_in,
+            b_in,
+            w_out,
+            b_out,
+            losses.amin(1).float(),
+        )
 
 
-def _hidden(z: Float[Tensor, "p n d"], w_in: Float[Tensor, "p h d"], b_in: Float[Tensor, "p h"]) -> Float[Tensor, "p n h"]:
+def _hidden(
+    z: Float[Tensor, "p n d"], w_in: Float[Tensor, "p h d"], b_in: Float[Tensor, "p h"]
+) -> Float[Tensor, "p n h"]:
     return torch.tanh(torch.baddbmm(b_in[:, None], z, w_in.transpose(1, 2)))

@@ -15,7 +15,9 @@ from probes.metrics.estimates import Estimate, auroc, mean
 
 @dataclass(frozen=True, eq=False)
 class OneVsRestProbe:
-    """One fitted binary probe a class: `probes[c]` tells `classes[c]` from the rest, with everything a binary probe offers."""
+    """One fitted binary probe a class: `probes[c]` tells `classes[c]` from the rest, with everything
+    a binary probe offers.
+    """
 
     classes: tuple[Any, ...]
     probes: tuple[Any, ...]
@@ -35,10 +37,16 @@ class OneVsRestProbe:
     def auroc(self, acts: Any) -> dict[Any, Estimate]:
         """AUROC of each class against the rest, for the classes that occur in the rows."""
         there = [c for c in self.classes if 0 < (acts.y == c).sum() < len(acts)]
-        return {c: auroc(self.probes[self.classes.index(c)].score(acts), (acts.y == c).astype(int), acts.groups) for c in there}
+        return {
+            c: auroc(self.probes[self.classes.index(c)].score(acts), (acts.y == c).astype(int), acts.groups)
+            for c in there
+        }
 
     def __repr__(self) -> str:
-        return f"OneVsRestProbe({len(self.classes)} classes: {', '.join(map(str, self.classes))}; {self.probes[0]!r})"
+        return (
+            f"OneVsRestProbe({len(self.classes)} classes: {', '.join(map(str, self.classes))};"
+            f" {self.probes[0]!r})"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,18 +56,25 @@ class OneVsRest:
     recipe: Recipe
 
     def fit(self, acts: Activations | PairActivations) -> OneVsRestProbe:
-        """Fits the binary recipe once a class; raises ValueError for fewer than two classes or labels that are not whole numbers."""
+        """Fits the binary recipe once a class; raises ValueError for fewer than two classes or labels
+        that are not whole numbers.
+        """
         y = None if acts.y is None else np.asarray(acts.y)
         if y is None or (y != np.round(y)).any() or len(np.unique(y)) < 2:
-            raise ValueError(f"one_vs_rest needs whole-number labels of at least two classes, got {'no y' if y is None else np.unique(y)[:5].tolist()}")
+            raise ValueError(
+                "one_vs_rest needs whole-number labels of at least two classes, got"
+                f" {'no y' if y is None else np.unique(y)[:5].tolist()}"
+            )
         classes = tuple(np.unique(y).tolist())
-        return OneVsRestProbe(classes, tuple(self.recipe.fit(acts.with_y((y == c).astype(int))) for c in classes))
+        return OneVsRestProbe(
+            classes, tuple(self.recipe.fit(acts.with_y((y == c).astype(int))) for c in classes)
+        )
 
 
 def one_vs_rest(recipe: Recipe) -> OneVsRest:
     """A recipe for labels of several classes, made of a binary one: `one_vs_rest(Logistic()).fit(acts)`.
 
-    The margins of different classes are compared as they are; with recipes whose margins have no common scale, such as MassMean, look at AUROC a class
-    rather than at the predicted class.
+    The margins of different classes are compared as they are; with recipes whose margins have no common
+    scale, such as MassMean, look at AUROC a class rather than at the predicted class.
     """
     return OneVsRest(recipe)

@@ -18,12 +18,14 @@ PER_FLAG = Transform(centre="mean", scale="rms", by="negated")
 
 @dataclass(frozen=True)
 class PolarityAwareCCS(CCS):
-    """CCS with one more demand: of a statement and its opposite (same `pair_id`), exactly one is true, and confidently so.
+    """CCS with one more demand: of a statement and its opposite (same `pair_id`), exactly one is true, and
+    confidently so.
 
-    Answer words are centred within each value of the negation flag, because the strongest feature that flips between a statement and its opposite
-    is often the negation itself, and without that step the demand rewards reading it. Adds lambda_polarity [(s_A + s_B - 1)^2 +
-    min(s, 1 - s)^2 of both], where s is the credence in a statement. This project's own extension of arXiv 2212.03827; check the worst of the
-    four cells truth x negation (`polarity_report`) before trusting it.
+    Answer words are centred within each value of the negation flag, because the strongest feature that flips
+    between a statement and its opposite is often the negation itself, and without that step the demand
+    rewards reading it. Adds lambda_polarity [(s_A + s_B - 1)^2 + min(s, 1 - s)^2 of both], where s is the
+    credence in a statement. This project's own extension of arXiv 2212.03827; check the worst of the four
+    cells truth x negation (`polarity_report`) before trusting it.
     """
 
     lambda_polarity: float | int = 3.0
@@ -34,7 +36,9 @@ class PolarityAwareCCS(CCS):
         check_size("lambda_polarity", self.lambda_polarity)
 
     def fit(self, acts: PairActivations) -> LinearProbe:
-        """Fits all sites and restarts at once; raises ValueError unless every `pair_id` joins exactly two statements."""
+        """Fits all sites and restarts at once; raises ValueError unless every `pair_id` joins exactly
+        two statements.
+        """
         rows = paired(acts, self)
         first, second = (torch.from_numpy(i).to(rows.yes.device) for i in opposites(acts))
         plain = LOSSES[self.loss]
@@ -49,12 +53,15 @@ class PolarityAwareCCS(CCS):
 
 
 def opposites(acts: PairActivations) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of the two statements of every pair_id; raises ValueError where a pair_id has another number of rows."""
+    """Row numbers of the two statements of every pair_id; raises ValueError where a pair_id has
+    another number of rows.
+    """
     names, member, counts = np.unique(acts.column("pair_id"), return_inverse=True, return_counts=True)
     if (counts != 2).any():
         odd = names[counts != 2]
         raise ValueError(
-            f"every pair_id joins a statement with its opposite, but {len(odd)} have another number of rows (such as {odd[0]!r}); drop or complete them"
+            f"every pair_id joins a statement with its opposite, but {len(odd)} have another number of rows"
+            f" (such as {odd[0]!r}); drop or complete them"
         )
     order = np.argsort(member, kind="stable").reshape(-1, 2)
     return order[:, 0], order[:, 1]

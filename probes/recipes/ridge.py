@@ -19,8 +19,8 @@ from probes.recipes.inputs import singles
 class Ridge:
     """Predicts a real-valued y from the hidden state; scores are predictions in the unit of y.
 
-    Minimises mean squared error / 2 + l2/2 |w|^2 with a free bias, in closed form (scikit-learn: alpha = n l2). With y of 0 and 1 the score is
-    shifted so that above 0 means class 1.
+    Minimises mean squared error / 2 + l2/2 |w|^2 with a free bias, in closed form (scikit-learn: alpha = n
+    l2). With y of 0 and 1 the score is shifted so that above 0 means class 1.
     """
 
     l2: float | int = 1e-2
@@ -28,10 +28,14 @@ class Ridge:
 
     def __post_init__(self) -> None:
         if not self.l2 > 0:
-            raise ValueError(f"l2 must be above 0, got {self.l2}; without a penalty wide problems have no single optimum")
+            raise ValueError(
+                f"l2 must be above 0, got {self.l2}; without a penalty wide problems have no single optimum"
+            )
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
-        """Fits all sites at once, chunk by chunk from a store; raises ValueError when y is missing or constant."""
+        """Fits all sites at once, chunk by chunk from a store; raises ValueError when y is missing or
+        constant.
+        """
         acts = acts if isinstance(acts, StoredActivations) else singles(acts, self)
         if acts.y is None:
             raise ValueError("Ridge needs y; give real values, or choose a column with .with_y(...)")

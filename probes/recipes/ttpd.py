@@ -21,9 +21,10 @@ from probes.recipes.logistic import logistic_path
 class TTPD:
     """Reads truth along the part that affirmative and negated statements share, and lets polarity correct it.
 
-    Regresses the rows on truth and truth x polarity, which gives a general truth direction t_G and a polarity-sensitive one t_P; finds
-    the direction of polarity; and classifies by t_G and polarity together. `negated` names the column with 0/1 polarity. Where test rows are of the
-    same topics as train rows, centre by topic: `Transform(centre="mean", by="topic")`. Source: Buerger et al., arXiv 2407.12831.
+    Regresses the rows on truth and truth x polarity, which gives a general truth direction t_G and a
+    polarity-sensitive one t_P; finds the direction of polarity; and classifies by t_G and polarity together.
+    `negated` names the column with 0/1 polarity. Where test rows are of the same topics as train rows, centre
+    by topic: `Transform(centre="mean", by="topic")`. Source: Buerger et al., arXiv 2407.12831.
     """
 
     negated: str = "negated"
@@ -34,7 +35,9 @@ class TTPD:
         check_size("l2", self.l2)
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
-        """Fits all sites at once; raises ValueError without the column, or unless both polarities and both classes are there."""
+        """Fits all sites at once; raises ValueError without the column, or unless both polarities and
+        both classes are there.
+        """
         acts = singles(acts, self)
         rows = single(acts, self)
         z, y = rows.z.double(), rows.y
@@ -45,7 +48,9 @@ class TTPD:
         axes = torch.stack([torch.nn.functional.normalize(v, dim=1) for v in (general, negation)], dim=1)
         features = torch.einsum("snd,skd->snk", z, axes)
         spread = features.std(1, correction=0).clamp_min(1e-30)
-        coefficients, bias, losses = (found[0] for found in logistic_path(features / spread[:, None], y[None], l2))
+        coefficients, bias, losses = (
+            found[0] for found in logistic_path(features / spread[:, None], y[None], l2)
+        )
         weight = torch.einsum("sk,skd->sd", coefficients / spread, axes)
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
 
@@ -54,21 +59,32 @@ def polarities(acts: Activations, column: str) -> Float[Tensor, " n"]:
     """+1 for affirmative rows and -1 for negated ones."""
     flags = negation_flags(acts, column)
     if len(np.unique(flags)) < 2:
-        raise ValueError(f"column {column!r} must hold both 0 (affirmative) and 1 (negated), got {np.unique(flags).tolist()}")
+        raise ValueError(
+            f"column {column!r} must hold both 0 (affirmative) and 1 (negated), got"
+            f" {np.unique(flags).tolist()}"
+        )
     return torch.from_numpy(1.0 - 2.0 * flags)
 
 
 def negation_flags(rows: Rows, column: str = "negated") -> Int[np.ndarray, " n"]:
-    """1 for negated rows and 0 for others, from numbers, booleans or the words true and false; raises ValueError for anything else."""
+    """1 for negated rows and 0 for others, from numbers, booleans or the words true and false; raises
+    ValueError for anything else.
+    """
     words = np.char.lower(rows.column(column).astype(str))
     flags = np.isin(words, ["1", "1.0", "true"])
     if not (flags | np.isin(words, ["0", "0.0", "false"])).all():
-        raise ValueError(f"column {column!r} must hold 0 (affirmative) or 1 (negated), got {np.unique(words)[:5].tolist()}")
+        raise ValueError(
+            f"column {column!r} must hold 0 (affirmative) or 1 (negated), got {np.unique(words)[:5].tolist()}"
+        )
     return flags.astype(int)
 
 
-def truth_directions(z: Float[Tensor, "site n d"], y: Tensor, polarity: Float[Tensor, " n"]) -> tuple[Float[Tensor, "site d"], Float[Tensor, "site d"]]:
-    """t_G and t_P: least-squares coefficients of truth and of truth x polarity (+1, -1 each) in the centred rows."""
+def truth_directions(
+    z: Float[Tensor, "site n d"], y: Tensor, polarity: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "site d"], Float[Tensor, "site d"]]:
+    """t_G and t_P: least-squares coefficients of truth and of truth x polarity (+1, -1 each) in the
+    centred rows.
+    """
     truth = torch.where(y, 1.0, -1.0).to(z)
     design = torch.stack([truth, truth * polarity, torch.ones_like(truth), polarity], dim=1)
     found = torch.linalg.lstsq(design.expand(len(z), -1, -1), z).solution

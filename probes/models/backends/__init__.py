@@ -1,1 +1,3 @@
-"""How hidden states are reached. `hooks` is plain PyTorch on Hugging Face models and the reference for all others."""
+"""How hidden states are reached. `hooks` is plain PyTorch on Hugging Face models and the reference
+for all others.
+"""

@@ -1,4 +1,5 @@
-"""Forward hooks for the time of one `with`: what is read and changed at points of a model, for whom, and whether all were met.
+"""Forward hooks for the time of one `with`: what is read and changed at points of a model, for whom, and
+whether all were met.
 
 Changes act before reads, so reading at a changed point gives the value after the change.
 """
@@ -29,10 +30,11 @@ class _Enough(Exception):
 
 @dataclass(eq=False)
 class _Entry:
-    """One `with hooked(...)`, and whose passes it is about: those of the tasks and threads that are inside of it.
+    """One `with hooked(...)`, and whose passes it is about: those of the tasks and threads that are inside of
+    it.
 
-    A thread begins outside of everything, so with `shared` also those started since count (streaming generation), unless
-    they have hooks of their own on this model.
+    A thread begins outside of everything, so with `shared` also those started since count (streaming
+    generation), unless they have hooks of their own on this model.
     """
 
     inner: nn.Module
@@ -55,9 +57,13 @@ _inside: ContextVar[tuple[_Entry, ...]] = ContextVar("hooked", default=())
 
 
 class _Visits(threading.local):
-    """What happens at each point, and which of them the pass has met. A pass is one thread's from beginning to end."""
+    """What happens at each point, and which of them the pass has met. A pass is one thread's from
+    beginning to end.
+    """
 
-    def __init__(self, reads: Sequence[tuple[Point, Read]], writes: Sequence[tuple[Point, Change]], stop: bool) -> None:
+    def __init__(
+        self, reads: Sequence[tuple[Point, Read]], writes: Sequence[tuple[Point, Change]], stop: bool
+    ) -> None:
         self.points = {p.key: p for p, _ in (*writes, *reads)}
         self.reads: dict[Key, list[tuple[Point, Read]]] = defaultdict(list)
         self.writes: dict[Key, list[tuple[Point, Change]]] = defaultdict(list)
@@ -101,10 +107,11 @@ def hooked(
 ) -> Generator[None]:
     """Within the `with`, forward passes of `inner` are changed by `writes` (in order) and shown to `reads`.
 
-    Only passes of the task or thread that is inside count; with `shared`, for passes that other people's code makes, also
-    those of threads started inside. With `stop`, the pass ends once every read was served (`forward_until_enough` swallows
-    that ending). Raises Unvisited, naming the points, when a whole pass did not meet one that is not `optional`, and at
-    the end of the `with` where no pass met it at all (not if `shared`: other people's code need not make a pass).
+    Only passes of the task or thread that is inside count; with `shared`, for passes that other people's code
+    makes, also those of threads started inside. With `stop`, the pass ends once every read was served
+    (`forward_until_enough` swallows that ending). Raises Unvisited, naming the points, when a whole pass did
+    not meet one that is not `optional`, and at the end of the `with` where no pass met it at all (not if
+    `shared`: other people's code need not make a pass).
     """
     entry, visits = _Entry(inner, shared), _Visits(reads, writes, stop)
     handles: list[RemovableHandle] = []
@@ -139,7 +146,9 @@ def _attach(handles: list[RemovableHandle], entry: _Entry, visits: _Visits) -> N
 
     def after(key: Key) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return _replaced(output, visits.visit(hidden(output), key)) if entry.concerns_this_pass() else None
+            return (
+                _replaced(output, visits.visit(hidden(output), key)) if entry.concerns_this_pass() else None
+            )
 
         return hook
 
@@ -163,8 +172,12 @@ def _attach(handles: list[RemovableHandle], entry: _Entry, visits: _Visits) -> N
             handles.append(module.register_forward_hook(after(key), prepend=first))
 
 
-def _attach_checks(handles: list[RemovableHandle], entry: _Entry, visits: _Visits, optional: Collection[Point]) -> None:
-    """Every whole pass of the body, whoever makes it, must meet all points. One that an exception ends is not whole."""
+def _attach_checks(
+    handles: list[RemovableHandle], entry: _Entry, visits: _Visits, optional: Collection[Point]
+) -> None:
+    """Every whole pass of the body, whoever makes it, must meet all points. One that an exception
+    ends is not whole.
+    """
     body = without_head(entry.inner)
 
     def begin(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -193,7 +206,9 @@ def forward_until_enough(run: Callable[[], Any]) -> Any:
 
 
 def hidden(output: Any) -> Tensor:
-    """The hidden state in a module's output: a bare tensor in transformers 5, the first of a tuple before it."""
+    """The hidden state in a module's output: a bare tensor in transformers 5, the first of a tuple
+    before it.
+    """
     return output if isinstance(output, Tensor) else output[0]
 
 

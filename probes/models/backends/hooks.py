@@ -1,4 +1,6 @@
-"""Reading and writing hidden states with plain PyTorch forward hooks on the model as it is: the reference backend."""
+"""Reading and writing hidden states with plain PyTorch forward hooks on the model as it is: the
+reference backend.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +9,17 @@ from torch import Tensor, nn
 
 from probes.data.sites import Site
 from probes.models.backends.hooking import Read, forward_until_enough, hooked
-from probes.models.backends.points import MODULES, Change, Layout, Passed, Point, Select, due, head_columns, proven
+from probes.models.backends.points import (
+    MODULES,
+    Change,
+    Layout,
+    Passed,
+    Point,
+    Select,
+    due,
+    head_columns,
+    proven,
+)
 from probes.models.unwrap import evaluating, fan_in, find_blocks, inner_model, offloaded, without_head
 
 
@@ -51,9 +63,15 @@ class Hooks(ModuleTree):
     name = "hooks"
 
     def run(
-        self, inputs: Mapping[str, Tensor], sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], logits: bool, options: Mapping[str, Any],
+        self,
+        inputs: Mapping[str, Tensor],
+        sites: Sequence[Site],
+        select: Select,
+        writes: Sequence[tuple[Site, Change]],
+        logits: bool,
+        options: Mapping[str, Any],
         layout: Layout | None = None,
-    ) -> Passed:  # fmt: skip
+    ) -> Passed:
         states: dict[Site, Tensor] = {}
 
         def reader(site: Site) -> Read:
@@ -69,7 +87,9 @@ class Hooks(ModuleTree):
             out = forward_until_enough(lambda: body(**inputs, use_cache=False, **options))
         return Passed(states, out.logits if logits else None)
 
-    def generate(self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]) -> Tensor:
+    def generate(
+        self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]
+    ) -> Tensor:
         changes = [(self.point(site), write) for site, write in writes]
         with evaluating(self.hf), hooked(self.inner, [], changes):
             return self.hf.generate(**inputs, **options)  # pyright: ignore

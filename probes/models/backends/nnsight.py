@@ -1,7 +1,8 @@
 """Reading and writing hidden states through nnsight, on this machine or on NDIF's.
 
-nnsight addresses the same Hugging Face module tree as plain hooks, so sites lie where `hooks` finds them. Importing nnsight
-patches torch and adds `.save` to every Python object; that happens when the first backend is made, not when `probes` is imported.
+nnsight addresses the same Hugging Face module tree as plain hooks, so sites lie where `hooks` finds them.
+Importing nnsight patches torch and adds `.save` to every Python object; that happens when the first backend
+is made, not when `probes` is imported.
 """
 
 import copy
@@ -43,7 +44,9 @@ class _Read:
 
 @dataclass(frozen=True, eq=False)
 class _Visit:
-    """What is done where a pass meets one side of a module; `handle` is nnsight's, `shaped_by` a module whose input has the batch shape."""
+    """What is done where a pass meets one side of a module; `handle` is nnsight's, `shaped_by` a
+    module whose input has the batch shape.
+    """
 
     point: Point
     handle: Any
@@ -52,27 +55,39 @@ class _Visit:
 
     def plain(self) -> tuple[Any, ...]:
         """The same as builtins and tensors, which is all that travels to a server without this package."""
-        changes = [(c.first, c.last, c.act.parts() if isinstance(c.act, Linear) else c.act) for c in self.changes]
+        changes = [
+            (c.first, c.last, c.act.parts() if isinstance(c.act, Linear) else c.act) for c in self.changes
+        ]
         reads = [(r.number, r.first, r.last, r.select) for r in self.reads]
         return self.point.name, self.point.side, self.point.shaped_by, self.handle, changes, reads
 
 
 class NNsight(ModuleTree):
-    """nnsight 0.8 on a Hugging Face model: the same numbers as `hooks`, and with `remote=True` a model that runs on NDIF.
+    """nnsight 0.8 on a Hugging Face model: the same numbers as `hooks`, and with `remote=True` a model that
+    runs on NDIF.
 
-    The given model stays as it is. nnsight replaces the forward of every module that it wraps, so it gets a copy of the module
-    tree on the same weight tensors (measured: 5 KiB a module, 2 MiB for 32 Llama blocks of any width). The copy has the
-    structure, settings and devices of the moment it was made; weights changed in place later on are seen.
+    The given model stays as it is. nnsight replaces the forward of every module that it wraps, so it gets a
+    copy of the module tree on the same weight tensors (measured: 5 KiB a module, 2 MiB for 32 Llama blocks of
+    any width). The copy has the structure, settings and devices of the moment it was made; weights changed in
+    place later on are seen.
 
-    With `remote=True` the model only says which one is meant (`name_or_path`, `revision`, its config and its tokenizer): its weights are not
-    used and may lie on the meta device, and every pass is a job for the NDIF server. The API key is read by nnsight from
-    NDIF_API_KEY. Only plain torch operations travel, so edits must be linear and `generate` is refused. Requests were tested up
-    to the network: packed, unpacked without this package and run on a model of the same name, but never by NDIF itself.
+    With `remote=True` the model only says which one is meant (`name_or_path`, `revision`, its config and its
+    tokenizer): its weights are not used and may lie on the meta device, and every pass is a job for the NDIF
+    server. The API key is read by nnsight from NDIF_API_KEY. Only plain torch operations travel, so edits
+    must be linear and `generate` is refused. Requests were tested up to the network: packed, unpacked without
+    this package and run on a model of the same name, but never by NDIF itself.
     """
 
     name = "nnsight"
 
-    def __init__(self, hf: nn.Module, tokenizer: Any = None, blocks: str | None = None, remote: bool = False, revision: str | None = None) -> None:
+    def __init__(
+        self,
+        hf: nn.Module,
+        tokenizer: Any = None,
+        blocks: str | None = None,
+        remote: bool = False,
+        revision: str | None = None,
+    ) -> None:
         library = _library()
         super().__init__(hf, blocks)
         self.is_remote = remote
@@ -82,14 +97,17 @@ class NNsight(ModuleTree):
         else:
             if offloaded(hf):
                 raise ValueError(
-                    "some weights of this model are offloaded and come and go during a pass, which nnsight's copy cannot follow; use backend='hooks'"
+                    "some weights of this model are offloaded and come and go during a pass, which nnsight's"
+                    " copy cannot follow; use backend='hooks'"
                 )
             self._root = _quiet(lambda: library.NNsight(inner_model(sharing_copy(hf))))
         self._copy: nn.Module = self._root._module
         self._handles = {id(handle._module): handle for handle in self._root.modules()}
 
     @classmethod
-    def remote(cls, name: str, tokenizer: Any = None, blocks: str | None = None, revision: str | None = None) -> "NNsight":
+    def remote(
+        cls, name: str, tokenizer: Any = None, blocks: str | None = None, revision: str | None = None
+    ) -> "NNsight":
         """A causal language model on NDIF by its hub name: config and tokenizer are fetched, weights are not.
 
         `hf` of the result lies on the meta device. Tested up to the network, as the class says.
@@ -99,28 +117,51 @@ class NNsight(ModuleTree):
         config = transformers.AutoConfig.from_pretrained(name, revision=revision)
         with torch.device("meta"):
             hf = transformers.AutoModelForCausalLM.from_config(config)
-        return cls(hf.eval(), tokenizer or transformers.AutoTokenizer.from_pretrained(name, revision=revision), blocks, remote=True, revision=revision)
+        return cls(
+            hf.eval(),
+            tokenizer or transformers.AutoTokenizer.from_pretrained(name, revision=revision),
+            blocks,
+            remote=True,
+            revision=revision,
+        )
 
     def run(
-        self, inputs: Mapping[str, Tensor], sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], logits: bool, options: Mapping[str, Any],
+        self,
+        inputs: Mapping[str, Tensor],
+        sites: Sequence[Site],
+        select: Select,
+        writes: Sequence[tuple[Site, Change]],
+        logits: bool,
+        options: Mapping[str, Any],
         layout: Layout | None = None,
-    ) -> Passed:  # fmt: skip
-        """One trace of one forward pass on these very inputs. Raises ValueError for what cannot be served, saying what to use instead."""
+    ) -> Passed:
+        """One trace of one forward pass on these very inputs. Raises ValueError for what cannot be
+        served, saying what to use instead.
+        """
         if lost := [k for k, t in inputs.items() if t.device.type == "meta"]:
-            raise ValueError(f"{', '.join(lost)} lie on the meta device and hold no values; make the inputs on the CPU")
+            raise ValueError(
+                f"{', '.join(lost)} lie on the meta device and hold no values; make the inputs on the CPU"
+            )
         visits = self._visits(sites, select, writes, layout)
         if not logits:
             while visits and not visits[-1].reads:
                 visits.pop()
-        call = {"remote": True} if self.is_remote else {"fn": self._copy if logits else without_head(self._copy)}
+        call = (
+            {"remote": True} if self.is_remote else {"fn": self._copy if logits else without_head(self._copy)}
+        )
         with self._turn:
             states, scores = self._traced(call | {**inputs, "use_cache": False, **options}, visits, logits)
         return Passed({sites[i]: h for i, h in states.items()}, scores)
 
-    def generate(self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]) -> Tensor:
+    def generate(
+        self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]
+    ) -> Tensor:
         """Token ids of prompts and continuations, every pass under the changes; not on NDIF (ValueError)."""
         if self.is_remote:
-            raise ValueError("generate is not served on NDIF: its decoding steps cannot be read back; load the weights and use backend='hooks'")
+            raise ValueError(
+                "generate is not served on NDIF: its decoding steps cannot be read back; load the weights and"
+                " use backend='hooks'"
+            )
         made: list[Tensor] = []
         visits = self._visits((), whole, writes, None)
         if not visits:
@@ -133,7 +174,13 @@ class NNsight(ModuleTree):
             self._traced(call | {**inputs, **options}, visits, logits=False, every_step=True)
         return made[0]
 
-    def _visits(self, sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], layout: Layout | None) -> list[_Visit]:
+    def _visits(
+        self,
+        sites: Sequence[Site],
+        select: Select,
+        writes: Sequence[tuple[Site, Change]],
+        layout: Layout | None,
+    ) -> list[_Visit]:
         """What to do at each point, in the order in which a forward pass meets them."""
         found: dict[tuple[str, str], tuple[tuple[int, ...], _Visit]] = {}
 
@@ -153,8 +200,12 @@ class NNsight(ModuleTree):
             visit(site, point).reads.append(_Read(i, *(point.columns or (0, None)), reading))
         return [v for _, v in sorted(found.values(), key=lambda item: item[0])]
 
-    def _traced(self, call: Mapping[str, Any], visits: Sequence[_Visit], logits: bool, every_step: bool = False) -> tuple[dict[int, Tensor], Tensor | None]:
-        """The picked states by number and the logits, if asked for; without them the pass ends behind the last visit."""
+    def _traced(
+        self, call: Mapping[str, Any], visits: Sequence[_Visit], logits: bool, every_step: bool = False
+    ) -> tuple[dict[int, Tensor], Tensor | None]:
+        """The picked states by number and the logits, if asked for; without them the pass ends behind
+        the last visit.
+        """
         plan = [visit.plain() for visit in visits]
         nnsight = _library()
         from nnsight.intervention.interleaver import OutOfOrderError
@@ -163,7 +214,8 @@ class NNsight(ModuleTree):
         scores: Tensor | None = None
         try:
             # Places that the pass does not meet raise in here: every handle waits for its module.
-            # nnsight reads the source of this block and may run it on a server without this package: only torch, no helpers, no `self`.
+            # nnsight reads the source of this block and may run it on a server without this package: only
+            # torch, no helpers, no `self`.
             with evaluating(self.hf), evaluating(self._copy), self._root.trace(**call) as tracer:
                 states = nnsight.save({})
                 shapes = {}
@@ -179,13 +231,25 @@ class NNsight(ModuleTree):
                             if isinstance(change, tuple):
                                 U, V, c = (t.to(part) for t in change[:3])
                                 edited = part + part @ U @ V + c
-                                part = edited if change[3] is None else torch.where(change[3].to(part.device)[..., None], edited, part)
+                                part = (
+                                    edited
+                                    if change[3] is None
+                                    else torch.where(change[3].to(part.device)[..., None], edited, part)
+                                )
                             else:
                                 part = change(part)
-                            h = part if last is None else torch.cat([h[..., :first], part, h[..., last:]], dim=-1)
+                            h = (
+                                part
+                                if last is None
+                                else torch.cat([h[..., :first], part, h[..., last:]], dim=-1)
+                            )
                         if changes and side == "in":
                             new = h.reshape(flat.shape)
-                            handle.inputs = ((new, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": new})
+                            handle.inputs = (
+                                ((new, *args[1:]), kwargs)
+                                if args
+                                else (args, kwargs | {"hidden_states": new})
+                            )
                         elif changes:
                             new = h.reshape(flat.shape)
                             handle.output = new if isinstance(given, torch.Tensor) else (new, *given[1:])
@@ -205,7 +269,8 @@ class NNsight(ModuleTree):
                 scores = nnsight.save(tracer.result.logits.detach())
         except OutOfOrderError as error:
             raise ValueError(
-                f"{type(self.inner).__name__} does not call its modules once each in the order {', '.join(FORWARD)} ({error}); use backend='hooks'"
+                f"{type(self.inner).__name__} does not call its modules once each in the order"
+                f" {', '.join(FORWARD)} ({error}); use backend='hooks'"
             ) from error
         return states, scores
 
@@ -219,27 +284,44 @@ def _library() -> ModuleType:
 
 
 def _quiet(make: Any) -> Any:
-    """Without nnsight's advice on submodules named `output`, as BERT's are: modules are never looked up by attribute here."""
+    """Without nnsight's advice on submodules named `output`, as BERT's are: modules are never looked
+    up by attribute here.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Module .* has a submodule named")
         return make()
 
 
 def _root_on_server(library: ModuleType, hf: nn.Module, tokenizer: Any, revision: str | None) -> Any:
-    """nnsight's handle on a model by its name. Raises ValueError where NDIF could not know which model is meant."""
+    """nnsight's handle on a model by its name. Raises ValueError where NDIF could not know which
+    model is meant.
+    """
     from nnsight.schema.config import CONFIG, ApiConfig
 
     if hasattr(hf, "peft_config"):
-        raise ValueError("NDIF runs a model as it is on the hub, and this one has adapters; use it without remote=True, or pass its base model")
+        raise ValueError(
+            "NDIF runs a model as it is on the hub, and this one has adapters; use it without remote=True, or"
+            " pass its base model"
+        )
     if tokenizer is None:
         raise ValueError("remote=True needs the model's tokenizer; give it as tokenizer=")
     if not getattr(hf, "name_or_path", "") or not hf.can_generate():  # pyright: ignore
-        raise ValueError(f"remote=True needs a causal language model with its hub name, got a {type(hf).__name__} named {getattr(hf, 'name_or_path', '')!r}")
+        raise ValueError(
+            f"remote=True needs a causal language model with its hub name, got a {type(hf).__name__} named"
+            f" {getattr(hf, 'name_or_path', '')!r}"
+        )
     if not CONFIG.API.APIKEY and CONFIG.API.HOST == ApiConfig().HOST:
-        raise ValueError("NDIF needs an API key: put it in the environment variable NDIF_API_KEY before Python starts")
-    # nnsight changes the padding side of the tokenizer it is given, and would move the model to a GPU if no device were named.
+        raise ValueError(
+            "NDIF needs an API key: put it in the environment variable NDIF_API_KEY before Python starts"
+        )
+    # nnsight changes the padding side of the tokenizer it is given, and would move the model to a GPU if no
+    # device were named.
     tokens = copy.deepcopy(tokenizer)
-    return _quiet(lambda: library.TransformersModel(sharing_copy(hf), tokenizer=tokens, revision=revision, device="meta"))
+    return _quiet(
+        lambda: library.TransformersModel(
+            sharing_copy(hf), tokenizer=tokens, revision=revision, device="meta"
+        )
+    )
 
 
 def _sendable_read(select: Select) -> tuple[Any, ...]:
@@ -250,12 +332,16 @@ def _sendable_read(select: Select) -> tuple[Any, ...]:
     if select is whole:
         return ("whole",)
     raise ValueError(
-        f"NDIF runs no code of yours, so it cannot select with {select!r}; use Pick, Average or whole (probes.models.backends.points), or backend='hooks'"
+        f"NDIF runs no code of yours, so it cannot select with {select!r}; use Pick, Average or whole"
+        " (probes.models.backends.points), or backend='hooks'"
     )
 
 
 def _sendable_change(site: Site, change: Any) -> Linear:
     data = change.as_data() if isinstance(change, Bound) else None
     if data is None:
-        raise ValueError(f"NDIF runs no code of yours, so it cannot apply {change!r} at {site}; use an edit of the form h + (h U) V + c, or backend='hooks'")
+        raise ValueError(
+            f"NDIF runs no code of yours, so it cannot apply {change!r} at {site}; use an edit of the form h"
+            " + (h U) V + c, or backend='hooks'"
+        )
     return data

@@ -1,7 +1,9 @@
-"""Reading and writing hidden states at TransformerLens' own hook points, on a bridge beside the Hugging Face model.
+"""Reading and writing hidden states at TransformerLens' own hook points, on a bridge beside the Hugging Face
+model.
 
-The bridge replaces modules of the model it is given, so it gets a copy of the module tree on the same weights. What it shows
-is never trusted by name: at every site it must equal plain hooks on the original model, on a few tokens, or the site is refused.
+The bridge replaces modules of the model it is given, so it gets a copy of the module tree on the same
+weights. What it shows is never trusted by name: at every site it must equal plain hooks on the original
+model, on a few tokens, or the site is refused.
 """
 
 import copy
@@ -16,12 +18,26 @@ from torch import Tensor, nn
 from probes.data.sites import Site
 from probes.models.backends.hooking import changed, columns_of
 from probes.models.backends.hooks import Hooks
-from probes.models.backends.points import Change, Layout, Passed, Point, Select, Unvisited, due, head_columns, proven, require_met, whole
+from probes.models.backends.points import (
+    Change,
+    Layout,
+    Passed,
+    Point,
+    Select,
+    Unvisited,
+    due,
+    head_columns,
+    proven,
+    require_met,
+    whole,
+)
 from probes.models.unwrap import evaluating
 
 RESIDUAL = {"resid_pre": "hook_in", "resid_post": "hook_out"}
 LAYOUTS = (
-    Layout("ln1_post.hook_out", "ln2_post.hook_out", "attn.o.hook_in"),  # Gemma-2 and 3, OLMo-2: normed before it is added
+    Layout(
+        "ln1_post.hook_out", "ln2_post.hook_out", "attn.o.hook_in"
+    ),  # Gemma-2 and 3, OLMo-2: normed before it is added
     Layout("attn.hook_out", "mlp.hook_out", "attn.o.hook_in"),
     Layout("attn.o.hook_out", "mlp.out.hook_out", "attn.o.hook_in"),  # BLOOM, whose sublayers return the sum
     Layout("attn.o.hook_out", "mlp.out.hook_out", "attn.o.hook_in", ("ln1", "ln2")),  # BERT
@@ -29,7 +45,9 @@ LAYOUTS = (
 """Hook points inside a block, in TransformerLens' names and tried in this order."""
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
-"""Relative RMS by which a site of the bridge may differ from the original: it computes attention in another order."""
+"""Relative RMS by which a site of the bridge may differ from the original: it computes attention in
+another order.
+"""
 
 INSTEAD = 'use backend="hooks", which reads the model as it is'
 
@@ -56,62 +74,95 @@ def refuse(hf: nn.Module) -> None:
     name, config = type(hf).__name__, getattr(hf, "config", None)
     dtypes = {p.dtype for p in hf.parameters()}
     if hasattr(hf, "peft_config"):
-        raise ValueError(f"{name} carries an adapter, and switching it would not reach the bridge; merge it (merge_and_unload) or {INSTEAD}")
+        raise ValueError(
+            f"{name} carries an adapter, and switching it would not reach the bridge; merge it"
+            f" (merge_and_unload) or {INSTEAD}"
+        )
     if getattr(config, "quantization_config", None) is not None or not dtypes <= TOLERANCE.keys():
-        raise ValueError(f"{name} is quantised ({', '.join(sorted(map(str, dtypes)))}), and the bridge computes with plain weights; {INSTEAD}")
+        raise ValueError(
+            f"{name} is quantised ({', '.join(sorted(map(str, dtypes)))}), and the bridge computes with plain"
+            f" weights; {INSTEAD}"
+        )
     places = {str(d) for d in getattr(hf, "hf_device_map", {}).values()}
     if len(places) > 1:
-        raise ValueError(f"{name} is spread over {', '.join(sorted(places))}, and the bridge is for one device; {INSTEAD}")
+        raise ValueError(
+            f"{name} is spread over {', '.join(sorted(places))}, and the bridge is for one device; {INSTEAD}"
+        )
 
 
 def twin(hf: nn.Module) -> Any:
     """A copy of the module tree whose parameters and buffers are other objects on the same memory."""
     # Other objects, because some of TransformerLens' adapters give a parameter new data.
-    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in hf.parameters()}
+    memo: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in hf.parameters()
+    }
     return copy.deepcopy(hf, memo | {id(b): b.detach() for b in hf.buffers()})
 
 
 def boot(hf: nn.Module, tokenizer: Any = None) -> Any:
-    """A TransformerBridge on the weights of `hf`, which stays as it is; raises ValueError where TransformerLens has none for it."""
+    """A TransformerBridge on the weights of `hf`, which stays as it is; raises ValueError where
+    TransformerLens has none for it.
+    """
     try:
         from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
         from transformer_lens.model_bridge.sources import build_bridge_from_module, detect_tokenizer_bos_eos
     except ImportError as error:
-        raise ImportError('the TransformerLens backend needs transformer-lens 4.3: pip install "hookprobe[transformer-lens]"') from error
+        raise ImportError(
+            "the TransformerLens backend needs transformer-lens 4.3: pip install"
+            ' "hookprobe[transformer-lens]"'
+        ) from error
 
     name, model = type(hf).__name__, twin(hf)
     bare = model.base_model is model
-    names = [name.removesuffix("Model") + head for head in ("ForCausalLM", "LMHeadModel", "ForMaskedLM")] if bare else [name]
+    names = (
+        [name.removesuffix("Model") + head for head in ("ForCausalLM", "LMHeadModel", "ForMaskedLM")]
+        if bare
+        else [name]
+    )
     known = next((n for n in names if n in SUPPORTED_ARCHITECTURES), None)
     if known is None:
         raise ValueError(f"TransformerLens has no bridge for {name}; {INSTEAD}")
 
     def without_head(adapter: Any) -> None:
         inside = f"{model.base_model_prefix}."
-        for component in [c for c, bridge in adapter.component_mapping.items() if bare and not bridge.name.startswith(inside)]:
+        for component in [
+            c
+            for c, bridge in adapter.component_mapping.items()
+            if bare and not bridge.name.startswith(inside)
+        ]:
             del adapter.component_mapping[component]
 
     try:
         # As TransformerLens itself does; other implementations hide the masks its attention needs.
         model.set_attn_implementation("eager")
         whole_model = (_Headed(model) if bare else model).eval()
-        bridge = build_bridge_from_module(whole_model, known, hf_config=model.config, post_adapter_hook=without_head)
+        bridge = build_bridge_from_module(
+            whole_model, known, hf_config=model.config, post_adapter_hook=without_head
+        )
     except Exception as error:
-        raise ValueError(f"TransformerLens cannot make a bridge for this {name} ({type(error).__name__}: {error}); {INSTEAD}") from error
+        raise ValueError(
+            f"TransformerLens cannot make a bridge for this {name} ({type(error).__name__}: {error});"
+            f" {INSTEAD}"
+        ) from error
     if tokenizer is not None:
-        # Not given above, where it would be loaded a second time by its name, from the hub or a folder that need not exist.
+        # Not given above, where it would be loaded a second time by its name, from the hub or a folder that
+        # need not exist.
         bridge.tokenizer = copy.deepcopy(tokenizer)
-        bridge.cfg.tokenizer_prepends_bos, bridge.cfg.tokenizer_appends_eos = detect_tokenizer_bos_eos(bridge.tokenizer)
+        bridge.cfg.tokenizer_prepends_bos, bridge.cfg.tokenizer_appends_eos = detect_tokenizer_bos_eos(
+            bridge.tokenizer
+        )
     return bridge
 
 
 class TransformerLens:
-    """A Hugging Face model read through TransformerLens. `bridge` is the TransformerBridge, for TransformerLens' own tools.
+    """A Hugging Face model read through TransformerLens. `bridge` is the TransformerBridge, for
+    TransformerLens' own tools.
 
-    The bridge shares the model's weights; only a fused query-key-value weight whose heads are interleaved is copied once (GPT-NeoX,
-    BLOOM, Falcon: at most a quarter of a block's weights where the MLP is four times as wide as the model, and nothing in the other
-    families measured). Changing the model's weights later raises, since those copies would be out of date. Attention is computed
-    without fused kernels, so long texts take more memory than with plain hooks. Making one costs a few passes over 12 tokens.
+    The bridge shares the model's weights; only a fused query-key-value weight whose heads are interleaved is
+    copied once (GPT-NeoX, BLOOM, Falcon: at most a quarter of a block's weights where the MLP is four times
+    as wide as the model, and nothing in the other families measured). Changing the model's weights later
+    raises, since those copies would be out of date. Attention is computed without fused kernels, so long
+    texts take more memory than with plain hooks. Making one costs a few passes over 12 tokens.
     """
 
     name = "transformer_lens"
@@ -127,13 +178,20 @@ class TransformerLens:
         self._inside: Layout | None = None
         self._generates = False
         self._turn = threading.RLock()
-        missing = [n for kind in RESIDUAL for b in range(self._n_blocks) if (n := self._hook_name(Site(kind, b), None)) not in self.bridge.hook_dict]
+        missing = [
+            n
+            for kind in RESIDUAL
+            for b in range(self._n_blocks)
+            if (n := self._hook_name(Site(kind, b), None)) not in self.bridge.hook_dict
+        ]
         if missing:
             raise ValueError(f"the bridge of {type(hf).__name__} has no {missing[0]}; {INSTEAD}")
         self._compare(tuple(RESIDUAL), None)
 
     def layout(self) -> Layout:
-        """The proven names inside a block, in the words of the Hugging Face model, as every backend gives them."""
+        """The proven names inside a block, in the words of the Hugging Face model, as every backend
+        gives them.
+        """
         return self._plain.layout()
 
     def point(self, site: Site) -> Point:
@@ -141,12 +199,18 @@ class TransformerLens:
         return self._plain.point(site)
 
     def lens_layout(self) -> Layout:
-        """The proven hook points inside a block, in TransformerLens' words; raises ValueError where none are."""
+        """The proven hook points inside a block, in TransformerLens' words; raises ValueError where
+        none are.
+        """
         if self._inside is None:
             self.layout()
             there = {n.removeprefix("blocks.0.") for n in self.bridge.hook_dict}
             try:
-                layout = proven(self, [c for c in LAYOUTS if {c.attn_out, c.mlp_out, c.z} <= there], list(self.bridge.blocks))
+                layout = proven(
+                    self,
+                    [c for c in LAYOUTS if {c.attn_out, c.mlp_out, c.z} <= there],
+                    list(self.bridge.blocks),
+                )
             except ValueError as error:
                 raise ValueError(f"TransformerLens: {error}; {INSTEAD}") from error
             self._compare(("attn_out", "mlp_out", "z"), layout)
@@ -154,9 +218,15 @@ class TransformerLens:
         return self._inside
 
     def run(
-        self, inputs: Mapping[str, Tensor], sites: Sequence[Site], select: Select, writes: Sequence[tuple[Site, Change]], logits: bool, options: Mapping[str, Any],
+        self,
+        inputs: Mapping[str, Tensor],
+        sites: Sequence[Site],
+        select: Select,
+        writes: Sequence[tuple[Site, Change]],
+        logits: bool,
+        options: Mapping[str, Any],
         layout: Layout | None = None,
-    ) -> Passed:  # fmt: skip
+    ) -> Passed:
         states: dict[Site, Tensor] = {}
         met: set[Site] = set()
 
@@ -177,7 +247,9 @@ class TransformerLens:
         require_met(met, due([site for site, _ in writes], sites, to_the_end=logits))
         return Passed(states, out.logits if logits and out is not None else None)
 
-    def generate(self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]) -> Tensor:
+    def generate(
+        self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]
+    ) -> Tensor:
         self._compare_cached_passes()
         met: set[Site] = set()
         with self._hooked(self._writers(writes, met)) as model:
@@ -187,14 +259,21 @@ class TransformerLens:
 
     @contextmanager
     def _hooked(self, hooks: Sequence[tuple[str, Callable[..., Any]]]) -> Generator[Any]:
-        """Within the `with`, passes of the bridged model meet these hooks, in order; gone afterwards, also after an exception."""
+        """Within the `with`, passes of the bridged model meet these hooks, in order; gone afterwards,
+        also after an exception.
+        """
         if self._state_of_weights() != self._weights:
-            raise ValueError("the model's weights were moved or changed after its bridge was made; load it again with this backend")
+            raise ValueError(
+                "the model's weights were moved or changed after its bridge was made; load it again with this"
+                " backend"
+            )
         # One thread at a time: leaving the bridge's own `hooks` takes away other threads' hooks too.
         with self._turn, torch.no_grad(), self.bridge.hooks(fwd_hooks=list(hooks)):
             yield self.bridge.original_model
 
-    def _writers(self, writes: Sequence[tuple[Site, Change]], met: set[Site]) -> list[tuple[str, Callable[..., Any]]]:
+    def _writers(
+        self, writes: Sequence[tuple[Site, Change]], met: set[Site]
+    ) -> list[tuple[str, Callable[..., Any]]]:
         """Hooks that change, and note in `met` the sites they were called at."""
 
         def writer(site: Site, change: Change) -> Callable[..., Tensor]:
@@ -220,7 +299,12 @@ class TransformerLens:
 
     def _probe(self) -> list[dict[str, Tensor]]:
         """Two rows of six tokens, and the same with padding in front of one."""
-        tokens = torch.linspace(0, int(self.hf.config.vocab_size) - 1, 12).long().view(2, 6).to(next(self.hf.parameters()).device)  # pyright: ignore
+        tokens = (
+            torch.linspace(0, int(self.hf.config.vocab_size) - 1, 12)
+            .long()
+            .view(2, 6)
+            .to(next(self.hf.parameters()).device)
+        )  # pyright: ignore
         mask = torch.ones_like(tokens)
         mask[0, :2] = 0
         return [{"input_ids": tokens}, {"input_ids": tokens, "attention_mask": mask}]
@@ -233,22 +317,33 @@ class TransformerLens:
             try:
                 ours = self.run(inputs, sites, whole, (), False, {}, layout).states
             except Unvisited as error:
-                raise ValueError(f"the bridge of {type(self.hf).__name__} does not show what it should: {error}; {INSTEAD}") from error
+                raise ValueError(
+                    f"the bridge of {type(self.hf).__name__} does not show what it should: {error}; {INSTEAD}"
+                ) from error
             for site in sites:
                 self._require_equal(str(site), ours[site], plain[site], inputs)
 
     def _compare_cached_passes(self) -> None:
-        """Raises ValueError unless a pass that goes on from a cache gives the logits of the original; found out once."""
+        """Raises ValueError unless a pass that goes on from a cache gives the logits of the original;
+        found out once.
+        """
         if self._generates:
             return
         if not hasattr(self.bridge.original_model, "generate"):
-            raise ValueError(f"{type(self.hf).__name__} has no language-model head to generate with; it can be read")
+            raise ValueError(
+                f"{type(self.hf).__name__} has no language-model head to generate with; it can be read"
+            )
         inputs = self._probe()[1]
         tokens, mask = inputs.values()
 
         def logits(model: Any) -> Tensor:
             first = model(input_ids=tokens[:, :4], attention_mask=mask[:, :4], use_cache=True)
-            return model(input_ids=tokens[:, 4:], attention_mask=mask, past_key_values=first.past_key_values, use_cache=True).logits
+            return model(
+                input_ids=tokens[:, 4:],
+                attention_mask=mask,
+                past_key_values=first.past_key_values,
+                use_cache=True,
+            ).logits
 
         with evaluating(self.hf), self._hooked([]) as model:
             self._require_equal("a pass with a cache", logits(model), logits(self.hf), {})
@@ -257,9 +352,13 @@ class TransformerLens:
     def _require_equal(self, what: str, ours: Tensor, plain: Tensor, inputs: Mapping[str, Tensor]) -> None:
         allowed = max(TOLERANCE[p.dtype] for p in self.hf.parameters())
         seen = inputs["attention_mask"].bool() if "attention_mask" in inputs else ...
-        off = float("inf") if ours.shape != plain.shape else float((ours - plain)[seen].double().norm() / plain[seen].double().norm())
+        off = (
+            float("inf")
+            if ours.shape != plain.shape
+            else float((ours - plain)[seen].double().norm() / plain[seen].double().norm())
+        )
         if not off <= allowed:
             raise ValueError(
-                f"{what} of the bridge differs from the original {type(self.hf).__name__} by {off:.1e} of its size "
-                f"({tuple(ours.shape)} and {tuple(plain.shape)}), allowed is {allowed:.0e}; {INSTEAD}"
+                f"{what} of the bridge differs from the original {type(self.hf).__name__} by {off:.1e} of its"
+                f" size ({tuple(ours.shape)} and {tuple(plain.shape)}), allowed is {allowed:.0e}; {INSTEAD}"
             )

@@ -1,4 +1,6 @@
-"""Capturing into a store: what is there is kept, what is missing is read, and several processes may do it at once."""
+"""Capturing into a store: what is there is kept, what is missing is read, and several processes may
+do it at once.
+"""
 
 import os
 import shutil
@@ -25,23 +27,43 @@ from probes.reading.store.stored import StoredActivations, stored
 ShardLike = str | tuple[int, int] | None
 
 
-def fill(reading: Reading, store: str | Path, shard: ShardLike = None, batch_size: int | None = None, progress: bool = True) -> StoredActivations:
+def fill(
+    reading: Reading,
+    store: str | Path,
+    shard: ShardLike = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> StoredActivations:
     """Reads what the store does not have yet, and gives all that is finished.
 
-    `shard` is this process's part, "2/8" or (2, 8); None looks at RANK and WORLD_SIZE or a SLURM array, and is everything otherwise.
+    `shard` is this process's part, "2/8" or (2, 8); None looks at RANK and WORLD_SIZE or a SLURM array, and
+    is everything otherwise.
     """
     part, parts = my_part(shard)
     store = Path(store).expanduser()
     if store.exists() and not store.is_dir():
-        raise NotADirectoryError(f"store is {store}, which is a file; give a folder, which is made if there is none")
+        raise NotADirectoryError(
+            f"store is {store}, which is a file; give a folder, which is made if there is none"
+        )
     folder = store / content_key(reading)
     plan = _planned(reading, folder, parts, batch_size)
     mine = [s for s in range(plan.n_shards) if s % parts == part and plan.texts[s]]
     todo = {s: found for s in mine if (found := _missing(reading, folder, plan, s))}
-    _refuse_small_disk(folder, sum(plan.rows[s] * len(sites) for s, sites in todo.items()) * reading.width * reading.dtype.itemsize)
+    _refuse_small_disk(
+        folder,
+        sum(plan.rows[s] * len(sites) for s, sites in todo.items()) * reading.width * reading.dtype.itemsize,
+    )
     total = sum(len(plan.texts[s]) for s in mine)
     done = total - sum(len(plan.texts[s]) for s in todo)
-    with tqdm(total=total, initial=done, desc="capture", unit="text", delay=2, leave=False, disable=None if progress else True) as bar:
+    with tqdm(
+        total=total,
+        initial=done,
+        desc="capture",
+        unit="text",
+        delay=2,
+        leave=False,
+        disable=None if progress else True,
+    ) as bar:
         _capture_shards(reading, folder, plan, list(todo), bar)
     wanted = {s for s, texts in enumerate(plan.texts) if texts}
     finished = {s for s in wanted if s in mine or not _missing(reading, folder, plan, s)}
@@ -54,7 +76,9 @@ def my_part(shard: ShardLike) -> tuple[int, int]:
     try:
         part, parts = (int(p) for p in given)
     except ValueError as error:
-        raise ValueError(f"shard is {shard!r}; expected 'i/n' with i from 0 to n - 1, such as '0/4'") from error
+        raise ValueError(
+            f"shard is {shard!r}; expected 'i/n' with i from 0 to n - 1, such as '0/4'"
+        ) from error
     if not 0 <= part < parts:
         raise ValueError(f"shard {part}/{parts} does not exist; expected i/n with i from 0 to n - 1")
     return part, parts
@@ -71,12 +95,17 @@ def _environment() -> tuple[int, int]:
             offset = int(own["SLURM_ARRAY_TASK_ID"]) - int(own.get("SLURM_ARRAY_TASK_MIN", 0))
             return offset // int(own.get("SLURM_ARRAY_TASK_STEP", 1)), int(own["SLURM_ARRAY_TASK_COUNT"])
     except ValueError as error:
-        raise ValueError(f"RANK and WORLD_SIZE, or the SLURM_ARRAY_TASK variables, must be whole numbers ({error}); or give shard='i/n'") from error
+        raise ValueError(
+            f"RANK and WORLD_SIZE, or the SLURM_ARRAY_TASK variables, must be whole numbers ({error}); or"
+            " give shard='i/n'"
+        ) from error
     return 0, 1
 
 
 def _planned(reading: Reading, folder: Path, parts: int, batch_size: int | None) -> Plan:
-    """The plan that holds in this folder, made if this is the first capture there; the index has the labels of this call."""
+    """The plan that holds in this folder, made if this is the first capture there; the index has the
+    labels of this call.
+    """
     try:
         plan = Plan.read(folder, folder.name)
     except (FileNotFoundError, DamagedManifest):
@@ -120,7 +149,11 @@ def _keep_index(reading: Reading, folder: Path, plan: Plan) -> None:
         with _planning(folder):
             _replace(path, body)
     except OSError as error:
-        warnings.warn(f"{path} stays as it was ({error}); what this capture returns has the labels and columns of this call", stacklevel=5)
+        warnings.warn(
+            f"{path} stays as it was ({error}); what this capture returns has the labels and columns of this"
+            " call",
+            stacklevel=5,
+        )
 
 
 def _index(reading: Reading, plan: Plan) -> bytes:
@@ -132,7 +165,10 @@ def _replace(path: Path, body: bytes) -> None:
         with complete(path) as part:
             part.write_bytes(body)
     except OSError as error:
-        raise OSError(f"cannot write {path} ({error.strerror}); make room or give a folder that can be written to, and capture again") from error
+        raise OSError(
+            f"cannot write {path} ({error.strerror}); make room or give a folder that can be written to, and"
+            " capture again"
+        ) from error
 
 
 def _lock(folder: Path, name: str, wait: bool) -> FileLock | None:
@@ -144,7 +180,10 @@ def _lock(folder: Path, name: str, wait: bool) -> FileLock | None:
     except Timeout:
         return None
     except OSError as error:
-        raise OSError(f"cannot write to the store {folder} ({error.strerror}); give a folder that can be written to. Finished shards are kept") from error
+        raise OSError(
+            f"cannot write to the store {folder} ({error.strerror}); give a folder that can be written to."
+            " Finished shards are kept"
+        ) from error
     return lock
 
 
@@ -165,12 +204,18 @@ def _missing(reading: Reading, folder: Path, plan: Plan, shard: int) -> tuple[Si
 def _refuse_small_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(f"this capture writes {needed / 2**30:.2f} GiB more into {folder} and the disk has {free / 2**30:.2f} GiB left; nothing was run")
+        raise OSError(
+            f"this capture writes {needed / 2**30:.2f} GiB more into {folder} and the disk has"
+            f" {free / 2**30:.2f} GiB left; nothing was run"
+        )
 
 
 def _capture_shards(reading: Reading, folder: Path, plan: Plan, shards: Sequence[int], bar: Any) -> None:
-    """One shard after the other; each is written while the next is read. A shard that another process works on comes last."""
-    # Two buffers for all shards, one being read into and one being written: memory given back and taken anew would fragment.
+    """One shard after the other; each is written while the next is read. A shard that another process
+    works on comes last.
+    """
+    # Two buffers for all shards, one being read into and one being written: memory given back and taken anew
+    # would fragment.
     largest = max((plan.rows[s] for s in shards), default=0) * len(reading.sites) * reading.width
     reading_into, being_written = (torch.empty(largest, dtype=reading.dtype) for _ in range(2))
     with ThreadPoolExecutor(1) as writer:
@@ -196,15 +241,21 @@ def _capture_shards(reading: Reading, folder: Path, plan: Plan, shards: Sequence
             writing.result()
 
 
-def _write_and_release(folder: Path, sites: Sequence[Site], shard: int, states: Tensor, plan: Plan, lock: FileLock) -> None:
+def _write_and_release(
+    folder: Path, sites: Sequence[Site], shard: int, states: Tensor, plan: Plan, lock: FileLock
+) -> None:
     try:
         write_shards(folder, sites, shard, states, plan)
     finally:
         lock.release()
 
 
-def _read_shard(reading: Reading, plan: Plan, shard: int, sites: tuple[Site, ...], into: Tensor, bar: Any) -> Tensor:
-    """The rows of one shard at these sites ["site n d"], read in the planned batches into the memory given."""
+def _read_shard(
+    reading: Reading, plan: Plan, shard: int, sites: tuple[Site, ...], into: Tensor, bar: Any
+) -> Tensor:
+    """The rows of one shard at these sites ["site n d"], read in the planned batches into the memory
+    given.
+    """
     rows = plan.rows[shard]
     x = into[: len(sites) * rows * reading.width].view(len(sites), rows, reading.width).fill_(torch.nan)
     if not sites:

@@ -1,4 +1,6 @@
-"""rows.parquet: one line a row with its shard, place, label, group, id and columns, and a checksum that readers of Parquet skip over."""
+"""rows.parquet: one line a row with its shard, place, label, group, id and columns, and a checksum
+that readers of Parquet skip over.
+"""
 
 import hashlib
 import io
@@ -31,22 +33,38 @@ def places(plan: Plan) -> tuple[np.ndarray, np.ndarray]:
 def index_bytes(plan: Plan, row_data: Mapping[str, Any], width: int) -> bytes:
     """The index as a file; the same rows always make the same bytes."""
     shard, place = places(plan)
-    columns = {"id": row_data["ids"], "group": row_data["groups"]} | {f"column.{k}": v for k, v in row_data["columns"].items()}
+    columns = {"id": row_data["ids"], "group": row_data["groups"]} | {
+        f"column.{k}": v for k, v in row_data["columns"].items()
+    }
     numbers = {k: row_data[k] for k in ("example", "token", "y") if row_data[k] is not None}
     as_json = [k for k, v in columns.items() if _mixed(v)]
-    cells = {k: np.array([json.dumps(v, default=_plain) for v in values], dtype=object) if k in as_json else values for k, values in columns.items()}
+    cells = {
+        k: np.array([json.dumps(v, default=_plain) for v in values], dtype=object) if k in as_json else values
+        for k, values in columns.items()
+    }
     table = pd.DataFrame(cells | numbers | {"shard": shard, "place": place})
     receipt = {k: v for k, v in row_data["receipt"].items() if k != "sites"}  # sites may be added later
-    if isinstance(receipt.get("self_check"), dict):  # names only: the differences are rounding, and the file must be the same every time
-        receipt["self_check"] = receipt["self_check"] | {"differences": {k: "passed" for k in receipt["self_check"]["differences"]}}
-    table.attrs = {"receipt": json.dumps(receipt, sort_keys=True), "width": width, "layout": plan.layout, "json": as_json}
+    if isinstance(
+        receipt.get("self_check"), dict
+    ):  # names only: the differences are rounding, and the file must be the same every time
+        receipt["self_check"] = receipt["self_check"] | {
+            "differences": {k: "passed" for k in receipt["self_check"]["differences"]}
+        }
+    table.attrs = {
+        "receipt": json.dumps(receipt, sort_keys=True),
+        "width": width,
+        "layout": plan.layout,
+        "json": as_json,
+    }
     out = io.BytesIO()
     table.to_parquet(out, index=False)
     return _sealed(out.getvalue())
 
 
 def read_index(folder: Path, plan: Plan) -> tuple[dict[str, Any], int]:
-    """The row data and the width of the hidden states; raises ValueError for an index that is damaged, missing or of another plan."""
+    """The row data and the width of the hidden states; raises ValueError for an index that is
+    damaged, missing or of another plan.
+    """
     path = folder / "rows.parquet"
     mend = "capture again into this store to have it mended"
     try:
@@ -54,7 +72,9 @@ def read_index(folder: Path, plan: Plan) -> tuple[dict[str, Any], int]:
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); {mend}") from error
     if not _whole(body):
-        raise ValueError(f"{path} is damaged: its content does not have the checksum it was written with; {mend}")
+        raise ValueError(
+            f"{path} is damaged: its content does not have the checksum it was written with; {mend}"
+        )
     table = pd.read_parquet(io.BytesIO(body))
     if table.attrs["layout"] != plan.layout or len(table) != sum(plan.rows):
         raise ValueError(f"{path} belongs to another capture than the manifest beside it; {mend}")
@@ -99,4 +119,7 @@ def _whole(sealed: bytes) -> bool:
     footer = len(sealed) - TAIL - int.from_bytes(sealed[-TAIL:-4], "little")
     if footer < DIGEST:
         return False
-    return hashlib.sha256(sealed[: footer - DIGEST] + sealed[footer:]).digest() == sealed[footer - DIGEST : footer]
+    return (
+        hashlib.sha256(sealed[: footer - DIGEST] + sealed[footer:]).digest()
+        == sealed[footer - DIGEST : footer]
+    )

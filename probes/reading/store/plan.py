@@ -1,4 +1,6 @@
-"""What a store will hold, decided before anything is run: which text goes to which shard, and in which batches."""
+"""What a store will hold, decided before anything is run: which text goes to which shard, and in
+which batches.
+"""
 
 import hashlib
 import json
@@ -23,8 +25,9 @@ SHARD_BYTES = 2**24
 class Plan:
     """The fixed layout of one capture: the same texts, model and position always make the same plan.
 
-    `key` is the content address. `texts[s]` are the examples of shard s, which depend on their ids and the number of shards only;
-    `batches[s]` are the forward passes that make it, so that an interrupted capture goes on with the very same ones.
+    `key` is the content address. `texts[s]` are the examples of shard s, which depend on their ids and the
+    number of shards only; `batches[s]` are the forward passes that make it, so that an interrupted capture
+    goes on with the very same ones.
     """
 
     key: str
@@ -53,7 +56,13 @@ class Plan:
         return {"key": self.key, "of": self.n_shards}
 
     def _body(self) -> str:
-        plan = {"key": self.key, "about": self.about, "texts": self.texts, "batches": self.batches, "counts": self.counts}
+        plan = {
+            "key": self.key,
+            "about": self.about,
+            "texts": self.texts,
+            "batches": self.batches,
+            "counts": self.counts,
+        }
         return json.dumps({"format": FORMAT, **plan}, sort_keys=True)
 
     def as_bytes(self) -> bytes:
@@ -63,9 +72,14 @@ class Plan:
 
     @classmethod
     def read(cls, folder: Path, key: str | None = None) -> "Plan":
-        """The plan in a folder; raises ValueError for a damaged or newer manifest, and for one of another capture than `key`."""
+        """The plan in a folder; raises ValueError for a damaged or newer manifest, and for one of
+        another capture than `key`.
+        """
         path = folder / "manifest.json"
-        damaged = f"{path} is damaged; capture again into this store to have it mended (shards that are whole are kept)"
+        damaged = (
+            f"{path} is damaged; capture again into this store to have it mended (shards that are whole are"
+            " kept)"
+        )
         text = path.read_bytes()
         try:
             outer = json.loads(text)
@@ -77,10 +91,17 @@ class Plan:
             raise DamagedManifest(damaged)
         plan = json.loads(body)
         if key is not None and plan["key"] != key:
-            raise DamagedManifest(f"{path} belongs to another capture ({plan['key']}); capture again into this store to have it mended")
+            raise DamagedManifest(
+                f"{path} belongs to another capture ({plan['key']}); capture again into this store to have it"
+                " mended"
+            )
         if plan.pop("format") > FORMAT:
             raise ValueError(f"{path} was written by a newer hookprobe; upgrade to read it")
-        tuples = {"texts": tuple(map(tuple, plan["texts"])), "batches": tuple(tuple(map(tuple, b)) for b in plan["batches"]), "counts": tuple(plan["counts"])}
+        tuples = {
+            "texts": tuple(map(tuple, plan["texts"])),
+            "batches": tuple(tuple(map(tuple, b)) for b in plan["batches"]),
+            "counts": tuple(plan["counts"]),
+        }
         return cls(**plan | tuples)
 
 
@@ -88,7 +109,9 @@ class DamagedManifest(ValueError):
     """The manifest does not have the content it was written with."""
 
 
-def make_plan(reading: Reading, n_shards: int | None = None, at_least: int = 1, batch_size: int | None = None) -> Plan:
+def make_plan(
+    reading: Reading, n_shards: int | None = None, at_least: int = 1, batch_size: int | None = None
+) -> Plan:
     """The plan of a capture. The number of shards follows from the size of the output, unless it is given."""
     row_bytes = len(reading.sites) * reading.width * reading.dtype.itemsize
     if n_shards is None:
@@ -98,7 +121,13 @@ def make_plan(reading: Reading, n_shards: int | None = None, at_least: int = 1, 
     planned = []
     for chosen in texts:
         side = reading.model.tokenizer.padding_side
-        found = batches([reading.encoded[t] for t in chosen], reading.model.pad_id, side, batch_size, reading.model.token_budget)
+        found = batches(
+            [reading.encoded[t] for t in chosen],
+            reading.model.pad_id,
+            side,
+            batch_size,
+            reading.model.token_budget,
+        )
         planned.append(tuple(tuple(chosen[i] for i in b.rows) for b in found))
     return Plan(content_key(reading), _about(reading), texts, tuple(planned), tuple(reading.counts.tolist()))
 
@@ -109,11 +138,15 @@ def shard_of(example_id: Any, n_shards: int) -> int:
 
 
 def content_key(reading: Reading) -> str:
-    """The content address: hash of tokens, picked positions, model, edits and precision. Labels are no part of it."""
+    """The content address: hash of tokens, picked positions, model, edits and precision. Labels are
+    no part of it.
+    """
     digest = hashlib.sha256(json.dumps(_about(reading), sort_keys=True).encode())
     # A column may decide where an edit acts, and other words in it then make other states.
     edited = [reading.asked.places(w.at) for w in reading.model.writes if w.at.kind != "all"]
-    for i, (name, encoded, tokens) in enumerate(zip(reading.examples.ids, reading.encoded, reading.tokens, strict=True)):
+    for i, (name, encoded, tokens) in enumerate(
+        zip(reading.examples.ids, reading.encoded, reading.tokens, strict=True)
+    ):
         places = [found[i].tolist() for found in edited]
         digest.update(f"{name}\0{encoded.ids}\0{tokens.tolist()}\0{places}\n".encode())
     return digest.hexdigest()[:24]
@@ -132,10 +165,17 @@ def _about(reading: Reading) -> dict[str, Any]:
 
 
 def edit_hash(write: Write) -> str:
-    """Hash of where an edit acts and what it does; raises ValueError for an edit that is not given by its numbers."""
+    """Hash of where an edit acts and what it does; raises ValueError for an edit that is not given by
+    its numbers.
+    """
     found = write.identity()
     if found is None:
-        raise ValueError(f"{write!r} does not say what it does as data, so its captures cannot be told apart in a store; capture it into memory")
+        raise ValueError(
+            f"{write!r} does not say what it does as data, so its captures cannot be told apart in a store;"
+            " capture it into memory"
+        )
     kind, numbers = found
     body = [f"{write.site} {write.at} {kind}", *(t.detach().cpu().float().numpy().tobytes() for t in numbers)]
-    return hashlib.sha256(b"\0".join(b if isinstance(b, bytes) else b.encode() for b in body)).hexdigest()[:16]
+    return hashlib.sha256(b"\0".join(b if isinstance(b, bytes) else b.encode() for b in body)).hexdigest()[
+        :16
+    ]

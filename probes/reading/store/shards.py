@@ -23,14 +23,18 @@ def shard_path(folder: Path, site: Site, shard: int) -> Path:
     return folder / str(site).replace(":", "-") / f"{shard:05d}.safetensors"
 
 
-def write_shards(folder: Path, sites: Sequence[Site], shard: int, states: Float[Tensor, "site n d"], plan: Plan) -> None:
+def write_shards(
+    folder: Path, sites: Sequence[Site], shard: int, states: Float[Tensor, "site n d"], plan: Plan
+) -> None:
     """One shard at several sites, two files at a time: one is hashed while the other goes to the disk."""
     with ThreadPoolExecutor(2) as writers:
         list(writers.map(lambda site, x: write_shard(folder, site, shard, x, plan), sites, states))
 
 
 def write_shard(folder: Path, site: Site, shard: int, x: Float[Tensor, "n d"], plan: Plan) -> None:
-    """Writes the rows; the file appears complete or not at all. Raises OSError, with nothing left behind, when the disk is full."""
+    """Writes the rows; the file appears complete or not at all. Raises OSError, with nothing left
+    behind, when the disk is full.
+    """
     path = shard_path(folder, site, shard)
     try:
         path.parent.mkdir(exist_ok=True)
@@ -39,38 +43,54 @@ def write_shard(folder: Path, site: Site, shard: int, x: Float[Tensor, "n d"], p
             stale.unlink()
         file = open(part := path.parent / f".saving-{shard:05d}-{os.getpid()}", "xb", buffering=0)  # noqa: SIM115 - closed by the with below; only the opening has this message
     except OSError as error:
-        raise OSError(f"cannot write to the store {folder} ({error.strerror}); shards that were complete are kept") from error
+        raise OSError(
+            f"cannot write to the store {folder} ({error.strerror}); shards that were complete are kept"
+        ) from error
     try:
         with file:
             _write_safetensors(file, x, {"site": str(site), "shard": shard} | plan.layout)
         os.replace(part, path)
     except OSError as error:
-        raise OSError(f"could not write {path} ({error}); shards that were complete are kept, and the same call goes on from there") from error
+        raise OSError(
+            f"could not write {path} ({error}); shards that were complete are kept, and the same call goes on"
+            " from there"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 
 
 def open_shard(folder: Path, site: Site, shard: int, plan: Plan, width: int) -> Float[Tensor, "n d"]:
-    """The rows of a shard, mapped from the file rather than read; raises ValueError if the file is not the one planned."""
+    """The rows of a shard, mapped from the file rather than read; raises ValueError if the file is
+    not the one planned.
+    """
     return _mapped(folder, site, shard, plan, width)[0]
 
 
 def check_shard(folder: Path, site: Site, shard: int, plan: Plan, width: int) -> Float[Tensor, "n d"]:
-    """The rows of a shard after comparing them with their checksum; raises ValueError for a flipped bit or a missing end."""
+    """The rows of a shard after comparing them with their checksum; raises ValueError for a flipped
+    bit or a missing end.
+    """
     x, header = _mapped(folder, site, shard, plan, width)
     if header.get("xxh3") != _checksum(x):
-        raise ValueError(f"{shard_path(folder, site, shard)} is damaged: its content does not have the checksum it was written with")
+        raise ValueError(
+            f"{shard_path(folder, site, shard)} is damaged: its content does not have the checksum it was"
+            " written with"
+        )
     return x
 
 
-def _mapped(folder: Path, site: Site, shard: int, plan: Plan, width: int) -> tuple[Float[Tensor, "n d"], dict[str, Any]]:
+def _mapped(
+    folder: Path, site: Site, shard: int, plan: Plan, width: int
+) -> tuple[Float[Tensor, "n d"], dict[str, Any]]:
     """The rows and what the file says of itself."""
     path = shard_path(folder, site, shard)
     header, x = _opened(path)
     expected: dict[str, Any] = {"site": str(site), "shard": shard} | plan.layout
     wrong = [k for k, v in expected.items() if header.get(k) != v]
     if wrong or tuple(x.shape) != (plan.rows[shard], width) or x.dtype != plan.dtype:
-        raise ValueError(f"{path} is not the shard planned here: {', '.join(wrong) or 'shape or dtype'} differs")
+        raise ValueError(
+            f"{path} is not the shard planned here: {', '.join(wrong) or 'shape or dtype'} differs"
+        )
     return x, header
 
 
@@ -88,7 +108,9 @@ def _opened(path: Path) -> tuple[dict[str, Any], Tensor]:
 
 
 def planned_shards(folder: Path, key: str) -> int | None:
-    """How many shards the plan of a folder had, as most of its shard files tell; None when none can be read."""
+    """How many shards the plan of a folder had, as most of its shard files tell; None when none can
+    be read.
+    """
     told: Counter[int] = Counter()
     for path in folder.glob("*/[0-9]*.safetensors"):
         try:
@@ -106,10 +128,11 @@ DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torc
 
 
 def _write_safetensors(file: FileIO, x: Float[Tensor, "n d"], about: dict[str, Any]) -> None:
-    """The rows as a safetensors file, straight from their memory, each piece hashed while the processor's cache still has it.
+    """The rows as a safetensors file, straight from their memory, each piece hashed while the processor's
+    cache still has it.
 
-    Not by the library's own functions: save_file has a temporary file of its own, which a killed process would leave behind, and
-    save makes a copy of the rows, which halves the speed.
+    Not by the library's own functions: save_file has a temporary file of its own, which a killed process
+    would leave behind, and save makes a copy of the rows, which halves the speed.
     """
     rows, hashed = _raw(x), xxhash.xxh3_128()
     blank = _header(x, about | {"xxh3": hashed.hexdigest()})
@@ -130,9 +153,14 @@ def _write_all(file: FileIO, body: bytes | memoryview) -> None:
 
 
 def _header(x: Float[Tensor, "n d"], about: dict[str, Any]) -> bytes:
-    """One key, because safetensors writes several in no fixed order and the bytes must be the same every time."""
+    """One key, because safetensors writes several in no fixed order and the bytes must be the same
+    every time.
+    """
     told = {"hookprobe": json.dumps(about, sort_keys=True)}
-    fields = {"__metadata__": told, "x": {"dtype": DTYPES[x.dtype], "shape": list(x.shape), "data_offsets": [0, x.nbytes]}}
+    fields = {
+        "__metadata__": told,
+        "x": {"dtype": DTYPES[x.dtype], "shape": list(x.shape), "data_offsets": [0, x.nbytes]},
+    }
     text = json.dumps(fields).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text

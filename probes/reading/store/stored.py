@@ -1,4 +1,6 @@
-"""Captured hidden states that stay on disk: rows and sites are chosen without reading, numbers come when they are asked for."""
+"""Captured hidden states that stay on disk: rows and sites are chosen without reading, numbers come
+when they are asked for.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,10 +23,12 @@ from probes.reading.store.shards import check_shard, open_shard
 
 @dataclass(frozen=True, eq=False)
 class StoredActivations(Sited):
-    """Hidden states of some rows at some sites, on disk. `acts[site]`, `acts.rows(mask)` and `acts.split()` read nothing.
+    """Hidden states of some rows at some sites, on disk. `acts[site]`, `acts.rows(mask)` and `acts.split()`
+    read nothing.
 
-    `load()` gives ordinary Activations, `blocks()` and `chunks()` a part of the sites or rows at a time. Recipes and probes take
-    them as they are. Rows whose shard is not finished are left out, and `missing` says how many there are.
+    `load()` gives ordinary Activations, `blocks()` and `chunks()` a part of the sites or rows at a time.
+    Recipes and probes take them as they are. Rows whose shard is not finished are left out, and `missing`
+    says how many there are.
     """
 
     folder: Path
@@ -55,12 +59,17 @@ class StoredActivations(Sited):
         return replace(super()._take(index), token=None if self.token is None else self.token[index], **rest)
 
     def mapped(self, site: Site, shard: int) -> Float[Tensor, "n d"]:
-        """One shard's rows at one site, mapped from disk; compared with its checksum the first time. Raises ValueError if damaged."""
+        """One shard's rows at one site, mapped from disk; compared with its checksum the first time.
+        Raises ValueError if damaged.
+        """
         read = open_shard if (site, shard) in self._checked else check_shard
         try:
             x = read(self.folder, site, shard, self.plan, self.width)
         except (ValueError, FileNotFoundError) as error:
-            raise ValueError(f"{error}; run the same capture into this store again, which reads that shard anew and keeps the others") from error
+            raise ValueError(
+                f"{error}; run the same capture into this store again, which reads that shard anew and keeps"
+                " the others"
+            ) from error
         self._checked.add((site, shard))
         return x
 
@@ -69,8 +78,8 @@ class StoredActivations(Sited):
         free = _free_memory()
         if free is not None and self.nbytes > free:
             raise MemoryError(
-                f"these activations have {self.nbytes / 2**30:.1f} GiB and {free / 2**30:.1f} GiB of memory are free; choose sites or rows first, "
-                "or go through .blocks() or .chunks()"
+                f"these activations have {self.nbytes / 2**30:.1f} GiB and {free / 2**30:.1f} GiB of memory"
+                " are free; choose sites or rows first, or go through .blocks() or .chunks()"
             )
         x = torch.empty(len(self.sites), len(self), self.width, dtype=self.dtype)
         for shard in np.unique(self.shard):
@@ -78,7 +87,9 @@ class StoredActivations(Sited):
             place = torch.from_numpy(self.place[here])
             for i, site in enumerate(self.sites):
                 x[i, torch.from_numpy(here)] = self.mapped(site, int(shard))[place]
-        return Activations(self.y, self.groups, self.ids, self.columns, x, self.sites, self.example, self.token, self.receipt)
+        return Activations(
+            self.y, self.groups, self.ids, self.columns, x, self.sites, self.example, self.token, self.receipt
+        )
 
     def blocks(self, max_bytes: int = 2**30) -> Iterator[Activations]:
         """All rows of as many sites as fit into `max_bytes`, then of the next ones."""
@@ -87,7 +98,9 @@ class StoredActivations(Sited):
             yield self[self.sites[start : start + step]].load()
 
     def chunks(self, max_bytes: int = 2**27) -> Iterator[tuple[np.ndarray, Activations]]:
-        """All sites of some rows, then of the next: the numbers of the rows among these, and the rows. Goes through the disk once, shard by shard."""
+        """All sites of some rows, then of the next: the numbers of the rows among these, and the
+        rows. Goes through the disk once, shard by shard.
+        """
         order = np.lexsort((self.place, self.shard))
         step = max(1, max_bytes // max(1, self.nbytes // max(1, len(self))))
         for start in range(0, len(self), step):
@@ -95,39 +108,70 @@ class StoredActivations(Sited):
             yield index, self.rows(index).load()
 
     def __repr__(self) -> str:
-        span = "" if not self.sites else f": {self.sites[0]}" if len(self.sites) == 1 else f": {self.sites[0]} to {self.sites[-1]}"
+        span = (
+            ""
+            if not self.sites
+            else f": {self.sites[0]}"
+            if len(self.sites) == 1
+            else f": {self.sites[0]} to {self.sites[-1]}"
+        )
         missing = f", {self.missing} rows not captured yet" if self.missing else ""
         return (
-            f"StoredActivations({len(self)} rows, width {self.width}, {len(self.sites)} sites{span}, {self.nbytes / 2**20:.0f} MiB in {self.folder}{missing})"
+            f"StoredActivations({len(self)} rows, width {self.width}, {len(self.sites)} sites{span},"
+            f" {self.nbytes / 2**20:.0f} MiB in {self.folder}{missing})"
         )
 
 
-def stored(folder: Path, plan: Plan, row_data: Mapping[str, Any], sites: tuple[Site, ...], width: int, finished: set[int]) -> StoredActivations:
+def stored(
+    folder: Path,
+    plan: Plan,
+    row_data: Mapping[str, Any],
+    sites: tuple[Site, ...],
+    width: int,
+    finished: set[int],
+) -> StoredActivations:
     """The rows of finished shards as a value."""
     shard, place = places(plan)
     given = {k: v for k, v in row_data.items() if k != "sites"}
-    whole = StoredActivations(folder=folder, plan=plan, sites=sites, width=width, shard=shard, place=place, **given)
+    whole = StoredActivations(
+        folder=folder, plan=plan, sites=sites, width=width, shard=shard, place=place, **given
+    )
     there = np.isin(shard, list(finished))
     return whole if there.all() else replace(whole.rows(there), missing=int((~there).sum()))
 
 
-def open_store(path: str | Path, model: Model | None = None, sites: SitesLike | None = None) -> StoredActivations:
-    """The activations that a folder holds, also while a capture into it goes on; labels and columns are those of its index.
+def open_store(
+    path: str | Path, model: Model | None = None, sites: SitesLike | None = None
+) -> StoredActivations:
+    """The activations that a folder holds, also while a capture into it goes on; labels and columns are those
+    of its index.
 
-    `path` is a store, or one capture in it. Rows are those finished at all its sites, or at the `sites` named (kinds or single ones). With `model`,
-    raises ValueError unless they were captured from it, naming the field that differs. Raises ValueError when there is none, or several to choose from.
+    `path` is a store, or one capture in it. Rows are those finished at all its sites, or at the `sites` named
+    (kinds or single ones). With `model`, raises ValueError unless they were captured from it, naming the
+    field that differs. Raises ValueError when there is none, or several to choose from.
     """
     path = Path(path)
-    folders = [path] if (path / "manifest.json").is_file() else sorted(p.parent for p in path.glob("*/manifest.json"))
+    folders = (
+        [path]
+        if (path / "manifest.json").is_file()
+        else sorted(p.parent for p in path.glob("*/manifest.json"))
+    )
     if len(folders) != 1:
         held = "\n".join(f"  {f}: {_said(f)}" for f in folders)
-        raise ValueError(f"{path} holds {len(folders)} captures; give the folder of one\n{held}" if folders else f"{path} holds no captures")
+        raise ValueError(
+            f"{path} holds {len(folders)} captures; give the folder of one\n{held}"
+            if folders
+            else f"{path} holds no captures"
+        )
     folder = folders[0]
     plan = Plan.read(folder)
     row_data, width = read_index(folder, plan)
     if model is not None:
         _check_model(row_data["receipt"], plan, model, folder)
-    there = sorted((Site.parse(p.name) for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda s: (s.kind, s.block, s.head or 0))
+    there = sorted(
+        (Site.parse(p.name) for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")),
+        key=lambda s: (s.kind, s.block, s.head or 0),
+    )
     held = {s: {int(p.stem) for p in (folder / str(s)).glob("[0-9]*.safetensors")} for s in there}
     # A capture that has just begun makes a folder first.
     chosen = _named(tuple(s for s in there if held[s]), sites, folder)
@@ -143,7 +187,10 @@ def _named(held: tuple[Site, ...], sites: SitesLike | None, folder: Path) -> tup
     wanted = [sites] if isinstance(sites, Site | str) else list(sites)
     missing = [str(w) for w in wanted if not any(w in (s, str(s), s.kind) for s in held)]
     if missing:
-        raise ValueError(f"{folder} has nothing at {', '.join(missing)}; it holds {', '.join(map(str, held)) or 'no site yet'}")
+        raise ValueError(
+            f"{folder} has nothing at {', '.join(missing)}; it holds"
+            f" {', '.join(map(str, held)) or 'no site yet'}"
+        )
     return tuple(s for s in held if any(w in (s, str(s), s.kind) for w in wanted))
 
 
@@ -151,7 +198,8 @@ def _check_model(receipt: dict[str, Any], plan: Plan, model: Model, folder: Path
     Fingerprint.from_dict(receipt["model"]).check(model.fingerprint, f"the store {folder}")
     if plan.about["edits"] != [edit_hash(w) for w in model.writes]:
         raise ValueError(
-            f"the store {folder} was captured with {receipt['edits'] or 'no edits'}, and the model has {list(model.writes) or 'none'}: edits differ"
+            f"the store {folder} was captured with {receipt['edits'] or 'no edits'}, and the model has"
+            f" {list(model.writes) or 'none'}: edits differ"
         )
 
 
@@ -168,4 +216,8 @@ def _free_memory() -> int | None:
     meminfo = Path("/proc/meminfo")
     if not meminfo.is_file():
         return None
-    return next(int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+    return next(
+        int(line.split()[1]) * 1024
+        for line in meminfo.read_text().splitlines()
+        if line.startswith("MemAvailable")
+    )
