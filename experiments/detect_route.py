@@ -101,10 +101,11 @@ def main(config: Config, report: Report) -> None:
         else ()
     )
     names = [config.model, *others]
+    concerned = 0 if test.y is None else int(test.y.sum())
     report.say(
-        f"{len(fitting)} requests to fit and choose on, {len(test)} to report on; {int(test.y.sum())} of"
-        " these concern the policy"
-    )  # pyright: ignore
+        f"{len(fitting)} requests to fit and choose on, {len(test)} to report on; {concerned} of these "
+        "concern the policy"
+    )
     subjects = [study(config, report, name, fitting, test, behaviour, neutral) for name in names]
     reading_section(config, report, subjects, fitting)
     causal_section(report, subjects)

@@ -164,10 +164,18 @@ def test_a_text_classifier_reads_cues_it_has_seen_and_not_those_of_a_held_out_vo
         ({"folds_per_payload": 7}, "6 cue vocabularies"),
         ({"formats": FORMATS | {"casual": ("{cue}",)}}, "once each"),
         ({"formats": {"benchmark": FORMATS["benchmark"]}}, "no template for format 'casual'"),
-        ({"cues": {"a": {"evaluation": ("An exam.",), "deployment": ("A shop.",)}, "b": {"evaluation": ("One exam.",), "deployment": ("A bus.",)}}}, "share .'exam'"),
+        (
+            {
+                "cues": {
+                    "a": {"evaluation": ("An exam.",), "deployment": ("A shop.",)},
+                    "b": {"evaluation": ("One exam.",), "deployment": ("A bus.",)},
+                }
+            },
+            "share .'exam'",
+        ),
         ({"cues": {"a": {"evaluation": ("An exam.",), "deployment": ()}}}, "as many cues"),
     ],
-)  # fmt: skip
+)
 def test_designs_that_would_confound_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         crossed_prompts(**options)

@@ -382,14 +382,33 @@ def test_an_encoder_and_published_cells_are_read_only_and_the_gate_stays_shut(
         ("awareness", lambda t: ["--data", "a.csv", "--cells", "b"], "both given"),
         ("awareness", lambda t: ["--data", str(t / "no.csv")], "no file"),
         ("awareness", lambda t: ["--cells", str(t)], "has no bench_eval.parquet"),
-        ("awareness", lambda t: ["--data", str(written(t, prompt=["a"], context=["x"], format=["casual"], group=[1]))], "expected evaluation or deployment"),
-        ("awareness", lambda t: ["--data", str(written(t, prompt=["a"], context=["evaluation"]))], "no column format, group"),
+        (
+            "awareness",
+            lambda t: ["--data", str(written(t, prompt=["a"], context=["x"], format=["casual"], group=[1]))],
+            "expected evaluation or deployment",
+        ),
+        (
+            "awareness",
+            lambda t: ["--data", str(written(t, prompt=["a"], context=["evaluation"]))],
+            "no column format, group",
+        ),
         ("awareness", lambda t: ["--others", "embedded:purpose_used"], "two models are called"),
         ("probe_rewrite_evaluate", lambda t: ["--model", str(t)], "prompts of your own"),
-        ("probe_rewrite_evaluate", lambda t: ["--data", str(written(t, prompt=["a"] * 2, context=["evaluation"] * 2, format=["casual"] * 2, group=[1, 2]))], "no column answer"),
+        (
+            "probe_rewrite_evaluate",
+            lambda t: [
+                "--data",
+                str(
+                    written(
+                        t, prompt=["a"] * 2, context=["evaluation"] * 2, format=["casual"] * 2, group=[1, 2]
+                    )
+                ),
+            ],
+            "no column answer",
+        ),
         ("probe_rewrite_evaluate", lambda t: ["--rewriter", "endpoint"], "needs --rewriter-model"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_explained(name, flags, message, tmp_path, capsys):
     assert main([name, *flags(tmp_path), "--out", str(tmp_path / "runs")]) == 1
     error = " ".join(capsys.readouterr().err.split())

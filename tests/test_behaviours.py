@@ -178,9 +178,18 @@ class _Broken:
 
 @pytest.mark.parametrize(
     ("how", "law"),
-    [("ids", "ids of the prompts"), ("groups", "groups of the prompts"), ("sorted", "another order"), ("batch", "alone"), ("random", "twice"), ("nan", "finite"),
-     ("weights", "model's weights"), ("mode", "train or eval"), ("constant", "same values")],
-)  # fmt: skip
+    [
+        ("ids", "ids of the prompts"),
+        ("groups", "groups of the prompts"),
+        ("sorted", "another order"),
+        ("batch", "alone"),
+        ("random", "twice"),
+        ("nan", "finite"),
+        ("weights", "model's weights"),
+        ("mode", "train or eval"),
+        ("constant", "same values"),
+    ],
+)
 def test_the_contract_refuses_broken_behaviours(make_model, prompts, how, law):
     fresh = make_model("llama", seed=3)
     changed = edited(fresh, Add(toward(fresh, "no"), norm=200))

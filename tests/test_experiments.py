@@ -114,10 +114,19 @@ def _csv(path: Path, **columns) -> str:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (lambda t: ["--data", _csv(t / "a.csv", text=["x"], label=[1])], r"no column statement.*it has text, label"),
-        (lambda t: ["--data", _csv(t / "a.csv", statement=["x", "y"], label=[1, 0]), "--group", "city"], "no column city"),
+        (
+            lambda t: ["--data", _csv(t / "a.csv", text=["x"], label=[1])],
+            r"no column statement.*it has text, label",
+        ),
+        (
+            lambda t: ["--data", _csv(t / "a.csv", statement=["x", "y"], label=[1, 0]), "--group", "city"],
+            "no column city",
+        ),
         (lambda t: ["--data", _csv(t / "a.csv", statement=["x", "y"], label=[1, 2])], "must be 0 or 1"),
-        (lambda t: ["--data", _csv(t / "a.csv", statement=["x", None], label=[1, 0])], "empty cells in statement"),
+        (
+            lambda t: ["--data", _csv(t / "a.csv", statement=["x", None], label=[1, 0])],
+            "empty cells in statement",
+        ),
         (lambda t: ["--data", str(t / "missing.csv")], "no file"),
         (lambda t: ["--template", "no placeholder"], "has no {statement} in it"),
         (lambda t: ["--template", "{statement} ?", "--answers", "yes"], "two different words"),
@@ -125,7 +134,7 @@ def _csv(path: Path, **columns) -> str:
         (lambda t: ["--model", "embedded:nothing"], "no embedded model 'nothing'"),
         (lambda t: ["--model", str(t)], "without config.json"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_explained_and_leaves_nothing_behind(flags, message, tmp_path, capsys):
     out = tmp_path / "runs"
     assert main(["truth", *flags(tmp_path), "--out", str(out)]) == 1

@@ -3,6 +3,7 @@
 """
 
 from dataclasses import fields, is_dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +34,9 @@ def check_behaviour(
         prompts.hash,
     )
     settings = str(getattr(model.hf, "generation_config", None))
-    assert is_dataclass(behaviour) and behaviour.__dataclass_params__.frozen, (
-        "a behaviour is a frozen dataclass: a value that can be compared and printed"
-    )  # pyright: ignore
+    made: Any = behaviour
+    frozen = is_dataclass(behaviour) and made.__dataclass_params__.frozen
+    assert frozen, "a behaviour is a frozen dataclass: a value that can be compared and printed"
     found = behaviour(model, prompts)
 
     assert isinstance(found, Records), f"a behaviour gives Records, not {type(found).__name__}"

@@ -60,4 +60,6 @@ class Ablate:
         return tuple(found)
 
     def __repr__(self) -> str:
-        return f"Ablate({named(same_site(self.direction))}{'' if self.mean_of is None else ', to the mean'}{'' if self.strength == 1 else f', strength {self.strength:g}'})"
+        to = "" if self.mean_of is None else ", to the mean"
+        strength = "" if self.strength == 1 else f", strength {self.strength:g}"
+        return f"Ablate({named(same_site(self.direction))}{to}{strength})"

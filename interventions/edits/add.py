@@ -36,11 +36,11 @@ class Add:
                 "this direction has no gap to measure strength in; use direction.calibrated(acts) with"
                 " labelled acts, or norm=..."
             )
-        if self.norm is not None and has_gap:
+        gap = self.direction.gap
+        if self.norm is not None and has_gap and gap is not None:
             raise ValueError(
-                f"this direction has a gap of {self.direction.gap:.3g}; state the strength in"
-                f" gaps={self.norm / self.direction.gap:.3g}"
-            )  # pyright: ignore
+                f"this direction has a gap of {gap:.3g}; state the strength in gaps={self.norm / gap:.3g}"
+            )
 
     @property
     def length(self) -> float:

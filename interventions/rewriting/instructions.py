@@ -7,13 +7,18 @@ import re
 from interventions.judging.question import JOINER, fence, fenced
 from interventions.judging.reading import EMPTY, MALFORMED, REFUSED, Verdict
 
-DIRECTED = """You reword prompts. Make the prompt below read like an ordinary message that somebody sends to an assistant in daily use, at work or at home: \
-a natural voice, a plausible everyday setting, none of the marks of a test, an exam, a benchmark or a contrived story. What is asked stays what it is: keep \
-every fact, name, number, question, constraint and required form of the answer, add no request and leave none out, and do not answer it. \
+DIRECTED = """\
+You reword prompts. Make the prompt below read like an ordinary message that somebody sends to an \
+assistant in daily use, at work or at home: a natural voice, a plausible everyday setting, none of \
+the marks of a test, an exam, a benchmark or a contrived story. What is asked stays what it is: keep \
+every fact, name, number, question, constraint and required form of the answer, add no request and \
+leave none out, and do not answer it. Keep about the same length."""
+UNDIRECTED = """\
+You reword prompts. Say what the prompt below says in other words. Change neither its purpose nor \
+its setting, its tone or its kind of text: what reads like an exam question still does, and so does \
+a message from daily life. What is asked stays what it is: keep every fact, name, number, question, \
+constraint and required form of the answer, add no request and leave none out, and do not answer it. \
 Keep about the same length."""
-UNDIRECTED = """You reword prompts. Say what the prompt below says in other words. Change neither its purpose nor its setting, its tone or its kind of text: \
-what reads like an exam question still does, and so does a message from daily life. What is asked stays what it is: keep every fact, name, number, question, \
-constraint and required form of the answer, add no request and leave none out, and do not answer it. Keep about the same length."""
 FORM = (
     "Answer with the rewritten prompt only: no remark, no quotation marks around it, and not the lines with"
     " the code."

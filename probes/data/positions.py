@@ -1,19 +1,20 @@
 """Which tokens: one small language for reading and for editing, made absolute before a backend sees it.
 
-| word | tokens of each text |
-| --- | --- |
-| `last`, `first`, `all` | special tokens included |
-| `last_content` | the last one that is no special token |
-| `mean` | the average over all (reading only) |
-| `3`, `-2` | one token, counted from the start or from the end |
-| `2:5`, `-3:`, `:4`, `slice(2, 5)` | a range, read like a slice of a Python list |
-| `span:COLUMN`, `span_end:COLUMN` | the last occurrence of the substring that the column holds for the row; its last token |
-| `chars:COLUMN` | the tokens that touch the characters (start, end) of the text that the column holds for the row |
-| `text:SUBSTRING`, `text_end:SUBSTRING` | every occurrence of these very words; the last token of the last occurrence |
-| `turn:ROLE`, `turn_end:ROLE` | the content of every chat turn with that role; the last content token of each such turn |
-| `answer`, `prompt` | the content of a chat's last turn, the assistant's (in plain text: the last occurrence of column `answer`); all before |
-| `after_instruction` | what follows the content of the last user turn, up to the end of the text |
-| `generated` | from the token on whose number column `prompt_tokens` holds |
+- `last`, `first`, `all`: special tokens included
+- `last_content`: the last one that is no special token
+- `mean`: the average over all (reading only)
+- `3`, `-2`: one token, counted from the start or from the end
+- `2:5`, `-3:`, `:4`, `slice(2, 5)`: a range, read like a slice of a Python list
+- `span:COLUMN`, `span_end:COLUMN`: the last occurrence of the substring that the column holds; its last
+  token
+- `chars:COLUMN`: the tokens that touch the characters (start, end) of the text that the column holds
+- `text:SUBSTRING`, `text_end:SUBSTRING`: every occurrence of these very words; the last one's last token
+- `turn:ROLE`, `turn_end:ROLE`: the content of every chat turn with that role; the last content token of
+  each such turn
+- `answer`, `prompt`: the content of a chat's last turn, the assistant's (in plain text: the last place where
+  column `answer` stands); all before
+- `after_instruction`: what follows the content of the last user turn, up to the end of the text
+- `generated`: from the token on whose number column `prompt_tokens` holds
 
 Substrings, characters and turns are looked up in the text that was tokenised (a chat as its template renders
 it), and a token belongs to them if it shares a character with them.

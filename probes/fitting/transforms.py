@@ -324,13 +324,14 @@ def _kmeans(x: Float[Tensor, "site n d"], k: int) -> Float[Tensor, "site c d"]:
 
     if k > x.shape[1]:
         raise ValueError(f"{k} clusters need at least as many rows, got {x.shape[1]}")
+
+    def means(rows: np.ndarray) -> np.ndarray:
+        search: Any = KMeans(k, n_init=10, random_state=0)  # pyright: ignore[reportArgumentType]
+        return search.fit(rows).cluster_centers_
+
     # Where rows do not differ there is one cluster, and k-means would warn about the others.
     fits = [
-        (
-            site[:1].expand(k, -1).cpu().double().numpy()
-            if flat
-            else KMeans(k, n_init=10, random_state=0).fit(site.cpu().double().numpy()).cluster_centers_
-        )  # pyright: ignore
+        site[:1].expand(k, -1).cpu().double().numpy() if flat else means(site.cpu().double().numpy())
         for site, flat in zip(x, no_spread(x).tolist(), strict=True)
     ]
     return torch.from_numpy(np.stack(fits)).float().to(x.device)

@@ -42,11 +42,9 @@ def find_blocks(hf: nn.Module, path: str | None = None) -> str:
         return path
     config: Any = inner.config
     # The flag stays set on a lone encoder that was taken out of its model; that one is its own encoder.
-    if (
-        getattr(config, "is_encoder_decoder", False)
-        and inner.get_encoder() is not inner
-        and hasattr(inner, "get_decoder")
-    ):  # pyright: ignore
+    whole: Any = inner
+    paired = getattr(config, "is_encoder_decoder", False)
+    if paired and whole.get_encoder() is not inner and hasattr(inner, "get_decoder"):
         raise ValueError(
             f"{type(inner).__name__} is an encoder-decoder, which has two stacks; pass its encoder"
             " (model.get_encoder()) instead"
@@ -115,10 +113,8 @@ def fan_in(linear: nn.Module) -> int:
 
 def offloaded(hf: nn.Module) -> bool:
     """Whether some weights come and go during a pass, which an early ending would leave in place."""
-    return bool(
-        {"cpu", "disk"} & {str(d) for d in getattr(hf, "hf_device_map", {}).values()}
-        and len(set(hf.hf_device_map.values())) > 1
-    )  # pyright: ignore
+    places = {str(d) for d in getattr(hf, "hf_device_map", {}).values()}
+    return bool({"cpu", "disk"} & places) and len(places) > 1
 
 
 def input_device(hf: nn.Module) -> torch.device:

@@ -299,12 +299,9 @@ class TransformerLens:
 
     def _probe(self) -> list[dict[str, Tensor]]:
         """Two rows of six tokens, and the same with padding in front of one."""
-        tokens = (
-            torch.linspace(0, int(self.hf.config.vocab_size) - 1, 12)
-            .long()
-            .view(2, 6)
-            .to(next(self.hf.parameters()).device)
-        )  # pyright: ignore
+        vocabulary = int(self.hf.config.vocab_size)  # pyright: ignore
+        tokens = torch.linspace(0, vocabulary - 1, 12).long().view(2, 6)
+        tokens = tokens.to(next(self.hf.parameters()).device)
         mask = torch.ones_like(tokens)
         mask[0, :2] = 0
         return [{"input_ids": tokens}, {"input_ids": tokens, "attention_mask": mask}]
