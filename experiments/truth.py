@@ -19,7 +19,7 @@ from experiments.statements import (
     neutral_texts,
 )
 from experiments.truth_causal import Setting, ablate, push
-from experiments.truth_reading import read, what_it_reads
+from experiments.truth_reading import decodable_section, read, standing, what_it_reads
 from probes import Position, load_model
 
 QUESTION = "Where is truth in the hidden states, what else do such probes read, and do the answers use it?"
@@ -72,16 +72,11 @@ def main(config: Config, report: Report) -> None:
     Position.parse(at)
     report.say(f"{model!r}; reading {at}")
     report.facts.update(model=model.fingerprint.as_dict(), data=prompts.hash, at=at, templates=templates)
-    reading = read(model, prompts, table, templates[0], at, config.shuffles, config.seed, report)
-    surface = max(float(s.value) for s in reading.surface.values())
-    standing = (
-        f"AUROC {reading.at_site} at {reading.site}; shuffled labels {reading.null.level():.2f} (best site,"
-        f" 95%), text alone {surface:.2f}"
-    )
-    if reading.decodable:
-        report.claim(f"Truth is linearly decodable on held-out groups: {standing}.")
-    else:
-        report.claim(f"Truth is at chance or no better than the text alone: {standing}.")
+    reading = read(model, prompts, table, templates[0], at, config.shuffles, config.seed)
+    sizes = "/".join(str(len(np.unique(part.groups))) for part in reading.parts)
+    report.say(f"{len(table)} statements, {len(prompts)} prompts; groups train/validation/test: {sizes}")
+    decodable_section(reading, at, report)
+    report.claim(standing(reading))
     what_it_reads(model, prompts, reading, at, report)
     if not model.generates:
         report.claim(
@@ -90,7 +85,7 @@ def main(config: Config, report: Report) -> None:
         report.say("an encoder has no answers to change: reading only")
         return
     neutral = neutral_texts(config.neutral, embedded)
-    groups = [np.unique(a.groups) for a in (reading.validation, reading.test)]
+    groups = [np.unique(a.groups) for a in reading.parts[1:]]
     validation, test = (prompts.rows(np.isin(prompts.groups, g)) for g in groups)
     setting = Setting(
         model, validation, test, reading, config.edit_at or at, neutral, config.controls, config.seed

@@ -2,59 +2,79 @@
 read?
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from experiments.report import Report
-from experiments.statements import as_pairs, binary_columns
+from experiments.statements import as_pairs, labels_in
 from probes import (
     CCS,
     Activations,
     Estimate,
     Examples,
-    LinearProbe,
     Logistic,
     MassMean,
     Model,
     PairActivations,
     Site,
-    auroc,
     capture,
     capture_pairs,
     cosine_map,
     plots,
 )
 from probes.controls import Null, shuffled_null, surface_baselines
+from probes.data.labels import Label
+from probes.evidence.site_reading import (
+    LabelReading,
+    SiteReading,
+    label_reading,
+    label_readings,
+    site_reading,
+)
 
 SHARES = (0.5, 0.2, 0.3)
+TRUTH = Label("truth", "y")
+POSITIONS = {"span_end:statement": "end of statement", "last": "end of prompt"}
+ONE_TEMPLATE = (
+    "With one template the answer word and truth are the same label, so reading truth and reading the answer"
+    " cannot be told apart; give a second template that swaps them."
+)
+
+Parts = tuple[Activations, Activations, Activations]
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What reading found: the parts of the data, the probes, the chosen site and whether its number
-    beats the controls.
+    """What reading found: train, validation and test rows, every recipe's probe with its chosen site,
+    and the controls.
     """
 
-    train: Activations
-    validation: Activations
-    test: Activations
-    ccs: LinearProbe
+    parts: Parts
     pairs: tuple[PairActivations, ...]
-    probe: LinearProbe
-    site: Site
-    at_site: Estimate
+    by_recipe: Mapping[str, SiteReading]
     null: Null
-    surface: dict[str, Estimate]
+    surface: Mapping[str, Estimate]
+
+    @property
+    def truth(self) -> SiteReading:
+        """The probe that everything else is about."""
+        return self.by_recipe["MassMean"]
+
+    @property
+    def best_text(self) -> tuple[str, Estimate]:
+        """The best classifier that sees only the text."""
+        return max(self.surface.items(), key=lambda named: named[1].value)
 
     @property
     def decodable(self) -> bool:
         """Above shuffled labels with the choice of site paid for, and above everything the text alone
         gives away.
         """
-        return self.null.p_value <= 0.05 and float(self.at_site.low) > max(
-            0.5, *(float(s.value) for s in self.surface.values())
+        return self.null.p_value <= 0.05 and float(self.truth.at_site.low) > max(
+            0.5, float(self.best_text[1].value)
         )
 
 
@@ -66,83 +86,43 @@ def read(
     at: str,
     shuffles: int,
     seed: int,
-    report: Report,
 ) -> Reading:
+    """Fits on half of the groups, chooses sites on a fifth, tests on the others."""
     sites = ["resid_pre.0", *(f"resid_post.{i}" for i in range(model.n_blocks))]
-    parts = prompts.split(SHARES, seed=seed)
-    report.say(
-        f"{len(table)} statements, {len(prompts)} prompts; groups train/validation/test:"
-        f" {'/'.join(str(len(np.unique(p.groups))) for p in parts)}"
-    )
-    train, validation, test = (capture(model, part, sites, at) for part in parts)
-    pairs = capture_pairs(model, as_pairs(table, template), sites, "mean" if at == "mean" else "last")
-    pair_parts = [pairs.rows(np.isin(pairs.groups, np.unique(p.groups))) for p in parts]
-    fits = {
-        "MassMean": (MassMean(), train, validation, test),
-        "Logistic": (Logistic(), train, validation, test),
-        "CCS": (CCS(seed=seed), *pair_parts),
+    split = prompts.split(SHARES, seed=seed)
+    train, validation, test = (capture(model, part, sites, at) for part in split)
+    every_pair = capture_pairs(model, as_pairs(table, template), sites, "mean" if at == "mean" else "last")
+    pairs = tuple(every_pair.rows(np.isin(every_pair.groups, np.unique(part.groups))) for part in split)
+    by_recipe = {
+        "MassMean": site_reading(MassMean(), train, validation, test),
+        "Logistic": site_reading(Logistic(), train, validation, test),
+        "CCS": site_reading(CCS(seed=seed), *pairs),
     }
-    probes = {name: recipe.fit(a) for name, (recipe, a, _, _) in fits.items()}  # pyright: ignore
-    chosen: dict[str, int] = {}
-    curves: dict[str, Estimate] = {}
-    for name, (_, _, b, c) in fits.items():
-        on_validation = auroc(probes[name].score(b), b.y, n_boot=1).value  # pyright: ignore
-        # The earliest site within half a point of the best: later blocks can still use what lies there.
-        chosen[name] = int(np.flatnonzero(on_validation >= on_validation.max() - 0.005)[0])
-        curves[name] = auroc(probes[name].score(c), c.y, c.groups)  # pyright: ignore
-        for i, site in enumerate(c.sites):
-            report.add("auroc", curves[name][i], site=site, recipe=name, label="truth", split="test")
     null = shuffled_null(MassMean(), train, test, shuffles, seed)
-    surface = surface_baselines(_texts(train, prompts), train.y, _texts(test, prompts), test.y, test.groups)
-    for name, value in surface.items():
+    words = surface_baselines(_statements(train), train.y, _statements(test), test.y, test.groups)
+    return Reading((train, validation, test), pairs, by_recipe, null, words)
+
+
+def _statements(acts: Activations) -> list[str]:
+    return [str(statement) for statement in acts.column("statement")]
+
+
+def decodable_section(reading: Reading, at: str, report: Report) -> None:
+    """Truth by site and recipe, beside shuffled labels and the text alone."""
+    null, sites = reading.null, reading.parts[0].sites
+    for name, each in reading.by_recipe.items():
+        for i, site in enumerate(sites):
+            report.add("auroc", each.curve[i], site=site, recipe=name, label="truth", split="test")
+    for name, value in reading.surface.items():
         report.add("auroc", value, recipe=f"text alone: {name}", label="truth", split="test")
-    report.add(
-        "null_auroc_95",
-        null.level(),
-        recipe="MassMean",
-        label="truth",
-        split="test",
-        shuffles=shuffles,
-        p_value=null.p_value,
-    )
-    site = train.sites[chosen["MassMean"]]
-    rows = [
-        (_named(s), *(f"{curves[n][i]}" + (" ←" if chosen[n] == i else "") for n in fits))
-        for i, s in enumerate(train.sites)
-    ]
-    best_text = max(surface.items(), key=lambda kv: kv[1].value)
-    rows += [
-        ("shuffled labels, best site 95%", f"{null.level():.2f}", "", ""),
-        (f"text alone ({best_text[0]})", f"{best_text[1]}", "", ""),
-    ]
-    shown = report.table(
-        "Truth from hidden states: AUROC on test groups (← site chosen on validation)", ("site", *fits), rows
-    )
-    found = Reading(
-        train,
-        validation,
-        test,
-        probes["CCS"],
-        tuple(pair_parts),
-        probes["MassMean"],
-        site,
-        curves["MassMean"][chosen["MassMean"]],
-        null,
-        surface,
-    )
-    figures = [
-        (
-            report.figure("layer_curve", plots.layer_curve(train.sites, curves, null, surface, site)),
-            "AUROC by site, 95% intervals over groups",
-        ),
-        (
-            report.figure(
-                "score_histogram",
-                plots.score_histogram(found.probe[site].score(test[site])[0], test.y, ("false", "true")),
-            ),
-            f"Scores of the probe at {site} on test groups",
-        ),
-    ]
+    paid = {"shuffles": len(null.best), "p_value": null.p_value}
+    report.add("null_auroc_95", null.level(), recipe="MassMean", label="truth", split="test", **paid)
+    title = "Truth from hidden states: AUROC on test groups (← site chosen on validation)"
+    shown = report.table(title, ("site", *reading.by_recipe), _by_site(reading))
+    truth, test = reading.truth, reading.parts[2]
+    curves = {name: each.curve for name, each in reading.by_recipe.items()}
+    curve = plots.layer_curve(sites, curves, null, dict(reading.surface), truth.site)
+    scores = truth.probe[truth.site].score(test[truth.site])[0]
     report.section(
         "Is truth linearly decodable?",
         "Probes were fitted on half of the groups; the site (shaded) was chosen on validation groups and"
@@ -150,150 +130,141 @@ def read(
         " answered as true and as false and saw labels only for its sign. The grey band is the same pipeline"
         " on shuffled labels; the dashed line is the best classifier that sees only the text.",
         (shown,),
-        tuple(figures),
+        (
+            (report.figure("layer_curve", curve), "AUROC by site, 95% intervals over groups"),
+            (
+                report.figure("score_histogram", plots.score_histogram(scores, test.y, ("false", "true"))),
+                f"Scores of the probe at {truth.site} on test groups",
+            ),
+        ),
     )
-    return found
+
+
+def _by_site(reading: Reading) -> list[tuple[str, ...]]:
+    """Rows of the table: one a site, then the controls."""
+    rows: list[tuple[str, ...]] = []
+    for i, site in enumerate(reading.parts[0].sites):
+        name = "embedding" if site == Site("resid_pre", 0) else str(site)
+        cells = (f"{each.curve[i]}{' ←' if each.index == i else ''}" for each in reading.by_recipe.values())
+        rows.append((name, *cells))
+    words, best = reading.best_text
+    rows.append(("shuffled labels, best site 95%", f"{reading.null.level():.2f}", "", ""))
+    rows.append((f"text alone ({words})", f"{best}", "", ""))
+    return rows
+
+
+def standing(reading: Reading) -> str:
+    """The first sentence of the summary."""
+    truth, words = reading.truth, float(reading.best_text[1].value)
+    numbers = (
+        f"AUROC {truth.at_site} at {truth.site}; shuffled labels {reading.null.level():.2f} (best site, 95%),"
+        f" text alone {words:.2f}"
+    )
+    if reading.decodable:
+        return f"Truth is linearly decodable on held-out groups: {numbers}."
+    return f"Truth is at chance or no better than the text alone: {numbers}."
 
 
 def what_it_reads(model: Model, prompts: Examples, reading: Reading, at: str, report: Report) -> None:
     """Each label's own probe against every label: a truth probe that also tells negation or a tag
     apart is not one.
     """
-    # A column that is truth under another name (the answer, when there is one template) has nothing of its
-    # own to tell.
-    y = prompts.column("y")
-    own = {
-        name: values
-        for name, values in binary_columns(prompts).items()
-        if not np.array_equal(values, y) and not np.array_equal(values, 1 - y)
-    }
-    labels = {"truth": prompts.y} | own
-    parts = {at: (reading.train, reading.validation, reading.test)}
-    if at != "last" and model.generates:
-        halves = [prompts.rows(np.isin(prompts.groups, np.unique(a.groups))) for a in parts[at]]
-        parts["last"] = tuple(capture(model, h, reading.train.sites, "last") for h in halves)  # pyright: ignore
-    names, matrix, at_site = [], [], []
-    values = dict(
-        zip(map(str, prompts.ids), np.stack([np.asarray(v) for v in labels.values()], axis=1), strict=True)
-    )
-
-    def column(acts: Activations, k: int) -> np.ndarray:
-        return np.array([values[str(i)][k] for i in acts.ids], dtype=int)
-
-    for position, (train, validation, test) in parts.items():
-        for k, label in enumerate(labels):
-            y = column(train, k)
-            if min(len(np.unique(column(a, k))) for a in (train, validation, test)) < 2:
-                continue
-            probe = MassMean().fit(train.with_y(y))
-            usable = [s for s in train.sites if probe.has_direction(s)]
-            if not usable:
-                # such as the answer at the end of the statement: the question has not been asked yet
-                continue
-            best = int(
-                np.argmax(
-                    auroc(probe[usable].score(validation[usable]), column(validation, k), n_boot=1).value
-                )
-            )
-            scores = probe[usable[best]].score(test[usable[best]])[0]
-            reads = [auroc(scores, column(test, j), test.groups) for j in range(len(labels))]
-            names.append(f"{label}, {_position(position)}")
-            at_site.append(probe.direction(usable[best]))
-            matrix.append([float(r.value) for r in reads])
-            for other, value in zip(labels, reads, strict=True):
-                report.add(
-                    "auroc",
-                    value,
-                    recipe="MassMean",
-                    site=usable[best],
-                    position=position,
-                    probe_of=label,
-                    label=other,
-                    split="test",
-                )
+    labels = (TRUTH, *labels_in(prompts))
+    found: dict[str, LabelReading] = {}
+    for position, parts in _positions(model, prompts, reading, at).items():
+        for each in label_readings(MassMean(), *parts, labels):
+            found[f"{each.of.name}, {POSITIONS.get(position, position)}"] = each
+            where = {"recipe": "MassMean", "position": position, "probe_of": each.of.name}
+            _keep(each, report, **where)
     _, validation, test = reading.pairs
-    best = int(np.argmax(auroc(reading.ccs.score(validation), validation.y, n_boot=1).value))
-    credence = reading.ccs.score(test)[best]
-    here = {"truth": test.y} | binary_columns(test)
-    row = []
-    for label in labels:
-        if label not in here:  # the answer is not a property of a statement that is answered both ways
-            row.append(float("nan"))
-            continue
-        value = auroc(credence, here[label], test.groups)
-        row.append(float(value.value))
-        report.add(
-            "auroc",
-            value,
-            recipe="CCS",
-            site=test.sites[best],
-            probe_of="truth (unsupervised)",
-            label=label,
-            split="test",
-        )
-    names.append("CCS, yes/no pairs")
-    matrix.append(row)
-    shown = report.table(
-        "What does each probe read? AUROC on test groups (.50: nothing)",
-        ("probe", *labels),
-        [
-            (f"{n}", *("-" if np.isnan(v) else f"{v:.2f}" for v in r))
-            for n, r in zip(names, matrix, strict=True)
-        ],
-    )
-    figures = [
-        (
-            report.figure(
-                "what_it_reads", plots.heatmap(matrix, names, list(labels), "AUROC", limits=(0, 1))
-            ),
-            (
-                "Rows: the probe of a label, read at a position. Columns: what it is scored against. A clean"
-                " probe is dark red on its own label and white elsewhere."
-            ),
-        ),
-        (
-            report.figure("cosines", plots.heatmap(cosine_map(at_site), names[:-1], names[:-1], "cosine")),
-            "Cosines between the directions, each at the site chosen for it",
-        ),
-    ]
-    reads_truth = dict(zip(labels, matrix[0], strict=True))
-    others = {k: v for k, v in reads_truth.items() if k != "truth"}
+    pairs = label_reading(reading.by_recipe["CCS"].probe, TRUTH, validation, test, labels)
+    by_pairs = {} if pairs is None else {"CCS, yes/no pairs": pairs}
+    for each in by_pairs.values():
+        _keep(each, report, recipe="CCS", probe_of="truth (unsupervised)")
+    _labels_section(found, by_pairs, [label.name for label in labels], report)
+    others = {
+        name: value
+        for name, value in next(iter({**found, **by_pairs}.values())).on.items()
+        if name != TRUTH.name
+    }
     if others:
-        worst = max(others, key=lambda k: abs(others[k] - 0.5))
-        if not reading.decodable:
-            best_read = (
-                f"what it reads most is {worst} (AUROC {others[worst]:.2f})"
-                if abs(others[worst] - 0.5) > 0.1
-                else "it reads none of the other labels either"
-            )
-            report.claim(f"The would-be truth probe is at chance for truth; {best_read}.")
-        else:
-            report.claim(
-                f"The truth probe's largest AUROC on another label is {others[worst]:.2f} ({worst}); .50"
-                " means it cannot tell them apart."
-            )
-    if len({i for i in prompts.columns["form"]}) == 1 and model.generates:
-        report.claim(
-            "With one template the answer word and truth are the same label, so reading truth and reading the"
-            " answer cannot be told apart; give a second template that swaps them."
-        )
+        report.claim(_also_reads(others, reading.decodable))
+    if len(np.unique(prompts.column("form"))) == 1 and model.generates:
+        report.claim(ONE_TEMPLATE)
+
+
+def _positions(model: Model, prompts: Examples, reading: Reading, at: str) -> dict[str, Parts]:
+    """The rows at the position that is read, and at the end of the prompt, where the answer is given."""
+    if at == "last" or not model.generates:
+        return {at: reading.parts}
+    train, validation, test = (
+        capture(model, prompts.rows(np.isin(prompts.groups, np.unique(acts.groups))), acts.sites, "last")
+        for acts in reading.parts
+    )  # fmt: skip
+    return {at: reading.parts, "last": (train, validation, test)}
+
+
+def _keep(each: LabelReading, report: Report, **where: str) -> None:
+    for label, value in each.on.items():
+        report.add("auroc", value, site=each.site, **where, label=label, split="test")
+
+
+def _labels_section(
+    found: Mapping[str, LabelReading],
+    by_pairs: Mapping[str, LabelReading],
+    labels: Sequence[str],
+    report: Report,
+) -> None:
+    """The matrix of probes and labels, and how the directions lie to each other."""
+    every = {**found, **by_pairs}
+    matrix = [
+        [float(each.on[label].value) if label in each.on else np.nan for label in labels]
+        for each in every.values()
+    ]
+    rows = [
+        (name, *("-" if np.isnan(v) else f"{v:.2f}" for v in line))
+        for name, line in zip(every, matrix, strict=True)
+    ]
+    shown = report.table(
+        "What does each probe read? AUROC on test groups (.50: nothing)", ("probe", *labels), rows
+    )
+    cosines = cosine_map([each.direction for each in found.values()])
     report.section(
         "What does each probe read?",
         "One mass-mean probe was fitted for every two-valued label, each at the site that validation chose"
         " for it, and scored against all labels.",
         (shown,),
-        tuple(figures),
+        (
+            (
+                report.figure(
+                    "what_it_reads", plots.heatmap(matrix, list(every), list(labels), "AUROC", limits=(0, 1))
+                ),
+                (
+                    "Rows: the probe of a label, read at a position. Columns: what it is scored against. A"
+                    " clean probe is dark red on its own label and white elsewhere."
+                ),
+            ),
+            (
+                report.figure("cosines", plots.heatmap(cosines, list(found), list(found), "cosine")),
+                "Cosines between the directions, each at the site chosen for it",
+            ),
+        ),
     )
 
 
-def _texts(acts: Activations, prompts: Examples) -> list[str]:
-    where = {str(i): n for n, i in enumerate(prompts.ids)}
-    return [str(prompts.columns["statement"][where[str(i)]]) for i in acts.ids]
-
-
-def _named(site: Site) -> str:
-    return "embedding" if site == Site("resid_pre", 0) else str(site)
-
-
-def _position(position: str) -> str:
-    return {"span_end:statement": "end of statement", "last": "end of prompt"}.get(position, position)
+def _also_reads(others: Mapping[str, Estimate], decodable: bool) -> str:
+    """What the first probe reads besides truth."""
+    worst = max(others, key=lambda name: abs(float(others[name].value) - 0.5))
+    most = float(others[worst].value)
+    if decodable:
+        return (
+            f"The truth probe's largest AUROC on another label is {most:.2f} ({worst}); .50 means it cannot"
+            " tell them apart."
+        )
+    clearly = abs(most - 0.5) > 0.1
+    instead = (
+        f"what it reads most is {worst} (AUROC {most:.2f})"
+        if clearly
+        else "it reads none of the other labels either"
+    )
+    return f"The would-be truth probe is at chance for truth; {instead}."

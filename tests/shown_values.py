@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interventions import Agreement, Doses, Effect, Footprint, Honesty, Records, Transitions
+from interventions import Agreement, Doses, Effect, Footprint, Honesty, Option, Records, Searched, Transitions
 from interventions.effects.verdict import Verdict as EditVerdict
 from interventions.monitor.watched import Watched
 from interventions.rewriting import Arm, Candidates, Elasticity, Gated, Remeasured
 from interventions.rewriting.arms import ORIGINAL, UNDIRECTED
 from interventions.rewriting.verdict import ArmVerdict
+from interventions.writes.lowrank import Fixed
 from probes import Estimate, Examples, Site
 from probes.awareness import Leaks, TokenStrip, TwoByTwo, two_by_two
 from probes.awareness import Verdict as CrossedVerdict
@@ -108,6 +109,11 @@ def effect(text: str) -> Effect:
     return Effect(f"Add({text})", records(text), records(text, 1.5), random, y, others)
 
 
+def searched(text: str) -> Searched:
+    option = Option(text, Fixed((), text), (SITE,), records(text, 1.5))
+    return Searched(Examples(list("abcd")), records(text), (option,))
+
+
 def doses(text: str) -> Doses:
     return Doses((0.5, 1.0), (effect(text), effect(text)))
 
@@ -195,6 +201,7 @@ EXAMPLES: dict[type, Callable[[str], Any]] = {
     Doses: doses,
     EditVerdict: edit_verdict,
     Effect: effect,
+    Searched: searched,
     Elasticity: elasticity,
     Footprint: footprint,
     Gated: gated,

@@ -25,6 +25,7 @@ from interventions.behaviours.neutral_text import Cost
 from interventions.behaviours.records import Records
 from interventions.searching.goals import Outcome, as_goal, change, distance_from_chance, share, turned
 from interventions.searching.option import Option
+from interventions.searching.pushing import Push, choose_push
 from interventions.searching.searched import Searched
 from interventions.writes.joined import joined
 from interventions.writes.lowrank import Fixed
@@ -347,7 +348,15 @@ def test_coarse_to_fine_finds_the_best_of_thirty_blocks_with_about_eleven_measur
         return Ablate(Direction.from_vector(unit, site, deep))
 
     found = coarse_to_fine(
-        deep, make, "resid_post", curve, PROMPTS, by=by, level=0, n_controls=0, progress=False
+        deep,
+        make,
+        deep.sites("resid_post")[::-1],
+        curve,
+        PROMPTS,
+        by=by,
+        level=0,
+        n_controls=0,
+        progress=False,
     )
     assert found.best(by, level=0).name == f"resid_post.{peak}" and found.best(by, level=0).stands
     assert len(found) <= 2 * math.sqrt(30) + 2 and len(curve.asked) == len(found) + 1, (
@@ -379,3 +388,42 @@ def test_several_edits_are_one_in_order(model):
     both = joined([Ablate(d), Add(d, norm=2)])
     assert [w.site.block for w in both.compile(model)] == [2, 2] and " then " in repr(both)
     assert joined(both) is both
+
+
+@dataclass(frozen=True, eq=False)
+class Pushed:
+    """Answers that a shift moves, by as much as its length times what its block is worth, up and down."""
+
+    worth: dict
+    start: np.ndarray
+
+    def __call__(self, model, prompts):
+        moves = [(float(w.change.c[0]), self.worth[w.site.block]) for w in model.writes]
+        shift = sum(dose * worth[dose < 0] for dose, worth in moves)
+        rows = np.array([i for i, text in enumerate(PROMPTS.texts) if text in set(prompts.texts)])
+        return Records.of(prompts, "pushed", "logit difference", self.start[rows] + shift)
+
+
+def test_a_push_is_chosen_where_it_turns_most_and_as_weak_as_turns_enough(model):
+    start = np.where(np.arange(N) % 2, 1.5, -0.7) + 0.1 * NOISE[0]
+    behaviour = Pushed({0: (0.1, 0.1), 1: (1.0, 1.0), 2: (0.5, 0.5)}, start)
+    doses = (-4, -2, -1, -0.5, 0, 0.5, 1, 2, 4)
+
+    def make(site, dose):
+        return Add(Direction.from_vector(torch.eye(32)[0], site, model), norm=dose)
+
+    sites = model.sites("resid_post")
+    found = choose_push(model, make, sites, doses, behaviour, PROMPTS, level=0, progress=False)
+    assert found == Push(Site("resid_post", 1), 1.0, -2.0)
+    little = choose_push(
+        model, make, sites, (-1.2, -1, 0.3, 0.65), behaviour, PROMPTS, level=0, progress=False
+    )
+    assert (little.up, little.down) == (0.65, -1.0), "the one that turns most; down none does, so the weakest"
+    upwards = Pushed({0: (0.1, 0.1), 1: (1.5, 0.0), 2: (1.0, 1.0)}, start)
+    found = choose_push(model, make, sites, doses, upwards, PROMPTS, level=0, progress=False)
+    assert found.site == Site("resid_post", 2), "both ways count"
+    low = Pushed(behaviour.worth, -np.abs(start))
+    one_way = choose_push(model, make, sites[::-1], doses, low, PROMPTS, level=0, progress=False)
+    assert one_way.site == Site("resid_post", 1) and one_way.down == -0.5, "no answer is left to turn down"
+    with pytest.raises(ValueError, match="above and below 0"):
+        choose_push(model, make, sites, (1, 2), behaviour, PROMPTS)

@@ -1,7 +1,9 @@
 """What an edit costs on text that has nothing to do with the concept."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +14,37 @@ from probes.data.tokens import Batch
 from probes.metrics.estimates import Estimate, mean
 from probes.models.model import Model
 from probes.models.writes import SiteFunction, Write, everywhere
+
+NEUTRAL = (
+    "The train leaves the station at nine and reaches the coast before noon.",
+    "She put the blue cup on the shelf and closed the window.",
+    "Rain fell on the roof all night, and in the morning the garden was green.",
+    "He counted the chairs twice and wrote the number on a small card.",
+    "A narrow path follows the river past the mill and the old bridge.",
+    "The baker opens early, so the street smells of bread before sunrise.",
+    "They carried the table up the stairs and rested on every floor.",
+    "In autumn the leaves turn yellow and the wind takes them away.",
+    "The cat slept on the warm stones until the shade reached her.",
+    "My brother repairs clocks and keeps the spare parts in glass jars.",
+    "After lunch the children drew maps of the harbour with coloured pencils.",
+    "The library lends books for three weeks and maps for one.",
+    "A light in the window told the sailors that the house was near.",
+    "We walked along the beach and collected shells in a paper bag.",
+    "The teacher wiped the board and asked for a volunteer.",
+    "Two dogs ran across the field and stopped at the fence.",
+    "The soup needs an hour on a low flame and a little salt.",
+    "At the market they sell apples, cheese, rope and clay pots.",
+    "He folded the letter, put it in his pocket and went home.",
+    "Snow covered the road, so the bus came an hour late.",
+)
+"""Sentences about nothing in particular, for whoever has no text of their own to measure the cost on."""
+
+
+def read_texts(path: Path) -> list[str]:
+    """The texts of a JSON list, or one text a line; empty ones are left out."""
+    raw = path.read_text()
+    texts = json.loads(raw) if path.suffix == ".json" else raw.splitlines()
+    return [text for text in texts if text.strip()]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from interventions.rewriting.elasticity import Elasticity
 from interventions.rewriting.gates import Gated
 from interventions.rewriting.outcomes import Remeasured
 from interventions.rewriting.verdict import ArmVerdict
+from interventions.searching.searched import Searched
 from probes.markup.pieces import Markup, grid, joined, listed, table, tag, verdict
 from probes.markup.tokens import LINE, shaded, strip
 from probes.markup.values import draw, html
@@ -38,6 +39,12 @@ def _begun(about: str, rows: pd.DataFrame) -> Markup:
 def records(value: Records) -> Markup:
     """The mean, and the first prompts."""
     return _begun(repr(value), value.table())
+
+
+@html.register(Searched)
+def searched(value: Searched) -> Markup:
+    """What was searched, and the options."""
+    return _begun(value.about, value.table())
 
 
 @html.register(Candidates)

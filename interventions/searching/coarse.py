@@ -8,7 +8,7 @@ import numpy as np
 from interventions.behaviours.records import Behaviour
 from interventions.searching.choosing import TieLike
 from interventions.searching.goals import GoalLike
-from interventions.searching.option import Choice, Name
+from interventions.searching.option import Choice
 from interventions.searching.search import FEW, search
 from interventions.searching.searched import Searched
 from interventions.writes.lowrank import Edit
@@ -48,14 +48,14 @@ def coarse_to_fine(
     before = behaviour(model, validation)
 
     def measure(some: Sequence[Site]) -> Searched:
-        options: dict[Name, Edit] = {str(site): make(site) for site in some}
+        options = {str(site): make(site) for site in some}
         how = {"n_controls": n_controls, "seed": seed, "progress": progress}
         return search(model, options, behaviour, validation, neutral=neutral, before=before, **how)
 
     def best(found: Searched) -> Choice:
         return found.best(by, within=within, level=level, ties=ties, seed=seed)
 
-    return zoomed(sorted(model.sites(sites), key=lambda site: site.order), measure, best)
+    return zoomed(model.sites(sites), measure, best)
 
 
 def zoomed(
@@ -66,6 +66,7 @@ def zoomed(
     """Coarse to fine with a measurement of one's own: `measure` gives options named by the sites asked for,
     `best` the one to look around.
     """
+    sites = sorted(sites, key=lambda site: site.order)
     if len(sites) <= WHOLE:
         return measure(sites)
     runs = np.array_split(np.arange(len(sites)), ceil(len(sites) / isqrt(len(sites))))

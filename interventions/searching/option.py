@@ -9,6 +9,7 @@ from interventions.behaviours.records import Records
 from interventions.searching.goals import Goal
 from interventions.writes.lowrank import Edit
 from probes.data.sites import Site
+from probes.markup.terminal import terminal
 from probes.metrics.estimates import Estimate
 
 Name = Hashable
@@ -78,4 +79,4 @@ class Choice:
         as_good = f"; as good: {', '.join(others)}" if others else ""
         standing = "" if self.stands else f"; but {' and '.join(self.doubts)}"
         moved = f"{self.goal.name} {self.before:.3f} -> {self.value:.3f}"
-        return f"Choice({self.name}: {moved}{as_good}{standing})"
+        return terminal(f"Choice({self.name}: {moved}{as_good}{standing})")

@@ -4,6 +4,7 @@ random edits.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -11,7 +12,7 @@ from tqdm.auto import tqdm
 from interventions.behaviours.neutral_text import neutral_costs
 from interventions.behaviours.records import Behaviour, Records
 from interventions.effects.random import matched_random
-from interventions.searching.option import Name, Option
+from interventions.searching.option import Option
 from interventions.searching.searched import Searched
 from interventions.writes.edited import edited
 from interventions.writes.joined import joined
@@ -25,7 +26,7 @@ FEW = 3
 
 def search(
     model: Model,
-    options: Mapping[Name, Edit | Sequence[Edit]],
+    options: Mapping[Any, Edit | Sequence[Edit]],
     behaviour: Behaviour,
     validation: Examples,
     *,

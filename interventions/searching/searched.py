@@ -14,11 +14,13 @@ from interventions.searching.goals import Goal, GoalLike, Outcome, as_goal
 from interventions.searching.option import Choice, Name, Option
 from probes.data.examples import Examples
 from probes.evidence.choose import ONE_ERROR
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import mean
 
 
 @dataclass(frozen=True, eq=False)
-class Searched:
+class Searched(Displayed):
     """Every option's records on the same validation prompts, beside the unedited ones."""
 
     prompts: Examples
@@ -27,6 +29,11 @@ class Searched:
 
     def __len__(self) -> int:
         return len(self.options)
+
+    @property
+    def about(self) -> str:
+        """What was searched, in a line."""
+        return f"Searched({len(self)} options, {self.before.behaviour}, {len(self.before)} prompts)"
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -137,4 +144,4 @@ class Searched:
 
     def __repr__(self) -> str:
         shown = self.table().to_string(index=False, float_format=lambda v: f"{v:.3f}")
-        return f"Searched({len(self)} options, {self.before.behaviour}, {len(self.before)} prompts)\n{shown}"
+        return terminal(f"{self.about}\n{shown}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 
 R = TypeVar("R", bound="Rows")
@@ -129,6 +130,15 @@ class Rows:
                 f"y has one class only (all {len(y)} rows are {seen[0]:g}); two classes are needed"
             )
         return torch.from_numpy(y.astype(bool)), int(y.sum())
+
+
+def whole_groups(groups: Any, limit: int, seed: int = 0) -> np.ndarray:
+    """A mask of at most `limit` rows that keeps drawn groups whole; one group at least, however large."""
+    column = pd.Series(np.asarray(groups))
+    names = np.random.default_rng(seed).permutation(np.asarray(column.unique()))
+    sizes = column.value_counts().loc[names].cumsum()
+    kept = names[: max(1, int((sizes <= limit).sum()))]
+    return column.isin(kept).to_numpy()
 
 
 def as_labels(values: Any, n: int) -> np.ndarray:
