@@ -459,6 +459,11 @@ TRACE = {
             "reads format",
             ("tasks in both contexts", "not moved by the format"),
         ),
+        (
+            {"matched": (29, 60), **SHIFT},
+            "confounded design",
+            ("tasks in both contexts", "not moved by the format"),
+        ),
         ({"context": MIXED}, "reads context in one format", ("told apart in both formats",)),
         ({"context": NONE, "stratified": EVEN}, "chance", ("told apart in both formats",)),
         (

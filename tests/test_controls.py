@@ -38,7 +38,9 @@ from probes.controls import (
     surface_baselines,
     transfer_matrix,
 )
-from probes.metrics.estimates import auroc_difference, aurocs, delong
+from probes.evidence.claim_rule import ClaimNumbers, Use, reasons, ruled, sentence
+from probes.evidence.rivals import Rivals
+from probes.metrics.estimates import Estimate, auroc_difference, aurocs, delong
 from probes.testing import planted, planted_tokens
 
 
@@ -419,22 +421,73 @@ def test_labels_that_repeat_or_oppose_within_a_group_are_exchanged_as_units():
         shuffled_null(MassMean(), *draws[0], 5, unit="topic")
 
 
-def test_a_claim_needs_both_the_permutation_and_the_interval_and_enough_groups(monkeypatch):
-    from probes.evidence import claims
-    from probes.metrics.estimates import Estimate
+def between(low, high, n_groups=100):
+    return Estimate((low + high) / 2, low, high, 240, n_groups)
 
-    train, test = world()
-    strong = shuffled_null(MassMean(), train, test, 39)
 
-    def level(p=0.025, low=0.7, groups=100):
-        null = dataclasses.replace(strong, by_site=np.full((39, 3), 0.99 if p > 0.05 else 0.5))
-        monkeypatch.setattr(claims, "shuffled_null", lambda *a: null)
-        monkeypatch.setattr(claims, "auroc", lambda *a: Estimate(0.8, low, 0.9, 240, groups))
-        return claims.claim(MassMean(), train, test).level
+def claim_numbers(**known):
+    """What a probe gives that is decodable beyond the text."""
+    rivals = Rivals({"words": between(0.5, 0.6)}, "words", between(0.1, 0.3))
+    usual = {
+        "what": "truth",
+        "site": "array.0",
+        "linear": True,
+        "auroc": between(0.7, 0.9),
+        "p": 0.025,
+        "shuffles": 39,
+        "n_sites": 3,
+        "null_level": 0.6,
+        "rivals": rivals,
+        "with_texts": True,
+        "with_baselines": True,
+        "use": None,
+        "alpha": 0.05,
+        "margin": 0.05,
+    }
+    return ClaimNumbers(**usual | known)
 
-    strong = dataclasses.replace(strong, observed=np.full(3, 0.8))
-    assert level() == "decodable"
-    assert level(p=1.0) == level(low=0.5) == level(low=float("nan")) == level(groups=9) == "chance"
+
+BARE = {"rivals": Rivals({}), "with_texts": False, "with_baselines": False}
+
+
+@pytest.mark.parametrize(
+    ("known", "level"),
+    [
+        ({}, "decodable beyond the text"),
+        (BARE, "decodable"),
+        ({"with_texts": False}, "decodable"),
+        ({"rivals": Rivals({"words": between(0.5, 0.6)}, "words", between(0.0, 0.3))}, "decodable"),
+        ({"rivals": Rivals({"words": between(0.5, 0.6)}, "words", between(0.01, 0.08))}, "decodable"),
+        ({"p": 0.051}, "chance"),
+        ({"auroc": between(0.5, 0.9)}, "chance"),
+        ({"auroc": Estimate(0.8, float("nan"), float("nan"), 240, 100)}, "chance"),
+        ({"auroc": between(0.7, 0.9, n_groups=9)}, "chance"),
+        ({"auroc": between(0.7, 0.9, n_groups=10)}, "decodable beyond the text"),
+    ],
+)
+def test_a_claim_needs_both_the_permutation_and_the_interval_and_enough_groups(known, level):
+    assert ruled(claim_numbers(**known)).word == level
+    if level == "chance":  # however small the rivals are, and whatever an edit does
+        used = ruled(claim_numbers(**known, use=Use(between(1.0, 2.0), 0.01)))
+        assert (
+            used.word == "chance"
+            and ruled(claim_numbers(**known | BARE)).word == "chance"
+            and "It is used" not in sentence(used)
+        )
+        assert sentence(used).startswith("Nothing may be claimed") and reasons(used)[-1].endswith(
+            "nothing shows that what it changed is truth"
+        )
+    else:
+        assert sentence(ruled(claim_numbers(**known))).startswith("truth is linearly decodable at array.0")
+
+
+def test_use_is_claimed_at_the_level_asked_for_and_not_above_it():
+    words = [sentence(ruled(claim_numbers(use=Use(between(1.0, 2.0), p)))) for p in (0.05, 0.051)]
+    assert ["It is used" in said for said in words] == [True, False]
+    assert (
+        "no more than matched random edits do (p=0.051)"
+        in reasons(ruled(claim_numbers(use=Use(between(1.0, 2.0), 0.051))))[-1]
+    )
 
 
 def test_the_site_of_a_claim_is_chosen_on_train_groups_alone():

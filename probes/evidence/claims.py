@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -10,20 +10,18 @@ from jaxtyping import Float
 from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows, text_ids
 from probes.data.sites import Site
-from probes.evidence.choose import best_site
-from probes.evidence.finding import FEWEST, MARGIN
+from probes.evidence.claim_rivals import chosen_within, rival_lines
+from probes.evidence.claim_rule import ClaimNumbers, Level, Use, reasons, ruled, sentence
+from probes.evidence.finding import MARGIN
 from probes.evidence.permutation import Null, shuffled_null
-from probes.evidence.readout import halves, scored
-from probes.evidence.surface import surface_scores
+from probes.evidence.readout import scored
+from probes.evidence.rivals import Rivals, compared
 from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import Recipe, Seeded
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, auroc_difference, aurocs
-from probes.metrics.scores import as_scores
 from probes.recipes.concatenated import ConcatenatedProbe
-
-Level = Literal["chance", "decodable", "decodable beyond the text"]
 
 
 @runtime_checkable
@@ -98,86 +96,69 @@ def claim(
         )
     read = None if texts is None else _texts(train, test, texts)
     _separate(train, test, read)
+    found = _fitted(recipe, train, test, n, seed, progress, unit)
+    others = rival_lines(recipe, train, test, baselines or {}, read, seed)
+    numbers = ClaimNumbers(
+        what=what,
+        site=str(found.site),
+        linear=found.linear,
+        auroc=auroc(found.line, test.y, test.groups),
+        p=found.p,
+        shuffles=n,
+        n_sites=found.n_sites,
+        null_level=found.null.level(),
+        rivals=_compared(found.line, others, test),
+        with_texts=read is not None,
+        with_baselines=bool(baselines),
+        use=None if effect is None else Use(effect.change(), effect.p_value()),
+        alpha=alpha,
+        margin=margin,
+    )
+    return _said(numbers, found.site, found.null)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """The test scores at the site that was chosen on train rows, beside what shuffled labels reach."""
+
+    site: Site | str
+    line: Float[np.ndarray, " n"]
+    p: float
+    null: Null
+    n_sites: int
+    linear: bool
+
+
+def _fitted(
+    recipe: Recipe,
+    train: Activations | PairActivations,
+    test: Activations | PairActivations,
+    n: int,
+    seed: int,
+    progress: bool,
+    unit: str | None,
+) -> _Fitted:
     probe = recipe.fit(train)
     lines, names = scored(probe, test)
     null = shuffled_null(recipe, train, test, n, seed, progress, probe, unit)
-    at = _chosen(recipe, train, seed) if len(names) > 1 else 0
-    site, p, scores = names[at], float(null.p_by_site[at]), lines[at]
-    found = auroc(scores, test.y, test.groups)
-    others = {
-        name: _upright(name, _read_elsewhere(name, recipe, b, (train, test), seed), test)
-        for name, b in (baselines or {}).items()
-    }
-    if read is not None:
-        others = surface_scores(read[0], train.y, read[1]) | others
-    surface = {name: auroc(s, test.y, test.groups) for name, s in others.items()}
-    best = max(surface, key=lambda name: surface[name].value) if surface else None
-    difference = None if best is None else auroc_difference(scores, others[best], test.y, test.groups)
+    at = chosen_within(recipe, train, seed) if len(names) > 1 else 0
+    linear = isinstance(probe, LinearProbe | ConcatenatedProbe)
+    return _Fitted(names[at], lines[at], float(null.p_by_site[at]), null, len(names), linear)
 
-    over = f"on {found.n_groups} held-out groups ({found.n} rows)"
-    shuffles = f"p={p:.3f} over {n} shuffles of the labels, best of {len(names)} sites each"
-    linear = "linearly " if isinstance(probe, LinearProbe | ConcatenatedProbe) else ""
-    why: list[str] = []
-    few = found.n_groups < FEWEST
-    if few or p > alpha or not found.low > 0.5:
-        level: Level = "chance"
-        chance = p > alpha or not found.low > 0.5
-        because = "as chance would have it" if chance else "from too few groups to tell"
-        sentence = (
-            f"Nothing may be claimed: {what} is read at {site} with AUROC {found} {over}, {because}"
-            f" ({shuffles})."
-        )
-        if few:
-            why.append(
-                f"{found.n_groups} held-out groups cannot carry an interval; at least {FEWEST} are asked"
-            )
-        if p > alpha:
-            why.append(f"shuffled labels reach {null.level():.2f} in the best site of one run in twenty")
-        if not found.low > 0.5:
-            why.append("the interval reaches .5")
-    elif read is not None and difference is not None and difference.low > 0 and difference.value >= margin:
-        level = "decodable beyond the text"
-        sentence = (
-            f"{what} is {linear}decodable at {site} beyond the baselines of the text: AUROC {found} {over},"
-            f" {difference:+.2f} over the best baseline ({best}); {shuffles}."
-        )
-    else:
-        level = "decodable"
-        sentence = f"{what} is {linear}decodable at {site}: AUROC {found} {over}; {shuffles}."
-        why.append(
-            "no texts were given, so the words alone may say as much"
-            if read is None
-            else (
-                f"the best baseline ({best}) reaches {surface[str(best)]}, a difference of {difference:+.2f};"
-                f" {margin:.2f} and an interval above 0 are asked"
-            )
-        )
-    if level == "decodable beyond the text" and not baselines:
-        why.append(
-            "the baselines are classifiers of words and characters; an untrained network (random_weights) or"
-            " the embedding layer may read as much"
-        )
-    used = None if effect is None else bool(effect.p_value() <= alpha)
-    if used and effect is not None and level != "chance":
-        sentence += (
-            f" It is used: the edit moved behaviour by {effect.change():.2f}, more than matched random edits"
-            f" (p={effect.p_value():.3f})."
-        )
-    elif used and effect is not None:
-        why.append(
-            f"the edit moved behaviour by {effect.change():.2f}, but nothing shows that what it changed is"
-            f" {what}"
-        )
-    elif level != "chance":
-        why.append(
-            "decodable is not used: no edit of this direction was measured against matched random edits"
-            if effect is None
-            else (
-                f"the edit moved behaviour by {effect.change():.2f}, no more than matched random edits do"
-                f" (p={effect.p_value():.3f})"
-            )
-        )
-    return Claim(level, sentence, tuple(why), site, found, null, surface, difference, used)
+
+def _said(n: ClaimNumbers, site: Site | str, null: Null) -> Claim:
+    found = ruled(n)
+    return Claim(
+        level=found.word,
+        sentence=sentence(found),
+        why_not_more=reasons(found),
+        site=site,
+        auroc=n.auroc,
+        null=null,
+        surface=n.rivals.values,
+        difference=n.rivals.difference,
+        used=found.checks.get("used"),
+    )
 
 
 def seed_spread(
@@ -195,13 +176,6 @@ def seed_spread(
     return np.stack(
         [aurocs(replace(recipe, seed=k).fit(train).score(test), np.asarray(test.y)) for k in range(seeds)]
     )
-
-
-def _chosen(recipe: Recipe, train: Activations | PairActivations, seed: int) -> int:
-    """The site that does best on train groups held out for choosing."""
-    inner, held = halves(train, 0.7, seed)
-    lines, sites = scored(recipe.fit(inner), held)
-    return best_site(lines, np.asarray(held.y), sites, held.groups, seed=seed).index
 
 
 def _texts(
@@ -228,46 +202,12 @@ def _texts(
     return texts
 
 
-def _read_elsewhere(name: str, recipe: Recipe, baseline: Any, rows: tuple[Any, Any], seed: int) -> Any:
-    """Test scores of the recipe fitted on the same rows as they were read elsewhere; scores that are
-    already there pass.
-    """
-    if isinstance(baseline, Activations | PairActivations):
-        raise ValueError(
-            f"baseline {name!r} is one set of rows; give a tuple, the train rows and the test rows, since the"
-            " recipe is fitted on the former"
-        )
-    if not (
-        isinstance(baseline, tuple | list)
-        and len(baseline) == 2
-        and all(isinstance(part, Activations | PairActivations) for part in baseline)
-    ):
-        return baseline
-    for part, here, which in zip(baseline, rows, ("train", "test"), strict=True):
-        if not all(
-            np.array_equal(getattr(part, name), getattr(here, name)) for name in ("ids", "groups", "y")
-        ):
-            raise ValueError(
-                f"the {which} rows of baseline {name!r} ({len(part)}) are not those of the claim"
-                f" ({len(here)}) in the same order; capture the same Examples and split with the same sizes"
-                " and seed"
-            )
-    train, test = baseline
-    lines, _ = scored(recipe.fit(train), test)
-    return lines[_chosen(recipe, train, seed) if len(lines) > 1 else 0]
-
-
-def _upright(name: str, scores: Any, test: Rows) -> np.ndarray:
-    """A user's baseline as one vector that ranks positives above negatives: whoever reads the label
-    upside down reads it too.
-    """
-    line = as_scores(scores)
-    if line.shape != (len(test),):
-        raise ValueError(
-            f"baseline {name!r} has shape {line.shape}; give one score for each of the {len(test)} test rows,"
-            " such as probe.score(acts)[0], or a tuple of the train and test rows as read elsewhere"
-        )
-    return line if aurocs(line[None], np.asarray(test.y))[0] >= 0.5 else -line
+def _compared(line: np.ndarray, others: Mapping[str, np.ndarray], test: Rows) -> Rivals:
+    return compared(
+        others,
+        value=lambda other: auroc(other, test.y, test.groups),
+        over=lambda best: auroc_difference(line, best, test.y, test.groups),
+    )
 
 
 def _separate(

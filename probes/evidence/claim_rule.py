@@ -1,0 +1,144 @@
+"""The rule for what may be claimed of a probe, and its words: numbers in, a level and sentences out."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from probes.evidence.finding import FEWEST, Finding
+from probes.evidence.rivals import Rivals
+from probes.metrics.estimates import Estimate
+
+Level = Literal["chance", "decodable", "decodable beyond the text"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """How far an edit moved behaviour, and how often matched random edits move it as far."""
+
+    change: Estimate
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class ClaimNumbers:
+    """What a claim rests on, and the limits asked.
+
+    `auroc` is that of the chosen site on held-out groups, `p` its p-value under `shuffles` of the labels,
+    with the best of `n_sites` sites each; `null_level` is what they exceed once in twenty. `with_texts` says
+    whether classifiers of the text are among the rivals, `with_baselines` whether others are. `use` is None
+    where no edit was measured.
+    """
+
+    what: str
+    site: str
+    linear: bool
+    auroc: Estimate
+    p: float
+    shuffles: int
+    n_sites: int
+    null_level: float
+    rivals: Rivals
+    with_texts: bool
+    with_baselines: bool
+    use: Use | None
+    alpha: float
+    margin: float
+
+
+def ruled(n: ClaimNumbers) -> Finding[Level, ClaimNumbers]:
+    """The highest level that the numbers allow."""
+    to_decode = {
+        "enough groups": n.auroc.n_groups >= FEWEST,
+        "beyond shuffled labels": n.p <= n.alpha,
+        "interval above .5": bool(n.auroc.low > 0.5),
+    }
+    beyond_the_text = n.with_texts and _ahead(n.rivals, n.margin)
+    checks = to_decode | {"beyond the text": beyond_the_text}
+    if n.use is not None:
+        checks["used"] = bool(n.use.p <= n.alpha)
+    if not all(to_decode.values()):
+        return Finding("chance", checks, n)
+    return Finding("decodable beyond the text" if beyond_the_text else "decodable", checks, n)
+
+
+def _ahead(rivals: Rivals, margin: float) -> bool:
+    """Whether the best rival is left behind by the margin, interval above 0."""
+    ahead = rivals.difference
+    return bool(ahead is not None and ahead.low > 0 and ahead.value >= margin)
+
+
+def sentence(found: Finding[Level, ClaimNumbers]) -> str:
+    """What may be claimed."""
+    n, level = found.numbers, found.word
+    over = f"on {n.auroc.n_groups} held-out groups ({n.auroc.n} rows)"
+    shuffles = f"p={n.p:.3f} over {n.shuffles} shuffles of the labels, best of {n.n_sites} sites each"
+    if level == "chance":
+        told = found.checks["beyond shuffled labels"] and found.checks["interval above .5"]
+        because = "from too few groups to tell" if told else "as chance would have it"
+        read = f"{n.what} is read at {n.site} with AUROC {n.auroc} {over}"
+        return f"Nothing may be claimed: {read}, {because} ({shuffles})."
+    decodable = f"{n.what} is {'linearly ' if n.linear else ''}decodable at {n.site}"
+    if level == "decodable":
+        return f"{decodable}: AUROC {n.auroc} {over}; {shuffles}.{_use(found)}"
+    ahead = f"{n.rivals.difference:+.2f} over the best baseline ({n.rivals.best})"
+    return (
+        f"{decodable} beyond the baselines of the text: AUROC {n.auroc} {over}, {ahead};"
+        f" {shuffles}.{_use(found)}"
+    )
+
+
+def _use(found: Finding[Level, ClaimNumbers]) -> str:
+    use = found.numbers.use
+    if use is None or not found.checks["used"]:
+        return ""
+    moved = f"the edit moved behaviour by {use.change:.2f}"
+    return f" It is used: {moved}, more than matched random edits (p={use.p:.3f})."
+
+
+def reasons(found: Finding[Level, ClaimNumbers]) -> tuple[str, ...]:
+    """What stands in the way of a stronger claim."""
+    if found.word == "chance":
+        why = _against_any(found)
+    elif found.word == "decodable":
+        why = _against_beyond(found.numbers)
+    else:
+        why = _against_all_baselines(found.numbers)
+    return (*why, *_against_use(found))
+
+
+def _against_any(found: Finding[Level, ClaimNumbers]) -> list[str]:
+    n, checks, why = found.numbers, found.checks, []
+    if not checks["enough groups"]:
+        why.append(
+            f"{n.auroc.n_groups} held-out groups cannot carry an interval; at least {FEWEST} are asked"
+        )
+    if not checks["beyond shuffled labels"]:
+        why.append(f"shuffled labels reach {n.null_level:.2f} in the best site of one run in twenty")
+    if not checks["interval above .5"]:
+        why.append("the interval reaches .5")
+    return why
+
+
+def _against_beyond(n: ClaimNumbers) -> list[str]:
+    if not n.with_texts or n.rivals.best is None:
+        return ["no texts were given, so the words alone may say as much"]
+    best = f"the best baseline ({n.rivals.best}) reaches {n.rivals.values[n.rivals.best]}"
+    asked = f"{n.margin:.2f} and an interval above 0 are asked"
+    return [f"{best}, a difference of {n.rivals.difference:+.2f}; {asked}"]
+
+
+def _against_all_baselines(n: ClaimNumbers) -> list[str]:
+    if n.with_baselines:
+        return []
+    others = "an untrained network (random_weights) or the embedding layer may read as much"
+    return [f"the baselines are classifiers of words and characters; {others}"]
+
+
+def _against_use(found: Finding[Level, ClaimNumbers]) -> list[str]:
+    n, use, claimed = found.numbers, found.numbers.use, found.word != "chance"
+    if use is None:
+        asked = "no edit of this direction was measured against matched random edits"
+        return [f"decodable is not used: {asked}"] if claimed else []
+    moved = f"the edit moved behaviour by {use.change:.2f}"
+    if not found.checks["used"]:
+        return [f"{moved}, no more than matched random edits do (p={use.p:.3f})"] if claimed else []
+    return [] if claimed else [f"{moved}, but nothing shows that what it changed is {n.what}"]
