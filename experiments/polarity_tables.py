@@ -9,8 +9,9 @@ from experiments.report import Report
 from probes import Estimate, LinearProbe, PairActivations, Site, auroc, plots
 from probes.controls import Null
 from probes.evidence.markers import marked_twins, marker_moves
-from probes.evidence.polarity import PolarityReport, polarity_report, published_metrics, truth_cosines
+from probes.evidence.polarity import PolarityReport, polarity_report, truth_cosines
 from probes.evidence.reads import LabelsRead, lowest_loss
+from probes.published.polarity import published_metrics
 
 Baseline = tuple[str, Estimate]
 Reread = Callable[[PairActivations, Sequence[str]], PairActivations]

@@ -8,7 +8,8 @@ import torch
 
 from probes import CCS, CRC, TTPD, ContrastEigen, PairActivations, PolarityAwareCCS, auroc
 from probes.evidence.markers import marked_twins
-from probes.evidence.polarity import (
+from probes.fitting.transforms import Transform
+from probes.polarity import (
     contradiction_index,
     ideal_distance,
     polar_consistency,
@@ -16,7 +17,6 @@ from probes.evidence.polarity import (
     published_metrics,
     truth_cosines,
 )
-from probes.fitting.transforms import Transform
 from probes.testing import planted
 
 GOLDEN = [

@@ -1,14 +1,11 @@
-"""Does a probe treat a statement and its opposite as opposites? The published polarity metrics, and ones that
-can be trusted.
+"""Does a probe treat a statement and its opposite as opposites, and does it read truth or negation?
 
 Four probabilities a pair: a statement A and its opposite N, each answered yes (`a1`, `n1`) and no (`a0`,
-`n0`). The published numbers (PA-CCS, AAAI doi 10.1609/aaai.v40i44.41126) centre each of the four groups of
-test rows by itself, which removes what tells A from N; `published_metrics` does the same on request.
-`polarity_report` keeps the train centring and adds what shows whether the probe reads truth or negation.
+`n0`). The report centres rows as the probe did on its train rows; what was published instead is in
+`probes.published`.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,48 +14,16 @@ from jaxtyping import Float
 
 from probes.data.activations import PairActivations
 from probes.data.sites import Site
+from probes.evidence.polarity_index import contradiction_index, polar_consistency
 from probes.fitting.linear import LinearProbe
-from probes.fitting.transforms import unit
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, bootstrapped, mean
-from probes.metrics.scores import as_scores, probabilities
+from probes.metrics.scores import as_scores
 from probes.recipes.polarity_ccs import opposites
 from probes.recipes.ttpd import negation_flags, polarities, truth_directions
 
-
-def polar_consistency(a1: Any, a0: Any, n1: Any, n0: Any) -> Any:
-    """0.5 [(a1 - n0)^2 + (a0 - n1)^2] sign(a1 - n1) sign(n0 - a0), elementwise: 0 for opposites, but also for
-    a constant probe.
-
-    Ranges over [-1, 1]; averages cancel, so look at its absolute value and at flip rates too.
-    """
-    a1, a0, n1, n0 = _four(a1, a0, n1, n0)
-    return (0.5 * ((a1 - n0) ** 2 + (a0 - n1) ** 2) * np.sign(a1 - n1) * np.sign(n0 - a0))[()]
-
-
-def contradiction_index(a1: Any, a0: Any, n1: Any, n0: Any, symmetric: bool = False) -> Any:
-    """a1 n1 + a0 n0, elementwise: 0 when a statement and its opposite never get the same answer, 2 when they
-    always get both.
-
-    A constant probe at .4 has .32 and at .6 has .72, though neither reads anything; `symmetric` averages the
-    index over p and 1 - p, which is .52 for both.
-    """
-    a1, a0, n1, n0 = _four(a1, a0, n1, n0)
-    plain = a1 * n1 + a0 * n0
-    return ((plain + (1 - a1) * (1 - n1) + (1 - a0) * (1 - n0)) / 2 if symmetric else plain)[()]
-
-
-def ideal_distance(a1: Any, a0: Any, n1: Any, n0: Any) -> Any:
-    """Half the Euclidean distance to the ideal probe (1, 0, 0, 1), elementwise, in [0, 1]; it depends
-    on the sign of the probe.
-    """
-    a1, a0, n1, n0 = _four(a1, a0, n1, n0)
-    return (0.5 * np.sqrt((a1 - 1) ** 2 + a0**2 + n1**2 + (n0 - 1) ** 2))[()]
-
-
-def _four(*values: Any) -> list[np.ndarray]:
-    return [probabilities(v, name) for v, name in zip(values, ("a1", "a0", "n1", "n0"), strict=True)]
+Scores = Float[np.ndarray, "site n"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +75,7 @@ def polarity_report(
     """
     if pairs.y is None:
         raise ValueError("polarity_report needs y: which statement of every pair is true")
-    true, false = _true_and_false(pairs)
+    true, false = true_and_false(pairs)
     p_yes, p_no = (as_scores(probe.probability(pairs, side=side)) for side in ("yes", "no"))
     s = (p_yes + 1 - p_no) / 2
     a, n = s[:, true], s[:, false]
@@ -150,7 +115,11 @@ def polarity_report(
     return PolarityReport(pairs.sites, measures, s.std(1) < 0.02, len(true), probe.sign_from)
 
 
-def _true_and_false(pairs: PairActivations) -> tuple[np.ndarray, np.ndarray]:
+def true_and_false(pairs: PairActivations) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the true statement and of the false one of every pair.
+
+    Raises ValueError for pairs that are not one true and one false statement.
+    """
     first, second = opposites(pairs)
     y = np.asarray(pairs.y)
     if not (y[first] + y[second] == 1).all():
@@ -175,29 +144,37 @@ def _loss(p_yes: np.ndarray, p_no: np.ndarray, groups: np.ndarray) -> Estimate:
     return mean((p_yes + p_no - 1) ** 2 + np.minimum(p_yes, p_no) ** 2, groups)
 
 
-def _negation(s: np.ndarray, pairs: PairActivations) -> dict[str, Estimate]:
+def _negation(s: Scores, pairs: PairActivations) -> dict[str, Estimate]:
+    """How well the scores tell negation, and the accuracy on every kind of statement that there is."""
     negated = negation_flags(pairs)
-    right = (s > 0.5) == (pairs.y == 1)
     found = {}
     if len(np.unique(negated)) == 2:
         found["auroc_negated"] = auroc(s, negated, pairs.groups)
-    cells = [
-        (label, flag) for label in (1, 0) for flag in (0, 1) if ((pairs.y == label) & (negated == flag)).any()
-    ]
-    for label, flag in cells:
-        rows = (pairs.y == label) & (negated == flag)
-        found[f"accuracy_{'true' if label else 'false'}_{'negated' if flag else 'affirmative'}"] = mean(
-            right[:, rows].astype(float), pairs.groups[rows]
-        )
-    worst = np.argmin([e.value for e in found.values() if e is not found.get("auroc_negated")], axis=0)
-    parts = [e for k, e in found.items() if k.startswith("accuracy_")]
-    at = np.arange(len(s))
-    found["accuracy_worst_cell"] = Estimate(
-        *(np.stack([getattr(p, field) for p in parts])[worst, at] for field in ("value", "low", "high")),
-        n=s.shape[1],
-        n_groups=parts[0].n_groups,
-    )
+    by_cell = _accuracy_by_cell(s, pairs, negated)
+    return found | by_cell | {"accuracy_worst_cell": _lowest(list(by_cell.values()), s.shape[1])}
+
+
+def _accuracy_by_cell(s: Scores, pairs: PairActivations, negated: np.ndarray) -> dict[str, Estimate]:
+    """Accuracy by truth and negation."""
+    y = np.asarray(pairs.y)
+    right = ((s > 0.5) == (y == 1)).astype(float)
+    found = {}
+    for label, truth in ((1, "true"), (0, "false")):
+        for flag, form in ((0, "affirmative"), (1, "negated")):
+            rows = (y == label) & (negated == flag)
+            if rows.any():
+                found[f"accuracy_{truth}_{form}"] = mean(right[:, rows], pairs.groups[rows])
     return found
+
+
+def _lowest(parts: list[Estimate], n: int) -> Estimate:
+    """At every site the part with the lowest value, with its interval."""
+    worst, at = np.argmin([e.value for e in parts], axis=0), np.arange(len(parts[0]))
+    value, low, high = (
+        np.stack(numbers)[worst, at]
+        for numbers in ([e.value for e in parts], [e.low for e in parts], [e.high for e in parts])
+    )
+    return Estimate(value, low, high, n=n, n_groups=parts[0].n_groups)
 
 
 def _exactly(values: np.ndarray, rows: PairActivations) -> Estimate:
@@ -230,54 +207,3 @@ def truth_cosines(probe: LinearProbe, pairs: PairActivations) -> pd.DataFrame:
         for name, t in (("truth", general), ("polarity", sensitive))
     }
     return pd.DataFrame(cosines, index=pd.Index([str(s) for s in pairs.sites], name="site"))
-
-
-def published_metrics(probe: LinearProbe, pairs: PairActivations) -> pd.DataFrame:
-    """The published pipeline, centring defect included, for comparing with published numbers; do not conclude
-    anything from it.
-
-    `probe` is a CCS with transform "l2+mean". The published probabilities subtract the mean of each of the
-    four groups (true or false, yes or no) of these very rows, so the difference between a statement and its
-    opposite is gone before the probe sees it. Accuracy takes the better of the two signs on these rows
-    (centred by train means, where the published code took train medians), and metrics are means over pairs
-    (the released code) and medians (the paper's tables). Columns: accuracy and, by mean and median, pc,
-    abs_pc, ci, ideal_distance.
-    """
-    if any(not t.unit_rows or t.read is not None or t.shift.shape[1] > 1 for t in probe.transforms.values()):
-        raise ValueError(
-            'the published pipeline uses rows of unit length centred once a side; fit CCS(prepare="l2+mean")'
-            " for it"
-        )
-    true, false = _true_and_false(pairs)
-    index = [probe.sites.index(s) for s in pairs.sites]
-    weight, bias = probe.weight[index].double(), probe.bias[index].double()[:, None]
-
-    def centred(x: torch.Tensor, rows: np.ndarray) -> np.ndarray:
-        own = unit(x[:, rows].double())
-        return (
-            torch.sigmoid(torch.einsum("snd,sd->sn", own - own.mean(1, keepdim=True), weight) + bias)
-            .cpu()
-            .numpy()
-        )
-
-    four = (
-        centred(pairs.yes, true),
-        centred(pairs.no, true),
-        centred(pairs.yes, false),
-        centred(pairs.no, false),
-    )
-    right = ((probe.score(pairs).cpu().numpy() > 0) == (pairs.y == 1)).mean(1)
-    pc = polar_consistency(*four)
-    per_pair = {
-        "pc": pc,
-        "abs_pc": np.abs(pc),
-        "ci": contradiction_index(*four),
-        "ideal_distance": ideal_distance(*four),
-    }
-    columns = {"accuracy": np.maximum(right, 1 - right)}
-    columns |= {
-        f"{name}_{way.__name__}": way(values, axis=1)
-        for way in (np.mean, np.median)
-        for name, values in per_pair.items()
-    }
-    return pd.DataFrame(columns, index=pd.Index([str(s) for s in pairs.sites], name="site"))
