@@ -17,6 +17,15 @@ import tests.typechecks  # noqa: F401 - before the library, whose functions it c
 # isort: split
 import probes
 
+# Each of their tests takes seconds; begun first, none is left to one worker at the end.
+SLOW_FILES = (
+    "test_notebooks.py",
+    "test_awareness_experiments.py",
+    "test_detect_route.py",
+    "test_experiments.py",
+    "test_store_faults.py",
+)
+
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 _TEXT = (
     "alpha beta gamma delta the a not is was lives near old red blue tall small river house stone tree yes no"
@@ -164,6 +173,10 @@ def plain_states_of(hf: Any, tokenizer: Any, texts: list[str]) -> list[dict[str,
     finally:
         handle.remove()
     return found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in SLOW_FILES)
 
 
 @pytest.fixture(scope="session")

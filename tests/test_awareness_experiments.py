@@ -52,7 +52,7 @@ def awareness(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rewritten(tmp_path_factory):
-    return run("probe_rewrite_evaluate", "--limit", "48", "--out", str(tmp_path_factory.mktemp("b")))
+    return run("probe_rewrite_evaluate", "--limit", "36", "--out", str(tmp_path_factory.mktemp("b")))
 
 
 def test_reading_and_editing_tell_used_from_format_from_decodable_but_unused(awareness):
@@ -170,7 +170,7 @@ def test_the_banks_keep_what_they_say():
     assert not any("this is for" in t for t in without_purpose(prompts).texts)
 
 
-def own_prompts(path: Path, groups: int = 24) -> Path:
+def own_prompts(path: Path, groups: int = 12) -> Path:
     """A crossed design in the words of the test tokenizer: `red` for evaluation and `blue` for
     deployment, one format opening with `a`, the other with `the`.
     """
@@ -216,7 +216,7 @@ def test_own_prompts_go_through_real_endpoints_and_an_interrupted_run_goes_on(
 
     def fault(request, nth):
         came.append(nth)
-        return "HTTP 401" if broken["on"] and len(came) > 30 else None
+        return "HTTP 401" if broken["on"] and len(came) > 20 else None
 
     with RewriteServer(fault=fault) as writer, JudgeServer(answer=graded) as judge:
         flags = [
@@ -257,17 +257,17 @@ def test_own_prompts_go_through_real_endpoints_and_an_interrupted_run_goes_on(
         assert "in the ledger are kept" in " ".join(stopped.err.split()), stopped.err
         ledger = out / "probe_rewrite_evaluate" / "ledger" / "rewrites.jsonl"
         first = ledger.read_text().splitlines()
-        assert 0 < len(first) < 6 * 24 and not judge.requests
+        assert 0 < len(first) < 6 * 12 and not judge.requests
         broken["on"] = False
         assert main(["probe_rewrite_evaluate", *flags]) == 0
         folder, rows, _ = results(capsys.readouterr().out)
         assert ledger.read_text().splitlines()[: len(first)] == first, (
             "what had come before the interruption was kept"
         )
-        # 24 evaluation prompts, three directed and three undirected candidates each; none was asked for
+        # 12 evaluation prompts, three directed and three undirected candidates each; none was asked for
         # twice.
         keys = [json.loads(line)["key"] for line in ledger.read_text().splitlines()]
-        assert len(keys) == len(set(keys)) == 6 * 24
+        assert len(keys) == len(set(keys)) == 6 * 12
         asked = len(writer.requests), len(judge.requests)
         assert main(["probe_rewrite_evaluate", *flags]) == 0
         assert (len(writer.requests), len(judge.requests)) == asked, "a run that is repeated asks nothing"

@@ -17,7 +17,7 @@ from experiments.polarity import load_opposites
 from experiments.statements import as_prompts, binary_columns, load_statements
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["--limit", "160", "--shuffles", "5", "--doses", "-2", "0", "2"]
+SMALL = ["--limit", "120", "--shuffles", "5", "--doses", "-2", "0", "2"]
 
 
 @pytest.fixture(scope="module")

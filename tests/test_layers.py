@@ -45,21 +45,26 @@ def test_the_import_reader_sees_a_wrong_import():
     assert _ours("def f():\n    from interventions.edits import Add") == {"interventions"}
 
 
-def _loaded(code: str) -> set[str]:
-    out = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
+def _loaded(*steps: str) -> list[set[str]]:
+    """The modules that a process has loaded after each step."""
+    code = "import sys\n" + "\n".join(f"{step}\nprint(*sys.modules)" for step in steps)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return [set(line.split()) for line in out.stdout.splitlines()]
+
+
+def test_importing_is_light():
+    nnsight = (
+        "import probes.models.backends.nnsight\nassert not hasattr(object(), 'save'), 'which nnsight would"
+        " give it'"
     )
-    return {name.partition(".")[0] for name in out.stdout.split()}
-
-
-def test_importing_probes_is_light():
-    loaded = _loaded("import probes, interventions")
-    assert not loaded & {"transformer_lens", "nnsight", "transformers", "sklearn", "matplotlib", "peft"}
-    assert "transformers" in _loaded("import transformers"), "the check can fail"
+    packages, rewriting, backend, transformers = _loaded(
+        "import probes, interventions", "import interventions.rewriting", nnsight, "import transformers"
+    )
+    heavy = {"transformers", "sklearn", "matplotlib"}
+    assert not packages & (heavy | {"transformer_lens", "nnsight", "peft"})
+    assert not rewriting & (heavy | {"openai"}) and "interventions.rewriting.local" in rewriting
+    assert "nnsight" not in backend and "probes.models.backends.nnsight" in backend
+    assert "transformers" in transformers, "the check can fail"
 
 
 def test_public_names_exist_and_are_ours():
