@@ -93,21 +93,27 @@ def check_recipe(
 
     Linear probes are also held to the planted directions; probes of other classes must have none at hand.
     """
-    paired = kind == "paired"
-
-    def drawn(seed: int = 0, signal: float = SIGNAL) -> Any:
-        return planted_tokens(seed, signal) if kind == "tokens" else planted(seed, signal, paired)[0]
-
-    acts, test = drawn(), drawn(1)
-    rows = texts_of(test) if kind == "tokens" else test
+    acts, test = _drawn(kind), _drawn(kind, 1)
     probe = recipe.fit(acts)
     scores = probe.score(test)
-    together = scores.shape[0] == 1  # one score for all sites
-    assert scores.shape in (
-        (SITES, len(rows)),
-        (1, len(rows)),
-    ), f"scores have shape {tuple(scores.shape)}, expected one row a site and {len(rows)} columns"
+    rows = texts_of(test) if kind == "tokens" else test
+    sizes = f"scores have shape {tuple(scores.shape)}, expected one row a site and {len(rows)} columns"
+    assert scores.shape in ((SITES, len(rows)), (1, len(rows))), sizes
 
+    _check_found(probe, scores, rows, kind == "paired")
+    _check_null(recipe, kind, rows)
+    _check_invariances(recipe, acts, test, scores, tolerance)
+    check_layout(probe)
+    _check_memory_and_file(probe, acts, test, scores)
+    _check_refusal(recipe, planted(paired=kind != "paired")[0])
+
+
+def _drawn(kind: str, seed: int = 0, signal: float = SIGNAL) -> Any:
+    return planted_tokens(seed, signal) if kind == "tokens" else planted(seed, signal, kind == "paired")[0]
+
+
+def _check_found(probe: Any, scores: torch.Tensor, rows: Any, paired: bool) -> None:
+    """The positive control: classes are told apart and a linear probe has the planted directions and gaps."""
     found = auroc(scores, rows.y, rows.groups, n_boot=1).value
     assert (found > 0.95).all(), f"positive control: AUROC {found} on planted data, expected above .95"
     if isinstance(probe, LinearProbe):
@@ -115,13 +121,20 @@ def check_recipe(
         cosines = torch.stack([d.unit @ u for d, u in zip(probe.directions, units, strict=True)])
         assert (cosines > 0.9).all(), f"the planted directions were not found: cosines {cosines.tolist()}"
         gap = torch.tensor([d.gap for d in probe.directions])
-        assert torch.allclose(gap, torch.full_like(gap, SIGNAL * (0.5 if paired else 1.0)), rtol=0.2), (
-            f"gaps {gap.tolist()}, planted {SIGNAL}"
-        )
+        expected = torch.full_like(gap, SIGNAL * (0.5 if paired else 1.0))
+        assert torch.allclose(gap, expected, rtol=0.2), f"gaps {gap.tolist()}, planted {SIGNAL}"
 
-    chance = auroc(recipe.fit(drawn(2, 0.0)).score(drawn(3, 0.0)), rows.y, n_boot=1).value
+
+def _check_null(recipe: Any, kind: str, rows: Any) -> None:
+    scores = recipe.fit(_drawn(kind, 2, 0.0)).score(_drawn(kind, 3, 0.0))
+    chance = auroc(scores, rows.y, n_boot=1).value
     assert (np.abs(chance - 0.5) < 0.15).all(), f"null: AUROC {chance} on labels that mean nothing"
 
+
+def _check_invariances(recipe: Any, acts: Any, test: Any, scores: torch.Tensor, tolerance: float) -> None:
+    """What may not matter: which class is called 1, the order of rows, other sites, a constant added
+    to all.
+    """
     flipped = recipe.fit(acts.with_y(1 - acts.y)).score(test)
     assert torch.allclose(flipped, -scores, atol=tolerance), (
         "label flip: scores must change sign and nothing else"
@@ -130,7 +143,7 @@ def check_recipe(
     assert torch.allclose(recipe.fit(acts.rows(order)).score(test), scores, atol=tolerance), (
         "row order changed the probe"
     )
-    if not together:
+    if scores.shape[0] > 1:  # a single row is one score for all sites
         one = recipe.fit(acts[acts.sites[1]]).score(test[acts.sites[1]])
         assert torch.allclose(one[0], scores[1], atol=tolerance), (
             "a site fitted alone differs from the same site among others"
@@ -140,9 +153,11 @@ def check_recipe(
         "translation: adding a constant to train and test changed the scores"
     )
 
-    check_layout(probe)
+
+def _check_memory_and_file(probe: Any, acts: Any, test: Any, scores: torch.Tensor) -> None:
+    """The probe owns its numbers and comes back from a file as it was; `acts` are zeroed in place."""
     before = scores.clone()
-    for tensor in (acts.yes, acts.no) if paired else (acts.x,):
+    for tensor in (acts.yes, acts.no) if isinstance(acts, PairActivations) else (acts.x,):
         tensor.zero_()
     assert torch.equal(probe.score(test), before), (
         "the probe shares memory with the activations it was fitted on"
@@ -151,7 +166,9 @@ def check_recipe(
         loaded = type(probe).load(probe.save(Path(folder) / "probe.safetensors"))
     assert torch.equal(loaded.score(test), before), "a saved and loaded probe scores differently"
     assert repr(probe) == repr(loaded), "a saved and loaded probe prints differently"
-    wrong, _ = planted(paired=not paired)
+
+
+def _check_refusal(recipe: Any, wrong: Any) -> None:
     try:
         recipe.fit(wrong)
     except TypeError:

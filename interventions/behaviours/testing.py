@@ -2,7 +2,7 @@
 `check_behaviour(behaviour, model, prompts)`.
 """
 
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -27,28 +27,12 @@ def check_behaviour(
     model that must behave otherwise on at least one of them. Values may differ by `tolerance` where prompts
     share a batch with others, by rounding alone.
     """
-    state = {name: tensor.clone() for name, tensor in model.hf.state_dict().items()}
-    logits, modes, asked = (
-        model.logits(prompts.texts, columns=prompts.columns),
-        [m.training for m in model.hf.modules()],
-        prompts.hash,
-    )
-    settings = str(getattr(model.hf, "generation_config", None))
+    before = _Before.of(model, prompts)
     made: Any = behaviour
     frozen = is_dataclass(behaviour) and made.__dataclass_params__.frozen
     assert frozen, "a behaviour is a frozen dataclass: a value that can be compared and printed"
     found = behaviour(model, prompts)
-
-    assert isinstance(found, Records), f"a behaviour gives Records, not {type(found).__name__}"
-    assert np.array_equal(found.ids, prompts.ids), "records must carry the ids of the prompts, in their order"
-    assert np.array_equal(found.groups, prompts.groups), (
-        "records must carry the groups of the prompts, in their order"
-    )
-    assert np.isfinite(found.values).all(), "values must be finite on prompts that can be measured"
-    assert found.behaviour and found.unit and repr(found) and len(found.table()) == len(prompts), (
-        "records must name the behaviour and its unit, and print"
-    )
-    assert found.labels is None or set(found.labels) <= set(found.classes), "labels must be among the classes"
+    _check_records(found, prompts)
     _same(found, behaviour(model, prompts), "running twice", 0.0)
 
     backwards = np.arange(len(prompts))[::-1]
@@ -72,19 +56,56 @@ def check_behaviour(
         )
         _same(found, behaviour(model, prompts), "the base model after an edited one", 0.0)
 
-    now = model.hf.state_dict()
-    assert list(now) == list(state) and all(torch.equal(now[k], t) for k, t in state.items()), (
-        "the behaviour changed the model's weights"
-    )
-    assert torch.equal(model.logits(prompts.texts, columns=prompts.columns), logits), (
-        "the behaviour left hooks or modes behind: the model's logits changed"
-    )
-    assert [m.training for m in model.hf.modules()] == modes, "the behaviour changed train or eval mode"
-    assert str(getattr(model.hf, "generation_config", None)) == settings, (
-        "the behaviour changed the model's generation settings"
-    )
-    assert prompts.hash == asked, "the behaviour changed the prompts"
+    before.check_unchanged(model, prompts)
     return found
+
+
+def _check_records(found: Records, prompts: Examples) -> None:
+    assert isinstance(found, Records), f"a behaviour gives Records, not {type(found).__name__}"
+    assert np.array_equal(found.ids, prompts.ids), "records must carry the ids of the prompts, in their order"
+    assert np.array_equal(found.groups, prompts.groups), (
+        "records must carry the groups of the prompts, in their order"
+    )
+    assert np.isfinite(found.values).all(), "values must be finite on prompts that can be measured"
+    named = found.behaviour and found.unit and repr(found) and len(found.table()) == len(prompts)
+    assert named, "records must name the behaviour and its unit, and print"
+    assert found.labels is None or set(found.labels) <= set(found.classes), "labels must be among the classes"
+
+
+@dataclass(frozen=True, eq=False)
+class _Before:
+    """What a model and prompts were like before a behaviour ran, for `check_unchanged` afterwards."""
+
+    state: dict[str, torch.Tensor]
+    logits: torch.Tensor
+    modes: list[bool]
+    settings: str
+    asked: str
+
+    @classmethod
+    def of(cls, model: Model, prompts: Examples) -> "_Before":
+        return cls(
+            state={name: tensor.clone() for name, tensor in model.hf.state_dict().items()},
+            logits=model.logits(prompts.texts, columns=prompts.columns),
+            modes=[m.training for m in model.hf.modules()],
+            settings=str(getattr(model.hf, "generation_config", None)),
+            asked=prompts.hash,
+        )
+
+    def check_unchanged(self, model: Model, prompts: Examples) -> None:
+        now = model.hf.state_dict()
+        alike = list(now) == list(self.state) and all(torch.equal(now[k], t) for k, t in self.state.items())
+        assert alike, "the behaviour changed the model's weights"
+        logits = model.logits(prompts.texts, columns=prompts.columns)
+        assert torch.equal(logits, self.logits), (
+            "the behaviour left hooks or modes behind: the model's logits changed"
+        )
+        assert [m.training for m in model.hf.modules()] == self.modes, (
+            "the behaviour changed train or eval mode"
+        )
+        settings = str(getattr(model.hf, "generation_config", None))
+        assert settings == self.settings, "the behaviour changed the model's generation settings"
+        assert prompts.hash == self.asked, "the behaviour changed the prompts"
 
 
 def _rows(records: Records, index: np.ndarray) -> Records:
