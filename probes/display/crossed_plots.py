@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from probes.display.plots import COLOURS, GREY, axes
 from probes.evidence.crossed import TwoByTwo
+from probes.evidence.crossed_measures import Cell
 
 SHOWN = 400  # dots a cell
 
@@ -22,57 +23,50 @@ def four_cells(result: TwoByTwo, ax: Axes | None = None, title: str = "") -> Axe
     rng = np.random.default_rng(0)
     names = []
     for i, (name, cell) in enumerate(result.cells.items()):
-        inside = (result.first_context == (cell.context == result.contexts[0])) & (
-            result.first_format == (cell.format == result.formats[0])
-        )
         # Lines of one format next to each other, so that what changes between neighbours is the context.
         where = {0: 3, 2: 2, 1: 1, 3: 0}[i]
-        colour = COLOURS[1] if cell.context == result.contexts[0] else COLOURS[0]
         names.append((where, f"{name}\nn={cell.rows}"))
-        e = cell.mean
-        if e is None:
-            ax.text(
-                0.5,
-                (where + 0.5) / 4,
-                "no rows",
-                transform=ax.transAxes,
-                ha="center",
-                va="center",
-                fontsize=8,
-                color=GREY,
-            )
-            continue
-        line = result.scores[inside]
-        line = rng.choice(line, SHOWN, replace=False) if len(line) > SHOWN else line
-        ax.plot(
-            line,
-            where + rng.uniform(-0.28, 0.28, len(line)),
-            ls="",
-            marker="o",
-            ms=2.2,
-            mew=0,
-            color=colour,
-            alpha=0.45,
-        )
-        ax.errorbar(
-            e.value,
-            where,
-            xerr=[[e.value - e.low], [e.high - e.value]],
-            color="black",
-            marker="D",
-            ms=5,
-            capsize=4,
-            lw=1.4,
-            zorder=5,
-        )
+        _draw_cell(ax, result, cell, where, rng)
     ax.axvline(result.threshold, color=GREY, lw=1, ls="--")
-    # Outliers must not squeeze the cells together.
-    low, high = np.quantile(result.scores, [0.002, 0.998])
-    reach = max(high - low, 1e-9)
-    ax.set_xlim(min(low, result.threshold) - 0.05 * reach, max(high, result.threshold) + 0.05 * reach)
+    ax.set_xlim(*_shown_range(result))
     ax.set_yticks([w for w, _ in names], [n for _, n in names], fontsize=8)
     ax.set(xlabel="score", ylim=(-0.6, 3.6), title=title or result.verdict.word)
     return ax
+
+
+def _draw_cell(ax: Axes, result: TwoByTwo, cell: Cell, where: int, rng: np.random.Generator) -> None:
+    """One line of the picture: at most `SHOWN` dots, the mean with its interval, or the word that
+    there are no rows.
+    """
+    e = cell.mean
+    if e is None:
+        ax.text(
+            0.5,
+            (where + 0.5) / 4,
+            "no rows",
+            transform=ax.transAxes,
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=GREY,
+        )
+        return
+    of_context = result.first_context == (cell.context == result.contexts[0])
+    of_format = result.first_format == (cell.format == result.formats[0])
+    line = result.scores[of_context & of_format]
+    line = rng.choice(line, SHOWN, replace=False) if len(line) > SHOWN else line
+    colour = COLOURS[1] if cell.context == result.contexts[0] else COLOURS[0]
+    heights = where + rng.uniform(-0.28, 0.28, len(line))
+    ax.plot(line, heights, ls="", marker="o", ms=2.2, mew=0, color=colour, alpha=0.45)
+    ends = [[e.value - e.low], [e.high - e.value]]
+    ax.errorbar(e.value, where, xerr=ends, color="black", marker="D", ms=5, capsize=4, lw=1.4, zorder=5)
+
+
+def _shown_range(result: TwoByTwo) -> tuple[float, float]:
+    """The ends of the score axis: outliers must not squeeze the cells together."""
+    low, high = np.quantile(result.scores, [0.002, 0.998])
+    margin = 0.05 * max(high - low, 1e-9)
+    return min(low, result.threshold) - margin, max(high, result.threshold) + margin
 
 
 def four_cells_beside(results: dict[str, TwoByTwo], width: float | int = 5.2) -> list[Axes]:

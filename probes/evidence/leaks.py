@@ -87,13 +87,7 @@ def find_leaks(
     distinct triples that they share; some ten thousand short texts take seconds. Raises ValueError for chat
     messages.
     """
-    texts = [t if isinstance(t, str) else None for t in examples.texts]
-    if any(t is None for t in texts):
-        raise ValueError(
-            "leaks are found in plain texts, and these are chat messages; render them first, or pass the user"
-            " turns"
-        )
-    plain = [str(t) for t in texts]
+    plain = _plain(examples)
     n = len(plain)
     cells = examples.columns.get(cell, np.full(n, "all")).astype(str)
     sources = [str(t) for t in examples.columns[original]] if original in examples.columns else plain
@@ -101,54 +95,70 @@ def find_leaks(
     # Numbers from one table for both, since they are compared many times.
     codes = pd.factorize(np.array(said + asked, dtype=object))[0]
     same, origin = codes[:n], codes[n:]
-    repeated = pd.Series(plain).groupby(cells).transform(lambda s: s.duplicated()).to_numpy(bool)
-    again = pd.Series(same).groupby(cells).transform(lambda s: s.duplicated()).to_numpy(bool)
+    again = _repeats(same, cells)
     close = np.concatenate([_near(said, same, near), _near(asked, origin, near)], axis=1)
     edges = np.concatenate([_first(same), _first(origin), close], axis=1)
     member = connected_components(coo_matrix((np.ones(edges.shape[1]), edges), shape=(n, n)), directed=False)[
         1
     ]
     first = np.unique(member, return_index=True)[1]
-    names = np.unique(cells)
-    uses = {a: origin[cells == a] for a in names}
-    shared = pd.DataFrame(
-        {b: {a: int(np.isin(uses[a], uses[b]).sum()) if a != b else 0 for a in names} for b in names}
-    )
-    elsewhere = {a: int(np.isin(uses[a], origin[cells != a]).sum()) for a in names}
-    touched = np.isin(np.arange(n), close)
-    foreign = np.array([_foreign(t) for t in plain])
-    rows = []
-    for a in names:
-        of = cells == a
-        ends = pd.Series(
-            [t.rstrip()[-1:] for t, inside in zip(plain, of, strict=True) if inside]
-        ).value_counts()
-        rows.append(
-            {
-                "cell": a,
-                "rows": int(of.sum()),
-                "repeats": int(repeated[of].sum()),
-                "repeats up to punctuation": int(again[of].sum()),
-                "originals used twice": int(pd.Series(origin[of]).duplicated().sum()),
-                "original in another cell": elsewhere[a],
-                "near-duplicates": int(touched[of].sum()),
-                "mostly not ASCII": int(foreign[of].sum()),
-                "commonest last character": f"{ends.index[0]!r} in {ends.iloc[0]}",
-                "median characters": float(np.median([len(t) for t, i in zip(plain, of, strict=True) if i])),
-            }
-        )
+    facts = {
+        "repeats": _repeats(np.array(plain, dtype=object), cells),
+        "repeats up to punctuation": again,
+        "near-duplicates": np.isin(np.arange(n), close),
+        "mostly not ASCII": np.array([_foreign(t) for t in plain]),
+        "characters": np.array([len(t) for t in plain]),
+        "last character": np.array([t.rstrip()[-1:] for t in plain], dtype=object),
+    }
+    table = pd.DataFrame([_cell_row(name, facts, origin, cells == name) for name in np.unique(cells)])
     both = 0
     if context in examples.columns:
         both = int((pd.Series(examples.columns[context]).groupby(member).nunique().to_numpy() > 1).sum())
-    return Leaks(
-        pd.DataFrame(rows).set_index("cell"),
-        shared,
-        ~again,
-        examples.ids[first][member],
-        both,
-        near,
-        examples.hash,
+    groups = examples.ids[first][member]
+    return Leaks(table.set_index("cell"), _shared(origin, cells), ~again, groups, both, near, examples.hash)
+
+
+def _plain(examples: Examples) -> list[str]:
+    if not all(isinstance(t, str) for t in examples.texts):
+        raise ValueError(
+            "leaks are found in plain texts, and these are chat messages; render them first, or pass the user"
+            " turns"
+        )
+    return [str(t) for t in examples.texts]
+
+
+def _repeats(keys: np.ndarray, cells: np.ndarray) -> Bool[np.ndarray, " n"]:
+    """Whether an earlier row of the same cell has the same key."""
+    return pd.Series(keys).groupby(cells).transform(lambda s: s.duplicated()).to_numpy(bool)
+
+
+def _shared(origin: Int[np.ndarray, " n"], cells: np.ndarray) -> pd.DataFrame:
+    """How many rows of a cell (row) were made from an original that another cell (column) uses too."""
+    names = np.unique(cells)
+    uses = {a: origin[cells == a] for a in names}
+    return pd.DataFrame(
+        {b: {a: int(np.isin(uses[a], uses[b]).sum()) if a != b else 0 for a in names} for b in names}
     )
+
+
+def _cell_row(
+    name: str, facts: dict[str, np.ndarray], origin: Int[np.ndarray, " n"], inside: Bool[np.ndarray, " n"]
+) -> dict[str, object]:
+    """A cell's row in the table, from what is known of all rows and where the cell's lie among them."""
+    own = {fact: values[inside] for fact, values in facts.items()}
+    ends = pd.Series(own["last character"]).value_counts()
+    return {
+        "cell": name,
+        "rows": int(inside.sum()),
+        "repeats": int(own["repeats"].sum()),
+        "repeats up to punctuation": int(own["repeats up to punctuation"].sum()),
+        "originals used twice": int(pd.Series(origin[inside]).duplicated().sum()),
+        "original in another cell": int(np.isin(origin[inside], origin[~inside]).sum()),
+        "near-duplicates": int(own["near-duplicates"].sum()),
+        "mostly not ASCII": int(own["mostly not ASCII"].sum()),
+        "commonest last character": f"{ends.index[0]!r} in {ends.iloc[0]}",
+        "median characters": float(np.median(own["characters"])),
+    }
 
 
 def words(text: str) -> str:
