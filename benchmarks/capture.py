@@ -14,6 +14,8 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -158,76 +160,87 @@ def padded(rows: list[Encoded], model: Model) -> dict[str, Tensor]:
 
 def peers(config: Config, model: Model, encoded: list[Encoded], budget: int) -> dict[str, Method]:
     import nnsight
-    from transformer_lens.model_bridge import TransformerBridge
 
     from probes.models.unwrap import sharing_copy
 
-    hf = model.hf
-    shape = (config.layers, len(encoded), config.width)
-    blocks = model.backend.blocks
+    bridge, traced = bridged(config, model), nnsight.NNsight(sharing_copy(model.hf))
+    return {
+        "one text at a time": partial(one_at_a_time, model, encoded),
+        "TransformerLens run_with_cache, filtered": partial(by_bridge, bridge, model, encoded, budget),
+        "nnsight trace": partial(by_trace, traced, model, encoded, budget),
+    }
 
-    def one_at_a_time() -> Tensor:
-        kept: list[Tensor] = []
-        handles = [
-            b.register_forward_hook(
-                lambda m, a, out: kept.append((out if isinstance(out, Tensor) else out[0])[0, -1].cpu())
-            )
-            for b in model.blocks
-        ]
-        x = torch.empty(shape, dtype=model.dtype)
-        with torch.no_grad():
-            for i, e in enumerate(encoded):
-                kept.clear()
-                hf(input_ids=torch.tensor([e.ids], device=model.device), use_cache=False)
-                x[:, i] = torch.stack(kept)
-        for handle in handles:
-            handle.remove()
-        return x
+
+def room(model: Model, encoded: list[Encoded]) -> Tensor:
+    """An empty tensor for the states of all blocks at one token of every text."""
+    return torch.empty(len(model.blocks), len(encoded), model.width, dtype=model.dtype)
+
+
+def one_at_a_time(model: Model, encoded: list[Encoded]) -> Tensor:
+    kept: list[Tensor] = []
+    handles = [
+        b.register_forward_hook(
+            lambda m, a, out: kept.append((out if isinstance(out, Tensor) else out[0])[0, -1].cpu())
+        )
+        for b in model.blocks
+    ]
+    x = room(model, encoded)
+    with torch.no_grad():
+        for i, e in enumerate(encoded):
+            kept.clear()
+            model.hf(input_ids=torch.tensor([e.ids], device=model.device), use_cache=False)
+            x[:, i] = torch.stack(kept)
+    for handle in handles:
+        handle.remove()
+    return x
+
+
+def bridged(config: Config, model: Model) -> Any:
+    """TransformerLens' handle on a copy of the model that shares its weights."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from probes.models.unwrap import sharing_copy
 
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         model.tokenizer.save_pretrained(folder)  # TransformerLens asks where a tokenizer came from
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        copied = sharing_copy(hf)
-        copied.config.architectures = [type(hf).__name__]  # pyright: ignore
-        bridge = TransformerBridge.boot_transformers(
+        copied = sharing_copy(model.hf)
+        copied.config.architectures = [type(model.hf).__name__]  # pyright: ignore
+        return TransformerBridge.boot_transformers(
             "in memory", hf_model=copied, tokenizer=tokenizer, device=config.device
         )
-    names = [f"blocks.{b}.hook_out" for b in range(config.layers)]
 
-    def lens() -> Tensor:
-        x = torch.empty(shape, dtype=model.dtype)
-        with torch.no_grad():
-            for batch in batches(encoded, model.pad_id, "right", None, budget):
-                _, cache = bridge.run_with_cache(
-                    batch.ids.to(model.device), attention_mask=batch.mask.to(model.device), names_filter=names
-                )
-                last = batch.mask.sum(1) - 1
-                for i, name in enumerate(names):
-                    x[i, batch.rows] = cache[name][torch.arange(len(last)), last].cpu()
-        return x
 
-    traced = nnsight.NNsight(sharing_copy(hf))
+def by_bridge(bridge: Any, model: Model, encoded: list[Encoded], budget: int) -> Tensor:
+    names = [f"blocks.{b}.hook_out" for b in range(len(model.blocks))]
+    x = room(model, encoded)
+    with torch.no_grad():
+        for batch in batches(encoded, model.pad_id, "right", None, budget):
+            _, cache = bridge.run_with_cache(
+                batch.ids.to(model.device), attention_mask=batch.mask.to(model.device), names_filter=names
+            )
+            last = batch.mask.sum(1) - 1
+            for i, name in enumerate(names):
+                x[i, batch.rows] = cache[name][torch.arange(len(last)), last].cpu()
+    return x
 
-    def nn_sight() -> Tensor:
-        x = torch.empty(shape, dtype=model.dtype)
-        layers = [traced.get(f"{blocks}.{b}") for b in range(config.layers)]
-        with torch.no_grad():
-            for batch in batches(encoded, model.pad_id, "right", None, budget):
-                last, rows = batch.mask.sum(1) - 1, torch.arange(len(batch.rows))
-                given = model.inputs(batch)
-                with traced.trace(**given, use_cache=False):
-                    kept = nnsight.save([])
-                    for layer in layers:
-                        kept.append(layer.output[rows, last])
-                x[:, batch.rows] = torch.stack([k.cpu() for k in kept])
-        return x
 
-    return {
-        "one text at a time": one_at_a_time,
-        "TransformerLens run_with_cache, filtered": lens,
-        "nnsight trace": nn_sight,
-    }
+def by_trace(traced: Any, model: Model, encoded: list[Encoded], budget: int) -> Tensor:
+    import nnsight
+
+    x = room(model, encoded)
+    layers = [traced.get(f"{model.backend.blocks}.{b}") for b in range(len(model.blocks))]
+    with torch.no_grad():
+        for batch in batches(encoded, model.pad_id, "right", None, budget):
+            last, rows = batch.mask.sum(1) - 1, torch.arange(len(batch.rows))
+            given = model.inputs(batch)
+            with traced.trace(**given, use_cache=False):
+                kept = nnsight.save([])
+                for layer in layers:
+                    kept.append(layer.output[rows, last])
+            x[:, batch.rows] = torch.stack([k.cpu() for k in kept])
+    return x
 
 
 def main(config: Config) -> None:
