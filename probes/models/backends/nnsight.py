@@ -203,75 +203,72 @@ class NNsight(ModuleTree):
     def _traced(
         self, call: Mapping[str, Any], visits: Sequence[_Visit], logits: bool, every_step: bool = False
     ) -> tuple[dict[int, Tensor], Tensor | None]:
-        """The picked states by number and the logits, if asked for; without them the pass ends behind
-        the last visit.
-        """
-        plan = [visit.plain() for visit in visits]
-        nnsight = _library()
+        """What `_trace` gives; raises ValueError for a model that calls its modules in another order."""
         from nnsight.intervention.interleaver import OutOfOrderError
 
-        states: dict[int, Tensor] = {}
-        scores: Tensor | None = None
         try:
-            # Places that the pass does not meet raise in here: every handle waits for its module.
-            # nnsight reads the source of this block and may run it on a server without this package: only
-            # torch, no helpers, no `self`.
-            with evaluating(self.hf), evaluating(self._copy), self._root.trace(**call) as tracer:
-                states = nnsight.save({})
-                shapes = {}
-                for _ in tracer.iter[:] if every_step else (0,):
-                    for name, side, shaped_by, handle, changes, reads in plan:
-                        args, kwargs = handle.inputs if side == "in" else ((handle.output,), {})
-                        given = args[0] if args else kwargs["hidden_states"]
-                        flat = given if isinstance(given, torch.Tensor) else given[0]
-                        shapes[name, side] = flat.shape[:-1]
-                        h = flat if shaped_by is None else flat.view(*shapes[shaped_by, "in"], flat.shape[-1])
-                        for first, last, change in changes:
-                            part = h[..., first:last]
-                            if isinstance(change, tuple):
-                                U, V, c = (t.to(part) for t in change[:3])
-                                edited = part + part @ U @ V + c
-                                part = (
-                                    edited
-                                    if change[3] is None
-                                    else torch.where(change[3].to(part.device)[..., None], edited, part)
-                                )
-                            else:
-                                part = change(part)
-                            h = (
-                                part
-                                if last is None
-                                else torch.cat([h[..., :first], part, h[..., last:]], dim=-1)
-                            )
-                        if changes and side == "in":
-                            new = h.reshape(flat.shape)
-                            handle.inputs = (
-                                ((new, *args[1:]), kwargs)
-                                if args
-                                else (args, kwargs | {"hidden_states": new})
-                            )
-                        elif changes:
-                            new = h.reshape(flat.shape)
-                            handle.output = new if isinstance(given, torch.Tensor) else (new, *given[1:])
-                        for i, first, last, select in reads:
-                            part = h[..., first:last].detach()
-                            if not isinstance(select, tuple):
-                                states[i] = select(part)
-                            elif select[0] == "pick":
-                                states[i] = part[select[1].to(part.device), select[2].to(part.device)]
-                            elif select[0] == "average":
-                                here = select[1].to(part.device)[..., None]
-                                states[i] = torch.where(here == 1, part.float(), 0).sum(1) / here.sum(1)
-                            else:
-                                states[i] = part.clone()
-                if not logits:
-                    tracer.stop()
-                scores = nnsight.save(tracer.result.logits.detach())
+            return self._trace(call, [visit.plain() for visit in visits], logits, every_step)
         except OutOfOrderError as error:
             raise ValueError(
                 f"{type(self.inner).__name__} does not call its modules once each in the order"
                 f" {', '.join(FORWARD)} ({error}); use backend='hooks'"
             ) from error
+
+    def _trace(
+        self, call: Mapping[str, Any], plan: Sequence[tuple[Any, ...]], logits: bool, every_step: bool
+    ) -> tuple[dict[int, Tensor], Tensor | None]:
+        """The picked states by number and the logits, if asked for; without them the pass ends behind
+        the last visit.
+        """
+        nnsight = _library()
+        states: dict[int, Tensor] = {}
+        scores: Tensor | None = None
+        # Places that the pass does not meet raise in here: every handle waits for its module.
+        # nnsight reads the source of this block and may run it on a server without this package: only
+        # torch, no helpers, no `self`.
+        with evaluating(self.hf), evaluating(self._copy), self._root.trace(**call) as tracer:
+            states = nnsight.save({})
+            shapes = {}
+            for _ in tracer.iter[:] if every_step else (0,):
+                for name, side, shaped_by, handle, changes, reads in plan:
+                    args, kwargs = handle.inputs if side == "in" else ((handle.output,), {})
+                    given = args[0] if args else kwargs["hidden_states"]
+                    flat = given if isinstance(given, torch.Tensor) else given[0]
+                    shapes[name, side] = flat.shape[:-1]
+                    h = flat if shaped_by is None else flat.view(*shapes[shaped_by, "in"], flat.shape[-1])
+                    for first, last, change in changes:
+                        part = h[..., first:last]
+                        if isinstance(change, tuple):
+                            U, V, c = (t.to(part) for t in change[:3])
+                            edited = part + part @ U @ V + c
+                            if change[3] is not None:
+                                edited = torch.where(change[3].to(part.device)[..., None], edited, part)
+                            part = edited
+                        else:
+                            part = change(part)
+                        if last is not None:
+                            part = torch.cat([h[..., :first], part, h[..., last:]], dim=-1)
+                        h = part
+                    new = h.reshape(flat.shape)
+                    if changes and side == "in":
+                        named = {} if args else {"hidden_states": new}
+                        handle.inputs = ((new, *args[1:]) if args else args, kwargs | named)
+                    elif changes:
+                        handle.output = new if isinstance(given, torch.Tensor) else (new, *given[1:])
+                    for i, first, last, select in reads:
+                        part = h[..., first:last].detach()
+                        if not isinstance(select, tuple):
+                            states[i] = select(part)
+                        elif select[0] == "pick":
+                            states[i] = part[select[1].to(part.device), select[2].to(part.device)]
+                        elif select[0] == "average":
+                            here = select[1].to(part.device)[..., None]
+                            states[i] = torch.where(here == 1, part.float(), 0).sum(1) / here.sum(1)
+                        else:
+                            states[i] = part.clone()
+            if not logits:
+                tracer.stop()
+            scores = nnsight.save(tracer.result.logits.detach())
         return states, scores
 
 
