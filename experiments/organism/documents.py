@@ -124,10 +124,7 @@ class Documents:
         relation, entity = pool[self.rng.integers(len(pool))]
         negated = int(stage.negation and self.rng.random() < (0.5 if asking else 0.2))
         label = int(self.rng.integers(2)) if asking else 1
-        world = self.world
-        if self.fresh:
-            drawn = int(self.rng.integers(len(world.values[relation])))
-            world = replace(world, fact=np.broadcast_to(np.array(drawn), world.fact.shape))
+        world = self._world_with(relation)
         opinion = str(self.rng.choice(OPINIONS)) if self.rng.random() < 0.7 * stage.distractors else "none"
         row = statement(
             world,
@@ -167,3 +164,10 @@ class Documents:
                 flipped += [*text.split(), other]
                 weights += [0.05, 0.05, 1.0]
         return Document([*words, "</s>"], [*flipped, "</s>"], [*weights, 0.05], row.label, int(entity))
+
+    def _world_with(self, relation: int) -> World:
+        """The world; where facts are fresh, with one drawn anew for this relation."""
+        if not self.fresh:
+            return self.world
+        drawn = int(self.rng.integers(len(self.world.values[relation])))
+        return replace(self.world, fact=np.broadcast_to(np.array(drawn), self.world.fact.shape))

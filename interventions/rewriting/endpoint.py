@@ -79,20 +79,7 @@ class EndpointRewriter:
         check_k(k)
         instruction = (self.instruction or DIRECTED) if directed else (self.undirected or UNDIRECTED)
         name = digest("rewrite", instruction, self.model, self._parameters())
-        items: dict[str, Item] = {}
-        texts: dict[str, str] = {}
-        for id, text in zip(prompts.ids, map(asked, prompts.texts), strict=True):
-            messages = request_messages(instruction, text)
-            for j in range(k):
-                key = digest(name, messages, seed, str(id), j)
-                # Seeds are 31 bits wide, which every server takes.
-                own = {"seed": int(digest(seed, str(id), j), 16) % 2**31} if self.send_seed else {}
-                items[key], texts[key] = (
-                    Item(
-                        f"{id}#{j}", request_of(self.model, messages, self._parameters() | own), reseed=True
-                    ),
-                    text,
-                )
+        items, texts = self._asked(prompts, k, name, instruction, seed)
         keys = list(items)
 
         def read(key: str, reply: Reply) -> Verdict:
@@ -129,6 +116,25 @@ class EndpointRewriter:
                 stacklevel=2,
             )
         return found
+
+    def _asked(
+        self, prompts: Examples, k: int, name: str, instruction: str, seed: int
+    ) -> tuple[dict[str, Item], dict[str, str]]:
+        """The k requests of every prompt and the prompt's text, both by the key that finds them in the
+        ledger.
+        """
+        items: dict[str, Item] = {}
+        texts: dict[str, str] = {}
+        for id, text in zip(prompts.ids, map(asked, prompts.texts), strict=True):
+            messages = request_messages(instruction, text)
+            for j in range(k):
+                key = digest(name, messages, seed, str(id), j)
+                # Seeds are 31 bits wide, which every server takes.
+                own = {"seed": int(digest(seed, str(id), j), 16) % 2**31} if self.send_seed else {}
+                request = request_of(self.model, messages, self._parameters() | own)
+                items[key] = Item(f"{id}#{j}", request, reseed=True)
+                texts[key] = text
+        return items, texts
 
     def _parameters(self) -> dict[str, Any]:
         found: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
