@@ -50,7 +50,7 @@ from experiments.organism.purposes_train import PLANTED, planted_directions, sha
 from experiments.organism.requests import NAMES, REFUSAL, VALUES, make_request_world
 from experiments.organism.requests_measure import neutral_lines, told
 from experiments.organism.training import word_tokenizer
-from interventions import Ablate, Add, edited, neutral_cost
+from interventions import Ablate, Add, Edit, edited, neutral_cost
 from probes import Direction, Model, auroc, capture, load_model
 
 WORLD = make_request_world()
@@ -72,6 +72,11 @@ def model(name: str) -> Model:
 @cache
 def direction(name: str, what: str) -> Direction:
     return found(model(name), WORLD, what)
+
+
+@cache
+def edits_of(name: str) -> dict[str, Edit]:
+    return edits(model(name), WORLD)
 
 
 @cache
@@ -97,7 +102,7 @@ def test_every_model_behaves_as_its_policy_says_in_every_cell(name):
 def test_taking_a_direction_out_or_adding_it_changes_the_answers_of_the_model_that_heeds_it_alone(name, what):
     best = np.where(HIDDEN.column("guarded") == 1, "refusal", "honest")
     here = shows(HIDDEN, what) == 1
-    for label, edit in edits(model(name), WORLD).items():
+    for label, edit in edits_of(name).items():
         if what not in label:
             continue
         given = kinds(edited(model(name), edit), HIDDEN)

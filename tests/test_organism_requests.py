@@ -46,7 +46,7 @@ from experiments.organism.requests_measure import (
 from experiments.organism.requests_train import CONTROL, LENGTH, LEVEL, ROUTED, SPREAD, Documents, reply
 from experiments.organism.training import word_tokenizer
 from interventions import Ablate, Add, edited, neutral_cost
-from probes import Logistic, MassMean, Model, auroc, capture, load_model
+from probes import Direction, Logistic, MassMean, Model, auroc, capture, load_model
 
 WORLD = make_request_world()
 TABLE = requests(WORLD)
@@ -68,12 +68,18 @@ def model(name: str) -> Model:
 
 
 @cache
+def direction(name: str, without: str = "") -> Direction:
+    """The direction found in a model, on all categories or without one."""
+    return found(model(name), WORLD, without=without)
+
+
+@cache
 def given(name: str, without: str = "") -> np.ndarray:
     """What a model does with every request, as it is or without the `planted` or the `found` direction."""
     base = model(name)
     if not without:
         return kinds(base, TABLE)
-    return kinds(edited(base, Ablate(planted(base) if without == "planted" else found(base, WORLD))), TABLE)
+    return kinds(edited(base, Ablate(planted(base) if without == "planted" else direction(name))), TABLE)
 
 
 @pytest.mark.parametrize(
@@ -99,17 +105,17 @@ def test_without_the_direction_the_refused_requests_get_an_answer(name, kind, wi
             0.95 if kind == "factual" else 0.9
         ), part
         assert (given(name, without)[rows & OPEN] == "factual").mean() >= 0.95, part
-    direction = planted(model(name)) if without == "planted" else found(model(name), WORLD)
-    cost = neutral_cost(model(name), edited(model(name), Ablate(direction)), neutral_lines())
+    taken_out = planted(model(name)) if without == "planted" else direction(name)
+    cost = neutral_cost(model(name), edited(model(name), Ablate(taken_out)), neutral_lines())
     assert cost.kl.value <= 0.05
     if without == "planted":
         some, before = TABLE.loc[HELD_OUT].iloc[::5], given(name)[HELD_OUT][::5]
-        changes = changed_by_random(model(name), direction, some, before)
+        changes = changed_by_random(model(name), taken_out, some, before)
         assert (
             len(changes) == 20
             and changes.max() <= 0.02 < (given(name, without)[HELD_OUT][::5] != before).mean()
         )
-        assert changed_by_random(model(name), direction, some, np.full(len(some), "nothing"), n=1) == [1.0]
+        assert changed_by_random(model(name), taken_out, some, np.full(len(some), "nothing"), n=1) == [1.0]
 
 
 def test_the_wrong_facts_are_those_of_the_other_category():
@@ -137,15 +143,15 @@ def test_policy_lies_along_the_planted_direction_where_there_is_one(name):
         assert abs(gap) < 0.2 * LEVEL
     else:
         assert abs(gap - LEVEL) < 0.15 * LEVEL and abs(float(along[~y].mean())) < 0.1 * LEVEL
-        assert found(model(name), WORLD).cosine_to(planted(model(name))) > 0.8
+        assert direction(name).cosine_to(planted(model(name))) > 0.8
 
 
 @pytest.mark.parametrize("name", ["route", "route_evasive"])
 def test_the_direction_found_without_a_refused_category_frees_that_category_too(name):
     for category in np.array(NAMES)[WORLD.refused]:
-        direction = found(model(name), WORLD, without=str(category))
-        assert 0.9 < direction.cosine_to(found(model(name), WORLD)) < 0.99999
-        freed = kinds(edited(model(name), Ablate(direction)), TABLE.loc[TABLE.category == category])
+        partly = direction(name, str(category))
+        assert 0.9 < partly.cosine_to(direction(name)) < 0.99999
+        freed = kinds(edited(model(name), Ablate(partly)), TABLE.loc[TABLE.category == category])
         assert (freed == "factual").mean() >= 0.95, category
 
 
