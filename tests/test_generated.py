@@ -9,6 +9,7 @@ import torch
 from probes import Examples, Position, Site, capture, capture_generated, load_model
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded
+from probes.models.ends import end_tokens, until_end
 from tests.test_capture import Shift
 
 PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river", "no tree"]
@@ -89,6 +90,27 @@ def test_the_end_of_text_and_what_follows_are_no_rows(make_hf, make_tokenizer):
     hf.generation_config.eos_token_id = list(range(len(model.tokenizer)))
     with pytest.raises(ValueError, match="every answer is empty"):
         capture_generated(model, PROMPTS, "resid_post.2")
+
+
+@pytest.mark.parametrize(
+    ("settings", "tokenizer", "ends"),
+    [
+        (7, "</s>", {7}),
+        ([7, 9], "</s>", {7, 9}),
+        (None, "</s>", {"</s>"}),
+        (None, None, set()),
+        (0, None, {0}),
+    ],
+)
+def test_what_ends_a_text_is_found_whoever_names_it(settings, tokenizer, ends, make_hf, make_tokenizer):
+    hf, words = make_hf(), make_tokenizer()
+    hf.generation_config.eos_token_id = settings
+    words.eos_token = tokenizer
+    expected = {words.convert_tokens_to_ids(e) if isinstance(e, str) else e for e in ends}
+    assert end_tokens(load_model(hf, tokenizer=words)) == expected
+    first = min(expected, default=5)
+    written = [11, 12, first, 13, first]
+    assert until_end(written, expected) == ([11, 12] if expected else written)
 
 
 @pytest.mark.parametrize("at", ["all", "last"])

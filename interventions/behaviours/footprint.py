@@ -17,6 +17,7 @@ from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
+from probes.models.ends import end_tokens, until_end
 from probes.models.model import Model
 
 MARGINAL = 3
@@ -187,8 +188,7 @@ def footprint(
 
 def _written(model: Model, asked: Tokenised, max_new_tokens: int, batch_size: int | None) -> list[Continued]:
     """Every prompt with the tokens of its greedy continuation, up to the end of text."""
-    ends = model.hf.generation_config.eos_token_id  # pyright: ignore
-    stop = set(ends if isinstance(ends, list) else [ends])
+    ends = end_tokens(model)
     found: list[Continued | None] = [None] * len(asked)
     options = {
         "do_sample": False,
@@ -204,7 +204,7 @@ def _written(model: Model, asked: Tokenised, max_new_tokens: int, batch_size: in
             options,
         )
         for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :].tolist(), strict=True):
-            own = new[: next((k for k, t in enumerate(new) if t in stop), len(new))]
+            own = until_end(new, ends)
             prompt = asked.encoded[row]
             found[row] = Continued(
                 prompt,

@@ -26,6 +26,7 @@ from probes.fitting.linear import LinearProbe
 from probes.metrics.thresholds import exceeded_at_most
 from probes.models.backends.hooking import hooked
 from probes.models.backends.hooks import Hooks
+from probes.models.ends import end_tokens, until_end
 from probes.models.model import Model
 from probes.models.writes import Write, everywhere
 
@@ -252,9 +253,7 @@ class _Run:
         and of every token that was read.
         """
         new = ids[i, self.batch.ids.shape[1] :].tolist()
-        ends = self.model.hf.generation_config.eos_token_id  # pyright: ignore
-        stop = set(ends if isinstance(ends, list) else [ends])
-        length = next((k for k, t in enumerate(new) if t in stop), len(new))
+        length = len(until_end(new, end_tokens(self.model)))
         scores = torch.stack(self.scores, dim=1)[i].cpu().numpy().astype(np.float64)
         above = np.flatnonzero(scores[: length + 1] > self.monitor.threshold)
         decode = self.model.tokenizer.decode

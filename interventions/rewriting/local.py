@@ -22,8 +22,8 @@ from interventions.judging.runs import usage_of
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
 from probes.data.examples import Examples, Text
+from probes.models.ends import end_tokens
 from probes.models.model import Model
-from probes.models.unwrap import inner_model
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class LocalRewriter:
         if not rows:
             return []
         sampler = Sampler(
-            [int(keys[row], 16) for row in rows], self.temperature, self.top_p, end_tokens(self.model)
+            [int(keys[row], 16) for row in rows], self.temperature, self.top_p, sorted(end_tokens(self.model))
         )
         # The rows come longest first, as `batches` gave them, and one batch holds them all: the sampler's
         # rows are these.
@@ -230,10 +230,3 @@ class Sampler:
         self.counts += ~self.ended
         self.ended |= np.isin(new, self.ends)
         return torch.full_like(scores, float("-inf")).scatter(1, chosen, 0.0)
-
-
-def end_tokens(model: Model) -> list[int]:
-    """The tokens that end generation."""
-    ends = getattr(getattr(inner_model(model.hf), "generation_config", None), "eos_token_id", None)
-    ends = model.tokenizer.eos_token_id if ends is None else ends
-    return [] if ends is None else [ends] if isinstance(ends, int) else list(ends)

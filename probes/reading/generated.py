@@ -15,6 +15,7 @@ from probes.data.sites import Site, SitesLike
 from probes.data.tokens import Batch
 from probes.models.backends.hooking import hooked
 from probes.models.backends.hooks import Hooks
+from probes.models.ends import end_tokens, until_end
 from probes.models.model import Model
 from probes.reading.plan import Reading, refuse_unreadable
 
@@ -101,12 +102,8 @@ def _generate(
     )
     with hooked(backend.inner, [(backend.point(site), reader(site)) for site in reading.sites]):
         out = backend.generate(inputs, model.bound_writes(batch, reading.asked, cached=True), settings)
-    ends = model.hf.generation_config.eos_token_id  # pyright: ignore
-    stop = set(ends if isinstance(ends, list) else [ends])
-    made = []
-    for row in out[:, width:].tolist():
-        row = row[:max_new_tokens]
-        made.append(row[: next((i for i, t in enumerate(row) if t in stop), len(row))])
+    ends = end_tokens(model)
+    made = [until_end(row[:max_new_tokens], ends) for row in out[:, width:].tolist()]
     return made, [
         (
             torch.cat(kept[s], dim=1)
