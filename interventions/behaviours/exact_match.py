@@ -45,7 +45,8 @@ DONT_KNOW = (
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u2018\u02bc")
 # Not inside a word, a range (1990-95), a version (1.2.3) or a decimal comma; a unit may follow at once (5km).
 _NUMBER = re.compile(
-    r"(?<![\w.])(?<!\d[-\u2212,])[-+\u2212]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?!\d|[.,]\d)"
+    r"(?<![\w.])(?<!\d[-\u2212,])[-+\u2212]?"
+    r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?!\d|[.,]\d)"
 )
 _ARTICLES = {"a", "an", "the"}
 
@@ -123,7 +124,8 @@ def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
         # words behind.
         start = _NUMBER.search(text)
         ahead = start is not None and not re.search(r"\w", text[: start.start()])
-        return ahead and found[0] == number and (mode == "first" or not re.search(r"\w", text[start.end() :]))  # pyright: ignore
+        alone = mode == "first" or not re.search(r"\w", text[start.end() :])  # pyright: ignore
+        return ahead and found[0] == number and alone
     keep = not normalised(str(key))
     wanted, said = normalised(str(key), keep).split(), normalised(text, keep).split()
     places = {

@@ -31,7 +31,8 @@ class Add:
                 f" norm={self.norm}"
             )
         has_gap = self.direction.gap is not None
-        if self.gaps is not None and not (has_gap and abs(self.direction.gap) < float("inf")):  # pyright: ignore
+        finite = has_gap and abs(self.direction.gap) < float("inf")  # pyright: ignore
+        if self.gaps is not None and not finite:
             raise ValueError(
                 "this direction has no gap to measure strength in; use direction.calibrated(acts) with"
                 " labelled acts, or norm=..."
@@ -45,7 +46,9 @@ class Add:
     @property
     def length(self) -> float:
         """How far h moves, in raw units."""
-        return float(self.gaps * self.direction.gap if self.gaps is not None else self.norm)  # pyright: ignore
+        if self.gaps is None:
+            return float(self.norm)  # pyright: ignore
+        return float(self.gaps * self.direction.gap)  # pyright: ignore
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         self.direction.check_model(model)

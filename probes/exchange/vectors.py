@@ -276,7 +276,8 @@ def _is_entry(hookpoint: Any, entry: Any) -> bool:
 
 def _blocks_path(model: Model) -> str:
     """What lm-eval calls the list of blocks: its name within `hf.base_model`."""
-    return next(name for name, m in model.hf.base_model.named_modules() if m is model.blocks)  # pyright: ignore
+    named = model.hf.base_model.named_modules()  # pyright: ignore
+    return next(name for name, m in named if m is model.blocks)
 
 
 def _block(hookpoint: str, model: Model | None) -> int | None:

@@ -80,7 +80,8 @@ class Model:
 
     @property
     def generates(self) -> bool:
-        return self.hf.get_output_embeddings() is not None and inner_model(self.hf).can_generate()  # pyright: ignore
+        has_head = self.hf.get_output_embeddings() is not None  # pyright: ignore
+        return has_head and inner_model(self.hf).can_generate()  # pyright: ignore
 
     def require_generation(self, wish: str) -> None:
         if not self.generates:

@@ -292,7 +292,8 @@ class TransformerLens:
     def _columns(self, site: Site, h: Tensor) -> Point:
         """The part of a hook point that a site is; heads may come as an axis of their own."""
         width = h.flatten(2).shape[-1]
-        return Point(str(site), columns=head_columns(site, width, int(self.hf.config.num_attention_heads)))  # pyright: ignore
+        n_heads = int(self.hf.config.num_attention_heads)  # pyright: ignore
+        return Point(str(site), columns=head_columns(site, width, n_heads))
 
     def _state_of_weights(self) -> list[tuple[int, int]]:
         return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.hf.parameters()]

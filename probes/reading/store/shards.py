@@ -41,7 +41,9 @@ def write_shard(folder: Path, site: Site, shard: int, x: Float[Tensor, "n d"], p
         # Left by a process that was killed while it wrote this shard, whose lock we hold now.
         for stale in path.parent.glob(f".saving-{shard:05d}-*"):
             stale.unlink()
-        file = open(part := path.parent / f".saving-{shard:05d}-{os.getpid()}", "xb", buffering=0)  # noqa: SIM115 - closed by the with below; only the opening has this message
+        part = path.parent / f".saving-{shard:05d}-{os.getpid()}"
+        # Closed by the with below; only the opening has this message.
+        file = open(part, "xb", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise OSError(
             f"cannot write to the store {folder} ({error.strerror}); shards that were complete are kept"
