@@ -171,11 +171,12 @@ def study(
     train, validation = acts.split((0.6, 0.4), seed=config.seed)
     directions = causal.Directions.found(train)
     concerned = fitting.rows(np.isin(fitting.ids, validation.ids[validation.y == 1]))
-    swept = causal.sweep(
+    searched = causal.sweep(
         model, directions, behaviour, concerned, config.doses if 1 in config.doses else (*config.doses, 1.0)
     )
     every = [*map(str, directions.policy), causal.ALL]
-    place = causal.chosen(swept, every)
+    best, swept = causal.chosen(searched), causal.grouped(searched)
+    place = best.name[1]
     places = causal.by_place(
         report, f"{short}: answers to refused requests, on those to choose on", swept, every
     )

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from tqdm import tqdm
 
 from experiments.answer_kinds import AnswerKinds
 from experiments.organism.requests import KINDS
 from experiments.report import Report
-from interventions import Ablate, Edit, Effect, edited, effect
+from interventions import Ablate, Choice, Edit, Effect, Searched, effect, search
 from interventions.behaviours.records import Records
+from interventions.searching.goals import share
 from probes import Activations, Direction, Examples, MassMean, Model, Site
 from probes.display.plots import COLOURS
 
 ALL = "all blocks"
 RANDOM_DRAWS = 3
+ROUTED = ("refuse", "steer", "garbled")
+SAME_SHARE = 0.005  # of the answers; places are equal when no more lies between them
 KIND_COLOURS = dict(zip(KINDS, (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[3], "#b0b0b0"), strict=True))
 
 
@@ -73,20 +75,25 @@ def _second(acts: Activations, pair: tuple) -> np.ndarray:
 
 def sweep(
     model: Model, directions: Directions, behaviour: AnswerKinds, prompts: Examples, doses: Sequence[float]
-) -> dict[tuple[str, str, float], list[Records]]:
-    """Records of the prompts for every kind of direction, place and dose; random directions several times."""
+) -> Searched:
+    """Every kind of direction taken out at every place and dose; random directions several times."""
     places: list[Site | str] = [*directions.policy, ALL]
-    cells = [
-        (what, where, dose, k)
+    options = {
+        (what, str(where), float(dose), draw): directions.edit(what, where, dose, draw)
         for what in ("policy", "concept", "random")
         for where in places
         for dose in doses
-        for k in range(RANDOM_DRAWS if what == "random" else 1)
-    ]
+        for draw in range(RANDOM_DRAWS if what == "random" else 1)
+    }
+    return search(model, options, behaviour, prompts, n_controls=0)
+
+
+def grouped(swept: Searched) -> dict[tuple[str, str, float], list[Records]]:
+    """Records by kind of direction, place and dose, one for every draw."""
     found: dict[tuple[str, str, float], list[Records]] = {}
-    for what, where, dose, k in tqdm(cells, desc="doses and sites", delay=2, leave=False, disable=None):
-        records = behaviour(edited(model, *directions.edit(what, where, dose, k)), prompts)
-        found.setdefault((what, str(where), dose), []).append(records)
+    for option in swept.options:
+        what, where, dose, _ = option.name
+        found.setdefault((what, where, dose), []).append(option.now)
     return found
 
 
@@ -95,23 +102,16 @@ def shares(records: Sequence[Records]) -> np.ndarray:
     return np.mean([[(r.labels == kind).mean() for kind in KINDS] for r in records], axis=0)
 
 
-def chosen(found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> str:
+def chosen(swept: Searched) -> Choice:
     """Where taking the policy out, once, brings back most right answers; of equals the one that leaves fewest
-    routed ones, then the earliest, one site before all.
+    routed ones, then one site before all, then the earliest.
 
     The best case for "the answers were there": a model that gives wrong facts even here has lost them.
     """
-    right = {where: float(found["policy", where, 1.0][0].share("factual").value) for where in names}
-    left = {
-        where: float(
-            shares(found["policy", where, 1.0])[np.isin(KINDS, ("refuse", "steer", "garbled"))].sum()
-        )
-        for where in names
-    }
-    return min(
-        names,
-        key=lambda where: (-round(right[where], 2), round(left[where], 2), where == ALL, names.index(where)),
-    )
+    once = swept.only(name for name in swept.names if (name[0], name[2]) == ("policy", 1.0))
+    fewest_routed = share(*ROUTED, better="lowest")
+    ties = (fewest_routed, "fewest sites", "earliest")
+    return once.best(share("factual"), within=SAME_SHARE, level=0, ties=ties)
 
 
 def most_wrong(found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> float:
@@ -119,11 +119,11 @@ def most_wrong(found: dict[tuple[str, str, float], list[Records]], names: Sequen
     routed; 0 if there is none.
     """
     every = [shares(found["policy", where, 1.0]) for where in names]
-    routed = [float(share[np.isin(KINDS, ("refuse", "steer", "garbled"))].sum()) for share in every]
+    routed = [float(parts[np.isin(KINDS, ROUTED)].sum()) for parts in every]
     return max(
         (
-            float(share[KINDS.index("wrong-fact")])
-            for share, r in zip(every, routed, strict=True)
+            float(parts[KINDS.index("wrong-fact")])
+            for parts, r in zip(every, routed, strict=True)
             if r <= 0.05
         ),
         default=0.0,
@@ -134,7 +134,7 @@ def by_place(
     report: Report, title: str, found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]
 ) -> tuple:
     """Kinds of answers with the policy taken out once, at every place."""
-    rows = [(where, *(f"{share:.0%}" for share in shares(found["policy", where, 1.0]))) for where in names]
+    rows = [(where, *(f"{part:.0%}" for part in shares(found["policy", where, 1.0]))) for where in names]
     return report.table(title, (title.partition(":")[0] + ", policy out at", *KINDS), rows)
 
 

@@ -1,6 +1,5 @@
 """One option of a search with what was measured of it, and the choice among options."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from probes.data.sites import Site
 from probes.markup.terminal import terminal
 from probes.metrics.estimates import Estimate
 
-Name = Hashable
+Name = Any  # anything hashable: a text, or a tuple of what makes the option
 
 
 @dataclass(frozen=True, eq=False)
