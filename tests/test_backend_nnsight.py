@@ -268,7 +268,9 @@ def test_the_given_model_is_untouched_and_its_weights_are_shared(pair, texts, tm
     assert all(a is b for a, b in zip(ours.buffers(), pair.hooks.hf.buffers(), strict=True))
     pair.hooks.hf.save_pretrained(tmp_path)
     again = type(pair.hooks.hf).from_pretrained(tmp_path).eval()
-    assert torch.equal(logits_of(again), pair.before["logits"])
+    # Loaded weights lie elsewhere in memory, where some processors round otherwise.
+    assert torch.allclose(logits_of(again), pair.before["logits"], atol=1e-5)
+    assert all(torch.equal(p, pair.hooks.hf.state_dict()[n]) for n, p in again.state_dict().items())
 
 
 def test_it_is_a_backend(pair):

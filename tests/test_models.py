@@ -23,6 +23,16 @@ PROMPTS = [
 ]
 
 
+def same_model(again, model, texts):
+    """The same weights to the bit, and states up to rounding.
+
+    Loaded weights lie elsewhere in memory, where some processors round otherwise.
+    """
+    ours, theirs = again.hf.state_dict(), model.hf.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert torch.allclose(capture(again, texts).x, capture(model, texts).x, atol=1e-5)
+
+
 def saved(hf, tokenizer, folder):
     hf.save_pretrained(folder)
     if tokenizer is not None:
@@ -51,7 +61,7 @@ def test_a_saved_folder_loads_as_the_model_that_was_saved(family, make_model, te
     model = make_model(family, "left")
     again = load_model(saved(model.hf, model.tokenizer, tmp_path))
     assert type(again.hf) is type(model.hf)
-    assert torch.equal(capture(again, texts).x, capture(model, texts).x)
+    same_model(again, model, texts)
     assert (again.n_blocks, again.width, again.dtype, again.name) == (
         3,
         model.width,
@@ -220,7 +230,7 @@ def test_a_saved_adapter_loads_on_top_of_its_base(with_lora, make_tokenizer, tex
     peft.peft_config["default"].base_model_name_or_path = base
     peft.save_pretrained(tmp_path / "adapter")
     again = load_model(tmp_path / "adapter")
-    assert torch.equal(capture(again, texts).x, capture(load_model(peft, tokenizer=tokenizer), texts).x)
+    same_model(again, load_model(peft, tokenizer=tokenizer), texts)
 
 
 def test_prompt_tuning_raises_because_positions_would_be_off(make_hf, make_tokenizer):

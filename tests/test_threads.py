@@ -47,7 +47,7 @@ def test_edited_models_in_threads_do_not_see_each_other(make_hf, make_tokenizer,
             together = list(pool.map(lambda m: (m.generate(PROMPTS, 8), m.logits(PROMPTS)), models))
             for (text, logits), (expected, before) in zip(together, alone, strict=True):
                 assert text == expected
-                assert torch.allclose(logits, before, atol=1e-6)
+                assert torch.allclose(logits, before, atol=1e-5)
 
 
 def test_a_foreign_pass_is_not_edited_while_an_edited_model_runs(llama):
@@ -78,7 +78,7 @@ def test_a_foreign_pass_is_not_edited_while_an_edited_model_runs(llama):
         assert torch.equal(llama.logits(PROMPTS), plain)
         with recording(llama.hf, d.site) as seen, torch.no_grad():
             llama.hf(ids)
-        assert torch.allclose(seen[d.site][0], capture(llama, PROMPTS[:1], d.site, "all").x[0], atol=1e-6)
+        assert torch.allclose(seen[d.site][0], capture(llama, PROMPTS[:1], d.site, "all").x[0], atol=1e-5)
         go_on.set()
         assert not torch.allclose(running.result(), plain, atol=1e-2)
 
@@ -107,7 +107,7 @@ def test_streaming_in_a_thread_started_inside_works_under_the_edit(llama, make_t
         under = streamed()
         with ThreadPoolExecutor(1) as pool:
             assert torch.allclose(
-                pool.submit(llama.logits, PROMPTS).result(), before := llama_alone(llama), atol=1e-6
+                pool.submit(llama.logits, PROMPTS).result(), before := llama_alone(llama), atol=1e-5
             ), "a model value elsewhere stays itself"
         assert not torch.allclose(llama.logits(PROMPTS), before, atol=1e-2), (
             "in this thread it is under the edit"

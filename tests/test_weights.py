@@ -35,6 +35,16 @@ def logits(hf):
         return hf.eval()(input_ids=IDS.to(next(hf.parameters()).device)).logits.float()
 
 
+def same_model(loaded, hf):
+    """The same weights to the bit, and logits up to rounding.
+
+    Loaded weights lie elsewhere in memory, where some processors round otherwise.
+    """
+    ours, theirs = loaded.state_dict(), hf.state_dict()
+    same = ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+    return same and torch.allclose(logits(loaded), logits(hf), atol=1e-5)
+
+
 def off(got, want):
     """Largest difference, in root mean squares of the logits."""
     return float((got - want).abs().max() / want.square().mean().sqrt())
@@ -282,9 +292,8 @@ def test_a_saved_folder_is_an_ordinary_model(family, make_model, tmp_path):
     baked.hf.tie_weights(recompute_mapping=False)
     baked.hf.tie_weights()
     folder = save_baked(baked, tmp_path / "new" / "baked")
-    want = logits(baked.hf)
     plain, ours = AutoModelForCausalLM.from_pretrained(folder), load_model(folder)
-    assert torch.equal(logits(plain), want) and torch.equal(logits(ours.hf), want)
+    assert same_model(plain, baked.hf) and same_model(ours.hf, baked.hf)
     assert (
         not plain.config.tie_word_embeddings
         and plain.get_input_embeddings().weight is not plain.get_output_embeddings().weight
@@ -304,7 +313,7 @@ def test_a_tied_head_that_need_not_change_stays_tied_through_saving(make_model, 
     baked = bake(model, Add(direction(model), norm=2, sites=["resid_pre.0", "resid_post.1"]), untie=True)
     loaded = AutoModelForCausalLM.from_pretrained(save_baked(baked, tmp_path / "baked"))
     assert loaded.config.tie_word_embeddings and loaded.lm_head.weight is loaded.transformer.wte.weight
-    assert torch.equal(logits(loaded), logits(baked.hf))
+    assert same_model(loaded, baked.hf)
 
 
 def test_a_save_that_fails_leaves_nothing(make_model, tmp_path, monkeypatch):
