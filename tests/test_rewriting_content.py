@@ -156,7 +156,7 @@ def test_word_models_with_and_without_a_template(make_hf, make_tokenizer):
                 p.append(logits.softmax(-1)[range(len(y)), y].numpy())
             assert found.content[i] == pytest.approx(np.log(np.max(p, 0)).mean(), abs=2e-5)
             assert found.style[i] == pytest.approx(
-                (p[1] - np.maximum(p[0], p[2])).mean(), abs=2e-6
+                (p[1] - np.maximum(p[0], p[2])).mean(), abs=1e-5
             ) and found.tokens[i] == len(y)
 
 
@@ -293,10 +293,9 @@ def test_content_is_exact_where_probabilities_are_known(make_tokenizer):
     # Rewriting has "to be" too, which is <unk> as well.
     seen, new = 0.9 / 5 + 0.1 / size, 0.1 / size
     copied = (math.log(seen) * 2 + math.log(new)) / 3  # the end token has not been read
-    assert found.content[0] == pytest.approx(copied, abs=1e-6)
-    assert found.content[1] == pytest.approx(
-        math.log(new), abs=1e-6
-    ) and found.style.tolist() == pytest.approx([0, 0], abs=1e-9)
+    # The model reckons in single precision, and logarithms of about -6 have steps of 5e-7.
+    assert found.content.tolist() == pytest.approx([copied, math.log(new)], abs=1e-5)
+    assert found.style.tolist() == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_a_gate_tells_content_and_refuses_where_it_cannot(make_tokenizer):
@@ -309,7 +308,9 @@ def test_a_gate_tells_content_and_refuses_where_it_cannot(make_tokenizer):
         and "AUROC over other content 1.00 [" in repr(gate)
     )
     right, wrong = (content_scores(model, ORIGINALS, texts).content for texts in (SAME, OTHER))
-    assert right.min() > wrong.max() and gate.threshold == pytest.approx(np.percentile(np.tile(right, 4), 5))
+    assert right.min() > wrong.max() and gate.threshold == pytest.approx(
+        np.percentile(np.tile(right, 4), 5), rel=1e-5
+    )
     assert gate.passes(ORIGINALS, SAME)[0].sum() >= 5 and not gate.passes(ORIGINALS, OTHER)[0].any()
     # Null: to a model that expects nothing, all rewrites are alike.
     useless = ContentGate.calibrated(deaf, ORIGINALS * 4, SAME * 4, OTHER * 4)
@@ -332,7 +333,7 @@ def test_a_gate_tells_content_and_refuses_where_it_cannot(make_tokenizer):
     ):
         ContentGate.calibrated(model, ORIGINALS, SAME)
     assert ContentGate.calibrated(model, ORIGINALS, SAME, percentile=50).threshold == pytest.approx(
-        np.median(right)
+        np.median(right), rel=1e-5
     )
 
 

@@ -58,7 +58,8 @@ def test_a_probe_under_any_transform_finds_the_planted_direction_and_survives_sa
         check_layout(value)
     assert torch.equal(loaded.score(test), probe.score(test))
     first = loaded[acts.sites[1]]
-    assert torch.allclose(first.score(test[acts.sites[1]])[0], probe.score(test)[1], atol=1e-6)
+    # One site and three are products of other shapes, which round otherwise; scores go up to about 10.
+    assert torch.allclose(first.score(test[acts.sites[1]])[0], probe.score(test)[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
@@ -98,7 +99,7 @@ def test_named_transforms_have_the_statistics_they_promise():
     assert torch.allclose(after("zscore").std(1, correction=0), torch.ones(2, 5), atol=1e-5)
     assert torch.allclose(after("rms").pow(2).mean((1, 2)), torch.ones(2), atol=1e-5)
     assert torch.allclose(after("l2").norm(dim=2), torch.ones(2, 501), atol=1e-5)
-    assert torch.allclose(after("l2+mean").mean(1), torch.zeros(2, 5), atol=1e-6)
+    assert torch.allclose(after("l2+mean").mean(1), torch.zeros(2, 5), atol=1e-5)
     assert torch.equal(unit(torch.zeros(3)), torch.zeros(3))
 
 
@@ -143,7 +144,7 @@ def test_leace_leaves_no_covariance_and_moves_nothing_else():
         z[:20],
     )
     assert (
-        torch.allclose(read @ write, whole_read @ whole_write, atol=1e-6) and (read @ write).abs().max() > 0.1
+        torch.allclose(read @ write, whole_read @ whole_write, atol=1e-5) and (read @ write).abs().max() > 0.1
     )
 
 

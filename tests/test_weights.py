@@ -163,7 +163,7 @@ def test_only_the_weights_concerned_change_and_by_the_formula(make_model):
     u, W = direction(llama).unit, llama.hf.get_submodule("model.layers.1.mlp.down_proj").weight.detach()
     got = changed_weights(llama, bake(llama, Ablate(direction(llama), sites="mlp_out.1")))
     assert list(got) == ["model.layers.1.mlp.down_proj.weight"]
-    assert torch.allclose(got["model.layers.1.mlp.down_proj.weight"], -torch.outer(u, u @ W), atol=1e-6)
+    assert torch.allclose(got["model.layers.1.mlp.down_proj.weight"], -torch.outer(u, u @ W), atol=1e-5)
 
     d = direction(gpt2)
     for site, name in [
@@ -173,12 +173,12 @@ def test_only_the_weights_concerned_change_and_by_the_formula(make_model):
     ]:
         got = changed_weights(gpt2, bake(gpt2, Add(d, norm=3, sites=site)))
         assert list(got) == [f"transformer.{name}"] and torch.allclose(
-            got[f"transformer.{name}"], 3 * d.unit, atol=1e-6
+            got[f"transformer.{name}"], 3 * d.unit, atol=1e-5
         )
     # Before the first block a shift goes into the positions, so that the tied token embedding keeps its head.
     got = changed_weights(gpt2, bake(gpt2, Add(d, norm=3, sites="resid_pre.0")))
     assert list(got) == ["transformer.wpe.weight"] and torch.allclose(
-        got["transformer.wpe.weight"], (3 * d.unit).expand(64, -1), atol=1e-6
+        got["transformer.wpe.weight"], (3 * d.unit).expand(64, -1), atol=1e-5
     )
 
 
