@@ -8,7 +8,6 @@ import torch
 
 from interventions.writes.lowrank import LowRank, SiteEdit
 from probes.data.activations import Activations
-from probes.data.fingerprint import Fingerprint
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
 from probes.fitting.leace import leace
@@ -54,8 +53,7 @@ class Erase:
         return replace(self, changes={s: self.changes[s] for s in wanted})
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
-        if "model" in self.receipt:
-            Fingerprint.from_dict(self.receipt["model"]).check(model.fingerprint, "the eraser")
+        model.refuse_foreign(self.receipt, "the eraser")
         position = Position.parse(self.at)
         order = sorted(model.sites(list(self.changes)), key=lambda s: s.order)
         return tuple(SiteEdit(s, position, self.changes[s], repr(self)) for s in order)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from interventions.writes.lowrank import position_of, target_sites
 from probes.data.activations import Activations
-from probes.data.fingerprint import Fingerprint
 from probes.data.lowrank import LowRank
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
@@ -102,10 +101,7 @@ class Patch:
     at: str | int | Position | None = None
 
     def compile(self, model: Model) -> tuple[PatchedSite, ...]:
-        if "model" in self.source.receipt:
-            Fingerprint.from_dict(self.source.receipt["model"]).check(
-                model.fingerprint, "the source of the patch"
-            )
+        model.refuse_foreign(self.source.receipt, "the source of the patch")
         at = self.source.receipt.get("at") if self.at is None else self.at
         if at is None:
             raise ValueError(

@@ -6,7 +6,6 @@ import torch
 
 from interventions.writes.changes import Gated
 from interventions.writes.lowrank import Edit, SiteEdit, wrapped
-from probes.data.fingerprint import Fingerprint
 from probes.fitting.linear import LinearProbe
 from probes.models.model import Model
 
@@ -40,8 +39,7 @@ class When:
             )
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
-        if "model" in self.probe.receipt:
-            Fingerprint.from_dict(self.probe.receipt["model"]).check(model.fingerprint, "the probe")
+        model.refuse_foreign(self.probe.receipt, "the probe")
         return tuple(replace(c, change=self._gated(c), label=repr(self)) for c in wrapped(self.edit, model))
 
     def _gated(self, c: SiteEdit) -> Gated:

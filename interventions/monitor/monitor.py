@@ -17,7 +17,6 @@ from interventions.edits.when import raw_margin
 from interventions.monitor.watched import Step, Watched
 from interventions.writes.lowrank import Edit
 from probes.data.examples import Examples, Text
-from probes.data.fingerprint import Fingerprint
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
@@ -164,8 +163,7 @@ class Monitor:
                 'a monitor reads while the model writes, which needs backend="hooks"; this model runs on'
                 f" {model.backend.name}"
             )
-        if "model" in self.probe.receipt:
-            Fingerprint.from_dict(self.probe.receipt["model"]).check(model.fingerprint, "the monitor's probe")
+        model.refuse_foreign(self.probe.receipt, "the monitor's probe")
         if isinstance(then, str):
             if then not in ("go on", "stop"):
                 raise ValueError(f'then is {then!r}; choose "go on", "stop" or an edit')

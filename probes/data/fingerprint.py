@@ -5,6 +5,7 @@ foreign model.
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,37 +46,43 @@ class Fingerprint:
         return cls(**fields)
 
     def check(self, other: "Fingerprint", what: str) -> None:
-        """Raises ValueError naming the field that differs; a precision variant of the same weights
-        only warns.
+        """Raises ValueError naming the field that differs; a precision variant of the same weights only
+        warns.
         """
-        for field in ("config", "tokenizer"):
-            if field == "tokenizer" and not (self.tokenizer and other.tokenizer):
-                continue  # a bare Hugging Face model comes without one
-            if getattr(self, field) != getattr(other, field):
-                raise ValueError(
-                    f"{what} belongs to model {self.name!r} but was used on {other.name!r}: their {field}"
-                    " differs. Use it on its own model, or transfer on purpose with"
-                    " direction.on(other_model, reason=...)"
-                )
-        if self.weights == other.weights:
+        field = self._differing(other)
+        if field is None:
             return
+        if field == "weights" and self._rounded(other):
+            made = f"{what} was made in {self.dtype}"
+            warnings.warn(f"{made} and the model {other.name!r} runs in {other.dtype}", stacklevel=3)
+            return
+        belongs = f"{what} belongs to model {self.name!r} but was used on {other.name!r}"
+        differs = f"their {field} {'differ' if field == 'weights' else 'differs'}"
+        remedy = "transfer on purpose with direction.on(other_model, reason=...)"
+        raise ValueError(f"{belongs}: {differs}. Use it on its own model, or {remedy}")
+
+    def _differing(self, other: "Fingerprint") -> str | None:
+        """The first field in which two models differ."""
+        if self.config != other.config:
+            return "config"
+        # A bare Hugging Face model comes without a tokenizer.
+        if self.tokenizer and other.tokenizer and self.tokenizer != other.tokenizer:
+            return "tokenizer"
+        return "weights" if self.weights != other.weights else None
+
+    def _rounded(self, other: "Fingerprint") -> bool:
+        """Whether the weights are the same but for the rounding of another precision."""
+        if self.dtype == other.dtype or len(self.weights) != len(other.weights):
+            return False
         mine, theirs = torch.tensor(self.weights), torch.tensor(other.weights)
-        scale = mine.abs().mean()
         # Rounding to bfloat16 moves a value by at most 2^-8 of itself; other weights differ by order 1.
-        if (
-            self.dtype != other.dtype
-            and len(mine) == len(theirs)
-            and ((mine - theirs).abs() <= 2**-7 * mine.abs() + 1e-3 * scale).all()
-        ):
-            warnings.warn(
-                f"{what} was made in {self.dtype} and the model {other.name!r} runs in {other.dtype}",
-                stacklevel=3,
-            )
-            return
-        raise ValueError(
-            f"{what} belongs to model {self.name!r} but was used on {other.name!r}: their weights differ. "
-            "Use it on its own model, or transfer on purpose with direction.on(other_model, reason=...)"
-        )
+        allowed = 2**-7 * mine.abs() + 1e-3 * mine.abs().mean()
+        return bool(((mine - theirs).abs() <= allowed).all())
+
+
+def made_by(receipt: Mapping[str, Any]) -> Fingerprint | None:
+    """The model that an artefact with this receipt belongs to; None where it does not say."""
+    return Fingerprint.from_dict(receipt["model"]) if "model" in receipt else None
 
 
 def fingerprint(hf: nn.Module, tokenizer: Any, name: str) -> Fingerprint:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from probes.data import artefacts
 from probes.data.activations import Activations
-from probes.data.fingerprint import Fingerprint
 from probes.data.sites import Site, SiteLike, as_site
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
@@ -109,10 +108,7 @@ class Direction:
         """Raises ValueError, naming what differs, when this direction belongs to another model or
         cannot fit it.
         """
-        if "model" in self.receipt:
-            Fingerprint.from_dict(self.receipt["model"]).check(
-                model.fingerprint, f"the direction at {self.site}"
-            )
+        model.refuse_foreign(self.receipt, f"the direction at {self.site}")
         width = model.width_at(self.site) if self.site.kind == "z" else model.width
         if len(self.unit) != width:
             raise ValueError(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
-from probes.data.fingerprint import Fingerprint
+from probes.data.fingerprint import made_by
 from probes.data.sites import Site, SiteLike, as_site
 from probes.fitting.transforms import Fitted
 
@@ -73,9 +73,9 @@ class Probe:
         """The rows after the transform, and where their sites are; raises ValueError for another
         model, a missing site or another width.
         """
-        if "model" in acts.receipt and "model" in self.receipt:
-            mine, theirs = (Fingerprint.from_dict(r["model"]) for r in (self.receipt, acts.receipt))
-            mine.check(theirs, "the probe")
+        own, theirs = made_by(self.receipt), made_by(acts.receipt)
+        if own is not None and theirs is not None:
+            own.check(theirs, "the probe")
         index = self.index_of(acts.sites)
         transform = self.transforms[side].at(index).to(x.device)
         if x.shape[-1] != transform.shift.shape[-1]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probes.data.examples import Examples, Text
-from probes.data.fingerprint import Fingerprint, fingerprint
+from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, Side, batches, encode
@@ -77,6 +77,15 @@ class Model:
     @cached_property
     def fingerprint(self) -> Fingerprint:
         return fingerprint(self.hf, self.tokenizer, self.name)
+
+    def refuse_foreign(self, receipt: Mapping[str, Any], what: str) -> None:
+        """Raises ValueError, naming the field that differs, where an artefact belongs to another model.
+
+        One whose receipt names no model passes.
+        """
+        own = made_by(receipt)
+        if own is not None:
+            own.check(self.fingerprint, what)
 
     @property
     def generates(self) -> bool:

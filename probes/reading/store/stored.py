@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.data.activations import Activations, Sited
-from probes.data.fingerprint import Fingerprint
 from probes.data.sites import Site, SiteLike, SitesLike
 from probes.models.model import Model
 from probes.reading.store.index import places, read_index
@@ -195,7 +194,7 @@ def _named(held: tuple[Site, ...], sites: SitesLike | None, folder: Path) -> tup
 
 
 def _check_model(receipt: dict[str, Any], plan: Plan, model: Model, folder: Path) -> None:
-    Fingerprint.from_dict(receipt["model"]).check(model.fingerprint, f"the store {folder}")
+    model.refuse_foreign(receipt, f"the store {folder}")
     if plan.about["edits"] != [edit_hash(w) for w in model.writes]:
         raise ValueError(
             f"the store {folder} was captured with {receipt['edits'] or 'no edits'}, and the model has"
