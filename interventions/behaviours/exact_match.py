@@ -124,8 +124,9 @@ def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
         # words behind.
         start = _NUMBER.search(text)
         ahead = start is not None and not re.search(r"\w", text[: start.start()])
-        alone = mode == "first" or not re.search(r"\w", text[start.end() :])  # pyright: ignore
-        return ahead and found[0] == number and alone
+        if not ahead or found[0] != number:
+            return False
+        return mode == "first" or not re.search(r"\w", text[start.end() :])  # pyright: ignore
     keep = not normalised(str(key))
     wanted, said = normalised(str(key), keep).split(), normalised(text, keep).split()
     places = {
