@@ -73,7 +73,7 @@ def made(config: Config, texts: list[str]) -> Model:
     vocabulary = {w: i for i, w in enumerate(["<s>", "<pad>", "<unk>", *words])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = split  # pyright: ignore
-    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])  # pyright: ignore
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", pad_token="<pad>", unk_token="<unk>", eos_token="<s>"
     )
@@ -123,7 +123,7 @@ def methods(config: Config, model: Model, texts: list[str]) -> dict[str, Method]
             for start in range(0, len(texts), size):
                 rows = encoded[start : start + size]
                 batch = padded(rows, model)
-                states = hf(**batch, output_hidden_states=True, use_cache=False).hidden_states[1:]  # pyright: ignore
+                states = hf(**batch, output_hidden_states=True, use_cache=False).hidden_states[1:]
                 last = torch.tensor([len(r) - 1 for r in rows])
                 for i, h in enumerate(states):
                     out[i, start : start + size] = h[torch.arange(len(rows)), last].cpu()

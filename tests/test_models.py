@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
-from probes import Position, Site, capture, load_model
+from probes import Examples, MassMean, Position, Site, capture, load_model
 from probes.data.fingerprint import Fingerprint
 from tests.plain_write import PlainWrite
 
@@ -571,3 +571,12 @@ def test_matrices_of_many_millions_of_weights_have_a_fingerprint(make_hf, make_t
     with torch.no_grad():
         hf.spare.weight[-1] = 7
     assert 7 in load_model(hf, tokenizer=make_tokenizer()).fingerprint.weights
+
+
+def test_a_probe_refuses_rows_of_another_model_and_scores_those_of_its_own(make_hf, make_tokenizer):
+    texts, y = ["the red house", "a small tree", "the river is old", "a house"], [0, 1, 0, 1]
+    own, other = (load_model(make_hf("llama", seed=s), tokenizer=make_tokenizer()) for s in (0, 1))
+    probe = MassMean().fit(capture(own, Examples(texts, y=y), "resid_post.1"))
+    assert probe.score(capture(own, texts, "resid_post.1")).isfinite().all()
+    with pytest.raises(ValueError, match="the probe"):
+        probe.score(capture(other, texts, "resid_post.1"))

@@ -49,12 +49,12 @@ def test_only_the_model_that_is_asked_for_is_made_and_an_unknown_one_is_named(tm
     def make(name: str):
         return Saved(), Saved()
 
-    make_all(train.Config(out=tmp_path, only="truth_control"), train.NAMES, make)  # pyright: ignore[reportArgumentType]
+    make_all(train.Config(out=tmp_path, only="truth_control"), train.NAMES, make)
     assert made == ["truth_control", "truth_control"]
     with pytest.raises(
         ValueError, match="no model 'thruth' is trained here; only= takes one of truth, truth_verdicts"
     ):
-        make_all(train.Config(out=tmp_path, only="thruth"), train.NAMES, make)  # pyright: ignore[reportArgumentType]
+        make_all(train.Config(out=tmp_path, only="thruth"), train.NAMES, make)
     assert len(made) == 2
 
 

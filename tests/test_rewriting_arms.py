@@ -28,7 +28,7 @@ def numbers(rows: Examples, name: str) -> np.ndarray:
     """A score that is written into the text: `s=1.5` for the probe, `t=` for the second probe, `w=`
     for the text classifier.
     """
-    return np.array([float(re.search(rf"{name}=(-?[\d.]+)", str(t))[1]) for t in rows.texts])  # pyright: ignore
+    return np.array([float(re.search(rf"{name}=(-?[\d.]+)", str(t))[1]) for t in rows.texts])
 
 
 def by_probe(rows):
