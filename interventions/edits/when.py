@@ -63,6 +63,7 @@ def raw_margin(probe: LinearProbe, index: int) -> tuple[torch.Tensor, float]:
             f"the transform {fitted.name!r} is not one affine map of the hidden state; fit the probe with"
             " prepare='none', 'mean' or 'zscore'"
         )
-    weight, origin = probe.weight[[index]], torch.zeros(1, 1, probe.weight.shape[1])
+    sign, origin = probe.sign[index], torch.zeros(1, 1, probe.weight.shape[1])
+    weight, bias = probe.weight[[index]] * sign, probe.bias[index] * sign
     slope = fitted.gradient(weight, origin)[0, 0]
-    return slope, float(fitted(origin)[0, 0] @ weight[0] + probe.bias[index])
+    return slope, float(fitted(origin)[0, 0] @ weight[0] + bias)

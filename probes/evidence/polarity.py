@@ -67,7 +67,9 @@ def polarity_report(
     mean s_A - s_N. `contradiction`: chance of the same verdict on both, .5 for a constant probe;
     `contradiction_kappa`: 1 - that over its expectation for two statements drawn at random (1 perfect, 0
     unrelated, below 0 contradictory). Flip rates count verdicts at .5. `accuracy_worst_cell` is over truth x
-    negation: a negation detector has a cell near 0. `ccs_loss` is .2 for the best constant probe.
+    negation: a negation detector has a cell near 0. `ccs_loss` (.2 for the best constant probe),
+    `polar_consistency` and `contradiction_index` are those of the probe as it was trained, whichever side
+    labels made the positive one.
     `auroc_negated` says how well the scores tell negation. With `train` (the rows the probe was fitted on,
     with `negated`) there are also `cosine_truth` and `cosine_polarity`, see `truth_cosines`; they have no
     interval. `degenerate` marks credences with a standard deviation below .02. Intervals resample groups of
@@ -76,8 +78,10 @@ def polarity_report(
     if pairs.y is None:
         raise ValueError("polarity_report needs y: which statement of every pair is true")
     true, false = true_and_false(pairs)
-    p_yes, p_no = (as_scores(probe.probability(pairs, side=side)) for side in ("yes", "no"))
-    s = (p_yes + 1 - p_no) / 2
+    s = as_scores(probe.probability(pairs))
+    # Burns' loss and the published indices are not the same for p and 1 - p: they are of what was trained.
+    trained = probe.as_trained
+    p_yes, p_no = (as_scores(trained.probability(pairs, side=side)) for side in ("yes", "no"))
     a, n = s[:, true], s[:, false]
     groups = pairs.groups[true]
 

@@ -1,7 +1,7 @@
 """The immutable result of every linear recipe: scores, and the directions they come from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,16 +25,18 @@ from probes.reading.store import StoredActivations
 class LinearProbe(Probe):
     """A fitted linear probe at one or more sites; nothing about it changes after fitting.
 
-    `weight` and `bias` live after the transform (one for single texts, one a side for pairs). A score is a
-    margin, above 0 meaning the positive class. `sign_from` says what fixed which side is positive, `losses`
-    holds the training loss per site. `cosines` is 1 where the score has one gradient; elsewhere it is the
-    mean cosine of the rows' gradients to the direction.
+    `weight` and `bias` live after the transform (one for single texts, one a side for pairs) and are as
+    trained. `sign` (1 or -1 a site) turns them so that a score, a margin, is above 0 for the positive class;
+    `sign_from` says what fixed it. `losses` holds the training loss per site, `as_trained` is the probe that
+    it belongs to. `cosines` is 1 where the score has one gradient; elsewhere it is the mean cosine of the
+    rows' gradients to the direction.
     """
 
     KIND: ClassVar[str] = "linear probe"
 
     weight: Float[Tensor, "site d"]
     bias: Float[Tensor, " site"]
+    sign: Float[Tensor, " site"]
     units: Float[Tensor, "site d"]
     gaps: Float[Tensor, " site"]
     gap_from: str
@@ -45,12 +47,31 @@ class LinearProbe(Probe):
     def reads_pairs(self) -> bool:
         return "yes" in self.transforms
 
+    @property
+    def as_trained(self) -> "LinearProbe":
+        """The probe before it was turned: what was trained without labels has no positive side of its own,
+        and a loss that is not the same for p and 1 - p is the loss of this one.
+        """
+        return replace(
+            self,
+            sign=torch.ones_like(self.sign),
+            units=self.units * self.sign[:, None],
+            gaps=self.gaps * self.sign,
+            sign_from="nothing (as trained)",
+        )
+
+    @classmethod
+    def brought_up(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Files of format version 1 hold no sign: weight and bias had been turned themselves."""
+        return {"sign": torch.ones_like(tensors["bias"]), **tensors}
+
     def _margin(
         self, acts: Activations | PairActivations, x: Tensor, side: str, middle: Tensor
     ) -> Float[Tensor, "site n"]:
         index, z = self.prepared(acts, x, side, middle)
         weight, bias = self.weight[index].to(x.device), self.bias[index].to(x.device)
-        return torch.einsum("snd,sd->sn", z, weight) + bias[:, None]
+        trained = torch.einsum("snd,sd->sn", z, weight) + bias[:, None]
+        return trained * self.sign[index].to(x.device)[:, None]
 
     def _side(self, side: Side | None) -> str:
         if self.reads_pairs and side is None:
@@ -157,10 +178,14 @@ def finish(
     *,
     recipe: Recipe,
     losses: Tensor | None = None,
+    sign: Float[Tensor, " site"] | None = None,
     sign_from: str = "train labels",
     notes: Mapping[str, Any] | None = None,
 ) -> LinearProbe:
-    """What every linear recipe ends with: raw-space directions and gaps on the train rows."""
+    """What every linear recipe ends with: raw-space directions and gaps on the train rows.
+
+    `sign` (1 or -1 a site) turns scores and directions, not weight and bias; by default they stand upright.
+    """
     sides = {"yes": acts.yes, "no": acts.no} if isinstance(acts, PairActivations) else {"all": acts.x}
     middle = torch.stack(list(sides.values())).mean(0)
     flat = torch.stack([no_spread(x) for x in sides.values()]).all(0)
@@ -168,19 +193,23 @@ def finish(
     # direction.
     weight = torch.where(flat[:, None], 0, weight).float()
     bias = torch.where(flat & ~torch.isfinite(bias), 0, bias)  # a covariance of zeros has no inverse
-    slopes = torch.cat([t.gradient(weight, sides[k]) for k, t in transforms.items()], dim=1)
+    sign = torch.ones_like(weight[:, 0]) if sign is None else torch.where(flat, 1, sign).to(weight)
+    turned = weight * sign[:, None]
+    slopes = torch.cat([t.gradient(turned, sides[k]) for k, t in transforms.items()], dim=1)
     raw = slopes.mean(1)
     norm = raw.norm(dim=1, keepdim=True)
     units = torch.where(norm > 0, raw / norm.clamp_min(1e-30), 0)
     cosines = torch.nn.functional.cosine_similarity(slopes, units[:, None], dim=2).mean(1)
     margins = [
-        torch.einsum("snd,sd->sn", t(sides[k], t.cells(acts.columns, middle)), weight) + bias.float()[:, None]
+        torch.einsum("snd,sd->sn", t(sides[k], t.cells(acts.columns, middle)), turned)
+        + (bias.float() * sign)[:, None]
         for k, t in transforms.items()
     ]
     gaps, gap_from = _gaps(acts, list(sides.values()), units, margins)
     return LinearProbe(
         weight=weight.detach().float(),
         bias=bias.detach().float(),
+        sign=sign.detach(),
         transforms=dict(transforms),
         sites=acts.sites,
         units=units.detach().float(),

@@ -2,7 +2,7 @@
 loading.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -101,7 +101,8 @@ class Probe:
     @classmethod
     def load(cls: type[P], path: str | Path) -> P:
         """Reads a probe of this class; raises ValueError saying what the file is instead."""
-        tensors, header = artefacts.load(path, cls.KIND)
+        stored, header = artefacts.load(path, cls.KIND)
+        tensors = cls.brought_up(stored)
         transforms = {}
         for side, plain in header["transforms"].items():
             own: dict[str, Any] = {
@@ -114,6 +115,11 @@ class Probe:
             if f.name not in ("transforms", "sites")
         }
         return cls(transforms=transforms, sites=tuple(map(Site.parse, header["sites"])), **given)
+
+    @classmethod
+    def brought_up(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The tensors of a file, with what older formats lacked."""
+        return tensors
 
     def __repr__(self) -> str:
         span = str(self.sites[0]) if len(self.sites) == 1 else f"{self.sites[0]} to {self.sites[-1]}"

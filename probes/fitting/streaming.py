@@ -211,6 +211,7 @@ def _finished(
         receipt=dict(acts.receipt),
         weight=weight,
         bias=bias,
+        sign=torch.ones_like(bias),
         units=units,
         gaps=gaps.float(),
         gap_from=gap_from,

@@ -80,7 +80,8 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
     theta = minimise(differentiated(objective), start, recipe.steps, settled=SETTLED)[0].reshape(shape)
     losses = loss(*probabilities(rows, theta))
     best = theta[torch.arange(sites), losses.argmin(1)]
-    weight, bias, sign_from = oriented(rows, best[:, :-1], best[:, -1])
+    weight, bias = best[:, :-1], best[:, -1]
+    sign, sign_from = oriented(rows, weight, bias)
     weight = weight if basis is None else (basis @ weight[..., None])[..., 0]
     notes = {"restart_losses": [[round(float(v), 6) for v in site] for site in losses]}
     return finish(
@@ -90,6 +91,7 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
         rows.transforms,
         recipe=recipe,
         losses=losses.amin(1),
+        sign=sign,
         sign_from=sign_from,
         notes=notes,
     )

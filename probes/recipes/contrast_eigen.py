@@ -49,9 +49,17 @@ class ContrastEigen:
         )
         # Where rows do not differ, rounding noise may look like a perfect flip.
         values = torch.where((no_spread(acts.yes) & no_spread(acts.no))[:, None], 0, values)
-        weight, bias, sign_from = oriented(rows, weight, torch.zeros(len(weight)).to(weight))
+        bias = torch.zeros(len(weight)).to(weight)
+        sign, sign_from = oriented(rows, weight, bias)
         return finish(
-            acts, weight, bias, rows.transforms, recipe=self, losses=values[:, 0], sign_from=sign_from
+            acts,
+            weight,
+            bias,
+            rows.transforms,
+            recipe=self,
+            losses=values[:, 0],
+            sign=sign,
+            sign_from=sign_from,
         )
 
 

@@ -33,8 +33,11 @@ class CRC:
         apart = (rows.yes - rows.no).double()
         weight, share = top_component(apart - apart.mean(1, keepdim=True))
         weight = scaled_to_pairs(rows, weight)
-        weight, bias, sign_from = oriented(rows, weight, torch.zeros(len(weight)).to(weight))
-        return finish(acts, weight, bias, rows.transforms, recipe=self, losses=1 - share, sign_from=sign_from)
+        bias = torch.zeros(len(weight)).to(weight)
+        sign, sign_from = oriented(rows, weight, bias)
+        return finish(
+            acts, weight, bias, rows.transforms, recipe=self, losses=1 - share, sign=sign, sign_from=sign_from
+        )
 
 
 def top_component(x: Float[Tensor, "site n d"]) -> tuple[Float[Tensor, "site d"], Float[Tensor, " site"]]:

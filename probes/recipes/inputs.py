@@ -80,20 +80,21 @@ def paired(acts: Any, recipe: Prepares) -> Paired:
 
 def oriented(
     pairs: Paired, weight: Float[Tensor, "site d"], bias: Float[Tensor, " site"]
-) -> tuple[Tensor, Tensor, str]:
-    """The sign that makes true statements score higher on the train rows, and what decided it. Labels
-    are used for nothing else here.
+) -> tuple[Float[Tensor, " site"], str]:
+    """The sign (1 or -1) that makes true statements score higher on the train rows, and what decided it.
+
+    Labels are used for nothing else here. Weight and bias stay as they were found: a loss need not be the
+    same for a probe and its opposite.
     """
     if pairs.y is None:
-        return weight, bias, "arbitrary (no labels)"
+        return torch.ones_like(bias), "arbitrary (no labels)"
     p_yes, p_no = (
         torch.sigmoid(torch.einsum("snd,sd->sn", z, weight.to(z)) + bias.to(z)[:, None])
         for z in (pairs.yes, pairs.no)
     )
     credence = (p_yes + 1 - p_no) / 2
     agreement = torch.where(pairs.y, credence, 1 - credence).mean(1) - 0.5
-    flip = torch.where(agreement < 0, -1.0, 1.0).to(weight)
-    return weight * flip[:, None], bias * flip, "train labels"
+    return torch.where(agreement < 0, -1.0, 1.0).to(weight), "train labels"
 
 
 def scaled_to_pairs(pairs: Paired, weight: Float[Tensor, "site d"]) -> Float[Tensor, "site d"]:

@@ -65,9 +65,17 @@ class VINC:
             top[..., 0] * torch.where(top.gather(1, top.abs().argmax(1, keepdim=True)) < 0, -1.0, 1.0)[..., 0]
         )
         weight = scaled_to_pairs(rows, weight)
-        weight, bias, sign_from = oriented(rows, weight, torch.zeros(len(weight)).to(weight))
+        bias = torch.zeros(len(weight)).to(weight)
+        sign, sign_from = oriented(rows, weight, bias)
         return finish(
-            acts, weight, bias, rows.transforms, recipe=self, losses=-values[:, -1], sign_from=sign_from
+            acts,
+            weight,
+            bias,
+            rows.transforms,
+            recipe=self,
+            losses=-values[:, -1],
+            sign=sign,
+            sign_from=sign_from,
         )
 
     def _objective(

@@ -1,0 +1,133 @@
+"""Contrast-consistent search: what labels may change of it, and what they may not."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from probes import CCS, CRC, LinearProbe, PairActivations
+from probes.polarity import polarity_report, published_metrics
+from probes.testing import planted
+
+AS_TRAINED = ("ccs_loss", "polar_consistency", "polar_consistency_abs", "contradiction_index")
+
+
+def opposites(seed=0, n=200, d=16, truth=0.7, noise=1.0, sites=2):
+    """Pairs of a statement and its opposite, about a topic that both share, at sites alike but for noise."""
+    r = np.random.default_rng(seed)
+    axis = np.random.default_rng(99).normal(size=d)
+    t = np.tile([1, -1], n // 2)
+    topic = np.repeat(r.normal(size=(sites, n // 2, d)), 2, axis=1)
+    yes, no = (
+        topic + side * truth * t[:, None] * axis + noise * r.normal(size=(sites, n, d)) for side in (1, -1)
+    )
+    return PairActivations.from_arrays(yes, no, y=(t == 1).astype(int), pair_id=np.arange(n) // 2)
+
+
+def reference(weight, bias, train, test, y):
+    """Loss, PC and CI with train centring, and the published row, in plain numpy from their formulas.
+
+    `train` and `test` are (yes, no) of one site, `y` of the test rows, of which row 2k + 1 is the opposite of
+    row 2k.
+    """
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    def p(x, centre):
+        return 1 / (1 + np.exp(-((unit(x) - centre) @ weight + bias)))
+
+    def pc_ci_distance(a1, a0, n1, n0):
+        pc = 0.5 * ((a1 - n0) ** 2 + (a0 - n1) ** 2) * np.sign(a1 - n1) * np.sign(n0 - a0)
+        distance = 0.5 * np.sqrt((a1 - 1) ** 2 + a0**2 + n1**2 + (n0 - 1) ** 2)
+        return {"pc": pc, "abs_pc": abs(pc), "ci": a1 * n1 + a0 * n0, "ideal_distance": distance}
+
+    centres = [unit(x).mean(0) for x in train]
+    yes, no = (p(x, c) for x, c in zip(test, centres, strict=True))
+    here = pc_ci_distance(yes[y == 1], no[y == 1], yes[y == 0], no[y == 0])
+    loss = ((yes + no - 1) ** 2 + np.minimum(yes, no) ** 2).mean()
+    right = ((0.5 * (yes + 1 - no) > 0.5) == (y == 1)).mean()
+    four = [p(x[y == label], unit(x[y == label]).mean(0)) for label in (1, 0) for x in test]
+    theirs = pc_ci_distance(*four)
+    row = {"accuracy": max(right, 1 - right)}
+    row |= {f"{k}_mean": v.mean() for k, v in theirs.items()}
+    row |= {f"{k}_median": np.median(v) for k, v in theirs.items()}
+    return {
+        "ccs_loss": loss,
+        "polar_consistency": here["pc"].mean(),
+        "contradiction_index": here["ci"].mean(),
+    }, row
+
+
+@pytest.mark.parametrize(
+    "recipe", [CCS(restarts=3, prepare="l2+mean", l2=1e-4), CRC(prepare="l2+mean")], ids=repr
+)
+def test_exchanging_train_labels_turns_the_scores_and_nothing_else(recipe):
+    train, test = opposites(), opposites(1)
+    probe, turned = recipe.fit(train), recipe.fit(train.with_y(1 - train.y))
+    assert torch.equal(turned.sign, -probe.sign)
+    assert torch.allclose(turned.score(test), -probe.score(test), atol=1e-6)
+    assert torch.equal(turned.weight, probe.weight) and torch.equal(turned.bias, probe.bias)
+    assert torch.allclose(turned.directions[0].unit, -probe.directions[0].unit)
+    report, other = polarity_report(probe, test), polarity_report(turned, test)
+    for name in AS_TRAINED:
+        assert np.array_equal(report[name].value, other[name].value), name
+    assert np.allclose(report["auroc"].value, 1 - other["auroc"].value), "labels do turn what is read off"
+    assert published_metrics(probe, test).equals(published_metrics(turned, test))
+
+
+def test_a_report_on_the_train_rows_has_the_loss_that_was_fitted():
+    train = opposites()
+    for rows in (train, train.with_y(1 - train.y)):
+        probe = CCS(restarts=3).fit(rows)
+        assert np.allclose(polarity_report(probe, rows)["ccs_loss"].value, probe.losses, atol=1e-5)
+    assert torch.equal(probe.as_trained.weight, probe.weight) and (probe.as_trained.sign == 1).all()
+    assert torch.allclose(probe.as_trained.score(train), probe.score(train) * probe.sign[:, None])
+
+
+def test_report_and_published_table_agree_with_their_formulas_on_the_same_weights():
+    train, test = opposites(), opposites(1)
+    for labels in (train.y, 1 - train.y):
+        probe = CCS(restarts=3, prepare="l2+mean", l2=1e-4).fit(train.with_y(labels))
+        report, table = polarity_report(probe, test), published_metrics(probe, test)
+        for i in range(2):
+            sides = [[x[i].double().numpy() for x in (rows.yes, rows.no)] for rows in (train, test)]
+            own = probe.weight[i].double().numpy(), float(probe.bias[i])
+            here, theirs = reference(*own, *sides, np.asarray(test.y))
+            for name, value in here.items():
+                assert report[name].value[i] == pytest.approx(value, abs=1e-6), name
+            for name, value in theirs.items():
+                assert table[name].iloc[i] == pytest.approx(value, abs=1e-6), name
+
+
+def test_a_probe_saved_before_signs_were_kept_scores_as_it_did(tmp_path: Path):
+    acts, _ = planted(paired=True)
+    probe = CCS(restarts=2).fit(acts.with_y(1 - acts.y) if CCS(restarts=2).fit(acts).sign[0] == 1 else acts)
+    assert probe.sign[0] == -1
+    now = probe.save(tmp_path / "now.safetensors")
+    assert LinearProbe.load(now).sign.equal(probe.sign)
+    # Format 1 had no sign: the weights themselves had been turned.
+    with safe_open(str(now), framework="pt") as file:
+        header = json.loads(file.metadata()["hookprobe"])
+    tensors = {name: t for name, t in load_file(now).items() if name != "sign"}
+    tensors["weight"] = tensors["weight"] * probe.sign[:, None]
+    tensors["bias"] = tensors["bias"] * probe.sign
+    old = tmp_path / "old.safetensors"
+    save_file(tensors, old, metadata={"hookprobe": json.dumps(header | {"format_version": 1})})
+    loaded = LinearProbe.load(old)
+    assert (loaded.sign == 1).all() and torch.equal(loaded.score(acts), probe.score(acts))
+    # One that claims to be newer than this version knows is refused, not misread.
+    save_file(tensors, old, metadata={"hookprobe": json.dumps(header | {"format_version": 3})})
+    with pytest.raises(ValueError, match="format version 3"):
+        LinearProbe.load(old)
+
+
+def test_without_labels_the_probe_stands_as_trained():
+    acts, _ = planted(paired=True)
+    probe = CCS(restarts=2).fit(dataclasses.replace(acts, y=None))
+    assert (probe.sign == 1).all() and probe.sign_from.startswith("arbitrary")
