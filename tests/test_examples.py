@@ -25,6 +25,23 @@ def examples():
     )
 
 
+def test_some_rows_are_drawn_in_their_order_and_the_same_for_a_seed(examples):
+    drawn = [examples.some(2, seed) for seed in range(20)]
+    assert all(len(part) == 2 and list(part.texts) == sorted(part.texts) for part in drawn)
+    assert {part.texts for part in drawn} == {
+        ("a", "b"),
+        ("a", "c"),
+        ("a", "d"),
+        ("b", "c"),
+        ("b", "d"),
+        ("c", "d"),
+    }
+    assert examples.some(2, 3).texts == drawn[3].texts and drawn[0].column("length").tolist() == [
+        "abcd".index(text) + 1 for text in drawn[0].texts
+    ]
+    assert examples.some(9).texts == examples.texts
+
+
 # --- construction
 # ---------------------------------------------------------------------------------------------------
 

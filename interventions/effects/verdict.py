@@ -36,6 +36,11 @@ class Verdict(Displayed):
     def __bool__(self) -> bool:
         return self.word == "moves behaviour"
 
+    @property
+    def moves(self) -> bool:
+        """Whether behaviour moves beyond the controls, at a cost or without."""
+        return self.word in ("moves behaviour", "moves behaviour, at a cost")
+
     def __repr__(self) -> str:
         reasons = (f"  but: {reason}" for reason in self.why_not_more)
         return terminal("\n".join([self.sentence, *reasons]))

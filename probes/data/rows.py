@@ -52,6 +52,11 @@ class Rows:
             )
         return self._take(picked.astype(np.int64))
 
+    def some(self: R, n: int, seed: int = 0) -> R:
+        """At most `n` rows drawn at random, in their order."""
+        drawn = np.random.default_rng(seed).permutation(len(self))[:n]
+        return self.rows(np.sort(drawn))
+
     def column(self, name: str) -> np.ndarray:
         if name == "y" and self.y is not None:
             return self.y
