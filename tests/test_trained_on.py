@@ -1,14 +1,16 @@
 """Probes of the corners beside probes of all cells, a coin's letters, and shifts within groups: planted
-answers for each."""
+answers for each.
+"""
 
 import numpy as np
 import pytest
 import torch
 
-from probes import Activations, Examples, Logistic, auroc
+from probes import Activations, Examples, Logistic, auroc, capture
 from probes.awareness import crossed_prompts, fit_awareness
 from probes.awareness.coin import letters_by_coin
-from probes.awareness.trained_on import corners, from_all_cells, from_corners
+from probes.awareness.context import SHARES, format_shift, read_context
+from probes.awareness.trained_on import context_sites, corners, from_all_cells, from_corners
 from probes.awareness.versions import version_numbers
 from probes.metrics.paired import shift_within_groups
 
@@ -134,3 +136,81 @@ def test_texts_asked_as_a_chat_are_messages_of_a_user_with_all_else_as_it_was():
     assert asked.ids.tolist() == plain.ids.tolist() and asked.groups.tolist() == ["x", "y"]
     assert asked.y.tolist() == [1, 0] and asked.column("k").tolist() == [1, 2]
     assert asked.as_chat().texts == asked.texts, "messages stay messages"
+
+
+def test_the_site_of_the_context_is_chosen_within_formats_where_the_format_gives_it_away(halves):
+    known, _ = halves
+    # One row in ten breaks the tie between context and format, so that the format alone reads almost all.
+    mostly = known.rows(corners(known) | (np.arange(len(known)) % 10 == 0))
+    of_format, of_context = states_of(mostly, 0, 9, 0), states_of(mostly, 2, 0, 1)
+    x = torch.cat([of_format.x, of_context.x])
+    rows = {"y": mostly.y, "groups": mostly.groups, "columns": dict(of_format.columns)}
+    seen = Activations.from_arrays(x, sites=["resid_post.0", "resid_post.1"], **rows)
+    assert str(context_sites(Logistic(), seen).site) == "resid_post.1"
+    nothing = {"context": mostly.column("context"), "format": np.repeat("casual", len(mostly))}
+    blind = Activations.from_arrays(x, sites=seen.sites, **rows | {"columns": nothing})
+    assert str(context_sites(Logistic(), blind).site) == "resid_post.0", "without formats it reads the format"
+
+
+def worded(tasks: int, last: str, seed: int) -> Examples:
+    """The crossed design in the words of the test tokenizer: the first word is the format, and the last one
+    goes by the context, or is drawn for the task or for the row.
+    """
+    draw = np.random.default_rng(seed)
+    words = ["house", "tree", "stone", "river", "old", "tall", "small", "near"]
+    design = [(c, f) for c in ("evaluation", "deployment") for f in ("benchmark", "casual")]
+    texts = []
+    for _ in range(tasks):
+        task, of_task = " ".join(draw.choice(words, 5)), draw.choice(["red", "blue"])
+        for context, form in design:
+            by = {"context": "red" if context == "evaluation" else "blue", "task": of_task}
+            by["row"] = draw.choice(["red", "blue"])
+            texts.append(f"{'a' if form == 'benchmark' else 'the'} {task} {by[last]}")
+    columns = {"context": [c for c, _ in design] * tasks, "format": [f for _, f in design] * tasks}
+    groups = np.repeat(np.arange(tasks), 4) + 1000 * seed
+    ids = np.arange(4 * tasks) + 10_000 * seed
+    return Examples(texts, y=[1, 1, 0, 0] * tasks, groups=groups, columns=columns, ids=ids)
+
+
+def test_a_reading_of_the_context_is_made_of_its_parts_and_finds_none_where_none_is_stated(make_model):
+    model = make_model()
+    how = {"at": "last", "versions": ("logistic", "mean difference"), "letters": ("yes", "no"), "n_boot": 60}
+    known, test = worded(20, "context", 1), worded(20, "context", 2)
+    plain = worded(12, "task", 3)
+    found = read_context(model, known, test, "resid_post", plain=plain, seed=4, **how)
+    seen = capture(model, known, "resid_post", "last")
+    site = context_sites(Logistic(), seen, 4).site
+    assert found.chosen.site == site and found.sites == tuple(map(str, seen.sites))
+    acts = capture(model, test, site, "last")
+    own = from_all_cells(Logistic(), test, acts, n_boot=60, seed=4)
+    published = from_corners(Logistic(), known, seen[site], test, acts, n_boot=60, seed=4)
+    assert found.all_cells.stratified.value == own.stratified.value
+    assert found.runs["probe, corners"].stratified.value == published.probe.stratified.value
+    assert found.runs["text, corners"] is found.corners.text and list(found.versions) == list(how["versions"])
+    assert found.all_cells.stratified.value > 0.9 and found.versions["logistic"].auroc.value > 0.9
+
+    train, calibration = known.split(SHARES, seed=4)
+    frozen = fit_awareness(model, train, calibration, site, "logistic", at="last")
+    assert found.unstated is not None and found.unstated.value == format_shift(frozen, model, plain).value
+    assert found.letter is not None and found.letter.with_answer.value > 0.9
+    shown = [
+        " ".join(t for t, special in zip(s.tokens, s.special, strict=True) if not special)
+        for s in found.strips
+    ]
+    assert shown == [test.texts[0], test.texts[2]], "one of either context"
+
+    silent = read_context(model, worded(20, "row", 5), worded(20, "row", 6), "resid_post.1", **how)
+    assert silent.unstated is None and silent.letter is None
+    assert not silent.all_cells.verdict and silent.all_cells.stratified.low < 0.5
+
+
+def test_a_format_shift_is_what_the_format_adds_and_small_where_a_probe_reads_something_else(make_model):
+    model, known, plain = make_model(), worded(24, "context", 1), worded(24, "task", 3)
+    train, calibration = known.split((0.5, 0.5), seed=0)
+    form = [(rows.column("format") == "benchmark").astype(int) for rows in (train, calibration)]
+    of_form = fit_awareness(
+        model, train.with_y(form[0]), calibration.with_y(form[1]), "resid_post.1", "logistic", at="last"
+    )
+    of_context = fit_awareness(model, train, calibration, "resid_post.1", "logistic", at="last")
+    # A format that stands in front of six other words leaves its trace at the end in any model.
+    assert format_shift(of_form, model, plain).low > 3 * abs(format_shift(of_context, model, plain).value)

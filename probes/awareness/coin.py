@@ -27,7 +27,8 @@ def letters_by_coin(
 
     A coin labels each group of the `plain` prompts, half of them 1. Where the last token is a letter that
     the label chose, reading it is not reading the prompt: what a probe then reaches is the artefact, at the
-    site asked about."""
+    site asked about.
+    """
     groups = np.unique(plain.groups)
     tossed = np.random.default_rng(seed).permutation(np.arange(len(groups)) % 2)
     coin = dict(zip(groups, tossed, strict=True))

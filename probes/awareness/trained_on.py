@@ -2,7 +2,8 @@
 corners of it.
 
 Published probes are fitted on the corners (benchmark evaluations against casual deployments), where context
-goes with format, so that they may read either. On all four cells the two can be told apart."""
+goes with format, so that they may read either. On all four cells the two can be told apart.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from probes.awareness.design import CONTEXTS, KINDS_OF_FORMAT
 from probes.data.activations import Activations
 from probes.data.examples import Examples
 from probes.data.rows import Rows
+from probes.evidence.choose import BestSite, best_site
 from probes.evidence.crossed import TwoByTwo, two_by_two
 from probes.evidence.crossfit import held_out, held_out_text
 from probes.evidence.surface import surface_scores
@@ -36,7 +38,8 @@ class FromCorners:
 
 def corners(rows: Rows) -> Bool[np.ndarray, " n"]:
     """The rows in which context goes with format: evaluations in a benchmark's form, and casual
-    deployments."""
+    deployments.
+    """
     evaluation = rows.column("context") == CONTEXTS[0]
     return evaluation == (rows.column("format") == KINDS_OF_FORMAT[0])
 
@@ -73,7 +76,8 @@ def from_all_cells(
     """Scores each row by a probe that saw neither its task nor, where there are several, its cue vocabulary.
 
     Probes of one format alone and classifiers of the bare text stand beside, held out in the same way.
-    `acts` are the hidden states of the prompts at one site, in their order."""
+    `acts` are the hidden states of the prompts at one site, in their order.
+    """
     by = VOCABULARY if _several(test, VOCABULARY) else None
     form = test.column("format")
     scores = held_out(recipe, acts, by=by, seed=seed)[0]
@@ -92,6 +96,13 @@ def from_all_cells(
         n_boot=n_boot,
         seed=seed,
     )
+
+
+def context_sites(recipe: Recipe, seen: Activations, seed: int = 0) -> BestSite:
+    """Where held-out rows tell the context best within formats, so that reading the format does not help."""
+    scores = held_out(recipe, seen, seed=seed)
+    form = seen.column("format")
+    return best_site(scores, np.asarray(seen.y), seen.sites, seen.groups, strata=form, seed=seed)
 
 
 def _several(rows: Rows, column: str) -> bool:
