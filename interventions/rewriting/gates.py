@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interventions.rewriting.candidates import Candidates, asked, shown
+from interventions.rewriting.candidates import Candidates, Rewriter, asked, shown
 from interventions.rewriting.content import ContentGate
 from probes.data.examples import Examples
 from probes.markup.terminal import terminal
@@ -156,3 +156,20 @@ def holds(text: str, fact: str) -> bool:
     """Whether the fact stands in the text as whole words; case and the kind of white space do not matter."""
     words = r"\s+".join(map(re.escape, fact.casefold().split()))
     return re.search(rf"(?<!\w){words}(?!\w)", text.casefold()) is not None
+
+
+def content_gate_from(
+    model: Model, prompts: Examples, rewriter: Rewriter, n: int = 64, seed: int = 0
+) -> ContentGate:
+    """A content gate whose threshold lets pass what the rewriter makes of the first `n` prompts without an
+    aim.
+
+    The rewrite of another prompt is what a rewriter that lost the content would have given: how well `model`
+    tells the two kinds apart says whether the gate can be used. Raises ValueError as
+    `ContentGate.calibrated` does.
+    """
+    some = prompts.rows(np.arange(min(n, len(prompts))))
+    written = rewriter(some, 1, directed=False, seed=seed)
+    rows = np.flatnonzero(written.ok)
+    sources, verified = [str(some.texts[i]) for i in rows], [written.texts[i] for i in rows]
+    return ContentGate.calibrated(model, sources, verified, substituted=[*verified[1:], *verified[:1]])
