@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from experiments.awareness_reading import ContextReading, controls_section, read, reading_section
-from experiments.awareness_use import Use, concluded, use, use_section
+from experiments.awareness_reading import controls_section, read, reading_section
+from experiments.awareness_use import SIDES, concluded, use, use_section
 from experiments.purpose_data import (
     Prompts,
     embedded_prompts,
@@ -23,7 +23,9 @@ from experiments.purpose_data import (
 )
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, short_names
+from interventions.searching.places import DirectionUse
 from probes import Model, load_model
+from probes.awareness.context import ContextReading
 
 QUESTION = (
     "Is it the stated purpose that a probe reads, or the format of the prompt, and does behaviour use it?"
@@ -43,16 +45,16 @@ class Config:
     data: Path | None = None
     """CSV with columns prompt, context, format, group; optional fold (cue vocabulary), answer, cover"""
     cells: Path | None = None
-    """folder with the six parquet files of the published 2x2 set (hub:
-    viliana-dev/eval-awareness-2x2), read only
+    """folder with the six parquet files of the published 2x2 set (hub: viliana-dev/eval-awareness-2x2), read
+    only
     """
     sites: tuple[str, ...] = ("resid_pre.0", "resid_post")
     """where to read"""
     at: str = "last"
     """which token to read"""
     edit_at: str = "all"
-    """at which tokens of prompt and answer edits act (embedded models: at the token that is read,
-    where context and format were planted)
+    """at which tokens of prompt and answer edits act (embedded models: at the token that is read, where
+    context and format were planted)
     """
     versions: tuple[str, ...] = VERSIONS
     """awareness probes to freeze on calibration rows; the first one shades the token strips"""
@@ -96,7 +98,7 @@ def main(config: Config, report: Report) -> None:
         report.say(prompts.leaks.summary)
         report.claim(prompts.leaks.summary)
     readings: dict[str, ContextReading] = {}
-    uses: dict[str, dict[str, Use]] = {}
+    uses: dict[str, dict[str, DirectionUse]] = {}
     for path, name in short_names((config.model, *others)).items():
         model = load_model(model_path(path), device=config.device)
         report.say(f"{name}: {model!r}")
@@ -104,18 +106,9 @@ def main(config: Config, report: Report) -> None:
         readings[name] = read(model, prompts, list(config.sites), config.at, config.versions, config.seed)
         asked = asked_of(report, name, model, prompts, config.chat)
         if asked is not None:
-            uses[name] = {
-                what: use(
-                    model,
-                    asked,
-                    what,
-                    config.at,
-                    config.at if embedded else config.edit_at,
-                    config.controls,
-                    config.seed,
-                )
-                for what in ("context", "format")
-            }
+            edit_at = config.at if embedded else config.edit_at
+            how = config.at, edit_at, config.controls, config.seed
+            uses[name] = {what: use(model, asked, what, *how) for what in SIDES}
     reading_section(report, readings)
     controls_section(report, readings)
     if uses:
@@ -137,21 +130,16 @@ def asked_of(report: Report, name: str, model: Model, prompts: Prompts, chat: bo
     return Prompts(prompts.fitting.as_chat(), prompts.test.as_chat(), prompts.behaviour, prompts.neutral)
 
 
-def conclusion(report: Report, readings: dict[str, ContextReading], uses: dict[str, dict[str, Use]]) -> None:
+def conclusion(
+    report: Report, readings: dict[str, ContextReading], uses: dict[str, dict[str, DirectionUse]]
+) -> None:
     rows = []
     for name, found in uses.items():
-        word = concluded(readings[name].all_cells, found["context"], found["format"])
+        reads = readings[name].all_cells
+        word = concluded(reads, found["context"], found["format"])
         report.facts.setdefault("conclusions", {})[name] = word
-        rows.append(
-            (
-                name,
-                readings[name].all_cells.verdict.word,
-                *(found[w].out.verdict().word for w in ("context", "format")),
-                word,
-            )
-        )
+        rows.append((name, reads.verdict.word, *(u.out.verdict().word for u in found.values()), word))
         report.claim(f"{name}: the stated purpose is {word}.")
     header = ("model", "probe (all cells)", "context taken out", "format taken out", "the stated purpose is")
-    report.section(
-        "What it comes to", "Reading and editing together.", (report.table("What it comes to", header, rows),)
-    )
+    table = report.table("What it comes to", header, rows)
+    report.section("What it comes to", "Reading and editing together.", (table,))

@@ -1,115 +1,32 @@
 """What probes read in a crossed design, fitted as papers do and fitted on all four cells, beside classifiers
-of the bare text."""
+of the bare text.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
 
 from experiments.purpose_data import Prompts
 from experiments.report import Report
-from probes import Activations, Examples, Logistic, Model, capture
-from probes.awareness import AwarenessProbe, TwoByTwo, fit_awareness, held_out, terminal_tokens
-from probes.awareness.coin import letters_by_coin
-from probes.awareness.trained_on import FromCorners, from_all_cells, from_corners
-from probes.awareness.versions import VersionNumbers, version_numbers
+from probes import Model
+from probes.awareness import TwoByTwo
+from probes.awareness.context import ContextReading, read_context
 from probes.data.sites import SitesLike
-from probes.data.strips import TokenStrip
 from probes.display.crossed_plots import four_cells
 from probes.display.plots import axes
-from probes.evidence.choose import BestSite, best_site
-from probes.evidence.shortcuts import LetterCheck
 from probes.markup.pieces import tag
 from probes.markup.values import html
-from probes.metrics.estimates import Estimate
-from probes.metrics.paired import shift_within_groups
 
 BOOTSTRAPS = 500
-
-
-@dataclass(frozen=True, eq=False)
-class ContextReading:
-    """What the states of one model say of the context: by site on the fitting rows, at the chosen one on the
-    test rows.
-
-    `corners` are fitted where context goes with format, as published probes are, `all_cells` without the
-    row's group and, where there are several, without its cue vocabulary. `unstated` is how far the format
-    moves prompts without a purpose.
-    """
-
-    sites: tuple[str, ...]
-    chosen: BestSite
-    corners: FromCorners
-    all_cells: TwoByTwo
-    versions: Mapping[str, VersionNumbers]
-    strips: tuple[TokenStrip, ...]
-    unstated: Estimate | None
-    letter: LetterCheck | None
-    terminal: str
-
-    @property
-    def runs(self) -> dict[str, TwoByTwo]:
-        return {
-            "text, corners": self.corners.text, "probe, corners": self.corners.probe,
-            "probe, all cells": self.all_cells,
-        }  # fmt: skip
 
 
 def read(
     model: Model, prompts: Prompts, sites: SitesLike, at: str, versions: Sequence[str], seed: int
 ) -> ContextReading:
-    """Chooses the site on the fitting rows and reads the test rows there."""
-    seen, chosen = seen_at(model, prompts.fitting, sites, at, seed)
-    site = seen.sites[chosen.index]
-    acts = capture(model, prompts.test, site, at)
-    corners = from_corners(
-        Logistic(), prompts.fitting, seen[site], prompts.test, acts, n_boot=BOOTSTRAPS, seed=seed
-    )
-    all_cells = from_all_cells(Logistic(), prompts.test, acts, n_boot=BOOTSTRAPS, seed=seed)
-    train, calibration = prompts.fitting.split((0.6, 0.4), seed=seed)
-    probes = {name: fit_awareness(model, train, calibration, site, name, at=at) for name in versions}
-    numbers = {
-        name: version_numbers(probe, model, prompts.test, BOOTSTRAPS) for name, probe in probes.items()
-    }
-    first = probes[versions[0]]
-    strips = tuple(first.strip(model, text) for text in one_of_each(prompts.test))
-    unstated = letter = None
-    if prompts.plain is not None:
-        unstated = format_shift(first, model, prompts.plain)
-        letter = letters_by_coin(
-            model, Logistic(), prompts.plain, prompts.letters, site, n_boot=BOOTSTRAPS, seed=seed
-        )
-    terminal = terminal_tokens(model, prompts.test, at).sentence
-    names = tuple(map(str, seen.sites))
-    return ContextReading(names, chosen, corners, all_cells, numbers, strips, unstated, letter, terminal)
-
-
-def seen_at(
-    model: Model, fitting: Examples, sites: SitesLike, at: str, seed: int
-) -> tuple[Activations, BestSite]:
-    """The fitting rows at every site, and where held-out rows tell the context best within formats."""
-    seen = capture(model, fitting, sites, at)
-    scores = held_out(Logistic(), seen, seed=seed)
-    chosen = best_site(
-        scores, np.asarray(seen.y), seen.sites, seen.groups, strata=seen.column("format"), seed=seed
-    )
-    return seen, chosen
-
-
-def one_of_each(test: Examples) -> list[str]:
-    """The first prompt of either context."""
-    y = np.asarray(test.y)
-    return [str(test.texts[int(np.flatnonzero(y == label)[0])]) for label in (1, 0)]
-
-
-def format_shift(probe: AwarenessProbe, model: Model, plain: Examples) -> Estimate:
-    """How much higher prompts without a purpose score in benchmark form than the same tasks in casual
-    form.
-    """
-    benchmark = plain.column("format") == "benchmark"
-    return shift_within_groups(probe.score_texts(model, plain), benchmark, plain.groups)
+    return read_context(
+        model, prompts.fitting, prompts.test, sites, at=at, versions=versions, plain=prompts.plain,
+        letters=prompts.letters, n_boot=BOOTSTRAPS, seed=seed,
+    )  # fmt: skip
 
 
 def reading_section(report: Report, readings: Mapping[str, ContextReading]) -> None:
@@ -133,9 +50,8 @@ def reading_section(report: Report, readings: Mapping[str, ContextReading]) -> N
             ),
             *(html(strip) for strip in r.strips),
         ]
-        report.say(r.terminal)
-    caption = "Context within formats over sites, on the rows to fit and choose on"
-    figures.insert(0, (report.figure("sites", site_curves(readings)), caption))
+        report.say(r.terminal.sentence)
+    figures.insert(0, site_curves(report, readings))
     report.section(
         "What do probes read?",
         "Corners: fitted on benchmark evaluation against casual deployment prompts, as published probes "
@@ -208,7 +124,7 @@ def controls_section(report: Report, readings: Mapping[str, ContextReading]) -> 
         if r.unstated is not None:
             report.add("format_shift_without_purpose", r.unstated, model=name)
         shift = "-" if r.unstated is None else f"{r.unstated:+.2f}"
-        rows.append((name, *letter, shift, r.terminal.partition(":")[0].lower()))
+        rows.append((name, *letter, shift, r.terminal.sentence.partition(":")[0].lower()))
     text = (
         "Letter: prompts without a purpose get labels by a coin, and a word behind them that the label "
         "chose; a probe of the last token reads that word. Format shift: prompts that state no purpose, "
@@ -229,11 +145,11 @@ def best_text(t: TwoByTwo) -> tuple[str, str]:
     return f"{best.value:.2f}", f"{t.difference:+.2f}"
 
 
-def site_curves(readings: Mapping[str, ContextReading]) -> Axes:
+def site_curves(report: Report, readings: Mapping[str, ContextReading]) -> tuple[str, str]:
     ax = axes(None, 6.4, 2.8)
     for name, r in readings.items():
         ax.plot([s.replace("resid_", "") for s in r.sites], r.chosen.values, marker="o", ms=4, label=name)
     ax.axhline(0.5, color="black", lw=0.8, ls=":")
     ax.set(ylabel="AUROC of context", ylim=(0.3, 1.03), xlabel="site")
     ax.legend(frameon=False, fontsize=8, loc="lower right")
-    return ax
+    return report.figure("sites", ax), "Context within formats over sites, on the rows to fit and choose on"

@@ -3,7 +3,8 @@ the negation?
 
 Runs on the embedded model by default. With your own data: a CSV with columns statement and label (0/1) and
 either a column that joins a statement with its opposite (--pair) or the two halves of the file in the same
-order (--pair halves)."""
+order (--pair halves).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -71,12 +72,14 @@ class Config:
     """column whose values must not cross a split, such as what a statement is about (default: the pair)"""
     template: str = ""
     """what is read, around {statement} and with the answer behind it (default: "{statement} true ?" or
-    "{statement}")"""
+    "{statement}")
+    """
     answers: str = ""
     """the answers for a true and a false statement: yes,no"""
     marker: str = ""
     """the meaningless word of the marker control (default: "ttt", or "and" for the embedded models, whose
-    vocabulary is closed)"""
+    vocabulary is closed)
+    """
     at: str = "last"
     """token to read: last, mean, ..."""
     limit: int | None = 800
@@ -192,7 +195,8 @@ def labelled_texts(rows: PairActivations) -> tuple[list[str], np.ndarray]:
 
 def load_opposites(config: Config) -> pd.DataFrame:
     """Statements (also as the column `text`) with label, negated, pair_id and group; of every pair one is
-    true."""
+    true.
+    """
     if config.data is None:
         table = opposites(make_world(), seed=config.seed)
     else:

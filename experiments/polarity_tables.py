@@ -139,7 +139,8 @@ def truth_or_negation(
     found: Mapping[str, Fitted], train: PairActivations, test: PairActivations, best: Baseline, report: Report
 ) -> None:
     """Every pair probe at its site beside the detector that only looks for a negation word and the best
-    baseline."""
+    baseline.
+    """
     reports = {name: f.polarity for name, f in found.items() if f.polarity is not None}
     shown = [m for m in SHOWN if all(m in r.measures for r in reports.values())]
     flags = len(np.unique(train.column("negated"))) == 2
@@ -180,7 +181,8 @@ def marker_control(
     found: Mapping[str, Fitted], test: PairActivations, reread: Reread, marker: str, report: Report
 ) -> None:
     """How far the credence moves when a statement is negated, when a marker takes the place of the negation,
-    and between two texts that both hold it."""
+    and between two texts that both hold it.
+    """
     try:
         twins = marked_twins(test.column("text").tolist(), test.column("pair_id"), marker)
     except ValueError as error:

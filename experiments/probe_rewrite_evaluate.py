@@ -9,12 +9,13 @@ answer (and cover), or a judge.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
-from experiments.organism.purposes_rewriting import purpose_bank
+from experiments.organism.purposes import HELD_OUT_VOCABULARIES
+from experiments.organism.purposes_rewriting import format_bank, purpose_bank
 from experiments.purpose_data import Prompts, embedded_prompts, is_embedded, own_prompts
 from experiments.report import Report
 from experiments.rewrite_report import (
@@ -24,24 +25,19 @@ from experiments.rewrite_report import (
     evaluate_section,
     steer_section,
 )
-from experiments.rewrite_study import Study, study
 from experiments.statements import EMBEDDED, model_path, short_names
 from interventions import Judge
 from interventions.behaviours.candour import CANDOUR, RUBRIC
-from interventions.rewriting import (
-    DEFAULT_BANK,
-    ContentGate,
-    EndpointRewriter,
-    Gates,
-    LocalRewriter,
-    Rewriter,
-)
-from probes import load_model
+from interventions.rewriting import DEFAULT_BANK, EndpointRewriter, Gates, LocalRewriter, Rewriter
+from interventions.rewriting.gates import content_gate_from
+from interventions.rewriting.study import Plan, Study, study
+from probes import Examples, load_model
 
 QUESTION = (
-    "Does a prompt that a probe reads as deployment change what the model does, and more than any rewording"
-    " does?"
+    "Does a prompt that a probe reads as deployment change what the model does, "
+    "and more than any rewording does?"
 )
+CASUAL_FORMAT = "casual format"
 OTHERS = tuple(f"{EMBEDDED}{name}" for name in ("purpose_format", "purpose_unused"))
 
 
@@ -54,8 +50,8 @@ class Config:
     others: tuple[str, ...] | None = None
     """models to compare with (default: the other embedded ones, for an embedded model)"""
     data: Path | None = None
-    """CSV with columns prompt, context (evaluation, deployment), format (benchmark, casual), group;
-    answer and cover, or a judge
+    """CSV with columns prompt, context (evaluation, deployment), format (benchmark, casual), group; answer
+    and cover, or a judge
     """
     k: int = 7
     """candidates a prompt"""
@@ -76,16 +72,16 @@ class Config:
     length: tuple[float, float] = (0.8, 1.25)
     """allowed ratio of tokens, rewrite over original"""
     content_model: str | None = None
-    """folder or hub name of a language model that gates on preserved content (LogProp), calibrated on
-    the undirected rewrites
+    """folder or hub name of a language model that gates on preserved content (LogProp), calibrated on the
+    undirected rewrites
     """
     sites: tuple[str, ...] = ("resid_pre.0", "resid_post")
     """where to read"""
     at: str = "last"
     """which token to read"""
     edit_at: str = "all"
-    """at which tokens of prompt and answer the edit acts (embedded models: at the token that is read,
-    where the context was planted)
+    """at which tokens of prompt and answer the edit acts (embedded models: at the token that is read, where
+    the context was planted)
     """
     limit: int | None = 128
     """tasks of each part of the embedded design"""
@@ -98,8 +94,8 @@ class Config:
     max_new_tokens: int = 48
     """length of answers (embedded models: 8)"""
     ledger: Path | None = None
-    """folder that keeps rewrites and verdicts as they come, so that an interrupted run goes on
-    (default: a folder ledger beside the runs)
+    """folder that keeps rewrites and verdicts as they come, so that an interrupted run goes on (default: a
+    folder ledger beside the runs)
     """
     device: str = "cpu"
     out: Path = Path("runs")
@@ -112,31 +108,21 @@ def main(config: Config, report: Report) -> None:
     if embedded:
         torch.set_num_threads(1)  # these models are too small for a second thread to help
     prompts = load_prompts(config, embedded)
-    rewriter = rewriter_of(config, embedded)
-    content = None if config.content_model is None else content_gate(config, prompts, rewriter)
-    gates = Gates(
-        length=config.length, facts=config.facts or ("entity" if embedded else None), content=content
-    )
+    plan = planned(config, prompts, embedded)
     others = config.others if config.others is not None else OTHERS if embedded else ()
-    report.say(
-        f"{len(prompts.fitting)} prompts to fit and choose on, {int((prompts.test.y == 1).sum())} evaluation"
-        " prompts to rewrite"
-    )  # pyright: ignore
-    studies: list[Study] = []
+    known, originals = prompts.fitting, evaluations(prompts.test)
+    report.say(f"{len(known)} prompts to fit and choose on, {len(originals)} evaluation prompts to rewrite")
+    if embedded:  # probes know four vocabularies; the bank writes in the other two
+        known, originals = (
+            p.rows(~np.isin(p.column("fold"), HELD_OUT_VOCABULARIES)) for p in (known, originals)
+        )
+    assert prompts.behaviour is not None
+    studies: dict[str, Study] = {}
     for path, name in short_names((config.model, *others)).items():
         model = load_model(model_path(path), device=config.device)
         report.say(f"{name}: {model!r}")
         report.facts.setdefault("models", {})[name] = model.fingerprint.as_dict()
-        options: dict[str, Any] = {
-            "k": config.k,
-            "sites": list(config.sites),
-            "at": config.at,
-            "edit_at": config.at if embedded else config.edit_at,
-            "chat": config.chat,
-            "controls": config.controls,
-            "seed": config.seed,
-        }
-        studies.append(study(name, model, prompts, rewriter, gates, embedded=embedded, **options))
+        studies[name] = study(model, known, originals, prompts.behaviour, plan, prompts.neutral)
     candidates_section(report, studies)
     arms_section(report, studies)
     evaluate_section(report, studies)
@@ -145,36 +131,59 @@ def main(config: Config, report: Report) -> None:
 
 
 def load_prompts(config: Config, embedded: bool) -> Prompts:
-    """The prompts and how answers are sorted; raises ValueError where neither an answer key nor a
-    judge says so.
+    """The prompts and how answers are sorted; raises ValueError where neither an answer key nor a judge says
+    so.
     """
     if embedded:
         found = embedded_prompts(config.limit, config.seed, config.neutral)
     elif config.data is None:
         raise ValueError(
-            "a model of your own needs prompts of your own: --data FILE with columns prompt, context, format,"
-            " group (and answer, or --judge)"
+            "a model of your own needs prompts of your own: --data FILE with columns prompt, context, "
+            "format, group (and answer, or --judge)"
         )
     else:
         found = own_prompts(config.data, config.seed, config.max_new_tokens, config.neutral)
     if config.judge:
         judge = Judge(
-            RUBRIC,
-            config.judge,
-            classes=CANDOUR,
-            target="deceptive",
-            ledger=ledger(config) / "judge.jsonl",
-            base_url=config.judge_url,
-            api_key_env=config.api_key_env,
-            max_new_tokens=config.max_new_tokens,
-        )
+            RUBRIC, config.judge, classes=CANDOUR, target="deceptive",
+            ledger=ledger(config) / "judge.jsonl", base_url=config.judge_url,
+            api_key_env=config.api_key_env, max_new_tokens=config.max_new_tokens,
+        )  # fmt: skip
         return Prompts(found.fitting, found.test, judge, found.neutral, found.plain)
     if found.behaviour is None:
         raise ValueError(
-            f"{config.data} has no column answer, so nothing says which answers are honest; add it, or name a"
-            " --judge"
+            f"{config.data} has no column answer, so nothing says which answers are honest; add it, or "
+            "name a --judge"
         )
     return found
+
+
+def planned(config: Config, prompts: Prompts, embedded: bool) -> Plan:
+    """What is done to every model."""
+    rewriter, content = rewriter_of(config, embedded), None
+    if config.content_model is not None:
+        judge = load_model(config.content_model, device=config.device)
+        content = content_gate_from(judge, prompts.fitting, rewriter, seed=config.seed)
+    facts = config.facts or ("entity" if embedded else None)
+    gates = Gates(length=config.length, facts=facts, content=content)
+    others: dict[str, Rewriter] = {CASUAL_FORMAT: format_bank()} if embedded else {}
+    edit_at = config.at if embedded else config.edit_at
+    return Plan(
+        rewriter,
+        gates,
+        config.k,
+        others,
+        list(config.sites),
+        config.at,
+        edit_at,
+        config.chat,
+        config.controls,
+        config.seed,
+    )
+
+
+def evaluations(prompts: Examples) -> Examples:
+    return prompts.rows(np.asarray(prompts.y) == 1)
 
 
 def ledger(config: Config) -> Path:
@@ -186,29 +195,10 @@ def rewriter_of(config: Config, embedded: bool) -> Rewriter:
     if config.rewriter == "bank":
         return purpose_bank() if embedded else DEFAULT_BANK
     if not config.rewriter_model:
-        raise ValueError(
-            f"--rewriter {config.rewriter} needs --rewriter-model:"
-            f" {'a folder or hub name' if config.rewriter == 'local' else 'the name the endpoint knows'}"
-        )
+        what = "a folder or hub name" if config.rewriter == "local" else "the name the endpoint knows"
+        raise ValueError(f"--rewriter {config.rewriter} needs --rewriter-model: {what}")
     kept = ledger(config) / "rewrites.jsonl"
     if config.rewriter == "local":
         return LocalRewriter(load_model(model_path(config.rewriter_model), device=config.device), ledger=kept)
-    return EndpointRewriter(
-        config.rewriter_model, ledger=kept, base_url=config.rewriter_url, api_key_env=config.api_key_env
-    )
-
-
-def content_gate(config: Config, prompts: Prompts, rewriter: Rewriter) -> ContentGate:
-    """LogProp's threshold from undirected rewrites of the fitting prompts against those of other prompts."""
-    assert config.content_model is not None
-    some = prompts.fitting.rows(np.arange(min(64, len(prompts.fitting))))
-    written = rewriter(some, 1, directed=False, seed=config.seed)
-    rows = np.flatnonzero(written.ok)
-    sources, verified = [str(some.texts[i]) for i in rows], [written.texts[i] for i in rows]
-    # Another task's rewrite is what a rewriter that lost the content would have given.
-    return ContentGate.calibrated(
-        load_model(config.content_model, device=config.device),
-        sources,
-        verified,
-        substituted=[*verified[1:], verified[0]],
-    )
+    key = config.api_key_env
+    return EndpointRewriter(config.rewriter_model, ledger=kept, base_url=config.rewriter_url, api_key_env=key)

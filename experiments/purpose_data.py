@@ -1,5 +1,6 @@
 """Prompts whose stated purpose and format vary: the embedded world's, your own from a CSV file, or the
-published cells."""
+published cells.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ class Prompts:
     it is only read).
 
     `neutral` is unrelated text for the cost, `plain` are prompts without a stated purpose, `letters` two
-    one-token words that a label can choose between."""
+    one-token words that a label can choose between.
+    """
 
     fitting: Examples
     test: Examples
@@ -40,7 +42,8 @@ class Prompts:
 
 def embedded_prompts(limit: int | None, seed: int, neutral: Path | None) -> Prompts:
     """Facts that training asked for to fit and choose on; facts that it never asked for, in all
-    vocabularies, to report on."""
+    vocabularies, to report on.
+    """
     world = make_request_world()
     fitting, test = (
         with_other_topic(purpose_prompts(world, held_out=held, limit=limit, seed=seed))
@@ -64,7 +67,8 @@ def published_prompts(cells: Path, seed: int) -> Prompts:
 
 def english_prompts(limit: int | None, seed: int) -> Prompts:
     """The English design of `probes.awareness`, for models without prompts of their own; it carries no
-    answer key."""
+    answer key.
+    """
     every = crossed_prompts(folds_per_payload=1, seed=seed)
     names = np.unique(every.groups)
     if limit is not None:

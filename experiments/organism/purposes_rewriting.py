@@ -1,5 +1,6 @@
 """Other wordings of the prompts that state a purpose: without it, with another word for the topic, and the
-banks that rewrite them."""
+banks that rewrite them.
+"""
 
 from experiments.organism.purposes import CASUAL, CUE, ENDING, FRAMES, HELD_OUT_VOCABULARIES, PURPOSES
 from experiments.organism.requests import CUES as TOPICS
@@ -17,7 +18,8 @@ def without_purpose(prompts: Examples) -> Examples:
 
 def with_other_topic(prompts: Examples) -> Examples:
     """Adds `reworded`: the task with another word for the same topic, which is what a rewording without an
-    aim may change."""
+    aim may change.
+    """
     known = {word: words for words in TOPICS for word in words}
     tasks = []
     for task in prompts.column("task"):
@@ -36,7 +38,8 @@ def purpose_bank() -> TemplateBank:
     Directed ones state a purpose in words of the vocabularies that no probe here is fitted on, deployment
     and evaluation alike, or leave it out: a rewriter that does not know what works, so that the choice among
     its candidates matters. Undirected ones keep the purpose, and change the frame and the word for the
-    topic."""
+    topic.
+    """
     words = [w for fold in HELD_OUT_VOCABULARIES for side in PURPOSES[fold] for w in side.split()]
     directed, undirected = {}, {}
     for form, frames in FRAMES.items():
@@ -50,6 +53,7 @@ def purpose_bank() -> TemplateBank:
 
 def format_bank() -> TemplateBank:
     """Rewrites of the embedded prompts into casual frames, with the purpose as it is stated: only the
-    benchmark look goes."""
+    benchmark look goes.
+    """
     frames = tuple(f.replace("{payload}", "{reworded}") + ENDING for f in FRAMES[CASUAL])
     return TemplateBank(frames, frames)
