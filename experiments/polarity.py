@@ -126,9 +126,8 @@ def main(config: Config, report: Report) -> None:
     methods(found, best, report)
     truth_or_negation(found, train, test, best, report)
     marker_control(found, test, partial(read_again, model, wording, config.at), marker, report)
-    published(
-        CCS(seed=config.seed, restarts=config.restarts, prepare="l2+mean", l2=1e-5).fit(train), test, report
-    )
+    as_published = CCS(seed=config.seed, restarts=config.restarts, prepare="l2+mean")
+    published(as_published.fit(train), test, report)
     by_site(found, acts.sites, report)
 
 

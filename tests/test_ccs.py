@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from probes import CCS, CRC, LinearProbe, PairActivations
+from probes import CCS, CRC, LinearProbe, PairActivations, auroc
 from probes.polarity import polarity_report, published_metrics
 from probes.testing import planted
 
@@ -64,9 +65,7 @@ def reference(weight, bias, train, test, y):
     }, row
 
 
-@pytest.mark.parametrize(
-    "recipe", [CCS(restarts=3, prepare="l2+mean", l2=1e-4), CRC(prepare="l2+mean")], ids=repr
-)
+@pytest.mark.parametrize("recipe", [CCS(restarts=3, prepare="l2+mean"), CRC(prepare="l2+mean")], ids=repr)
 def test_exchanging_train_labels_turns_the_scores_and_nothing_else(recipe):
     train, test = opposites(), opposites(1)
     probe, turned = recipe.fit(train), recipe.fit(train.with_y(1 - train.y))
@@ -93,7 +92,7 @@ def test_a_report_on_the_train_rows_has_the_loss_that_was_fitted():
 def test_report_and_published_table_agree_with_their_formulas_on_the_same_weights():
     train, test = opposites(), opposites(1)
     for labels in (train.y, 1 - train.y):
-        probe = CCS(restarts=3, prepare="l2+mean", l2=1e-4).fit(train.with_y(labels))
+        probe = CCS(restarts=3, prepare="l2+mean").fit(train.with_y(labels))
         report, table = polarity_report(probe, test), published_metrics(probe, test)
         for i in range(2):
             sides = [[x[i].double().numpy() for x in (rows.yes, rows.no)] for rows in (train, test)]
@@ -131,3 +130,27 @@ def test_without_labels_the_probe_stands_as_trained():
     acts, _ = planted(paired=True)
     probe = CCS(restarts=2).fit(dataclasses.replace(acts, y=None))
     assert (probe.sign == 1).all() and probe.sign_from.startswith("arbitrary")
+
+
+@pytest.mark.parametrize("prepare", ["l2+mean", "mean", "zscore"])
+def test_one_penalty_serves_every_preparation(prepare):
+    # Rows far from the origin: of unit length they lie close together, as hidden states do.
+    train, test = (dataclasses.replace(p, yes=p.yes + 30, no=p.no + 30) for p in (opposites(), opposites(1)))
+    probe = CCS(restarts=3, prepare=prepare).fit(train)
+    usual = CCS(restarts=3).fit(train)
+    assert (probe.score(train).std(1) > 0.3).all(), "not flattened by the penalty"
+    assert torch.allclose(probe.losses, usual.losses, atol=0.02)
+    small = dataclasses.replace(train, yes=train.yes / 1000, no=train.no / 1000)
+    if prepare == "mean":
+        assert torch.allclose(CCS(restarts=3, prepare=prepare).fit(small).losses, probe.losses, atol=1e-4)
+    found = auroc(probe.score(test), test.y, n_boot=1).value
+    assert (np.maximum(found, 1 - found) > 0.9).all()
+
+
+def test_a_probe_whose_credence_hardly_moves_is_warned_of():
+    train = opposites()
+    with pytest.warns(UserWarning, match=r"the same of every statement at array\.0, array\.1 .* smaller l2"):
+        CCS(restarts=2, l2=30.0).fit(train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CCS(restarts=2).fit(train)

@@ -184,7 +184,7 @@ def test_answer_is_independent_of_truth_in_the_embedded_prompts():
 
 def test_polarity_experiment_runs_on_the_embedded_model_and_shows_both_tables(tmp_path, capsys):
     assert (
-        main(["polarity", "--limit", "120", "--restarts", "1", "--shuffles", "19", "--out", str(tmp_path)])
+        main(["polarity", "--limit", "120", "--restarts", "3", "--shuffles", "19", "--out", str(tmp_path)])
         == 0
     )
     shown = capsys.readouterr().out

@@ -126,7 +126,7 @@ def test_a_perfect_model_contradicts_nothing_and_a_blind_one_everything(recipe):
 
 def test_the_published_centring_hides_what_the_train_centring_shows():
     train, test = synthetic(truth=6.0, noise=0.1), synthetic(seed=1, truth=6.0, noise=0.1)
-    probe = CCS(restarts=3, prepare="l2+mean", l2=1e-6).fit(train)
+    probe = CCS(restarts=3, prepare="l2+mean").fit(train)
     assert published_metrics(probe, test)["ci_mean"].iloc[0] > 0.35
     assert polarity_report(probe, test)["contradiction"].value[0] < 0.05
     with pytest.raises(ValueError, match=r'CCS\(prepare="l2\+mean"\)'):

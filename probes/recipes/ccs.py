@@ -1,20 +1,22 @@
 """Contrast-consistent search: an unsupervised probe on yes/no pairs."""
 
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.data.activations import PairActivations
 from probes.data.checks import check_choices, check_size
 from probes.fitting.lbfgs import differentiated, minimise
 from probes.fitting.linear import LinearProbe, finish
-from probes.fitting.transforms import Transform
+from probes.fitting.transforms import Transform, no_spread
 from probes.recipes.inputs import Paired, oriented, paired, span
 
+LEAST_SPREAD = 0.02  # standard deviation of the credence below which a probe says one thing of all statements
 SETTLED = 1e-5  # a search over restarts does not need the last digits of each
 Loss = Callable[[Float[Tensor, "site n r"], Float[Tensor, "site n r"]], Float[Tensor, "site r"]]
 
@@ -29,7 +31,8 @@ class CCS:
     or not (arXiv 2312.10029), so compare what it reads with distractors. Each side is centred by its own
     train mean, which hides the answer word.
 
-    All sites and restarts are trained as one batched L-BFGS problem with an L2 penalty; the restart with the
+    All sites and restarts are trained as one batched L-BFGS problem with an L2 penalty on weights in units of
+    the prepared rows' spread, so that `l2` means the same under every `prepare`; the restart with the
     lowest loss is kept per site and the receipt lists them all (`restart_losses`). The constant probe p = .4
     has loss .2: a loss near it means nothing was found. `symmetric` treats both answers alike, where `burns`
     prefers two low probabilities to two high ones. Source: Burns et al., arXiv 2212.03827.
@@ -58,6 +61,9 @@ class CCS:
 def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> LinearProbe:
     """The probe of lowest loss among the restarts of every site, oriented by train labels."""
     sites, _, width = rows.yes.shape
+    flat = no_spread(acts.yes) & no_spread(acts.no)
+    size = torch.where(flat, 1, spread_by_site(rows))[:, None]
+    rows = replace(rows, yes=rows.yes / size[..., None], no=rows.no / size[..., None])
     # Every site starts from the same draws, so adding a site does not change the others.
     start = (
         torch.randn(recipe.restarts, width, generator=torch.Generator().manual_seed(recipe.seed)).to(rows.yes)
@@ -68,7 +74,7 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
         # Outside the span of the rows only the penalty acts, so nothing is there at the optimum.
         basis = basis.to(rows.yes)
         start, width = start @ basis, basis.shape[2]
-        rows = Paired(rows.yes @ basis, rows.no @ basis, rows.y, rows.transforms)
+        rows = replace(rows, yes=rows.yes @ basis, no=rows.no @ basis)
     start = torch.cat([start, torch.zeros_like(start[..., :1])], dim=2).reshape(-1, width + 1)
     shape = (sites, recipe.restarts, width + 1)
 
@@ -83,10 +89,11 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
     weight, bias = best[:, :-1], best[:, -1]
     sign, sign_from = oriented(rows, weight, bias)
     weight = weight if basis is None else (basis @ weight[..., None])[..., 0]
+    warn_without_spread(acts, rows, best, flat)
     notes = {"restart_losses": [[round(float(v), 6) for v in site] for site in losses]}
     return finish(
         acts,
-        weight,
+        weight / size,
         bias,
         rows.transforms,
         recipe=recipe,
@@ -95,6 +102,32 @@ def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> Li
         sign_from=sign_from,
         notes=notes,
     )
+
+
+def spread_by_site(rows: Paired) -> Float[Tensor, " site"]:
+    """Root mean square of the prepared rows about the mean of their side.
+
+    The search is for weights on rows divided by it, so that one penalty means the same to rows of unit length
+    and to rows of length sqrt(width).
+    """
+    sides = [z - z.mean(1, keepdim=True) for z in (rows.yes, rows.no)]
+    return torch.stack([z.pow(2).mean((1, 2)) for z in sides]).mean(0).sqrt()
+
+
+def warn_without_spread(
+    acts: PairActivations, rows: Paired, theta: Float[Tensor, "site k"], flat: Bool[Tensor, " site"]
+) -> None:
+    """Warns of sites at which rows differ and the credence hardly does."""
+    p_yes, p_no = probabilities(rows, theta[:, None])
+    still = ((p_yes + 1 - p_no) / 2)[..., 0].std(1, correction=0) < LEAST_SPREAD
+    names = [str(site) for site, s in zip(acts.sites, still & ~flat, strict=True) if s]
+    if names:
+        warnings.warn(
+            f"the probe says the same of every statement at {', '.join(names)} (its credences have a standard"
+            f" deviation below {LEAST_SPREAD}), so it reads nothing there; a smaller l2 allows steeper"
+            " probes, a larger number of steps longer ones",
+            stacklevel=4,
+        )
 
 
 def probabilities(
