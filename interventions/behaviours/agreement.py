@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -72,7 +72,6 @@ def agreement(
             f"{len(first)} labels of the judge and {len(second)} of people; give both for the same rows, at"
             " least one"
         )
-    classes = tuple(sorted({*first, *second}, key=str))
     truth = np.array([h == positive for h in second])
     if truth.all() or not truth.any():
         raise ValueError(
@@ -80,39 +79,65 @@ def agreement(
             " and false positive rate; name another one with positive= (their labels:"
             f" {sorted(map(str, set(second)))})"
         )
-    said = np.array([j == positive for j in first])
+    classes = tuple(sorted({*first, *second}, key=str))
     number = {c: i for i, c in enumerate(classes)}
-    k = len(classes)
-    pair = np.array([number[a] * k + number[b] for a, b in zip(first, second, strict=True)])
-    cells = np.eye(k * k)[pair]
+    both = _Labelled(
+        judge=np.array([number[a] for a in first]),
+        human=np.array([number[b] for b in second]),
+        k=len(classes),
+        said=np.array([j == positive for j in first]),
+        truth=truth,
+    )
+    found = {
+        name: bootstrapped(lambda w, s=s: s(w)[:, None], (), len(first), groups)
+        for name, s in both.statistics().items()
+    }
+    return Agreement(**found, positive=positive, classes=classes, counts=both.counts())
 
-    def table(weights: np.ndarray) -> np.ndarray:
-        counts = (weights @ cells).reshape(-1, k, k)
+
+@dataclass(frozen=True, eq=False)
+class _Labelled:
+    """Both labels of every row, as numbers below k, and which rows each calls positive. Every statistic
+    takes weights of the rows [b, n] and gives [b].
+    """
+
+    judge: Int[np.ndarray, " n"]
+    human: Int[np.ndarray, " n"]
+    k: int
+    said: Bool[np.ndarray, " n"]
+    truth: Bool[np.ndarray, " n"]
+
+    def statistics(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+        return {
+            "observed": lambda w: np.trace(self._shares(w), axis1=1, axis2=2),
+            "kappa": lambda w: self._corrected(w, pooled=False),
+            "pi": lambda w: self._corrected(w, pooled=True),
+            "pc": self._follows,
+            "p_plus": lambda w: _ratio(_share(w, self.said, ~self.truth), 1 - self._follows(w)),
+        }
+
+    def counts(self) -> Int[np.ndarray, "k k"]:
+        return np.bincount(self._pair, minlength=self.k**2).reshape(self.k, self.k)
+
+    @property
+    def _pair(self) -> Int[np.ndarray, " n"]:
+        return self.judge * self.k + self.human
+
+    def _shares(self, weights: np.ndarray) -> np.ndarray:
+        """The share of every pair of labels [b, judge, human]."""
+        one_hot = np.eye(self.k**2)[self._pair]
+        counts = (weights @ one_hot).reshape(-1, self.k, self.k)
         return counts / counts.sum((1, 2), keepdims=True)
 
-    def corrected(weights: np.ndarray, pooled: bool) -> np.ndarray:
-        p = table(weights)
+    def _corrected(self, weights: np.ndarray, pooled: bool) -> np.ndarray:
+        """Agreement beyond what the marginals give, each rater's own or both pooled."""
+        p = self._shares(weights)
         own, theirs = p.sum(2), p.sum(1)
         expected = (((own + theirs) / 2) ** 2).sum(1) if pooled else (own * theirs).sum(1)
         return _ratio(np.trace(p, axis1=1, axis2=2) - expected, 1 - expected)
 
-    def follows(weights: np.ndarray) -> np.ndarray:
-        return _share(weights, said, truth) - _share(weights, said, ~truth)
-
-    statistics: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "observed": lambda w: np.trace(table(w), axis1=1, axis2=2),
-        "kappa": lambda w: corrected(w, pooled=False),
-        "pi": lambda w: corrected(w, pooled=True),
-        "pc": follows,
-        "p_plus": lambda w: _ratio(_share(w, said, ~truth), 1 - follows(w)),
-    }
-    found = {
-        name: bootstrapped(lambda w, s=s: s(w)[:, None], (), len(first), groups)
-        for name, s in statistics.items()
-    }
-    return Agreement(
-        **found, positive=positive, classes=classes, counts=np.bincount(pair, minlength=k * k).reshape(k, k)
-    )
+    def _follows(self, weights: np.ndarray) -> np.ndarray:
+        return _share(weights, self.said, self.truth) - _share(weights, self.said, ~self.truth)
 
 
 def _share(weights: np.ndarray, said: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ token of one model under the other.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,13 +135,7 @@ def footprint(
     empty. Source: URIAL, arXiv 2312.01552 (whose KL direction is not stated). Put it beside the footprint of
     matched random edits, and of another prompt template.
     """
-    for model in (base, changed):
-        model.require_generation("footprint")
-    if base.tokenizer.get_vocab() != changed.tokenizer.get_vocab():
-        raise ValueError(
-            f"{base.name!r} and {changed.name!r} have different tokenizers, so a token of one has no rank"
-            " under the other; compare models that share one"
-        )
+    _require_comparable(base, changed)
     if writer not in ("base", "changed"):
         raise ValueError(f"writer={writer!r}; expected 'base' or 'changed'")
     examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
@@ -158,18 +151,7 @@ def footprint(
     kept = [parts[i] for i in full]
     columns = {name: column[full] for name, column in examples.columns.items()}
     followed = Continuations.of(kept, writing.tokenizer, columns)
-    found: list[dict[str, Any]] = [{} for _ in full]
-    for batch in writing.batches(followed.wholes, batch_size, side="left"):
-        ours, theirs = (forced_logits(model, batch, followed) for model in (writing, reading))
-        for i, row in enumerate(batch.rows):
-            new = torch.tensor(kept[row].new)
-            found[row] = _compared(
-                ours[i, -len(new) :].float(),
-                theirs[i, -len(new) :].float().to(ours.device),
-                new.to(ours.device),
-                writer,
-            )
-    flat = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+    flat = _ranked(writing, reading, followed, [p.new for p in kept], writer, batch_size)
     lengths = [len(p.new) for p in kept]
     decode = writing.tokenizer.decode
     return Footprint(
@@ -184,6 +166,39 @@ def footprint(
         own=float((flat["own"] == 1).mean()),
         texts=tuple(decode(p.new, skip_special_tokens=True) for p in parts),
     )
+
+
+def _require_comparable(base: Model, changed: Model) -> None:
+    for model in (base, changed):
+        model.require_generation("footprint")
+    if base.tokenizer.get_vocab() != changed.tokenizer.get_vocab():
+        raise ValueError(
+            f"{base.name!r} and {changed.name!r} have different tokenizers, so a token of one has no rank"
+            " under the other; compare models that share one"
+        )
+
+
+def _ranked(
+    writing: Model,
+    reading: Model,
+    followed: Continuations,
+    written: Sequence[Sequence[int]],
+    writer: str,
+    batch_size: int | None,
+) -> dict[str, Shaped[np.ndarray, " m"]]:
+    """What `_compared` gives for every written token, all continuations under one another."""
+    found: list[dict[str, np.ndarray]] = [{} for _ in written]
+    for batch in writing.batches(followed.wholes, batch_size, side="left"):
+        ours, theirs = (forced_logits(model, batch, followed) for model in (writing, reading))
+        for i, row in enumerate(batch.rows):
+            new = torch.tensor(written[row])
+            found[row] = _compared(
+                ours[i, -len(new) :].float(),
+                theirs[i, -len(new) :].float().to(ours.device),
+                new.to(ours.device),
+                writer,
+            )
+    return {name: np.concatenate([f[name] for f in found]) for name in found[0]}
 
 
 def _written(model: Model, asked: Tokenised, max_new_tokens: int, batch_size: int | None) -> list[Continued]:

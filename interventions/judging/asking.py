@@ -6,16 +6,15 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import shuffle
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from interventions.judging.client import Chat, Reply, RequestFailed
 from interventions.judging.ledger import Entry, Ledger
 from interventions.judging.reading import FINAL, Verdict
+from probes.markup.progress import progress_bar
 
 T = TypeVar("T")
 
@@ -61,48 +60,70 @@ async def ask_all(
 
     Entries of `todo` that the ledger knows already (failures that are asked again) are replaced.
     """
-    failed: dict[str, str] = {}
-    lost, stopped, last = 0, False, ""
     before = {key: ledger.known.get(key) for key in todo}
-
-    async def work(waiting: Iterator[str], chat: Chat, bar: Any) -> None:
-        nonlocal lost, stopped, last
-        for key in waiting:
-            if stopped:
-                return
-            ledger.catch_up()  # another process may have been here
-            if (entry := ledger.known.get(key)) == before[key]:
-                try:
-                    entry = ledger.add(
-                        await _ask(key, todo[key], chat, read, judge, tries), instead=before[key]
-                    )
-                except RequestFailed as failure:
-                    failed[key], last = failure.reason, last if stopped else str(failure)
-                    stopped = stopped or failure.ends_run
-            lost += todo[key].rows if key in failed or (entry is not None and entry.failure) else 0
-            stopped = stopped or lost > allowed
-            if stopped:
-                chat.stop()
-            bar.update(todo[key].rows)
-            bar.set_postfix({"failed": lost} if lost else {}, refresh=False)
-
     with ledger.working() as first:
         keys = list(todo)
         if not first:
             shuffle(keys)
         total = sum(item.rows for item in todo.values())
         async with chat() as open_chat:
+            run = _Run(todo, before, ledger, open_chat, read, judge, tries, allowed)
             waiting = iter(keys)
-            with tqdm(
-                total=total, desc=name, unit="text", delay=2, leave=False, disable=None if progress else True
-            ) as bar:
+            with progress_bar(name, progress, total=total, unit="text") as bar:
                 try:
                     async with asyncio.TaskGroup() as group:
                         for _ in range(min(open_chat.limits.concurrency, len(keys))):
-                            group.create_task(work(waiting, open_chat, bar))
+                            group.create_task(run.work(waiting, bar))
                 except ExceptionGroup as several:  # a full disk, say; the first one ended the others
                     raise several.exceptions[0] from None
-    return Outcome(failed, last)
+    return Outcome(run.failed, run.last)
+
+
+@dataclass(eq=False)
+class _Run:
+    """What the workers of one run share: what is asked and how, and what has failed so far."""
+
+    todo: Mapping[str, Item]
+    before: Mapping[str, Entry | None]
+    ledger: Ledger
+    chat: Chat
+    read: Callable[[str, Reply], Verdict]
+    judge: str
+    tries: int
+    allowed: int
+    failed: dict[str, str] = field(default_factory=dict)
+    lost: int = 0
+    stopped: bool = False
+    last: str = ""
+
+    async def work(self, waiting: Iterator[str], bar: Any) -> None:
+        """Answers one item after the other until none waits or the run is stopped."""
+        for key in waiting:
+            if self.stopped:
+                return
+            entry = await self._answered(key)
+            rows = self.todo[key].rows
+            self.lost += rows if key in self.failed or (entry is not None and entry.failure) else 0
+            self.stopped = self.stopped or self.lost > self.allowed
+            if self.stopped:
+                self.chat.stop()
+            bar.update(rows)
+            bar.set_postfix({"failed": self.lost} if self.lost else {}, refresh=False)
+
+    async def _answered(self, key: str) -> Entry | None:
+        """The ledger's entry for an item, asked for where nobody has answered it meanwhile."""
+        self.ledger.catch_up()  # another process may have been here
+        entry, before = self.ledger.known.get(key), self.before[key]
+        if entry != before:
+            return entry
+        try:
+            made = await _ask(key, self.todo[key], self.chat, self.read, self.judge, self.tries)
+        except RequestFailed as failure:
+            self.failed[key] = failure.reason
+            self.last = self.last if self.stopped else str(failure)
+            self.stopped = self.stopped or failure.ends_run
+            return entry
+        return self.ledger.add(made, instead=before)
 
 
 async def _ask(

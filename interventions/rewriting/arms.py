@@ -98,6 +98,29 @@ def choose(
         {SELECTED: directed} | ({} if undirected is None else {UNDIRECTED: undirected}) | dict(others or {})
     )
     prompts = directed.candidates.prompts
+    _require_sources(sources, prompts)
+    if clash := set(sources) & {ORIGINAL, RANDOM, ANTI, TEXT} | (set(others or {}) & {SELECTED, UNDIRECTED}):
+        raise ValueError(f"others may not be called {', '.join(sorted(clash))}: these arms are made here")
+    scorers = {name: s for name, s in (("probe", probe), (SECOND, second), ("text", text)) if s is not None}
+    pools = {
+        name: _Pool(gated, {k: _scored(s, gated) for k, s in scorers.items()})
+        for name, gated in sources.items()
+    }
+    base = {k: np.asarray(s(prompts), dtype=float) for k, s in scorers.items()}
+    rng = np.random.default_rng(seed)
+    arms = {ORIGINAL: Arm(ORIGINAL, prompts, np.zeros(len(prompts), bool), base, np.ones(len(prompts)))}
+    for name, pick in _picks(pools[SELECTED], MOVE[towards], rng).items():
+        arms[name] = _arm(name, pools[SELECTED], pick, base)
+    if undirected is not None:
+        pool = pools[UNDIRECTED]
+        arms[UNDIRECTED] = _arm(UNDIRECTED, pool, _closest(pool, arms[SELECTED].length), base)
+    for name in others or {}:
+        arms[name] = _arm(name, pools[name], _any(pools[name].passed, rng), base)
+    return arms
+
+
+def _require_sources(sources: Mapping[str, Gated], prompts: Examples) -> None:
+    """Raises ValueError where a source is of other prompts, or all of its candidates were rejected."""
     for name, gated in sources.items():
         if not np.array_equal(gated.candidates.prompts.ids, prompts.ids):
             raise ValueError(
@@ -109,34 +132,22 @@ def choose(
                 f"no candidate for {name!r} passed its gates ({gated!r}); loosen them, or look at the"
                 " candidates"
             )
-    if clash := set(sources) & {ORIGINAL, RANDOM, ANTI, TEXT} | (set(others or {}) & {SELECTED, UNDIRECTED}):
-        raise ValueError(f"others may not be called {', '.join(sorted(clash))}: these arms are made here")
-    scorers = {name: s for name, s in (("probe", probe), (SECOND, second), ("text", text)) if s is not None}
-    pools = {
-        name: _Pool(gated, {k: _scored(s, gated) for k, s in scorers.items()})
-        for name, gated in sources.items()
-    }
-    base = {k: np.asarray(s(prompts), dtype=float) for k, s in scorers.items()}
-    move = MOVE[towards]
-    rng = np.random.default_rng(seed)
-    pool = pools[SELECTED]
+
+
+def _picks(pool: _Pool, move: int, rng: np.random.Generator) -> dict[str, Int[np.ndarray, " n"]]:
+    """Which of the directed candidates each arm takes: the probe's best, any, its worst, the text's best."""
     picks = {
         SELECTED: _best(move * pool.scores["probe"]),
         RANDOM: _any(pool.passed, rng),
         ANTI: _best(-move * pool.scores["probe"]),
     }
-    if text is not None:
-        picks[TEXT] = _best(move * pool.scores["text"])
-    arms = {ORIGINAL: Arm(ORIGINAL, prompts, np.zeros(len(prompts), bool), base, np.ones(len(prompts)))}
-    arms |= {name: _arm(name, pool, pick, base) for name, pick in picks.items()}
-    if undirected is not None:
-        near = -np.abs(pools[UNDIRECTED].length - arms[SELECTED].length[:, None])
-        arms[UNDIRECTED] = _arm(
-            UNDIRECTED, pools[UNDIRECTED], _best(np.where(pools[UNDIRECTED].passed, near, np.nan)), base
-        )
-    return arms | {
-        name: _arm(name, pools[name], _any(pools[name].passed, rng), base) for name in others or {}
-    }
+    return picks | ({TEXT: _best(move * pool.scores["text"])} if "text" in pool.scores else {})
+
+
+def _closest(pool: _Pool, length: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """The passing candidate whose length is closest to the one given, of every prompt."""
+    off = np.abs(pool.length - length[:, None])
+    return _best(np.where(pool.passed, -off, np.nan))
 
 
 def _scored(scorer: Scorer, gated: Gated) -> Float[np.ndarray, "n k"]:

@@ -1,5 +1,6 @@
 """How far behaviour moves per unit of a probe's score: a ratio of our own, and when there is none."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,25 +83,34 @@ def elasticity(
         or _reaches_zero(base, "the outcome of the originals")
         or _reaches_zero(level, "the score of the originals")
     )
-
-    def ratio(relative: bool) -> Estimate:
-        def statistic(weights: Float[np.ndarray, "b n"]) -> np.ndarray:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                found = (weights @ (b1 - b0)) / (weights @ (s1 - s0))
-                return (found * (weights @ s0) / (weights @ b0) if relative else found)[:, None]
-
-        return bootstrapped(statistic, (), n, groups, n_boot=n_boot, seed=seed)
-
+    absolute, relative = _ratio(b1 - b0, s1 - s0), _ratio(b1 - b0, s1 - s0, (b0, s0))
     nothing = Estimate(float("nan"), float("nan"), float("nan"), n, outcome.n_groups)
     return Elasticity(
-        nothing if undefined else ratio(False),
+        nothing if undefined else bootstrapped(absolute, (), n, groups, **how),
         outcome,
         shift,
         undefined,
-        nothing if relative_undefined else ratio(True),
+        nothing if relative_undefined else bootstrapped(relative, (), n, groups, **how),
         relative_undefined,
         unit,
     )
+
+
+def _ratio(
+    outcome: Float[np.ndarray, " n"],
+    shift: Float[np.ndarray, " n"],
+    levels: tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]] | None = None,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Outcome over shift as a statistic of weights [b, n], each relative to its level where given."""
+
+    def statistic(weights: Float[np.ndarray, "b n"]) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = (weights @ outcome) / (weights @ shift)
+            if levels is not None:
+                found = found * (weights @ levels[1]) / (weights @ levels[0])
+            return found[:, None]
+
+    return statistic
 
 
 def _reaches_zero(e: Estimate, what: str) -> str:

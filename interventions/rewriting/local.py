@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
 from interventions.judging.ledger import Entry, Ledger
 from interventions.judging.question import digest
@@ -22,6 +21,7 @@ from interventions.judging.runs import usage_of
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
 from probes.data.examples import Examples, Text
+from probes.markup.progress import progress_bar
 from probes.models.ends import end_tokens
 from probes.models.model import Model
 
@@ -117,14 +117,7 @@ class LocalRewriter:
                 f" {self.max_new_tokens}, but the model reads at most {room}; lower max_new_tokens, shorten"
                 " the prompts, or give a shorter instruction"
             )
-        with tqdm(
-            total=len(missing),
-            desc="rewrite",
-            unit="text",
-            delay=2,
-            leave=False,
-            disable=None if self.progress else True,
-        ) as bar:
+        with progress_bar("rewrite", self.progress, total=len(missing), unit="text") as bar:
             for batch in (
                 self.model.batches([encoded[row // k] for row in missing], self.batch_size, side="left")
                 if missing

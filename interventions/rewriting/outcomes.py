@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from tqdm import tqdm
 
 from interventions.behaviours.records import Behaviour, Records
 from interventions.effects.transitions import Transitions, transitions
@@ -18,6 +17,7 @@ from interventions.rewriting.elasticity import Elasticity, elasticity
 from interventions.rewriting.verdict import AIMLESS, MARGIN, ArmNumbers, ArmVerdict, Beside, judged
 from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
+from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
@@ -209,13 +209,7 @@ def remeasured(
         raise ValueError(f"edits and arms share the names {', '.join(sorted(clash))}; rename the edits")
     records: dict[str, Records] = {}
     told: dict[tuple[int, str], tuple[str, int]] = {}
-    with tqdm(
-        total=len(arms) + len(edits or {}),
-        desc="arms",
-        delay=2,
-        leave=False,
-        disable=None if progress else True,
-    ) as bar:
+    with progress_bar("arms", progress, total=len(arms) + len(edits or {})) as bar:
         for name, arm in arms.items():
             records[name] = _asked(model, behaviour, arm, name, records, told)
             bar.update()

@@ -3,7 +3,7 @@ independently of each other and of the task.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
@@ -14,6 +14,7 @@ from probes.data.examples import Examples
 
 CONTEXTS = ("evaluation", "deployment")
 KINDS_OF_FORMAT = ("benchmark", "casual")
+COLUMNS = ("context", "format", "payload", "cue", "fold", "template", "cue_span", "plain")
 
 
 def crossed_prompts(
@@ -50,30 +51,39 @@ def crossed_prompts(
     for i, (name, payload) in enumerate(named.items()):
         for k in range(folds_per_payload):
             fold = folds[(int(start[i]) + k) % len(folds)]
-            which = int(rng.integers(len(cues[fold][CONTEXTS[0]])))
-            template = {form: int(rng.integers(len(formats[form]))) for form in KINDS_OF_FORMAT}
-            for context, form in product(CONTEXTS, KINDS_OF_FORMAT):
-                cue = cues[fold][context][which]
-                before, after = (
-                    part.replace("{payload}", payload)
-                    for part in formats[form][template[form]].split("{cue}")
-                )
-                rows.append(
-                    {
-                        "text": f"{before}{cue}{after}{ending}",
-                        "context": context,
-                        "format": form,
-                        "payload": name,
-                        "cue": cue,
-                        "fold": fold,
-                        "template": f"{form} {template[form]}",
-                        "cue_span": (len(before), len(before) + len(cue)),
-                        "plain": f"{before}{after}{ending}",
-                    }
-                )
-    columns = {key: [row[key] for row in rows] for key in rows[0] if key != "text"}
+            for cell in _four_cells(payload, cues[fold], formats, ending, rng):
+                rows.append(cell | {"payload": name, "fold": fold})
+    columns = {key: [row[key] for row in rows] for key in COLUMNS}
     y = [int(row["context"] == CONTEXTS[0]) for row in rows]
     return Examples([row["text"] for row in rows], y=y, groups=columns["payload"], columns=columns)
+
+
+def _four_cells(
+    payload: str,
+    cues: Mapping[str, Sequence[str]],
+    formats: Formats,
+    ending: str,
+    rng: np.random.Generator,
+) -> Iterator[dict[str, Any]]:
+    """One task in every context and format: the same cue drawn for both formats, the same template
+    for both contexts.
+    """
+    which = int(rng.integers(len(cues[CONTEXTS[0]])))
+    template = {form: int(rng.integers(len(formats[form]))) for form in KINDS_OF_FORMAT}
+    for context, form in product(CONTEXTS, KINDS_OF_FORMAT):
+        cue = cues[context][which]
+        before, after = (
+            part.replace("{payload}", payload) for part in formats[form][template[form]].split("{cue}")
+        )
+        yield {
+            "text": f"{before}{cue}{after}{ending}",
+            "context": context,
+            "format": form,
+            "cue": cue,
+            "template": f"{form} {template[form]}",
+            "cue_span": (len(before), len(before) + len(cue)),
+            "plain": f"{before}{after}{ending}",
+        }
 
 
 def without_cues(examples: Examples) -> Examples:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from tqdm import tqdm
 
 from probes.data.activations import Activations
 from probes.data.sites import Site
@@ -19,6 +18,7 @@ from probes.fitting.leace import leace
 from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import Prepares, Recipe
 from probes.fitting.transforms import NOISE
+from probes.markup.progress import progress_bar
 from probes.metrics.estimates import Estimate, accuracy, aurocs
 from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import fold_of
@@ -125,9 +125,7 @@ def online_codelength(
     """
     y, _ = acts.classes
     kinds: dict[str, list[np.ndarray]] = {"task": [], "control": []}
-    with tqdm(
-        total=2 * orderings, desc="online code", delay=2, leave=False, disable=None if progress else True
-    ) as bar:
+    with progress_bar("online code", progress, total=2 * orderings) as bar:
         for k in range(orderings):
             rng = np.random.default_rng([seed, k])
             names = rng.permutation(np.unique(acts.groups))

@@ -87,15 +87,11 @@ def claim(
     read elsewhere (in the embedding layer, in `random_weights`), on which the recipe is fitted and its site
     chosen as here, or test scores of your own. `effect` adds whether the model uses it. `what` names y in the
     sentence, `unit` is as in `shuffled_null`. Raises ValueError when train and test share a group, a pair or
-    a text, when a baseline is of other rows, or without shuffles. The words follow the controls listed in
-    docs/controls.md.
+    a text, when a baseline is of other rows, or without shuffles (docs/controls.md).
     """
-    if n < 1:
-        raise ValueError(
-            f"a claim rests on shuffled labels: n must be at least 1 (199 for p down to .005), got {n}"
-        )
+    _require_shuffles(n)
     read = None if texts is None else _texts(train, test, texts)
-    _separate(train, test, read)
+    _require_separate(train, test, read)
     found = _fitted(recipe, train, test, n, seed, progress, unit)
     others = rival_lines(recipe, train, test, baselines or {}, read, seed)
     numbers = ClaimNumbers(
@@ -210,7 +206,14 @@ def _compared(line: np.ndarray, others: Mapping[str, np.ndarray], test: Rows) ->
     )
 
 
-def _separate(
+def _require_shuffles(n: int) -> None:
+    if n < 1:
+        raise ValueError(
+            f"a claim rests on shuffled labels: n must be at least 1 (199 for p down to .005), got {n}"
+        )
+
+
+def _require_separate(
     train: Activations | PairActivations,
     test: Activations | PairActivations,
     texts: tuple[Sequence[str], Sequence[str]] | None,

@@ -174,16 +174,14 @@ def two_by_two(
 
     `scores` [n] are high for the first of `contexts`, oriented and with a `threshold` fixed on other rows;
     `context` and `format` hold the names (or 1 for the first, 0 for the second), `group` the unit that was
-    kept out of training, the task in matched designs. `surface` maps names of baselines of the same rows to
-    their scores, `crossed` a format to the scores [n] of a probe fitted on that format alone, `fold` holds
-    the cue vocabulary where each row was scored by a probe that had not seen its own (`held_out(...,
-    by="fold")`). An empty cell gives the verdict "confounded design". Raises ValueError for NaN, for rows
-    that do not match, and for other than two contexts or formats.
+    kept out of training, the task in matched designs. `surface` maps names of baselines to their scores [n],
+    `crossed` a format to the scores [n] of a probe fitted on it alone, `fold` holds the cue vocabulary where
+    each row was scored by a probe that had not seen its own (`held_out(..., by="fold")`). An empty cell gives
+    the verdict "confounded design". Raises ValueError for NaN, other rows, and other than two of either.
     """
     line = line_of(scores, "scores")
     design = crossed_design(context, format, group, len(line), contexts, formats)
     by = Resampled(design, level, n_boot, seed)
-    transfer = by.transfer(crossed or {})
     held = {} if fold is None else design.unseen_by(fold)
     rivals = by.rivals(line, surface or {})
     return TwoByTwo(
@@ -198,7 +196,7 @@ def two_by_two(
         format_mean=by.format_mean(line) if design.full else None,
         off_diagonal=by.off_diagonal(line) if design.full else None,
         effects=by.effects(line) if design.full else {},
-        transfer=transfer,
+        transfer=by.transfer(crossed or {}),
         folds=by.by_fold(line, held),
         unseen=by.over_folds(line, held) if held else None,
         surface=rivals.values,

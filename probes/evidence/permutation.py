@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from tqdm import tqdm
 
 from probes.data.activations import Activations, PairActivations
 from probes.evidence.readout import scored
 from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
+from probes.markup.progress import progress_bar
 from probes.metrics.estimates import aurocs
 from probes.metrics.scores import as_scores
 from probes.recipes.inputs import single
@@ -147,13 +147,7 @@ def scores_under(
     """
     if isinstance(recipe, SignFromLabels) and recipe.labels_give_sign and isinstance(train, PairActivations):
         return _signed(recipe.fit(train.with_y(labels[0])) if probe is None else probe, train, test, labels)
-    with tqdm(
-        total=len(labels) * len(train.sites),
-        desc="shuffled labels",
-        delay=2,
-        leave=False,
-        disable=None if progress else True,
-    ) as bar:
+    with progress_bar("shuffled labels", progress, total=len(labels) * len(train.sites)) as bar:
         if isinstance(train, Activations) and isinstance(recipe, SolvesLabels) and recipe.solves_together:
             return _solved_together(recipe, train, test, labels, bar)
         rows = []

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from probes.data.activations import Activations, PairActivations
 from probes.data.sites import Site
-from probes.evidence.choose import best_site
+from probes.evidence.choose import BestSite, best_site
 from probes.evidence.permutation import Null, shuffled_null
 from probes.evidence.readout import halves, scored
 from probes.fitting.recipe import Recipe, Seeded
+from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc
@@ -119,43 +119,49 @@ def sweep(
     fitted twice a split for all sites together. Raises TypeError when a recipe needs the other kind of
     activations.
     """
-    listed = recipes if isinstance(recipes, Mapping | Sequence) else [recipes]
-    named = dict(listed) if isinstance(listed, Mapping) else {_name(r, listed): r for r in listed}
-    if not named:
-        raise ValueError("sweep needs at least one recipe, got none")
+    named = _named(recipes)
     seeds = seeds if isinstance(seeds, Sequence) else range(int(seeds))
     if not len(seeds):
         raise ValueError("sweep needs at least one seed, got none")
     rows, nulls, scores = [], {}, {}
-    with tqdm(
-        total=len(seeds) * len(named), desc="sweep", delay=2, leave=False, disable=None if progress else True
-    ) as bar:
+    with progress_bar("sweep", progress, total=len(seeds) * len(named)) as bar:
         for seed in seeds:
             train, test = halves(acts, share, seed)
-            inner, held = halves(train, 0.7, seed)
+            choosing = halves(train, 0.7, seed)
             for name, given in named.items():
                 bar.set_postfix_str(f"{name}, split {seed}")
                 recipe = replace(given, seed=seed) if isinstance(given, Seeded) else given
-                lines, places = scored(recipe.fit(inner), held)
-                chosen = best_site(lines, np.asarray(held.y), places, held.groups, seed=seed)
+                chosen = _site_within(recipe, *choosing, seed)
                 probe = recipe.fit(train)
                 score, names = scored(probe, test)
-                found, at = auroc(score, test.y, test.groups), chosen.index
+                found = auroc(score, test.y, test.groups)
+                rows += _rows(name, seed, names, found, chosen)
                 if seed == seeds[0]:
-                    scores[name] = (score[at], np.asarray(test.y))
-                    nulls[name] = (
-                        shuffled_null(recipe, train, test, shuffles, seed, False, probe, unit)
-                        if shuffles
-                        else None
-                    )
-                rows += _rows(name, seed, names, found, chosen.values, at)
+                    scores[name] = (score[chosen.index], np.asarray(test.y))
+                    if shuffles:
+                        nulls[name] = shuffled_null(recipe, train, test, shuffles, seed, False, probe, unit)
                 bar.update()
-    return Sweep(
-        _with_nulls(pd.DataFrame(rows), nulls),
-        acts.sites,
-        {k: v for k, v in nulls.items() if v is not None},
-        scores,
-    )
+    return Sweep(_with_nulls(pd.DataFrame(rows), nulls), acts.sites, nulls, scores)
+
+
+def _site_within(
+    recipe: Recipe,
+    inner: Activations | PairActivations,
+    held: Activations | PairActivations,
+    seed: int,
+) -> BestSite:
+    """The site chosen on rows of the train groups alone: fitted on some, scored on the others."""
+    lines, places = scored(recipe.fit(inner), held)
+    return best_site(lines, np.asarray(held.y), places, held.groups, seed=seed)
+
+
+def _named(recipes: Recipe | Mapping[str, Recipe] | Sequence[Recipe]) -> dict[str, Recipe]:
+    """Recipes by name; raises ValueError where there are none."""
+    listed = recipes if isinstance(recipes, Mapping | Sequence) else [recipes]
+    named = dict(listed) if isinstance(listed, Mapping) else {_name(r, listed): r for r in listed}
+    if not named:
+        raise ValueError("sweep needs at least one recipe, got none")
+    return named
 
 
 def _name(recipe: Recipe, among: Sequence[Any]) -> str:
@@ -165,7 +171,7 @@ def _name(recipe: Recipe, among: Sequence[Any]) -> str:
 
 
 def _rows(
-    name: str, seed: int, sites: Sequence[Site | str], found: Estimate, validation: np.ndarray, chosen: int
+    name: str, seed: int, sites: Sequence[Site | str], found: Estimate, chosen: BestSite
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -178,22 +184,21 @@ def _rows(
             "high": e.high,
             "n": e.n,
             "n_groups": e.n_groups,
-            "inner": float(validation[i]),
-            "chosen": i == chosen,
+            "inner": float(chosen.values[i]),
+            "chosen": i == chosen.index,
         }
         for i, site in enumerate(sites)
         for e in (found[i],)
     ]
 
 
-def _with_nulls(table: pd.DataFrame, nulls: Mapping[str, Null | None]) -> pd.DataFrame:
+def _with_nulls(table: pd.DataFrame, nulls: Mapping[str, Null]) -> pd.DataFrame:
     table = table.assign(null_mean=np.nan, null_95=np.nan, p=np.nan, p_sweep=np.nan)
-    there = {name: null for name, null in nulls.items() if null is not None}
-    if not there:
+    if not nulls:
         return table
-    best_of_all = np.max([null.best for null in there.values()], axis=0)
+    best_of_all = np.max([null.best for null in nulls.values()], axis=0)
     first = table.seed == table.seed.iloc[0]
-    for name, null in there.items():
+    for name, null in nulls.items():
         own = table.recipe == name
         table.loc[own, ["null_mean", "null_95"]] = null.by_site.mean(), null.level()
         table.loc[own & first, "p"] = null.p_by_site

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike
 from probes.evidence.readout import line_at, scored
 from probes.fitting.recipe import Recipe
+from probes.markup.progress import progress_bar
 from probes.metrics.estimates import Estimate, auroc
 
 
@@ -93,9 +93,7 @@ def leave_one_out(
     if len(names) < 2:
         raise ValueError(f"column {by!r} has one value only ({names[0]!r}), so nothing is left to train on")
     found, skipped, lines = {}, [], ()
-    for name in tqdm(
-        names, desc=f"without each {by}", delay=2, leave=False, disable=None if progress else True
-    ):
+    for name in progress_bar(f"without each {by}", progress, names):
         out = column == name
         test, train = acts.rows(out), acts.rows(~out & ~_shares_with(acts, acts.rows(out)))
         if len(np.unique(np.asarray(test.y))) < 2:
@@ -136,7 +134,7 @@ def transfer_matrix(
     lines: tuple[Site | str, ...] = ()
     split = {name: acts.split((share, 1 - share), seed=seed) for name, acts in parts.items()}
     values: dict[str, dict[str, Estimate]] = {}
-    for a in tqdm(names, desc="transfer", delay=2, leave=False, disable=None if progress else True):
+    for a in progress_bar("transfer", progress, names):
         train = split[a][0]
         probe = recipe.fit(train)
         values[a] = {}

@@ -4,11 +4,13 @@
 - `Displayed`: the base of values that notebooks show so; `draw(value, ax)`: their pictures, registered alike
 - `tag`, `table`, `grid`, `listed`, `verdict`: what pages are made of; `strip`, `shaded`: tokens in a line
 - `terminal(text)`: control characters made visible, so that none reaches the terminal as a command
+- `progress_bar(what, shown)`: how far a long loop is, on terminals only
 
 Imports nothing of ours; the looks themselves are in the display rooms.
 """
 
 from probes.markup.pieces import Markup, grid, joined, listed, table, tag, verdict
+from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
 from probes.markup.tokens import readable, shaded, strip
 from probes.markup.values import Displayed, draw, html
@@ -21,6 +23,7 @@ __all__ = [
     "html",
     "joined",
     "listed",
+    "progress_bar",
     "readable",
     "shaded",
     "strip",

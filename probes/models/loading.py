@@ -46,11 +46,7 @@ def load_model(
                 "a remote model's device, dtype and code are the server's; leave out device, dtype,"
                 " device_map and trust_remote_code"
             )
-        from probes.models.backends.nnsight import NNsight
-
-        tokenizer = tokenizer or _tokenizer(str(model), {"revision": revision})
-        served = NNsight.remote(str(model), tokenizer, blocks, revision)
-        return Model(served.hf, tokenizer, str(model), served)
+        return _served(str(model), tokenizer, blocks, revision)
     if isinstance(model, nn.Module):
         if device is not None or dtype is not None or device_map is not None:
             raise ValueError(
@@ -67,6 +63,15 @@ def load_model(
             hf.to(device)  # pyright: ignore
         name, hf = str(model), hf.eval()
     return Model(hf, tokenizer, name, _backend(backend, hf, tokenizer, blocks, remote, revision))
+
+
+def _served(name: str, tokenizer: Any, blocks: str | None, revision: str | None) -> Model:
+    """A model on NDIF by its hub name; only config and tokenizer are fetched."""
+    from probes.models.backends.nnsight import NNsight
+
+    tokenizer = tokenizer or _tokenizer(name, {"revision": revision})
+    backend = NNsight.remote(name, tokenizer, blocks, revision)
+    return Model(backend.hf, tokenizer, name, backend)
 
 
 def _backend(

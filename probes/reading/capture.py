@@ -11,12 +11,12 @@ from typing import Any, overload
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples, Pairs, Text
 from probes.data.positions import Position
 from probes.data.sites import Site, SiteLike, SitesLike, as_site
+from probes.markup.progress import progress_bar
 from probes.models.backends.hooking import hooked
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
@@ -85,6 +85,13 @@ def capture(
         )
     if store is not None:
         return fill(reading, store, shard, batch_size, progress)
+    return _into_memory(reading, device, batch_size, progress)
+
+
+def _into_memory(
+    reading: Reading, device: str | torch.device, batch_size: int | None, progress: bool
+) -> Activations:
+    """All rows in one tensor on `device`; raises ValueError for NaN in what was read."""
     # NaN, so that a site the pass never reaches is noticed below.
     x = torch.full(
         (len(reading.sites), int(reading.first_row[-1]), reading.width),
@@ -92,18 +99,9 @@ def capture(
         device=device,
         dtype=reading.dtype,
     )
-    with (
-        tqdm(
-            total=len(examples),
-            desc="capture",
-            unit="text",
-            delay=2,
-            leave=False,
-            disable=None if progress else True,
-        ) as bar,
-        arriving(x) as put,
-    ):
-        for batch in model.batches(reading.encoded, batch_size):
+    total = len(reading.examples)
+    with progress_bar("capture", progress, total=total, unit="text") as bar, arriving(x) as put:
+        for batch in reading.model.batches(reading.encoded, batch_size):
             for texts, states in reading.passes(batch):
                 put(reading.rows_of(texts), [states.get(site) for site in reading.sites])
                 bar.update(len(texts))

@@ -1,18 +1,18 @@
 """Hidden states of the model's own answers, read while it writes them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from probes.data.activations import Activations
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
 from probes.data.tokens import Batch
+from probes.markup.progress import progress_bar
 from probes.models.backends.hooking import hooked
 from probes.models.backends.hooks import Hooks
 from probes.models.ends import end_tokens, until_end
@@ -41,6 +41,23 @@ def capture_generated(
     answer that is empty gives none. Edits of the model act as in `generate`. Raises ValueError where the
     backend or the model cannot generate, and when every answer is empty.
     """
+    backend = _backend_for(model, max_new_tokens, options)
+    examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
+    reading = Reading.prepare(model, examples, model.sites(sites), Position("last"), dtype, check)
+    answers: dict[int, list[int]] = {}
+    parts: dict[int, list[Tensor]] = {}
+    with progress_bar("generate", progress, total=len(examples), unit="text") as bar:
+        for batch in model.batches(reading.encoded, batch_size, side="left"):
+            made, states = _generate(reading, backend, batch, max_new_tokens, options)
+            for i, text in enumerate(batch.rows.tolist()):
+                answers[text] = made[i]
+                parts[text] = [h[i, : len(made[i])] for h in states]
+            bar.update(len(batch.rows))
+    return _joined(reading, answers, parts)
+
+
+def _backend_for(model: Model, max_new_tokens: int, options: Mapping[str, Any]) -> Hooks:
+    """The backend that reads while it generates; raises ValueError where the call cannot be served."""
     model.require_generation("capture_generated")
     if not isinstance(model.backend, Hooks):
         raise ValueError(
@@ -54,25 +71,7 @@ def capture_generated(
             f"{', '.join(sorted(refused))} would change which row is which token; leave it out, and give a"
             " prompt several times for several samples"
         )
-    examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
-    reading = Reading.prepare(model, examples, model.sites(sites), Position("last"), dtype, check)
-    answers: dict[int, list[int]] = {}
-    parts: dict[int, list[Tensor]] = {}
-    with tqdm(
-        total=len(examples),
-        desc="generate",
-        unit="text",
-        delay=2,
-        leave=False,
-        disable=None if progress else True,
-    ) as bar:
-        for batch in model.batches(reading.encoded, batch_size, side="left"):
-            made, states = _generate(reading, model.backend, batch, max_new_tokens, options)
-            for i, text in enumerate(batch.rows.tolist()):
-                answers[text] = made[i]
-                parts[text] = [h[i, : len(made[i])] for h in states]
-            bar.update(len(batch.rows))
-    return _joined(reading, answers, parts)
+    return model.backend
 
 
 def _generate(

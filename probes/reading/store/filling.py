@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
-from tqdm import tqdm
 
 from probes.data.artefacts import complete
 from probes.data.sites import Site
+from probes.markup.progress import progress_bar
 from probes.reading.plan import Reading, refuse_unreadable
 from probes.reading.store.index import index_bytes
 from probes.reading.store.plan import DamagedManifest, Plan, content_key, make_plan
@@ -55,15 +55,7 @@ def fill(
     )
     total = sum(len(plan.texts[s]) for s in mine)
     done = total - sum(len(plan.texts[s]) for s in todo)
-    with tqdm(
-        total=total,
-        initial=done,
-        desc="capture",
-        unit="text",
-        delay=2,
-        leave=False,
-        disable=None if progress else True,
-    ) as bar:
+    with progress_bar("capture", progress, total=total, unit="text", initial=done) as bar:
         _capture_shards(reading, folder, plan, list(todo), bar)
     wanted = {s for s, texts in enumerate(plan.texts) if texts}
     finished = {s for s in wanted if s in mine or not _missing(reading, folder, plan, s)}
