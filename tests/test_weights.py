@@ -13,7 +13,7 @@ from interventions import Ablate, Add, Clamp, applied, edited, matched_random
 from interventions.weights import baking
 from interventions.weights.adapters import as_lora
 from interventions.weights.baking import WRITERS, bake, save_baked
-from interventions.weights.writers import composed
+from interventions.weights.parts import composed
 from interventions.writes.changes import Constant
 from interventions.writes.lowrank import Fixed, LowRank, SiteEdit
 from probes import Direction, Position, Site, capture, load_model

@@ -3,7 +3,7 @@ training.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from interventions.weights.baking import check_equal, empty_folder, factors
-from interventions.weights.writers import HOOKS, linear, linear_writes, plan, transposed
+from interventions.weights.holdable import HOOKS, linear, linear_writes
+from interventions.weights.parts import Part, transposed
+from interventions.weights.writers import plan
 from interventions.writes.lowrank import Edit
 from probes.data.artefacts import complete
 from probes.models.backends.hooks import Hooks
 from probes.models.model import Model
+from probes.models.writes import Write
 
 
 def as_lora(model: Model, *edits: Edit, folder: str | Path) -> Path:
@@ -34,35 +37,10 @@ def as_lora(model: Model, *edits: Edit, folder: str | Path) -> Path:
     peft = _peft()
     target = empty_folder(folder)
     writes = linear_writes(model, edits)
-    for w in writes:
-        if linear(w).c.any():
-            why = (
-                "it shifts the hidden state, and a LoRA adapter is a linear map of what a module takes in,"
-                " which has no constant part"
-            )
-            raise ValueError(f"{w!r} cannot be an adapter: {why}; use bake(model, ...), or {HOOKS}")
-    parts = plan(model, writes, untie=True)
-    modules = {part.name: model.hf.get_submodule(part.name) for part in parts}
-    found = {part.name: factors(modules[part.name], part) for part in parts}
-    biased = any(bool(b.any()) for _, _, b in found.values())
-    if biased and any(isinstance(m, nn.Embedding) for m in modules.values()):
-        raise ValueError(
-            f"the edit changes embeddings and also biases of {type(model.hf).__name__}, and PEFT has no"
-            " lora_bias beside an adapter on an embedding; use bake(model, ..., untie=True), leave"
-            f" resid_pre.0 out, or {HOOKS}"
-        )
-    rank = max(A.shape[0] for _, A, _ in found.values())
-    tensors = {
-        f"base_model.model.{name}.{key}": t.float().cpu().contiguous().clone()
-        for name, (B, A, b) in found.items()
-        for key, t in _tensors(modules[name], B, A, b if biased else None, rank).items()
-    }
+    _refuse_shifts(writes)
+    tensors, settings = _adapter(model, plan(model, writes, untie=True))
     config = peft.LoraConfig(
-        r=rank,
-        lora_alpha=rank,  # scaling is lora_alpha / r
-        target_modules=sorted(modules),
-        lora_bias=biased,
-        fan_in_fan_out=any(transposed(m) for m in modules.values()),
+        **settings,
         task_type="CAUSAL_LM",
         inference_mode=True,
         base_model_name_or_path=getattr(model.config, "_name_or_path", "") or None,
@@ -86,6 +64,42 @@ def _peft() -> Any:
     except ImportError as error:
         raise ImportError('writing a LoRA adapter needs peft 0.18: pip install "hookprobe[peft]"') from error
     return peft
+
+
+def _refuse_shifts(writes: Sequence[Write]) -> None:
+    for w in writes:
+        if linear(w).c.any():
+            why = (
+                "it shifts the hidden state, and a LoRA adapter is a linear map of what a module takes in,"
+                " which has no constant part"
+            )
+            raise ValueError(f"{w!r} cannot be an adapter: {why}; use bake(model, ...), or {HOOKS}")
+
+
+def _adapter(model: Model, parts: Sequence[Part]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All modules' tensors under the names of an adapter file, and what PEFT's config says of them."""
+    modules = {part.name: model.hf.get_submodule(part.name) for part in parts}
+    found = {part.name: factors(modules[part.name], part) for part in parts}
+    biased = any(bool(b.any()) for _, _, b in found.values())
+    if biased and any(isinstance(m, nn.Embedding) for m in modules.values()):
+        raise ValueError(
+            f"the edit changes embeddings and also biases of {type(model.hf).__name__}, and PEFT has no"
+            " lora_bias beside an adapter on an embedding; use bake(model, ..., untie=True), leave"
+            f" resid_pre.0 out, or {HOOKS}"
+        )
+    rank = max(A.shape[0] for _, A, _ in found.values())
+    tensors = {
+        f"base_model.model.{name}.{key}": t.float().cpu().contiguous().clone()
+        for name, (B, A, b) in found.items()
+        for key, t in _tensors(modules[name], B, A, b if biased else None, rank).items()
+    }
+    return tensors, {
+        "r": rank,
+        "lora_alpha": rank,  # scaling is lora_alpha / r
+        "target_modules": sorted(modules),
+        "lora_bias": biased,
+        "fan_in_fan_out": any(transposed(m) for m in modules.values()),
+    }
 
 
 def _tensors(module: nn.Module, B: Tensor, A: Tensor, b: Tensor | None, rank: int) -> Mapping[str, Tensor]:

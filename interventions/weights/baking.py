@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from interventions.weights.writers import HOOKS, WRITERS, Part, check_tokens, linear_writes, plan, transposed
+from interventions.weights.holdable import HOOKS, linear_writes
+from interventions.weights.parts import Part, check_tokens, transposed
+from interventions.weights.writers import WRITERS, plan
 from interventions.writes.lowrank import Edit
 from probes.data.artefacts import complete
 from probes.models.backends.hooks import Hooks
