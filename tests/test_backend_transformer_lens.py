@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from probes import Site, capture, recording
-from probes.models.backends import transformer_lens
+from probes.models.backends import bridge, transformer_lens
+from probes.models.backends.bridge import boot, twin
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Layout, whole
-from probes.models.backends.transformer_lens import TransformerLens, boot, twin
+from probes.models.backends.transformer_lens import TransformerLens
 from probes.models.model import Model
 from tests.conftest import ENCODERS, FAMILIES
 from tests.plain_write import PlainWrite
@@ -317,8 +318,9 @@ def test_a_missing_package_is_named_with_its_cure(make_hf, monkeypatch):
 def test_the_module_can_be_imported_without_the_package(monkeypatch):
     for name in [n for n in sys.modules if n.partition(".")[0] == "transformer_lens"]:
         monkeypatch.setitem(sys.modules, name, None)
-    spec = importlib.util.spec_from_file_location("again", transformer_lens.__file__)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    for module in (bridge, transformer_lens):
+        spec = importlib.util.spec_from_file_location("again", module.__file__)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 # --- one pass

@@ -119,9 +119,10 @@ class Linear:
     c: Float[Tensor, " d"]
     chosen: Bool[Tensor, "batch pos"] | None
 
-    def parts(self) -> tuple[Tensor | None, ...]:
-        """What travels to a server."""
-        return self.U.cpu(), self.V.cpu(), self.c.cpu(), None if self.chosen is None else self.chosen.cpu()
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Bool[Tensor, "#batch #pos"]]:
+        """What travels to a server: U, V, c and which tokens change."""
+        gate = torch.ones(1, 1, dtype=torch.bool) if self.chosen is None else self.chosen.cpu()
+        return self.U.cpu(), self.V.cpu(), self.c.cpu(), gate
 
 
 class Bound:

@@ -9,7 +9,6 @@ import copy
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -18,48 +17,16 @@ from torch import Tensor, nn
 
 from probes.data.sites import FORWARD, Site
 from probes.models.backends.hooks import ModuleTree
-from probes.models.backends.points import Average, Change, Layout, Passed, Pick, Point, Select, whole
+from probes.models.backends.nnsight_pass import (
+    ColumnChange,
+    ColumnRead,
+    Visit,
+    sendable_change,
+    sendable_read,
+    trace,
+)
+from probes.models.backends.points import Change, Layout, Passed, Point, Select, whole
 from probes.models.unwrap import evaluating, inner_model, offloaded, sharing_copy, without_head
-from probes.models.writes import Bound, Linear
-
-
-@dataclass(frozen=True, eq=False)
-class _Change:
-    """A change of some columns: a function, or what a server takes in its place."""
-
-    first: int
-    last: int | None
-    act: Change | Linear
-
-
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A reading of some columns, by the number of the site it is for."""
-
-    number: int
-    first: int
-    last: int | None
-    select: Select | tuple[Any, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Visit:
-    """What is done where a pass meets one side of a module; `handle` is nnsight's, `shaped_by` a
-    module whose input has the batch shape.
-    """
-
-    point: Point
-    handle: Any
-    changes: list[_Change] = field(default_factory=list)
-    reads: list[_Read] = field(default_factory=list)
-
-    def plain(self) -> tuple[Any, ...]:
-        """The same as builtins and tensors, which is all that travels to a server without this package."""
-        changes = [
-            (c.first, c.last, c.act.parts() if isinstance(c.act, Linear) else c.act) for c in self.changes
-        ]
-        reads = [(r.number, r.first, r.last, r.select) for r in self.reads]
-        return self.point.name, self.point.side, self.point.shaped_by, self.handle, changes, reads
 
 
 class NNsight(ModuleTree):
@@ -180,96 +147,40 @@ class NNsight(ModuleTree):
         select: Select,
         writes: Sequence[tuple[Site, Change]],
         layout: Layout | None,
-    ) -> list[_Visit]:
+    ) -> list[Visit]:
         """What to do at each point, in the order in which a forward pass meets them."""
-        found: dict[tuple[str, str], tuple[tuple[int, ...], _Visit]] = {}
+        found: dict[tuple[str, str], tuple[tuple[int, ...], Visit]] = {}
 
-        def visit(site: Site, point: Point) -> _Visit:
+        def visit(site: Site, point: Point) -> Visit:
             if point.shaped_by is not None:
                 visit(Site("resid_pre", site.block), Point(point.shaped_by, "in"))
             handle = self._handles[id(self._copy.get_submodule(point.name))]
-            return found.setdefault(point.key, (site.order, _Visit(point, handle)))[1]
+            return found.setdefault(point.key, (site.order, Visit(point, handle)))[1]
 
         for site, change in writes:
             point = self.point(site)
-            act = _sendable_change(site, change) if self.is_remote else change
-            visit(site, point).changes.append(_Change(*(point.columns or (0, None)), act))
-        reading = _sendable_read(select) if self.is_remote else select
+            act = sendable_change(site, change) if self.is_remote else change
+            visit(site, point).changes.append(ColumnChange(*(point.columns or (0, None)), act))
+        reading = sendable_read(select) if self.is_remote else select
         for i, site in enumerate(sites):
             point = self.point(site, layout)
-            visit(site, point).reads.append(_Read(i, *(point.columns or (0, None)), reading))
+            visit(site, point).reads.append(ColumnRead(i, *(point.columns or (0, None)), reading))
         return [v for _, v in sorted(found.values(), key=lambda item: item[0])]
 
     def _traced(
-        self, call: Mapping[str, Any], visits: Sequence[_Visit], logits: bool, every_step: bool = False
+        self, call: Mapping[str, Any], visits: Sequence[Visit], logits: bool, every_step: bool = False
     ) -> tuple[dict[int, Tensor], Tensor | None]:
-        """What `_trace` gives; raises ValueError for a model that calls its modules in another order."""
+        """What `trace` gives; raises ValueError for a model that calls its modules in another order."""
         from nnsight.intervention.interleaver import OutOfOrderError
 
         try:
-            return self._trace(call, [visit.plain() for visit in visits], logits, every_step)
+            with evaluating(self.hf), evaluating(self._copy):
+                return trace(self._root, call, [visit.plain() for visit in visits], logits, every_step)
         except OutOfOrderError as error:
             raise ValueError(
                 f"{type(self.inner).__name__} does not call its modules once each in the order"
                 f" {', '.join(FORWARD)} ({error}); use backend='hooks'"
             ) from error
-
-    def _trace(
-        self, call: Mapping[str, Any], plan: Sequence[tuple[Any, ...]], logits: bool, every_step: bool
-    ) -> tuple[dict[int, Tensor], Tensor | None]:
-        """The picked states by number and the logits, if asked for; without them the pass ends behind
-        the last visit.
-        """
-        nnsight = _library()
-        states: dict[int, Tensor] = {}
-        scores: Tensor | None = None
-        # Places that the pass does not meet raise in here: every handle waits for its module.
-        # nnsight reads the source of this block and may run it on a server without this package: only
-        # torch, no helpers, no `self`.
-        with evaluating(self.hf), evaluating(self._copy), self._root.trace(**call) as tracer:
-            states = nnsight.save({})
-            shapes = {}
-            for _ in tracer.iter[:] if every_step else (0,):
-                for name, side, shaped_by, handle, changes, reads in plan:
-                    args, kwargs = handle.inputs if side == "in" else ((handle.output,), {})
-                    given = args[0] if args else kwargs["hidden_states"]
-                    flat = given if isinstance(given, torch.Tensor) else given[0]
-                    shapes[name, side] = flat.shape[:-1]
-                    h = flat if shaped_by is None else flat.view(*shapes[shaped_by, "in"], flat.shape[-1])
-                    for first, last, change in changes:
-                        part = h[..., first:last]
-                        if isinstance(change, tuple):
-                            U, V, c = (t.to(part) for t in change[:3])
-                            edited = part + part @ U @ V + c
-                            if change[3] is not None:
-                                edited = torch.where(change[3].to(part.device)[..., None], edited, part)
-                            part = edited
-                        else:
-                            part = change(part)
-                        if last is not None:
-                            part = torch.cat([h[..., :first], part, h[..., last:]], dim=-1)
-                        h = part
-                    new = h.reshape(flat.shape)
-                    if changes and side == "in":
-                        named = {} if args else {"hidden_states": new}
-                        handle.inputs = ((new, *args[1:]) if args else args, kwargs | named)
-                    elif changes:
-                        handle.output = new if isinstance(given, torch.Tensor) else (new, *given[1:])
-                    for i, first, last, select in reads:
-                        part = h[..., first:last].detach()
-                        if not isinstance(select, tuple):
-                            states[i] = select(part)
-                        elif select[0] == "pick":
-                            states[i] = part[select[1].to(part.device), select[2].to(part.device)]
-                        elif select[0] == "average":
-                            here = select[1].to(part.device)[..., None]
-                            states[i] = torch.where(here == 1, part.float(), 0).sum(1) / here.sum(1)
-                        else:
-                            states[i] = part.clone()
-            if not logits:
-                tracer.stop()
-            scores = nnsight.save(tracer.result.logits.detach())
-        return states, scores
 
 
 def _library() -> ModuleType:
@@ -319,26 +230,3 @@ def _root_on_server(library: ModuleType, hf: nn.Module, tokenizer: Any, revision
             sharing_copy(hf), tokenizer=tokens, revision=revision, device="meta"
         )
     )
-
-
-def _sendable_read(select: Select) -> tuple[Any, ...]:
-    if isinstance(select, Pick):
-        return "pick", select.row.cpu(), select.column.cpu()
-    if isinstance(select, Average):
-        return "average", select.mask.cpu()
-    if select is whole:
-        return ("whole",)
-    raise ValueError(
-        f"NDIF runs no code of yours, so it cannot select with {select!r}; use Pick, Average or whole"
-        " (probes.models.backends.points), or backend='hooks'"
-    )
-
-
-def _sendable_change(site: Site, change: Any) -> Linear:
-    data = change.as_data() if isinstance(change, Bound) else None
-    if data is None:
-        raise ValueError(
-            f"NDIF runs no code of yours, so it cannot apply {change!r} at {site}; use an edit of the form h"
-            " + (h U) V + c, or backend='hooks'"
-        )
-    return data
