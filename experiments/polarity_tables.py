@@ -10,6 +10,7 @@ from probes import Estimate, LinearProbe, PairActivations, Site, auroc, plots
 from probes.controls import Null
 from probes.evidence.markers import marked_twins, marker_moves
 from probes.evidence.polarity import PolarityReport, polarity_report, truth_cosines
+from probes.evidence.polarity_rule import SAYS_SOMETHING
 from probes.evidence.reads import LabelsRead, lowest_loss
 from probes.published.polarity import published_metrics
 
@@ -28,8 +29,8 @@ SHOWN = {
 }
 SAID = {
     "degenerate": (
-        "is degenerate at {site}: its credence hardly moves from statement to statement, so its numbers mean"
-        " nothing"
+        "reads nothing at {site}: it says nearly the same of every statement, as a constant probe does,"
+        " whatever the order of its scores (AUROC {own:.2f}, p={p:.2f})"
     ),
     "at chance": "is at chance for truth at {site} (AUROC {own:.2f}, p={p:.2f})",
     "reads other labels": (
@@ -73,10 +74,22 @@ class Fitted:
         return None if self.polarity is None else lowest_loss(self.probe)
 
 
+def answer(found: Mapping[str, Fitted]) -> str:
+    """Truth or negation, over all pair probes, each at the site that validation labels chose."""
+    words: dict[str, list[str]] = {}
+    for name, f in found.items():
+        if f.polarity is not None:
+            words.setdefault(f.polarity.findings[f.at].word, []).append(name)
+    total = sum(map(len, words.values()))
+    counts = [f"{len(names)} of {total} {word} ({', '.join(names)})" for word, names in words.items()]
+    return f"Truth or negation? Of the methods without labels {'; '.join(counts)}."
+
+
 def methods(found: Mapping[str, Fitted], best: Baseline, report: Report) -> None:
     """Which methods found truth and which took a distractor, where labels choose and where they like
     it best.
     """
+    report.claim(answer(found))
     rows = []
     for name, f in found.items():
         truth, liked = f.reads.own, f.liked
@@ -121,7 +134,7 @@ def strongest(f: Fitted, at: int) -> str:
 
 def sentence(f: Fitted, baseline: float) -> str:
     """What one method reads at its site, and where its own loss would have taken it."""
-    degenerate = f.polarity is not None and bool(f.polarity.degenerate[f.at])
+    degenerate = f.polarity is not None and not f.polarity.findings[f.at].checks[SAYS_SOMETHING]
     word = f.reads.word(f.at, f.p, baseline, degenerate)
     rivals = ", ".join(f.reads.rivals(f.at))
     said = SAID[word].format(site=f.site, own=f.reads.own[f.at], p=f.p, rivals=rivals, baseline=baseline)
@@ -147,8 +160,8 @@ def truth_or_negation(
     word = {"auroc": f"{auroc(test.column('negated'), test.y, n_boot=1).value:.2f}", "auroc_negated": "1.00"}
     text = {"auroc": f"{best[1].value:.2f}"}
     rows: list[tuple[str, ...]] = [
-        ("negation word alone", "-", *(word.get(m, "-") for m in shown), "-", "-"),
-        (f"{best[0]} (with labels)", "-", *(text.get(m, "-") for m in shown), "-", "-"),
+        ("negation word alone", "-", "-", *(word.get(m, "-") for m in shown), "-", "-"),
+        (f"{best[0]} (with labels)", "-", "-", *(text.get(m, "-") for m in shown), "-", "-"),
     ]
     report.add("auroc", best[1], recipe=f"baseline: {best[0]}", split="test")
     for name, r in reports.items():
@@ -157,12 +170,13 @@ def truth_or_negation(
         if flags:
             along = truth_cosines(found[name].probe, train).iloc[k]
             cosines = tuple("-" if np.isnan(along[c]) else f"{along[c]:+.2f}" for c in ("truth", "polarity"))
-        site = str(r.sites[k]) + (" degenerate" if r.degenerate[k] else "")
-        rows.append((name, site, *(f"{r[m].value[k]:.2f}" for m in shown), *cosines))
+        rows.append(
+            (name, str(r.sites[k]), r.findings[k].word, *(f"{r[m].value[k]:.2f}" for m in shown), *cosines)
+        )
         for measure, value in r.measures.items():
             for i, each in enumerate(r.sites):
                 report.add(measure, value[i], recipe=name, site=each, split="test", chosen=i == k)
-    header = ("probe", "site", *(SHOWN[m] for m in shown), "cos truth", "cos pol.")
+    header = ("probe", "site", "answer", *(SHOWN[m] for m in shown), "cos truth", "cos pol.")
     table = report.table("Statements and their opposites, on test pairs (train centring)", header, rows)
     report.section(
         "Truth or negation?",
@@ -172,7 +186,8 @@ def truth_or_negation(
         "and its kappa, correct flips, the CCS loss, and cosines with the truth direction and the "
         "polarity-sensitive one of the train pairs. A probe of truth has high AUROC, AUROC near .50 "
         "against the negation flag, a high worst cell, contradiction near 0 and kappa near 1. A constant "
-        "probe has contradiction .50 or so, kappa 0 and a CCS loss of .20.",
+        "probe has contradiction .50 or so, kappa 0 and a CCS loss of .20, and a probe with such numbers "
+        "reads nothing.",
         (table,),
     )
 

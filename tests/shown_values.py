@@ -20,6 +20,7 @@ from probes import Estimate, Examples, Site
 from probes.awareness import Leaks, TokenStrip, TwoByTwo, two_by_two
 from probes.awareness import Verdict as CrossedVerdict
 from probes.controls import Claim, Null
+from probes.evidence.polarity_rule import PolarityNumbers, ruled
 from probes.evidence.shortcuts import LetterCheck, TerminalTokens
 from probes.polarity import PolarityReport
 from probes.reading.show import ShownText, TokenView
@@ -71,7 +72,8 @@ def terminal_tokens(text: str) -> TerminalTokens:
 
 def polarity_report(text: str) -> PolarityReport:
     one = Estimate(np.array([0.7]), np.array([0.6]), np.array([0.8]), 40, 20)
-    return PolarityReport((SITE,), {"auroc": one, text: one}, np.array([False]), 20, text)
+    found = ruled(PolarityNumbers(one[0], None, None, one[0], one[0], one[0], degenerate=False, flagged=True))
+    return PolarityReport((SITE,), {"auroc": one, text: one}, np.array([False]), 20, text, (found,))
 
 
 def crossed(text: str) -> TwoByTwo:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from probes import CCS, CRC, TTPD, ContrastEigen, PairActivations, PolarityAwareCCS, auroc
+from probes import CCS, CRC, TTPD, ContrastEigen, Estimate, PairActivations, PolarityAwareCCS, auroc
 from probes.evidence.markers import marked_twins
+from probes.evidence.polarity_rule import PolarityNumbers, ruled, sentence
 from probes.fitting.transforms import Transform
 from probes.polarity import (
     contradiction_index,
@@ -338,3 +339,68 @@ def test_cosines_tell_a_truth_direction_from_one_that_turns_with_polarity():
         plain,
     )
     assert found.truth.iloc[0] > 0.95 and found.polarity.abs().iloc[0] < 0.2
+
+
+def numbers(**given):
+    """Numbers of a probe that reads truth, with changes."""
+
+    def estimate(value, around=0.02):
+        return Estimate(value, value - around, value + around, 200, 100)
+
+    usual = {
+        "auroc": 0.95,
+        "auroc_negated": 0.5,
+        "worst_cell": 0.9,
+        "contradiction": 0.1,
+        "kappa": 0.8,
+        "loss": 0.05,
+    } | {k: v for k, v in given.items() if k not in ("degenerate", "flagged")}
+    made = {name: None if value is None else estimate(value) for name, value in usual.items()}
+    rest = {"degenerate": False, "flagged": True} | {
+        k: v for k, v in given.items() if k in ("degenerate", "flagged")
+    }
+    return PolarityNumbers(**made, **rest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "reads truth"),
+        ({"auroc_negated": None}, "reads truth"),
+        ({"auroc_negated": None, "flagged": False}, "reads truth or negation"),
+        ({"auroc": 0.05, "contradiction": 0.1}, "reads truth upside down"),
+        ({"auroc": 0.5, "auroc_negated": 0.97, "worst_cell": 0.02}, "reads negation"),
+        ({"auroc": 0.7, "auroc_negated": 0.05, "worst_cell": 0.1}, "reads negation"),
+        ({"auroc": 0.9, "auroc_negated": 0.3}, "reads truth and negation"),
+        ({"auroc": 0.6, "worst_cell": 0.2}, "reads truth and negation"),
+        ({"auroc": 0.51, "contradiction": 0.95, "kappa": -0.9}, "reads what opposites share"),
+        ({"auroc": 0.51, "contradiction": 0.4, "kappa": 0.2}, "reads nothing"),
+        ({"auroc": 0.5, "contradiction": 0.5, "kappa": 0.0, "loss": 0.2}, "reads nothing"),
+        # The numbers of a constant probe: the order of scores that hardly differ is no verdict.
+        ({"contradiction": 0.43, "kappa": 0.13, "loss": 0.2}, "reads nothing"),
+        ({"contradiction": 0.43, "kappa": 0.13, "loss": 0.08}, "reads truth"),
+        ({"degenerate": True}, "reads nothing"),
+    ],
+)
+def test_the_report_answers_truth_or_negation_before_anything_else(changes, word):
+    found = ruled(numbers(**changes))
+    assert found.word == word
+    said = sentence(found)
+    if not found.checks["says different things of statements"]:
+        assert "nearly the same of every statement" in said and "AUROC" in said
+    else:
+        assert "nearly the same" not in said
+
+
+def test_truth_negation_and_nothing_are_told_apart_on_planted_pairs():
+    for size, word in (({"truth": 4.0}, "reads truth"), ({"truth": 0.0, "negation": 6.0}, "reads negation")):
+        probe = CCS(restarts=3).fit(synthetic(**size))
+        report = polarity_report(probe, synthetic(**size, seed=1))
+        assert report.findings[0].word == word and report.table["reads"].iloc[0] == word
+        assert report.answer.startswith(f"{word} at array.0: ")
+        assert repr(report).splitlines()[1].startswith(word)
+    x = torch.ones(1, 40, 8)
+    still = PairActivations.from_arrays(x, x, y=np.tile([1, 0], 20), pair_id=np.repeat(np.arange(20), 2))
+    report = polarity_report(CCS(restarts=2).fit(still), still)
+    assert report.findings[0].word == "reads nothing" and "as a constant probe" in report.answer
+    assert "<b>reads nothing" in report._repr_html_()

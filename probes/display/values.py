@@ -93,9 +93,10 @@ def terminal_tokens(value: TerminalTokens) -> Markup:
 
 @html.register(PolarityReport)
 def polarity_report(value: PolarityReport) -> Markup:
-    """Every measure at every site."""
+    """What the probe reads, then every measure at every site."""
     about = f"Polarity over {value.n_pairs} pairs of opposites; sign from {value.sign_from}"
-    return joined(tag("p", about), table(value.table, float_format=_rounded))
+    answer = [tag("p", tag("b", line)) for line in value.answer.splitlines()]
+    return joined(*answer, tag("p", about), table(value.table, float_format=_rounded))
 
 
 @html.register(Sweep)

@@ -14,7 +14,9 @@ from jaxtyping import Float
 
 from probes.data.activations import PairActivations
 from probes.data.sites import Site
+from probes.evidence.finding import Finding
 from probes.evidence.polarity_index import contradiction_index, polar_consistency
+from probes.evidence.polarity_rule import PolarityNumbers, PolarityWord, off, ruled, sentence
 from probes.fitting.linear import LinearProbe
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -28,8 +30,10 @@ Scores = Float[np.ndarray, "site n"]
 
 @dataclass(frozen=True, eq=False)
 class PolarityReport(Displayed):
-    """How a pair probe treats statements and their opposites: measures by name, each with one value
-    and interval a site.
+    """Whether a pair probe reads truth or negation, and how it treats statements and their opposites:
+    measures by name, each with one value and interval a site.
+
+    `findings` has a word a site, with the checks and numbers behind it; `answer` is what they come to.
     """
 
     sites: tuple[Site, ...]
@@ -37,6 +41,7 @@ class PolarityReport(Displayed):
     degenerate: np.ndarray
     n_pairs: int
     sign_from: str
+    findings: tuple[Finding[PolarityWord, PolarityNumbers], ...]
 
     def __getitem__(self, name: str) -> Estimate:
         if name not in self.measures:
@@ -44,23 +49,38 @@ class PolarityReport(Displayed):
         return self.measures[name]
 
     @property
+    def answer(self) -> str:
+        """Truth or negation: one line a word, the sites it holds at, and the numbers of the clearest."""
+        lines = []
+        for word in dict.fromkeys(f.word for f in self.findings):
+            at = [i for i, f in enumerate(self.findings) if f.word == word]
+            best = max(at, key=lambda i: off(self.findings[i].numbers.auroc))
+            names = ", ".join(str(self.sites[i]) for i in at)
+            where = f" ({self.sites[best]})" if len(at) > 1 else ""
+            lines.append(f"{word} at {names}: {sentence(self.findings[best])}{where}")
+        return "\n".join(lines)
+
+    @property
     def table(self) -> pd.DataFrame:
-        """One row a site, one column a measure, and whether the probe is degenerate there."""
+        """One row a site: what the probe reads there, one column a measure, and whether it is degenerate."""
         values = {name: np.atleast_1d(e.value) for name, e in self.measures.items()}
         return pd.DataFrame(
-            values | {"degenerate": self.degenerate},
+            {"reads": [f.word for f in self.findings]} | values | {"degenerate": self.degenerate},
             index=pd.Index([str(s) for s in self.sites], name="site"),
         )
 
     def __repr__(self) -> str:
         head = f"PolarityReport({self.n_pairs} pairs of opposites, sign from {self.sign_from})"
-        return terminal(f"{head}\n{self.table.round(3).to_string()}")
+        return terminal(f"{head}\n{self.answer}\n{self.table.round(3).to_string()}")
 
 
 def polarity_report(
     probe: LinearProbe, pairs: PairActivations, train: PairActivations | None = None
 ) -> PolarityReport:
-    """Everything about a pair probe on statements and their opposites, at every site of `pairs`.
+    """Whether a pair probe reads truth or negation, and everything about it on statements and their
+    opposites, at every site of `pairs`.
+
+    A probe whose contradiction, kappa and loss are those of a constant one reads nothing.
 
     Needs y, `pair_id` joining two statements of which one is true, and for the negation rows a column
     `negated` (0/1). `bias`: mean of s_A + s_N - 1 (above 0 the probe agrees with both). `discrimination`:
@@ -116,7 +136,28 @@ def polarity_report(
         measures |= {f"cosine_{name}": _exactly(cosines[name].to_numpy(), train) for name in cosines}
     # A probe that hardly moves from one statement to the next can have fine polarity numbers and says
     # nothing.
-    return PolarityReport(pairs.sites, measures, s.std(1) < 0.02, len(true), probe.sign_from)
+    degenerate = s.std(1) < 0.02
+    findings = tuple(
+        ruled(_numbers(measures, i, bool(degenerate[i]), "negated" in pairs.columns))
+        for i in range(len(pairs.sites))
+    )
+    return PolarityReport(pairs.sites, measures, degenerate, len(true), probe.sign_from, findings)
+
+
+def _numbers(measures: dict[str, Estimate], i: int, degenerate: bool, flagged: bool) -> PolarityNumbers:
+    def at(name: str) -> Estimate | None:
+        return measures[name][i] if name in measures else None
+
+    return PolarityNumbers(
+        auroc=measures["auroc"][i],
+        auroc_negated=at("auroc_negated"),
+        worst_cell=at("accuracy_worst_cell"),
+        contradiction=measures["contradiction"][i],
+        kappa=measures["contradiction_kappa"][i],
+        loss=measures["ccs_loss"][i],
+        degenerate=degenerate,
+        flagged=flagged,
+    )
 
 
 def true_and_false(pairs: PairActivations) -> tuple[np.ndarray, np.ndarray]:
