@@ -20,6 +20,7 @@ from interventions.behaviours.choices import Choices
 from interventions.behaviours.exact_match import ExactMatch, as_number, matches
 from interventions.behaviours.footprint import footprint
 from interventions.behaviours.honesty import honesty
+from interventions.behaviours.kinds import AnswerKinds, ByKey
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records
 from interventions.behaviours.refusal import (
@@ -79,6 +80,7 @@ BEHAVIOURS = {
     "RefusalLogprob": (RefusalLogprob(("no", "no no", "not red"), ("yes", "true")), "no"),
     "Candour": (Candour("key", "answer", markers=("yes",), max_new_tokens=3), "no"),
     "ExactMatch": (ExactMatch(mode="first", max_new_tokens=3), "no"),
+    "AnswerKinds": (AnswerKinds(ByKey(), max_new_tokens=3), "no"),
 }
 
 
