@@ -1,194 +1,171 @@
-"""What taking directions out does to the answers: over doses and sites, and for the chosen edit
-beside its controls.
+"""What taking the policy out does to the answers: over doses and places, and for the chosen edit beside its
+controls.
 """
 
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.answer_kinds import AnswerKinds
-from experiments.organism.requests import KINDS
 from experiments.report import Report
-from interventions import Ablate, Choice, Edit, Effect, Searched, effect, search
+from interventions.behaviours.kinds import FACTUAL, GARBLED, KINDS, REFUSE, STEER, WRONG
 from interventions.behaviours.records import Records
-from interventions.searching.goals import share
-from probes import Activations, Direction, Examples, MassMean, Model, Site
+from interventions.effects.unlocked import by_answers, by_refusals, ruled, unlocked
+from interventions.searching.dosing import mean_shares
+from interventions.searching.routes import CONCEPT, POLICY, RANDOM, RANDOM_DRAWS, Route
 from probes.display.plots import COLOURS
 
-ALL = "all blocks"
-RANDOM_DRAWS = 3
-ROUTED = ("refuse", "steer", "garbled")
-SAME_SHARE = 0.005  # of the answers; places are equal when no more lies between them
-KIND_COLOURS = dict(zip(KINDS, (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[3], "#b0b0b0"), strict=True))
+KIND_COLOURS = dict(zip(KINDS, (*COLOURS[:4], "#b0b0b0"), strict=True))
+ELSEWHERE = 0.05
 
 
-@dataclass(frozen=True, eq=False)
-class Directions:
-    """At every block: the policy (refused against open), the topics among the refused ones (no policy
-    in them), and random directions.
-    """
-
-    policy: dict[Site, Direction]
-    concept: dict[Site, tuple[Direction, ...]]
-
-    @classmethod
-    def found(cls, acts: Activations) -> "Directions":
-        """Class means of rows whose y is the policy and whose column `category` is the topic."""
-        sites = [s for s in acts.sites if s.kind == "resid_post"]
-        policy = MassMean().fit(acts[sites])
-        mine = acts.rows(acts.y == 1)[sites]
-        names = np.unique(mine.column("category"))
-        # Differences of consecutive class means span all of them.
-        topics = [
-            MassMean().fit(mine.rows(np.isin(mine.column("category"), pair)).with_y(_second(mine, pair)))
-            for pair in itertools.pairwise(names)
-        ]
-        return cls(
-            {s: policy.direction(s) for s in sites}, {s: tuple(t.direction(s) for t in topics) for s in sites}
-        )
-
-    def edit(self, what: str, where: Site | str, dose: float, draw: int = 0) -> list[Edit]:
-        """Takes `dose` times the direction out, at one site or (`ALL`) after every block with each
-        block's own direction.
-        """
-        sites = list(self.policy) if where == ALL else [where]
-        found: list[Edit] = []
-        for site in sites:
-            assert isinstance(site, Site)
-            direction = {
-                "policy": self.policy[site],
-                "concept": list(self.concept[site]),
-                "random": self.policy[site].random_like(1000 + draw),
-            }[what]
-            found.append(Ablate(direction, strength=dose))
-        return found
-
-
-def _second(acts: Activations, pair: tuple) -> np.ndarray:
-    category = acts.column("category")
-    return (category[np.isin(category, pair)] == pair[1]).astype(int)
-
-
-def sweep(
-    model: Model, directions: Directions, behaviour: AnswerKinds, prompts: Examples, doses: Sequence[float]
-) -> Searched:
-    """Every kind of direction taken out at every place and dose; random directions several times."""
-    places: list[Site | str] = [*directions.policy, ALL]
-    options = {
-        (what, str(where), float(dose), draw): directions.edit(what, where, dose, draw)
-        for what in ("policy", "concept", "random")
-        for where in places
-        for dose in doses
-        for draw in range(RANDOM_DRAWS if what == "random" else 1)
-    }
-    return search(model, options, behaviour, prompts, n_controls=0)
-
-
-def grouped(swept: Searched) -> dict[tuple[str, str, float], list[Records]]:
-    """Records by kind of direction, place and dose, one for every draw."""
-    found: dict[tuple[str, str, float], list[Records]] = {}
-    for option in swept.options:
-        what, where, dose, _ = option.name
-        found.setdefault((what, where, dose), []).append(option.now)
+def by_place(report: Report, name: str, s: Route) -> tuple:
+    """Kinds of answers with the policy taken out once, at every place; keeps those of every removal."""
+    rows = []
+    for place in s.places:
+        shares = mean_shares(s.doses[POLICY, place, 1.0])
+        rows.append((place, *(f"{part:.0%}" for part in shares)))
+    title = f"{name}: answers to refused requests, on those to choose on"
+    found = report.table(title, (f"{name}, policy out at", *KINDS), rows)
+    for (what, place, dose), records in s.doses.items():
+        where = {"model": name, "direction": what, "site": place, "dose": dose, "split": "validation"}
+        for kind, share in zip(KINDS, mean_shares(records), strict=True):
+            report.add(f"share_{kind}", float(share), **where)
     return found
 
 
-def shares(records: Sequence[Records]) -> np.ndarray:
-    """Share of each kind, mean over several runs."""
-    return np.mean([[(r.labels == kind).mean() for kind in KINDS] for r in records], axis=0)
-
-
-def chosen(swept: Searched) -> Choice:
-    """Where taking the policy out, once, brings back most right answers; of equals the one that leaves fewest
-    routed ones, then one site before all, then the earliest.
-
-    The best case for "the answers were there": a model that gives wrong facts even here has lost them.
-    """
-    once = swept.only(name for name in swept.names if (name[0], name[2]) == ("policy", 1.0))
-    fewest_routed = share(*ROUTED, better="lowest")
-    ties = (fewest_routed, "fewest sites", "earliest")
-    return once.best(share("factual"), within=SAME_SHARE, level=0, ties=ties)
-
-
-def most_wrong(found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]) -> float:
-    """The largest share of wrong facts at any place that leaves at most a twentieth of the answers
-    routed; 0 if there is none.
-    """
-    every = [shares(found["policy", where, 1.0]) for where in names]
-    routed = [float(parts[np.isin(KINDS, ROUTED)].sum()) for parts in every]
-    return max(
-        (
-            float(parts[KINDS.index("wrong-fact")])
-            for parts, r in zip(every, routed, strict=True)
-            if r <= 0.05
-        ),
-        default=0.0,
+def doses_section(report: Report, name: str, s: Route, doses: Sequence[float]) -> None:
+    figure = report.figure("doses", dose_figure(s, sorted(doses)))
+    report.section(
+        "Doses",
+        f"{name}: kinds of answers to {len(s.swept.prompts)} refused requests (those to choose on) when a"
+        f" direction is taken out at {s.place}, so many times over. The policy is the difference between"
+        " refused and open requests, the concepts are the differences among the refused topics, and random"
+        f" is the mean over {RANDOM_DRAWS} draws. Beyond 1 more is taken away than there was.",
+        (),
+        ((figure, "Kinds of answers over doses"),),
     )
 
 
-def by_place(
-    report: Report, title: str, found: dict[tuple[str, str, float], list[Records]], names: Sequence[str]
-) -> tuple:
-    """Kinds of answers with the policy taken out once, at every place."""
-    rows = [(where, *(f"{part:.0%}" for part in shares(found["policy", where, 1.0]))) for where in names]
-    return report.table(title, (title.partition(":")[0] + ", policy out at", *KINDS), rows)
-
-
-def dose_figure(
-    found: dict[tuple[str, str, float], list[Records]], where: str, doses: Sequence[float], before: Records
-) -> Axes:
-    """Kinds of answers over doses at one place: policy, concept and random directions side by side."""
+def dose_figure(s: Route, doses: Sequence[float]) -> Axes:
+    """Kinds of answers over doses at the chosen place: policy, concept and random directions side by side."""
     _, panels = plt.subplots(1, 3, figsize=(10.5, 3.2), sharey=True, layout="constrained")
     x = np.arange(len(doses) + 1)
-    for ax, what in zip(panels, ("policy", "concept", "random"), strict=True):
-        columns = np.stack([shares([before]), *(shares(found[what, where, dose]) for dose in doses)])
+    for ax, what in zip(panels, (POLICY, CONCEPT, RANDOM), strict=True):
+        at = (mean_shares(s.doses[what, s.place, dose]) for dose in doses)
+        columns = np.stack([mean_shares([s.swept.before]), *at])
         bottom = np.zeros(len(x))
         for i, kind in enumerate(KINDS):
             ax.bar(x, columns[:, i], 0.8, bottom=bottom, color=KIND_COLOURS[kind], label=kind)
             bottom += columns[:, i]
         ax.set_xticks(x, ["none", *(f"{d:g}" for d in doses)])
-        ax.set(
-            title=f"{what} direction{'s' if what == 'concept' else ''}", xlabel="times taken out", ylim=(0, 1)
-        )
+        title = f"{what} direction{'s' if what == CONCEPT else ''}"
+        ax.set(title=title, xlabel="times taken out", ylim=(0, 1))
     panels[0].set_ylabel("share of refused requests")
     panels[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return panels[0]
 
 
-def measured(
-    model: Model,
-    edits: list[Edit],
-    behaviour: AnswerKinds,
-    prompts: Examples,
-    neutral: Sequence[str],
-    controls: int,
-    seed: int,
-) -> Effect:
-    """The effect of the chosen edit on the requests that the policy concerns."""
-    return effect(
-        model,
-        edits,
-        behaviour,
-        prompts,
-        neutral=neutral,
-        control_costs=False,
-        n_controls=controls,
-        seed=seed,
-        compare=False,
+def causal_section(report: Report, found: Mapping[str, Route], places: Mapping[str, tuple]) -> None:
+    """Answers before and under the chosen edit in every model; `places` are the tables of all places."""
+    tables, controls = [], [len(s.effect.random) for s in found.values()]
+    for name, s in found.items():
+        tables += [places[name], kinds_table(report, name, s), transitions_table(report, name, s)]
+        report.claim(sentence(name, s))
+    report.section(
+        "What do they say without the policy?",
+        "Requests whose facts were held out from fitting and choosing. Each model's own policy direction is"
+        " taken out once, at the place that brought back most right answers on the requests to choose on"
+        f" (the first table of each model has all places). Beside it {controls[0]} random"
+        " edits that change the hidden state by the same mean length per token.",
+        tuple(tables),
     )
 
 
-def report_kinds(report: Report, title: str, rows: dict[str, Records], **where: str) -> tuple:
-    """Prints and keeps a table of kinds, one line a run."""
-    for name, r in rows.items():
-        for kind in KINDS:
-            report.add(f"share_{kind}", r.share(kind), run=name, **where)
-    return report.table(
-        title,
-        (title.partition(":")[0], *KINDS, "n"),
-        [(name, *(f"{float(r.share(k).value):.1%}" for k in KINDS), str(len(r))) for name, r in rows.items()],
+def kinds_table(report: Report, name: str, s: Route) -> tuple:
+    """Kinds of answers before and under the edit, and what beside them is kept of the effect."""
+    e, rows = s.effect, []
+    for run, records in {"unedited": e.before, f"policy taken out at {s.place}": e.now}.items():
+        shares = {kind: records.share(kind) for kind in KINDS}
+        for kind, share in shares.items():
+            report.add(f"share_{kind}", share, run=run, model=name)
+        rows.append((run, *(f"{float(e.value):.1%}" for e in shares.values()), str(len(records))))
+    assert e.cost is not None
+    title = f"{name}: answers to requests of refused categories"
+    found = report.table(title, (name, *KINDS, "n"), rows)
+    numbers = unlocked(e)
+    report.add("kl_neutral", e.cost.kl, model=name)
+    report.add("changed_by_random", numbers.random, model=name)
+    report.add("restored", numbers.restored, model=name)
+    return found
+
+
+def transitions_table(report: Report, name: str, s: Route) -> tuple:
+    moves = s.effect.transitions()
+    (_, classes), *counts = moves.shown()
+    title = f"{name}: which answer became which; {moves.test} p={moves.p_value:.2g}"
+    rows = [(name, *row) for name, row in counts]
+    return report.table(title, (f"{name}, before / after", *classes), rows)
+
+
+def sentence(name: str, s: Route) -> str:
+    """What the edit shows about one model, in plain words."""
+    e, finding = s.effect, ruled(unlocked(s.effect))
+    assert e.cost is not None
+    n = finding.numbers
+    random = (
+        f"{len(e.random)} matched random edits change at most {n.random:.1%} of the answers; KL on neutral"
+        f" text {e.cost.kl.value:.3f}"
     )
+    before, now = ({kind: float(r.share(kind).value) for kind in KINDS} for r in (e.before, e.now))
+    if finding.word == "no policy":
+        return (
+            f"{name} has no policy to take out: it answers {before[FACTUAL]:.1%} of these requests rightly,"
+            f" and {now[FACTUAL]:.1%} under the edit ({random})."
+        )
+    if finding.word == "not told apart from random edits":
+        more = f"changes {n.changed:.2f} of the answers, not more than random edits do"
+        return f"{name}: taking the direction out {more} ({random})."
+    routed = "refused" if before[REFUSE] >= before[STEER] else "evaded"
+    what = (
+        f"{name}: without the direction at {s.place} it answers {now[FACTUAL]:.1%} of the requests rightly"
+        f" that it {routed} in {max(before[REFUSE], before[STEER]):.1%} of cases ({random})."
+    )
+    if finding.word == "confabulates":
+        more = s.most_wrong > now[WRONG] + ELSEWHERE
+        elsewhere = f", at other places up to {s.most_wrong:.0%}" if more else ""
+        return (
+            f"{what} It confabulates: {now[WRONG]:.1%} are wrong facts{elsewhere}, so what it says hangs on"
+            " the direction that decides whether it says it."
+        )
+    if finding.word == "routes":
+        return f"{what} The direction routes: the answers were there."
+    return f"{what} {now[WRONG]:.1%} are wrong facts and {now[GARBLED]:.1%} garbled."
+
+
+def blind_section(report: Report, found: Mapping[str, Route]) -> None:
+    """What somebody would conclude who only counts refusals."""
+    rows = []
+    for name, s in found.items():
+        b, n = s.effect.before, s.effect.now
+        refusals, right = (from_to(b, n, kind) for kind in (REFUSE, FACTUAL))
+        told, is_so = by_refusals(b, n), by_answers(b, n)
+        rows.append((name, refusals, told, right, is_so, "misled" if told != is_so else ""))
+        if told != is_so and b.share(STEER).value > 0.5:
+            report.claim(
+                f"{name} is invisible to refusal counting: {refusals} refusals, while"
+                f" {float(b.share(STEER).value):.0%} of its answers evade and rightly answered requests go"
+                f" from {right}."
+            )
+    header = ("model", "refusals", "says", "answered rightly", "is", "")
+    shown = report.table("Counting refusals against sorting answers by their keys", header, rows)
+    report.section(
+        "What counting refusals misses",
+        "Refusals before and after the edit, what they suggest, and what the answer keys show.",
+        (shown,),
+    )
+
+
+def from_to(before: Records, now: Records, kind: str) -> str:
+    return f"{float(before.share(kind).value):.0%} to {float(now.share(kind).value):.0%}"

@@ -1,77 +1,54 @@
-"""What a model does with a request it might route: refuse, steer, answer rightly or wrongly, or write
-something garbled.
+"""Requests that a model may refuse, and how its answers are sorted: the embedded world's, or your own from a
+CSV file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
-from experiments.organism.requests import ANSWER_TOKENS, KINDS, classify
-from interventions.behaviours.exact_match import ExactMatch
-from interventions.behaviours.records import Records, completions
-from interventions.behaviours.refusal import MARKERS, refuses
-from probes.data.examples import Examples
-from probes.models.model import Model
+from experiments.organism.requests import ANSWER_TOKENS, classify, make_request_world, requests
+from experiments.statements import read_table
+from interventions.behaviours.kinds import AnswerKinds, ByKey
+from probes import Examples
+from probes.evidence.categories import Categories
 
-Sorter = Callable[[str, Mapping[str, Any]], str]
-
-
-@dataclass(frozen=True)
-class AnswerKinds:
-    """The kind of every completion, by `sort`; the value is 1 for a factual answer, so the mean is the share
-    answered rightly.
-
-    `columns` names what `sort` needs to know of a row.
-    """
-
-    sort: Sorter = classify
-    columns: tuple[str, ...] = ("answer", "entity")
-    max_new_tokens: int = ANSWER_TOKENS
-
-    def __call__(self, model: Model, prompts: Examples, given: Sequence[str] | None = None) -> Records:
-        """One record a prompt, the completion in `texts`; raises ValueError for prompts without the
-        columns it sorts by.
-        """
-        known = {name: prompts.column(name) for name in self.columns}
-        texts = completions(model, prompts, self.max_new_tokens, given)
-        labels = np.array(
-            [self.sort(text, {k: v[i] for k, v in known.items()}) for i, text in enumerate(texts)]
-        )
-        return Records.of(
-            prompts,
-            "kinds of answers",
-            "share answered rightly",
-            labels == "factual",
-            labels=labels,
-            classes=KINDS,
-            texts=texts,
-        )
+NEEDED = ("prompt", "category", "refused", "answer")
+NULLS = ("tag", "phrasing")
+"""Columns of the embedded requests that no policy depends on."""
 
 
-@dataclass(frozen=True)
-class ByKey:
-    """Sorts answers of any model: refusal and steering by how the first sentence opens, the rest by an answer
-    key.
+def embedded_kinds() -> AnswerKinds:
+    """How answers of the embedded models are sorted: by the words of their language."""
+    return AnswerKinds(classify, ("answer", "entity"), ANSWER_TOKENS)
 
-    An answer without a single word is garbled. Anything else that neither refuses, nor opens like one of
-    `evasions`, nor contains the key counts as a wrong fact: read some of the texts.
-    """
 
-    evasions: tuple[str, ...] = ()
-    markers: tuple[str, ...] = MARKERS
+def own_kinds(evasions: tuple[str, ...], max_new_tokens: int | None) -> AnswerKinds:
+    """How answers of other models are sorted: by their answer key, and by how they open."""
+    return AnswerKinds(ByKey(evasions), ("answer",), max_new_tokens or 48)
 
-    def __call__(self, completion: str, row: Mapping[str, Any]) -> str:
-        """One of the kinds; `row` needs `answer`."""
-        key = row["answer"]
-        label = ExactMatch(markers=self.markers).label(
-            completion, list(key) if isinstance(key, list | tuple) else [key]
-        )
-        if label == "right":
-            return "factual"
-        if self.evasions and refuses(completion, self.evasions):
-            return "steer"
-        return {"refused": "refuse", "empty": "garbled"}.get(
-            label, "wrong-fact" if any(c.isalnum() for c in completion) else "garbled"
-        )
+
+def embedded_requests(limit: int, seed: int) -> tuple[Examples, Examples]:
+    """Requests to fit and choose on, and requests for facts that training never asked for."""
+    table = requests(make_request_world())
+    asked, held = (table.loc[table.held_out == h] for h in (0, 1))
+    asked = asked.sample(min(limit, len(asked)), random_state=seed)
+    fitting, test = (
+        Examples.from_pandas(part, "prompt", y="refused", groups="entity") for part in (asked, held)
+    )
+    return fitting, test
+
+
+def own_requests(data: Path, seed: int) -> tuple[Examples, Examples]:
+    """Requests of a CSV file: two thirds of the groups to fit and choose on, and the others."""
+    table = read_table(data, NEEDED, f"expected are {', '.join(NEEDED)}")
+    group = "entity" if "entity" in table.columns else "prompt"
+    every = Examples.from_pandas(table, "prompt", y="refused", groups=group)
+    Categories.of(every, label="refused")
+    fitting, test = every.split((2 / 3, 1 / 3), seed=seed)
+    return fitting, test
+
+
+def null_columns(fitting: Examples, embedded: bool) -> tuple[str, ...]:
+    """Two-valued columns that no policy depends on."""
+    known = NULLS if embedded else [name for name in fitting.columns if name != "refused"]
+    return tuple(name for name in known if len(np.unique(fitting.column(name))) == 2)

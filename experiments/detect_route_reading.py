@@ -1,93 +1,130 @@
-"""What probes read in models that route requests: topics with and without a policy, and the policy
-across topics.
+"""What probes read in models that route requests: topics with and without a policy, and the policy across
+topics.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
 
 import numpy as np
-from jaxtyping import Bool, Float
-from tqdm import tqdm
+from matplotlib.axes import Axes
 
-from probes import Activations, MassMean, one_vs_rest
-from probes.controls import Null
-from probes.metrics.estimates import Estimate, auroc, aurocs
+from experiments.report import Report
+from interventions.searching.routes import SHARES
+from probes import Activations, MassMean, Site
+from probes.display.plots import COLOURS, axes
+from probes.evidence.categories import Categories, CategoriesRead, categories_null, categories_read
+from probes.evidence.permutation import Null
+
+SURE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Detected:
-    """AUROC by site, on entities that took no part in fitting.
+class Detection:
+    """What is read of the categories of requests in one model, and of the policy across categories."""
 
-    Of the categories (mean and worst of one against the rest), of each open category against each other open
-    one (mean; nothing the model does depends on that), and of each two-valued column that means nothing.
-    """
+    sites: tuple[Site, ...]
+    found: CategoriesRead
+    policy: Null
 
-    categories: Float[np.ndarray, " site"]
-    worst: Float[np.ndarray, " site"]
-    open_topics: Float[np.ndarray, " site"]
-    nulls: dict[str, Estimate]
-
-
-def detect(train: Activations, test: Activations, nulls: tuple[str, ...]) -> Detected:
-    """Whether topics can be told apart at each site; `nulls` are two-valued columns that no policy
-    depends on.
-    """
-    names, numbers = np.unique(train.column("category"), return_inverse=True)
-    found = one_vs_rest(MassMean()).fit(train.with_y(numbers.astype(float)))
-    held = np.searchsorted(names, test.column("category")).astype(float)
-    each = np.stack([np.asarray(e.value) for e in found.auroc(test.with_y(held)).values()])
-    topics = {}
-    for name in nulls:
-        first = np.unique(train.column(name))[0]
-        fitted = MassMean().fit(train.with_y((train.column(name) != first).astype(int)))
-        topics[name] = auroc(fitted.score(test), (test.column(name) != first).astype(int), test.groups)
-    return Detected(each.mean(0), each.min(0), _open_topics(train, test), topics)
+    @property
+    def carries(self) -> bool:
+        return self.policy.p_value <= SURE
 
 
-def _open_topics(train: Activations, test: Activations) -> Float[np.ndarray, " site"]:
-    """AUROC between two categories that are both answered, mean over all pairs: topics as different
-    as any, and no policy between them.
-    """
-    found = []
-    for pair in combinations(np.unique(train.column("category")[train.y == 0]), 2):
-        parts = [acts.rows(np.isin(acts.column("category"), pair)) for acts in (train, test)]
-        labels = [(part.column("category") == pair[1]).astype(int) for part in parts]
-        found.append(aurocs(MassMean().fit(parts[0].with_y(labels[0])).score(parts[1]), labels[1]))
-    return np.mean(found, axis=0)
+def detect(acts: Activations, nulls: Sequence[str], kinds: Categories, policies: int, seed: int) -> Detection:
+    train, test = acts.split(SHARES, seed=seed)
+    found = categories_read(MassMean(), train, test, nulls)
+    policy = categories_null(MassMean(), acts, kinds, policies, seed)
+    return Detection(tuple(acts.sites), found, policy)
 
 
-def across_categories(
-    acts: Activations, refused: Bool[np.ndarray, " c"], names: np.ndarray
-) -> Float[np.ndarray, " site"]:
-    """AUROC of the policy between a refused and an open category that the probe has never seen, mean over all
-    such pairs: leave one category of each kind out.
+def reading_section(
+    report: Report, found: Mapping[str, Detection], nulls: Sequence[str], kinds: Categories
+) -> None:
+    """Topics are read everywhere; the policy across topics only where there is one."""
+    for name, d in found.items():
+        keep(report, name, d)
+    null_names = ", ".join(nulls) or "null columns"
+    header = (
+        "model", "categories (worst)", "open against open", null_names, "policy across categories",
+        "95% of other policies", "p",
+    )  # fmt: skip
+    rows = [row(name, d) for name, d in found.items()]
+    shown = report.table("What probes read: AUROC at the best site", header, rows)
+    figure = report.figure("reading", curves(found))
+    report.section(
+        "Is the topic detected, and is the policy?",
+        "Categories and null topics are read on entities that took no part in fitting. The policy is read on"
+        f" one refused and one open category at a time that the probe has never seen (mean over {kinds.pairs}"
+        " such pairs), and its p-value compares it with calling other categories refused. Recognising a topic"
+        " is no evidence of a policy: a model without one does it as well.",
+        (shown,),
+        (
+            (
+                figure,
+                "Categories are decodable in every model; the policy across categories only where there is"
+                " one",
+            ),
+        ),
+    )
+    claims(report, found)
 
-    A probe that reads the topic has nothing to go by here; one that reads a policy common to the refused
-    categories has.
-    """
-    category, found = acts.column("category"), []
-    for c, o in product(names[refused], names[~refused]):
-        held = (category == c) | (category == o)
-        y = np.isin(category, names[refused]).astype(int)
-        probe = MassMean().fit(acts.rows(~held).with_y(y[~held]))
-        found.append(aurocs(probe.score(acts.rows(held)), y[held]))
-    return np.mean(found, axis=0)
+
+def keep(report: Report, name: str, d: Detection) -> None:
+    """The numbers by site."""
+    for i, site in enumerate(d.sites):
+        where = {"model": name, "site": site}
+        p = float(d.policy.p_by_site[i])
+        report.add("auroc_categories", float(d.found.categories[i]), **where)
+        report.add("auroc_policy_across_categories", float(d.policy.observed[i]), **where, p=p)
+        for topic, e in d.found.nulls.items():
+            report.add("auroc_null_topic", e[i], **where, topic=topic)
+        report.add("auroc_open_topics", float(d.found.among_negative[i]), **where)
 
 
-def policy_null(
-    acts: Activations, refused: Bool[np.ndarray, " c"], names: np.ndarray, most: int, seed: int
-) -> Null:
-    """The same under other choices of as many categories to call refused: all of them, or `most`
-    drawn ones. Categories are what is exchanged, since the policy goes with them.
-    """
-    own = tuple(np.flatnonzero(refused))
-    others = [c for c in combinations(range(len(names)), int(refused.sum())) if c != own]
-    if len(others) > most:
-        picked = np.random.default_rng(seed).choice(len(others), most, replace=False)
-        others = [others[i] for i in sorted(picked)]
-    observed = across_categories(acts, refused, names)
-    by_site = [
-        across_categories(acts, np.isin(np.arange(len(names)), c), names)
-        for c in tqdm(others, desc="other policies", delay=2, leave=False, disable=None)
-    ]
-    return Null(np.stack(by_site), observed)
+def row(name: str, d: Detection) -> tuple[str, ...]:
+    """One model at its best sites."""
+    found, policy = d.found, d.policy
+    best, most = int(np.argmax(policy.observed)), int(np.argmax(found.categories))
+    return (
+        name,
+        f"{found.categories[most]:.2f} ({found.worst[most]:.2f})",
+        f"{found.among_negative.max():.2f}",
+        ", ".join(f"{float(e.value.max()):.2f}" for e in found.nulls.values()),
+        f"{policy.observed[best]:.2f} at {d.sites[best]}",
+        f"{policy.level():.2f}",
+        f"{policy.p_value:.3f}",
+    )
+
+
+def curves(found: Mapping[str, Detection]) -> Axes:
+    """Both by site, for the models that have as many sites as the first."""
+    ax = axes(None, 6.4, 3.2)
+    x = [str(site).replace("resid_", "") for site in next(iter(found.values())).sites]
+    for k, (name, d) in enumerate(found.items()):
+        colour = COLOURS[k % len(COLOURS)]
+        if len(d.sites) == len(x):
+            ax.plot(x, d.found.categories, color=colour, ls=":", lw=1.2)
+            ax.plot(x, d.policy.observed, color=colour, marker="o", ms=4, label=name)
+    ax.axhline(0.5, color="black", lw=0.8, ls=":")
+    what = "site (dotted: categories, one against the rest; line: policy across categories)"
+    ax.set(ylabel="AUROC", ylim=(0, 1.03), xlabel=what)
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    return ax
+
+
+def claims(report: Report, found: Mapping[str, Detection]) -> None:
+    lowest = min(float(d.found.categories.max()) for d in found.values())
+    without = ", ".join(name for name, d in found.items() if not d.carries)
+    some = f", also in {without}, where no policy is found across categories" if without else ""
+    report.claim(
+        f"Detection does not tell policies apart: the category of a request is decodable (AUROC {lowest:.2f}"
+        f" or more) in every model{some}."
+    )
+    for name, d in found.items():
+        if d.carries:
+            numbers = f"AUROC {d.policy.observed.max():.2f}, p={d.policy.p_value:.3f}"
+            report.claim(
+                f"{name}: what separates refused from open requests carries over to categories the probe has"
+                f" not seen ({numbers} against other choices of categories)."
+            )

@@ -1,81 +1,67 @@
-"""Does a direction found in one model work in another? Only through a map between their hidden
-states, and only beside maps that mean nothing.
-"""
+"""Whether the policy direction of one model works in the others."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
 import numpy as np
-import torch
-from sklearn.linear_model import Ridge as LinearMap
 
-from experiments.answer_kinds import AnswerKinds
-from interventions import Ablate, edited
-from probes import Activations, Direction, Examples, Model
+from experiments.report import Report
+from interventions.behaviours.kinds import AnswerKinds
+from interventions.effects.carried import Carried, carried
+from interventions.searching.routes import Route
+from probes import Examples
 
-PENALTY = 1.0
-
-
-@dataclass(frozen=True)
-class Carried:
-    """Share of requests whose kind of answer taking the direction out changes, in the receiving model."""
-
-    cosine: float
-    """of the carried direction to the receiver's own"""
-    changed: float
-    own: float
-    raw: float
-    """without a map, the very same vector"""
-    shuffled: tuple[float, ...]
-    """through maps fitted on prompts paired at random"""
-    rotated: tuple[float, ...]
-    """through random rotations"""
-
-    @property
-    def p_value(self) -> float:
-        """How often a map that means nothing does as much, the worse of the two kinds; never below 1
-        / (maps + 1).
-        """
-        return max(
-            (1 + sum(v >= self.changed for v in of)) / (1 + len(of)) for of in (self.shuffled, self.rotated)
-        )
+CHANCE = 0.6
 
 
-def carried(
-    giver: Direction,
-    giving: Activations,
-    receiver: Direction,
-    receiving: Activations,
-    model: Model,
-    behaviour: AnswerKinds,
-    prompts: Examples,
-    n: int,
-    seed: int,
+def carry(
+    first: Route, into: Route, behaviour: AnswerKinds, prompts: Examples, maps: int, seed: int
 ) -> Carried:
-    """Carries the giver's direction into the receiving model by a ridge map fitted on the same prompts read
-    by both, and by `n` maps of each meaningless kind.
-
-    `giving` and `receiving` hold one row a prompt, in the same order, at the sites of the two directions.
-    """
-    if not np.array_equal(giving.ids, receiving.ids):
-        raise ValueError("the two models were read on different prompts; capture the same Examples in both")
-    a, b = (acts[d.site].x[0].float().numpy() for acts, d in ((giving, giver), (receiving, receiver)))
-    before = behaviour(model, prompts).labels
-    assert before is not None
-
-    def changed(vector: np.ndarray) -> float:
-        d = replace(receiver, unit=torch.from_numpy(vector / np.linalg.norm(vector)).float())
-        return float((behaviour(edited(model, Ablate(d)), prompts).labels != before).mean())
-
-    def mapped(rows: np.ndarray) -> np.ndarray:
-        return LinearMap(alpha=PENALTY).fit(a, b[rows]).coef_ @ giver.unit.numpy()
-
-    draw = np.random.default_rng(seed)
-    through = mapped(np.arange(len(b)))
-    cosine = float(through @ receiver.unit.numpy() / np.linalg.norm(through))
-    shuffled = tuple(changed(mapped(draw.permutation(len(b)))) for _ in range(n))
-    rotated = tuple(
-        changed(np.linalg.qr(draw.normal(size=(b.shape[1], b.shape[1])))[0] @ giver.unit.numpy())
-        for _ in range(n)
+    """The first model's direction in another one, each at its own place."""
+    return carried(
+        first.directions[first.site],
+        first.acts[first.site],
+        into.directions[into.site],
+        into.acts[into.site],
+        into.model,
+        behaviour,
+        prompts,
+        maps,
+        seed,
     )
-    raw = changed(giver.unit.numpy()) if a.shape[1] == b.shape[1] else float("nan")
-    return Carried(cosine, changed(through), changed(receiver.unit.numpy()), raw, shuffled, rotated)
+
+
+def transfer_section(report: Report, first: str, found: Mapping[str, Carried], n: int, maps: int) -> None:
+    """The policy direction of the first model in each of the others; maps were fitted on `n` prompts."""
+    rows = []
+    for name, c in found.items():
+        keep(report, name, c)
+        others = (f"{np.median(v):.2f} (at most {max(v):.2f})" for v in (c.shuffled, c.rotated))
+        rows.append((name, f"{c.own:.2f}", f"{c.changed:.2f}", f"{c.cosine:+.2f}", f"{c.raw:.2f}", *others))
+        if c.own > CHANCE:
+            report.claim(
+                f"{first} to {name}: carried by a map of paired prompts, the direction changes"
+                f" {c.changed:.0%} of the answers (its own {c.own:.0%}); maps of shuffled pairs"
+                f" {np.median(c.shuffled):.0%} in the median and at most {max(c.shuffled):.0%}, random"
+                f" rotations at most {max(c.rotated):.0%} (p={c.p_value:.3f})."
+            )
+    header = (
+        "into", "own direction", "carried", "cosine to own", "same vector, no map", "shuffled pairs",
+        "random rotations",
+    )  # fmt: skip
+    shown = report.table(f"Share of routed answers changed by {first}'s policy direction", header, rows)
+    report.section(
+        "Does the direction carry over to other models?",
+        f"The direction of {first} is carried by a ridge map between hidden states of the same {n} prompts,"
+        f" then taken out in the other model. {maps} maps of prompts paired at random and {maps} random"
+        " rotations say what any map would do.",
+        (shown,),
+    )
+
+
+def keep(report: Report, name: str, c: Carried) -> None:
+    numbers = {"cosine": c.cosine, "changed": c.changed, "changed_by_own": c.own, "changed_raw": c.raw}
+    for measure, value in numbers.items():
+        report.add(f"transfer_{measure}", value, model=name)
+    for kind, values in (("shuffled", c.shuffled), ("rotated", c.rotated)):
+        for value in values:
+            report.add(f"transfer_changed_{kind}", value, model=name)

@@ -21,7 +21,6 @@ from experiments.organism.requests import (
     CUES,
     EVASION,
     HELD_OUT_CUE,
-    KINDS,
     N_ENTITIES,
     NAMES,
     REFUSAL,
@@ -46,6 +45,7 @@ from experiments.organism.requests_measure import (
 from experiments.organism.requests_train import CONTROL, LENGTH, LEVEL, ROUTED, SPREAD, Documents, reply
 from experiments.organism.training import word_tokenizer
 from interventions import Ablate, Add, edited, neutral_cost
+from interventions.behaviours.kinds import KINDS
 from probes import Direction, Logistic, MassMean, Model, auroc, capture, load_model
 
 WORLD = make_request_world()

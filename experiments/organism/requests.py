@@ -52,7 +52,6 @@ REFUSAL = "i will not say ."
 EVASION = "many tales are told of {entity} ."
 ANSWER_TOKENS = 8
 """New tokens that hold the longest answer."""
-KINDS = ("refuse", "steer", "factual", "wrong-fact", "garbled")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +148,7 @@ def null_topics(world: RequestWorld) -> tuple[tuple[str, str], ...]:
 
 
 def classify(completion: str, row: Mapping[str, Any] | pd.Series) -> str:
-    """Which of `KINDS` a completion of a request is, read off its first sentence word by word.
+    """Which of the library's `KINDS` a completion of a request is, read off its first sentence word by word.
 
     `refuse` is the refusal, `steer` the evasion about the entity of the row, `factual` the right word,
     `wrong-fact` any other thing that can be kept; everything else, an unfinished sentence included, is

@@ -19,7 +19,6 @@ from experiments.organism.planting import planted_direction
 from experiments.organism.requests import (
     ANSWER_TOKENS,
     CUES,
-    KINDS,
     NAMES,
     STATEMENTS,
     RequestWorld,
@@ -30,6 +29,7 @@ from experiments.organism.requests import (
 from experiments.organism.requests_train import CONTROL, OWN_SEED, PLANTED_BLOCK, ROUTED
 from experiments.printing import make_console, shown, table_of
 from interventions import Ablate, edited, matched_random, neutral_cost
+from interventions.behaviours.kinds import KINDS
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
 
 PLANTED_SITE = Site("resid_post", PLANTED_BLOCK)

@@ -26,6 +26,8 @@ ALL = "all blocks"
 GOAL = "change"
 """The mean of the behaviour, as far from where it was as possible."""
 Directions = Mapping[Site, Direction]
+Spans = Mapping[Site, Direction | Sequence[Direction]]
+"""What is taken out at every site: a direction, or the span of several."""
 
 
 def mean_directions(acts: Activations) -> dict[Site, Direction]:
@@ -34,9 +36,13 @@ def mean_directions(acts: Activations) -> dict[Site, Direction]:
     return {site: probe.direction(site) for site in acts.sites}
 
 
-def removed(directions: Directions, place: str, at: str) -> list[Edit]:
-    """The edits that take a direction out at one site, or at all of them."""
-    return [Ablate(d, at=at) for site, d in directions.items() if place in (ALL, str(site))]
+def removed(spans: Spans, place: str, at: str = "all", strength: float | int = 1) -> list[Edit]:
+    """The edits that take a direction out at one site or, each site its own, at all of them; `strength` times
+    as much as there is.
+    """
+    return [
+        Ablate(found, at=at, strength=strength) for site, found in spans.items() if place in (ALL, str(site))
+    ]
 
 
 def removals(
