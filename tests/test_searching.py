@@ -298,6 +298,21 @@ def test_a_search_explains_what_it_cannot_do(model):
         search(model, {"a": []}, Answers(), PROMPTS)
 
 
+def test_records_of_another_behaviour_or_unit_are_never_taken_for_the_unedited_ones(model):
+    some = PROMPTS.rows(slice(0, 16))
+    options, yes = {"a": Ablate(_raises_yes(model))}, Answers()(model, some)
+    how = {"n_controls": 0, "progress": False}
+    assert search(model, options, Answers(), some, before=yes, **how)["a"].now.behaviour == yes.behaviour
+    with pytest.raises(ValueError, match="'no against yes'.*'yes against no'"):
+        search(model, options, Answers(" no", " yes"), some, before=yes, **how)
+    for other in (replace(yes, unit="nats"), replace(yes, labels=np.full(16, "a"), classes=("a",))):
+        with pytest.raises(ValueError, match="cannot stand beside"):
+            search(model, options, Answers(), some, before=other, **how)
+    first, second = (search(model, options, b, some, **how) for b in (Answers(), Answers(" no", " yes")))
+    with pytest.raises(ValueError, match="cannot stand beside"):
+        first.with_options_of(second)
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """Answers that a projection along one direction weakens, by how much depends on the block."""

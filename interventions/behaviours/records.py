@@ -104,6 +104,20 @@ class Records(Displayed):
             columns={name: np.concatenate([p.columns[name] for p in parts]) for name in first.columns},
         )
 
+    def same_measure(self, other: "Records") -> None:
+        """Raises ValueError unless both are of one behaviour in one unit, with the same kinds of answers."""
+        ours, theirs = self._measure, other._measure
+        if ours != theirs:
+            raise ValueError(
+                f"records of {theirs} cannot stand beside records of {ours}; measure both with the same"
+                " behaviour"
+            )
+
+    @property
+    def _measure(self) -> str:
+        kinds = "" if self.labels is None else f", sorted into {', '.join(self.classes)}"
+        return f"{self.behaviour!r} (in {self.unit}{kinds})"
+
     @property
     def measured(self) -> np.ndarray:
         return np.isfinite(self.values)

@@ -43,7 +43,7 @@ def search(
     same mean length per token: a few, to see whether a candidate stands; `effect` takes the full number for
     the one chosen. With `neutral` texts the cost (KL and loss) is measured. `before` saves a run when the
     unedited behaviour on these prompts is known. Raises ValueError without options, or for a `before` of
-    other prompts.
+    other prompts or of another behaviour.
     """
     if not options:
         raise ValueError("no options given; name at least one, such as {'block 3': Ablate(direction)}")
@@ -62,6 +62,7 @@ def search(
             runs = []
             for each in (edit, *random):
                 runs.append(behaviour(edited(model, each), validation))
+                before.same_measure(runs[-1])
                 bar.update()
             measured.append(Option(name, edit, _sites(model, edit), runs[0], tuple(runs[1:])))
     found = Searched(validation, before, tuple(measured))

@@ -69,6 +69,7 @@ class Searched(Displayed):
         if not np.array_equal(self.before.ids, other.before.ids):
             advice = "search on the same validation prompts"
             raise ValueError(f"the two searches asked other prompts, so options cannot be compared; {advice}")
+        self.before.same_measure(other.before)
         return replace(self, options=(*self.options, *other.options))
 
     def with_rows_of(self, other: "Searched") -> "Searched":
