@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 import transformers
@@ -177,6 +178,16 @@ def plain_states_of(hf: Any, tokenizer: Any, texts: list[str]) -> list[dict[str,
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in SLOW_FILES)
+
+
+@pytest.fixture
+def without_type_checks():
+    """The library as its users run it: what they hand over meets its own errors, not those of the tests'
+    checks.
+    """
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -101,6 +101,41 @@ def test_what_cannot_be_chosen_by_is_refused():
         equal_to_best(lambda w: np.full((len(w), 2), np.nan), 5)
 
 
+def test_labels_that_are_not_those_of_the_scores_never_choose_a_site(without_type_checks):
+    scores, y, groups = _scores([0, 1, 1])
+    sites = SITES[:3]
+    assert best_site(scores, y == 1, sites).site == best_site(scores, y, sites).site
+    with pytest.raises(ValueError, match=r"y has shape \(300,\) for 400 columns"):
+        best_site(scores, y[:300], sites)
+    with pytest.raises(ValueError, match="y must be 0 or 1, got values .'no', 'yes'"):
+        best_site(scores, np.where(y == 1, "yes", "no"), sites)
+    with pytest.raises(ValueError, match="y must be 0 or 1, got values .-1, 1"):
+        best_site(scores, 2 * y - 1, sites)
+    with pytest.raises(ValueError, match=r"strata have shape \(5,\) for 400 rows"):
+        best_site(scores, y, sites, groups, strata=np.arange(5))
+    with pytest.raises(ValueError, match=r"scores have shape \(400,\)"):
+        best_site(scores[0], y, sites)
+
+
+@pytest.mark.parametrize("columns", [slice(None), slice(3, 4)], ids=["everywhere", "in one row"])
+def test_a_site_whose_scores_are_nan_is_named_and_not_reported_as_chance(columns):
+    scores, y, _ = _scores([0, 1, 1])
+    scores[1, columns] = np.nan
+    with pytest.raises(ValueError, match="scores are NaN at resid_post.1, so"):
+        best_site(scores, y, SITES[:3])
+    kept = [0, 2]
+    assert best_site(scores[kept], y, [SITES[i] for i in kept]).site == SITES[2]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("within", np.nan), ("within", -1), ("within", "1"), ("level", 2), ("level", 1), ("level", np.nan)],
+)
+def test_a_margin_or_a_level_that_is_none_is_refused(setting, value, without_type_checks):
+    with pytest.raises(ValueError, match=f"{setting} must be a"):
+        equal_to_best(lambda w: np.ones((len(w), 2)), 10, **{setting: value})
+
+
 def test_options_without_a_value_are_left_out_and_a_margin_makes_equals():
     values = np.array([np.nan, 1.0, 0.97, 0.5])
     fixed = equal_to_best(lambda w: np.tile(values, (len(w), 1)), 10, within=0.05)

@@ -1,7 +1,8 @@
-"""Settings of recipes are checked when they are made, so that a slip of the pen does not quietly
-choose another method.
+"""Settings are checked when they are given, so that a slip of the pen does not quietly choose another method
+or an edit of no known strength.
 """
 
+import math
 from dataclasses import fields
 from numbers import Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -24,3 +25,15 @@ def check_size(name: str, value: Any) -> None:
     """Raises ValueError unless the value is a finite number of at least 0, as penalties and shares are."""
     if not isinstance(value, Real) or not 0 <= float(value) < float("inf"):
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raises ValueError unless the value is a number from 0 to below 1, as levels of intervals are."""
+    if not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raises ValueError unless the value is a finite number, as strengths of edits are."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")

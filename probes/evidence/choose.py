@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from probes.data.checks import check_share, check_size
 from probes.data.sites import Site
 from probes.metrics.estimates import bootstrapped, weighted_auroc
 
@@ -45,8 +46,10 @@ def equal_to_best(
     without a value. An option equals the best when it is at most `within` below it, or when the central
     `level` interval of the difference, over groups resampled for both at once, reaches 0. The default is one
     standard error (the rule of Breiman et al. 1984 for choosing among trees); `level=0` takes differences at
-    their face. Raises ValueError when no option has a value.
+    their face. Raises ValueError when no option has a value, or for a margin or level that is none.
     """
+    check_size("within", within)
+    check_share("level", level)
     values = np.asarray(statistic(np.ones((1, n)))[0], dtype=float)
     there = np.flatnonzero(~np.isnan(values))
     if not len(there):
@@ -98,11 +101,12 @@ def best_site(
     95% interval, no site is known to be better than another, the earliest would be the embedding, and the
     highest is returned with `stands` False. With `strata` (such as the format of each row) AUROC is taken
     within each of them that has both classes, and averaged. Sites may be listed in any order; other names
-    count as given. Raises ValueError where no stratum has both classes.
+    count as given. Raises ValueError where no stratum has both classes, for NaN scores, and for labels other
+    than 0 and 1, one a row.
     """
-    lines, label = np.asarray(scores, dtype=float), np.asarray(y) == 1
-    if len(lines) != len(sites):
-        raise ValueError(f"{len(lines)} lines of scores for {len(sites)} sites; give one line a site")
+    lines, label = _lines(scores, sites), np.asarray(y)
+    _check_labels(label, lines.shape[1])
+    label = label == 1
     parts = _strata(label, strata)
     differs = np.ptp(lines, axis=1) > 0
 
@@ -124,6 +128,26 @@ def best_site(
     return BestSite(sites[index], index, values, ranked.equal, stands)
 
 
+def _lines(scores: np.ndarray, sites: Sequence[Site | str]) -> Float[np.ndarray, "site n"]:
+    lines = np.asarray(scores, dtype=float)
+    if lines.ndim != 2 or not lines.size:
+        raise ValueError(f"scores have shape {lines.shape}; give one line a site and one column a row")
+    if len(lines) != len(sites):
+        raise ValueError(f"{len(lines)} lines of scores for {len(sites)} sites; give one line a site")
+    missing = [str(site) for site, line in zip(sites, lines, strict=True) if np.isnan(line).any()]
+    if missing:
+        advice = "leave these sites out, or find out where the NaN come from"
+        raise ValueError(f"scores are NaN at {', '.join(missing)}, so the sites cannot be compared; {advice}")
+    return lines
+
+
+def _check_labels(label: np.ndarray, n: int) -> None:
+    if label.shape != (n,):
+        raise ValueError(f"y has shape {label.shape} for {n} columns of scores; give one label a row")
+    if not np.isin(label, (0, 1)).all():
+        raise ValueError(f"y must be 0 or 1, got values {np.unique(label)[:5].tolist()}")
+
+
 def _earliest(sites: Sequence[Site | str], among: np.ndarray) -> int:
     """The position of the site that a forward pass meets first."""
 
@@ -136,6 +160,8 @@ def _earliest(sites: Sequence[Site | str], among: np.ndarray) -> int:
 
 def _strata(label: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:
     """Positions of the rows of each stratum with both classes."""
+    if strata is not None and np.shape(strata) != label.shape:
+        raise ValueError(f"strata have shape {np.shape(strata)} for {len(label)} rows; give one a row")
     every = np.zeros(len(label), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
     parts = [np.flatnonzero(every == k) for k in range(every.max() + 1)]
     both = [rows for rows in parts if len(np.unique(label[rows])) == 2]
