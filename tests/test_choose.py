@@ -107,9 +107,9 @@ def test_labels_that_are_not_those_of_the_scores_never_choose_a_site(without_typ
     assert best_site(scores, y == 1, sites).site == best_site(scores, y, sites).site
     with pytest.raises(ValueError, match=r"y has shape \(300,\) for 400 columns"):
         best_site(scores, y[:300], sites)
-    with pytest.raises(ValueError, match="y must be 0 or 1, got values .'no', 'yes'"):
+    with pytest.raises(ValueError, match=r"y must be 0 or 1, got values .'no', 'yes'"):
         best_site(scores, np.where(y == 1, "yes", "no"), sites)
-    with pytest.raises(ValueError, match="y must be 0 or 1, got values .-1, 1"):
+    with pytest.raises(ValueError, match=r"y must be 0 or 1, got values .-1, 1"):
         best_site(scores, 2 * y - 1, sites)
     with pytest.raises(ValueError, match=r"strata have shape \(5,\) for 400 rows"):
         best_site(scores, y, sites, groups, strata=np.arange(5))
@@ -121,7 +121,7 @@ def test_labels_that_are_not_those_of_the_scores_never_choose_a_site(without_typ
 def test_a_site_whose_scores_are_nan_is_named_and_not_reported_as_chance(columns):
     scores, y, _ = _scores([0, 1, 1])
     scores[1, columns] = np.nan
-    with pytest.raises(ValueError, match="scores are NaN at resid_post.1, so"):
+    with pytest.raises(ValueError, match=r"scores are NaN at resid_post\.1, so"):
         best_site(scores, y, SITES[:3])
     kept = [0, 2]
     assert best_site(scores[kept], y, [SITES[i] for i in kept]).site == SITES[2]

@@ -288,3 +288,25 @@ def _without(model, change):
 
 def _same(a: LowRank, b: LowRank) -> bool:
     return torch.equal(a.U, b.U) and torch.equal(a.V, b.V) and torch.equal(a.c, b.c)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "2", True, [1, float("nan")]], ids=str)
+def test_a_strength_that_is_no_finite_number_is_refused_when_the_edit_is_made(value, without_type_checks):
+    acts = Activations.from_arrays(torch.eye(4), sites=["resid_post.1"], y=[0, 1, 0, 1])
+    probe = MassMean().fit(acts)
+    d, plain = probe.direction("resid_post.1"), Direction.from_vector(torch.ones(4), "resid_post.1")
+    made = {
+        "gaps": lambda v: Add(d, gaps=v),
+        "norm": lambda v: Add(plain, norm=v),
+        "strength": lambda v: Ablate(d, strength=v),
+        "to": lambda v: Clamp([d, plain] if isinstance(v, list) else d, to=v),
+        "level": lambda v: Affine(d, acts, level=v),
+    }
+    for name, make in made.items():
+        make([1.0, 2.0] if name == "to" and isinstance(value, list) else np.float32(2))
+        with pytest.raises(ValueError, match=f"^{name} must be a finite number, got"):
+            make(value)
+    When(Ablate(d), probe, above=float("inf"))
+    for threshold in (float("nan"), "2"):
+        with pytest.raises(ValueError, match=r"^below must be a number"):
+            When(Ablate(d), probe, below=threshold)

@@ -15,6 +15,7 @@ from interventions.writes.lowrank import (
     target_sites,
 )
 from probes.data.activations import Activations
+from probes.data.checks import check_number
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
 from probes.fitting.directions import Direction
@@ -39,6 +40,9 @@ class Ablate:
     at: str | int | Position = "all"
     mean_of: Activations | None = None
     strength: float | int = 1
+
+    def __post_init__(self) -> None:
+        check_number("strength", self.strength)
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         directions = same_site(self.direction)

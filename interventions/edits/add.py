@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from interventions.writes.lowrank import LowRank, SiteEdit, site_edits
+from probes.data.checks import check_number
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
 from probes.fitting.directions import Direction
@@ -30,6 +31,8 @@ class Add:
                 f"give the strength once, as gaps=... or as norm=..., got gaps={self.gaps} and"
                 f" norm={self.norm}"
             )
+        name, strength = ("norm", self.norm) if self.gaps is None else ("gaps", self.gaps)
+        check_number(name, strength)
         has_gap = self.direction.gap is not None
         finite = has_gap and abs(self.direction.gap) < float("inf")  # pyright: ignore
         if self.gaps is not None and not finite:

@@ -6,6 +6,7 @@ import torch
 
 from interventions.writes.lowrank import LowRank, SiteEdit, position_of, target_sites
 from probes.data.activations import Activations
+from probes.data.checks import check_number
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
 from probes.fitting.directions import Direction
@@ -28,6 +29,9 @@ class Affine:
     level: float | int = 0
     sites: SitesLike | None = None
     at: str | int | Position = "all"
+
+    def __post_init__(self) -> None:
+        check_number("level", self.level)
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         self.direction.check_model(model)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from interventions.writes.lowrank import LowRank, SiteEdit, named, same_site, site_edits, stacked
+from probes.data.checks import check_number
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
 from probes.fitting.directions import Direction
@@ -25,6 +26,10 @@ class Clamp:
     to: float | int | Sequence[float | int]
     sites: SitesLike | None = None
     at: str | int | Position = "all"
+
+    def __post_init__(self) -> None:
+        for amount in self.to if isinstance(self.to, Sequence) else (self.to,):
+            check_number("to", amount)
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         directions, to = same_site(self.direction), self.amounts

@@ -6,6 +6,7 @@ import torch
 
 from interventions.writes.changes import Gated
 from interventions.writes.lowrank import Edit, SiteEdit, wrapped
+from probes.data.checks import check_number
 from probes.fitting.linear import LinearProbe
 from probes.models.model import Model
 
@@ -32,6 +33,8 @@ class When:
             raise ValueError(
                 f"give one threshold, above=... or below=..., got above={self.above} and below={self.below}"
             )
+        name, threshold = ("below", self.below) if self.above is None else ("above", self.above)
+        check_number(name, threshold, finite=False)
         if self.probe.reads_pairs:
             raise ValueError(
                 "a probe fitted on pairs has one score a pair, and a token is no pair; gate with a probe"

@@ -7,6 +7,9 @@ from dataclasses import fields
 from numbers import Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
+import torch
+
 
 def check_choices(settings: Any) -> None:
     """Raises ValueError where a field that takes one of a few words holds another one."""
@@ -33,7 +36,8 @@ def check_share(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
 
 
-def check_finite(name: str, value: Any) -> None:
-    """Raises ValueError unless the value is a finite number, as strengths of edits are."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
+def check_number(name: str, value: Any, *, finite: bool = True) -> None:
+    """Raises ValueError unless the value is one number, such as the strength of an edit; NaN is none."""
+    one = np.ndim(value) == 0 if isinstance(value, np.ndarray | torch.Tensor) else isinstance(value, Real)
+    if isinstance(value, bool) or not one or not (math.isfinite(value) if finite else not math.isnan(value)):
+        raise ValueError(f"{name} must be a {'finite ' if finite else ''}number, got {value!r}")
