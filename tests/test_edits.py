@@ -21,7 +21,7 @@ from interventions import (
 )
 from interventions.testing import check_edit
 from interventions.writes.lowrank import LowRank
-from probes import Activations, Direction, Examples, MassMean, auroc, capture
+from probes import Activations, Direction, Examples, MassMean, auroc, capture, recording
 
 PROMPTS = ["the red house is old", "a tree", "delta lives near the river . true ?", "yes"]
 
@@ -310,3 +310,21 @@ def test_a_strength_that_is_no_finite_number_is_refused_when_the_edit_is_made(va
     for threshold in (float("nan"), "2"):
         with pytest.raises(ValueError, match=r"^below must be a number"):
             When(Ablate(d), probe, below=threshold)
+
+
+def test_a_recording_never_drops_the_edits_of_a_model_value_in_silence(llama):
+    model = llama
+    push = Add(Direction.from_vector(torch.arange(model.width) + 1.0, "resid_post.1"), norm=3)
+    changed, texts = edited(model, push), ["the red house"]
+    with pytest.raises(ValueError, match=r"edited, and its edits act in its own passes.*applied\(model\.hf"):
+        recording(changed, "resid_post.1").__enter__()
+    inputs = model.inputs(model.batches(model.encode(texts))[0])
+    with recording(model, "resid_post.1") as plain, torch.no_grad():
+        model.hf(**inputs)
+    with recording(model.hf, "resid_post.1") as own:
+        changed.logits(texts)
+    with applied(model.hf, push), recording(model.hf, "resid_post.1") as run, torch.no_grad():
+        model.hf(**inputs)
+    moved = (plain["resid_post.1"] + 3 * push.direction.unit).float()
+    torch.testing.assert_close(own["resid_post.1"], moved)
+    torch.testing.assert_close(run["resid_post.1"], moved)
