@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from transformers import GenerationConfig
 
 from probes import Examples, MassMean, Position, Site, capture, load_model
 from probes.data.fingerprint import Fingerprint
+from probes.data.tokens import Encoded
 from tests.plain_write import PlainWrite
 
 PROMPTS = [
@@ -359,6 +361,24 @@ def test_logits_take_texts_or_tokens_but_no_mixture(make_model):
         model.logits([])
 
 
+def test_tokens_of_another_vocabulary_never_give_logits(make_model, make_hf, make_tokenizer):
+    model, texts = make_model(), ["the river", "a tree"]
+    same, other = make_tokenizer(), make_tokenizer()
+    other.add_tokens(["riverbank"])
+    twin, foreign = (load_model(make_hf(), tokenizer=t) for t in (same, other))
+    assert torch.equal(model.logits(twin.encode(texts)), model.logits(texts))
+    with pytest.raises(ValueError, match="made by a tokenizer with another vocabulary; encode the texts"):
+        model.logits(foreign.encode(texts))
+    last = model.hf.get_input_embeddings().num_embeddings - 1
+    for token, refused in ((last, False), (last + 1, True)):
+        handmade = [Encoded((0, token), (False,) * 2, None, "")]
+        if not refused:
+            assert model.logits(handmade).shape == (1, last + 1)
+            continue
+        with pytest.raises(ValueError, match=f"text 0 has token {token}, but the model knows {token} tokens"):
+            model.logits(handmade)
+
+
 def test_generation_can_sample_with_hugging_face_options(make_model):
     model = make_model()
     torch.manual_seed(0)
@@ -444,6 +464,41 @@ def test_an_edit_at_one_position_refuses_beams(make_model):
         ValueError, match="edits at single prompt positions would go astray; use num_beams=1 or at='all'"
     ):
         edited.generate(PROMPTS, num_beams=2)
+
+
+@pytest.mark.parametrize("where", ["own config", "config given"])
+def test_beams_and_self_drafts_that_a_config_asks_for_are_refused_too(where, make_hf, make_tokenizer):
+    for name, value in (("num_beams", 2), ("assistant_early_exit", 1), ("num_return_sequences", 2)):
+        hf = make_hf()
+        config = GenerationConfig(**{name: value}, do_sample=name == "num_return_sequences")
+        if where == "own config":
+            hf.generation_config = config
+        given = {} if where == "own config" else {"generation_config": config}
+        model = load_model(hf, tokenizer=make_tokenizer())
+        edited = replace(model, writes=(Push(Site("resid_post", 1), Position("last")),))
+        with pytest.raises(ValueError, match=r"go astray|one text a prompt"):
+            edited.generate(PROMPTS, **given)
+
+
+def test_an_edit_at_one_position_is_never_lost_to_a_draft_of_the_model_itself(talkative):
+    model = talkative("llama")
+    edited = replace(model, writes=(Push(Site("resid_post", 1), Position("last")),))
+    want = edited.generate(PROMPTS[:1], max_new_tokens=6)
+    for name, value in (("assistant_model", model.hf), ("assistant_early_exit", 1)):
+        with pytest.raises(ValueError, match=f"{name} lets the model draft.*would go astray"):
+            edited.generate(PROMPTS[:1], max_new_tokens=6, **{name: value})
+    assert edited.generate(PROMPTS[:1], max_new_tokens=6, assistant_model=copy.deepcopy(model.hf)) == want
+
+
+def test_options_that_generation_cannot_keep_are_refused(make_hf, make_tokenizer):
+    hf = make_hf()
+    hf.generation_config.return_dict_in_generate = True
+    model = load_model(hf, tokenizer=make_tokenizer())
+    assert len(model.generate(PROMPTS, max_new_tokens=2)) == len(PROMPTS), "texts whatever the config says"
+    with pytest.raises(ValueError, match="generate returns texts, so return_dict_in_generate"):
+        model.generate(PROMPTS, return_dict_in_generate=True)
+    with pytest.raises(ValueError, match=r"max_length=5 counts the prompt too.*max_new_tokens"):
+        model.generate(PROMPTS, max_length=5)
 
 
 def test_several_sequences_a_prompt_are_refused(make_model):

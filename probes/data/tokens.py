@@ -17,8 +17,8 @@ Side = Literal["left", "right"]
 
 @dataclass(frozen=True)
 class Encoded:
-    """One tokenised text: its ids, which of them are special tokens, where each lies in the text, and
-    the chat it was rendered from.
+    """One tokenised text: its ids, which of them are special tokens, where each lies in the text, the chat it
+    was rendered from, and the tokenizer that made it, where one did.
     """
 
     ids: tuple[int, ...]
@@ -26,6 +26,7 @@ class Encoded:
     offsets: tuple[tuple[int, int], ...] | None
     text: str
     chat: Chat | None = field(default=None, compare=False, repr=False)
+    tokenizer: Any = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,7 +78,8 @@ def encode(tokenizer: Any, texts: Sequence[Text], max_length: int | None = None)
         spans: list[Any] = out["offset_mapping"] if tokenizer.is_fast else [None] * len(rows)
         for i, ids, span in zip(rows, out["input_ids"], spans, strict=True):
             offsets = None if span is None else tuple((int(a), int(b)) for a, b in span)
-            found[i] = Encoded(tuple(ids), tuple(t in specials for t in ids), offsets, rendered[i], chats[i])
+            special = tuple(t in specials for t in ids)
+            found[i] = Encoded(tuple(ids), special, offsets, rendered[i], chats[i], tokenizer)
     whole = [e for e in found if e is not None]
     for i, e in enumerate(whole):
         _check(i, e, tokenizer.bos_token_id, max_length)
@@ -108,6 +110,21 @@ def _check(i: int, e: Encoded, bos: int | None, max_length: int | None) -> None:
         raise ValueError(
             f"text {i} starts with two beginning-of-text tokens; the tokenizer adds one already, so {remedy}"
         )
+
+
+def check_vocabulary(encoded: Sequence[Encoded], tokenizer: Any, size: int, name: str) -> None:
+    """Raises ValueError where tokens are not those of this tokenizer, or beyond the `size` tokens that the
+    model called `name` has.
+    """
+    makers = {id(e.tokenizer): e.tokenizer for e in encoded if e.tokenizer not in (None, tokenizer)}
+    advice = f"encode the texts with this model: model.encode(texts) of {name!r}"
+    # Vocabularies are compared only where the tokenizer is another object, since it takes a while.
+    if any(maker.get_vocab() != tokenizer.get_vocab() for maker in makers.values()):
+        raise ValueError(f"the tokens were made by a tokenizer with another vocabulary; {advice}")
+    beyond = next(((i, max(e.ids)) for i, e in enumerate(encoded) if e.ids and max(e.ids) >= size), None)
+    if beyond is not None:
+        text, token = beyond
+        raise ValueError(f"text {text} has token {token}, but the model knows {size} tokens; {advice}")
 
 
 def batches(

@@ -15,9 +15,10 @@ from probes.data.examples import Examples, Text
 from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.tokenised import Tokenised
-from probes.data.tokens import Batch, Encoded, Side, batches, encode
+from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, encode
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
+from probes.models.generating import check_options
 from probes.models.unwrap import fan_in, inner_model, input_device
 from probes.models.writes import Bound, Chosen, Write
 
@@ -225,6 +226,8 @@ class Model:
             raise TypeError("give either texts or encoded tokens, not a mixture")
         if not encoded:
             encoded = self.encode([t for t in texts if not isinstance(t, Encoded)])
+        rows = inner_model(self.hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
+        check_vocabulary(encoded, self.tokenizer, rows, self.name)
         return Tokenised.of_tokens(encoded, self.tokenizer, columns)
 
     def bound_writes(self, batch: Batch, asked: Tokenised, cached: bool = False) -> list[tuple[Site, Bound]]:
@@ -254,23 +257,16 @@ class Model:
 
         Edits at position `all` act on prompt and new tokens; at any other position they act on that token of
         the prompt (span positions read the columns of `Examples`). For several samples a prompt, give it
-        several times.
+        several times. Raises ValueError for options that cannot be kept (`probes.models.generating`).
         """
         self.require_generation("generate")
         if isinstance(prompts, str):
             raise TypeError("prompts is one string; give a list of prompts")
-        if kwargs.get("num_return_sequences", 1) != 1:
-            raise ValueError(
-                "generate returns one text a prompt; for several samples give the prompt several times"
-            )
-        if kwargs.get("num_beams", 1) != 1 and any(w.needs_prompts for w in self.writes):
-            raise ValueError(
-                "beams reorder the rows, so edits at single prompt positions would go astray; use num_beams=1"
-                " or at='all'"
-            )
+        check_options(self.hf, kwargs, placed=any(w.needs_prompts for w in self.writes))
         asked = self.tokenise(prompts)
         texts = [""] * len(asked)
-        options = {"do_sample": False, "pad_token_id": self.pad_id} | kwargs
+        own = {"do_sample": False, "pad_token_id": self.pad_id, "return_dict_in_generate": False}
+        options = own | kwargs
         for batch in self.batches(asked.encoded, batch_size, side="left"):
             writes = self.bound_writes(batch, asked, cached=use_cache)
             inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
