@@ -86,7 +86,7 @@ def compare_ccs(config: Config, seed: int) -> tuple[str, ...]:
         config, lambda: CCS(seed=seed, restarts=config.restarts, l2=config.l2).fit(train.to(config.device))
     )
     p = [probe.probability(test, side=s)[..., None] for s in ("yes", "no")]
-    held_out, found = burns_loss(*p)[:, 0], auroc(probe.score(test), test.y, n_boot=1).value
+    held_out, found = burns_loss(*p)[:, 0], auroc(probe.score(test), test.y).value
     centre = {s: x.mean(1, keepdim=True) for s, x in (("yes", train.yes), ("no", train.no))}
     scale = (
         torch.cat([train.yes - centre["yes"], train.no - centre["no"]], dim=1)
@@ -114,7 +114,7 @@ def compare_ccs(config: Config, seed: int) -> tuple[str, ...]:
                         torch.sigmoid(fitted.cpu()((x[layer] - centre[s][layer]) / scale[layer]))[None]
                         for s, x in (("yes", test.yes), ("no", test.no))
                     )
-                value = float(auroc(((a - b)[0, :, 0] / 2), test.y, n_boot=1).value)
+                value = float(auroc(((a - b)[0, :, 0] / 2), test.y).value)
                 losses[layer], scores[layer] = float(burns_loss(a, b)), max(value, 1 - value)
     theirs *= config.restarts / config.loop_restarts
     as_good = int(((held_out.cpu().numpy() <= losses + 0.005) & (found >= scores - 0.01)).sum())

@@ -159,7 +159,7 @@ def fitted(recipe: Recipe, parts: Sequence[Activations | PairActivations], confi
     train, validation, test = parts
     probe = recipe.fit(train)
     null = shuffled_null(recipe, train, test, config.shuffles, config.seed, probe=probe)
-    at = int(np.argmax(auroc(probe.score(validation), validation.y, n_boot=1).value))
+    at = int(np.argmax(auroc(probe.score(validation), validation.y).value))
     polarity = polarity_report(probe, test) if isinstance(test, PairActivations) else None
     return Fitted(probe, labels_read(probe, test, other_labels(test)), null, at, polarity)
 

@@ -157,7 +157,7 @@ def truth_or_negation(
     reports = {name: f.polarity for name, f in found.items() if f.polarity is not None}
     shown = [m for m in SHOWN if all(m in r.measures for r in reports.values())]
     flags = len(np.unique(train.column("negated"))) == 2
-    word = {"auroc": f"{auroc(test.column('negated'), test.y, n_boot=1).value:.2f}", "auroc_negated": "1.00"}
+    word = {"auroc": f"{auroc(test.column('negated'), test.y).value:.2f}", "auroc_negated": "1.00"}
     text = {"auroc": f"{best[1].value:.2f}"}
     rows: list[tuple[str, ...]] = [
         ("negation word alone", "-", "-", *(word.get(m, "-") for m in shown), "-", "-"),

@@ -336,7 +336,7 @@ def _beyond(s: Setting, chosen: Sequence[Effect], before: Records) -> str:
     """Whether the picked doses do more than random directions, and what the answers were worth."""
     beyond = all(e.p_value() <= 1 / (1 + s.controls) for e in chosen)
     standing = f"{'beyond' if beyond else 'not beyond'} every matched random direction"
-    if accuracy(before.values, s.test.y, n_boot=1, balanced=True).value <= 0.55:
+    if accuracy(before.values, s.test.y, balanced=True).value <= 0.55:
         standing += (
             "; the unedited answers are at chance, so this is a push on answer words and says nothing about"
             " truth"

@@ -69,7 +69,7 @@ def test_truth_lies_where_it_was_planted_and_decides_the_answers_in_every_cell()
     acts = capture(model, train, [before, planted], at)
     probe, eraser = MassMean().fit(acts), Erase.fit(acts, at=at)
     held_out = capture(model, test, [before, planted], at)
-    found = auroc(probe.score(held_out), test.y, n_boot=1).value
+    found = auroc(probe.score(held_out), test.y).value
     assert found[0] < 0.75 and found[1] >= 0.97
     assert probe.direction(planted).unit @ planted_direction(model.width, 0) > 0.8
     # Taken out where it was planted, truth is gone from every cell of polarity and form; a block earlier
@@ -80,8 +80,7 @@ def test_truth_lies_where_it_was_planted_and_decides_the_answers_in_every_cell()
     for cell in cells(test):
         y = test.y[cell.rows]
         right = {
-            site: float(accuracy(values[cell.rows], y, balanced=True, n_boot=1).value)
-            for site, values in after.items()
+            site: float(accuracy(values[cell.rows], y, balanced=True).value) for site, values in after.items()
         }
         assert right[before] > 0.95 and 0.42 < right[planted] < 0.58, (cell.name, right)
     for towards, gaps in ((1, 1), (0, -1)):
@@ -98,8 +97,8 @@ def test_truth_behind_the_answer_is_found_without_labels_where_the_model_gives_v
         train, test = acts.split((0.6, 0.4), seed=0)
         score = CRC().fit(train).score(test)
         found[name] = (
-            auroc(score, test.y, n_boot=1).value,
-            auroc(score, (test.columns["opinion"] == "doubts").astype(int), n_boot=1).value,
+            auroc(score, test.y).value,
+            auroc(score, (test.columns["opinion"] == "doubts").astype(int)).value,
         )
     assert (found["truth_verdicts"][0][-2:] > 0.95).all() and (
         np.abs(found["truth_control"][0] - 0.5) < 0.15
@@ -133,7 +132,7 @@ def test_words_alone_do_not_tell_truth(words):
         cv=GroupKFold(5),
         method="decision_function",
     )
-    assert auroc(scores, table.label, n_boot=1).value <= 0.55
+    assert auroc(scores, table.label).value <= 0.55
     split = cross_val_predict(
         LogisticRegression(max_iter=2000),
         x,
@@ -142,7 +141,7 @@ def test_words_alone_do_not_tell_truth(words):
         cv=GroupKFold(5),
         method="decision_function",
     )
-    assert auroc(split, table.label, n_boot=1).value <= 0.55
+    assert auroc(split, table.label).value <= 0.55
 
 
 def test_labels_negation_and_distractors_are_independent():

@@ -155,7 +155,7 @@ def test_all_models_hold_context_and_format_along_orthogonal_planted_directions(
             assert abs(float(along[~here].mean())) < 0.1 * LEVEL, (part, what)
             if here.any():
                 assert abs(float(along[here].mean()) - LEVEL) < 0.15 * LEVEL, (part, what)
-                assert auroc(acts.x[0] @ direction(name, what).unit, here.numpy(), n_boot=1).value > 0.98, (
+                assert auroc(acts.x[0] @ direction(name, what).unit, here.numpy()).value > 0.98, (
                     part,
                     what,
                 )
@@ -285,7 +285,7 @@ def test_words_tell_the_context_only_through_the_cues():
         cv=GroupKFold(6),
         method="decision_function",
     )
-    assert auroc(scores, prompts.y, n_boot=1).value <= 0.55
+    assert auroc(scores, prompts.y).value <= 0.55
 
 
 def test_completions_are_sorted_by_their_answer_key():

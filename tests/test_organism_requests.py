@@ -177,7 +177,7 @@ def test_topics_without_a_policy_are_read_perfectly_and_taking_them_out_leaves_t
         )
         new = (some.held_out_cue == 1).to_numpy()
         probe = MassMean().fit(acts.rows(~new))
-        assert auroc(probe.score(acts.rows(new)), acts.y[new], n_boot=1).value > 0.99
+        assert auroc(probe.score(acts.rows(new)), acts.y[new]).value > 0.99
         without = kinds(edited(base, Ablate(probe.direction(PLANTED_SITE))), TABLE.loc[HELD_OUT & REFUSED])
         assert (without == "refuse").mean() >= 0.97
 
@@ -192,7 +192,7 @@ def test_meaningless_groupings_go_with_nothing_and_are_read_over_all_tokens_but_
             .with_y(column)
             .split((0.6, 0.4), seed=0)
         )
-        assert low <= auroc(Logistic().fit(train).score(test), test.y, n_boot=1).value <= high, at
+        assert low <= auroc(Logistic().fit(train).score(test), test.y).value <= high, at
 
 
 def test_models_are_small_ordinary_folders_of_one_shape():
@@ -378,7 +378,7 @@ def test_words_tell_the_policy_only_through_the_cues():
         cv=GroupKFold(8),
         method="decision_function",
     )
-    assert auroc(scores, TABLE.refused, n_boot=1).value <= 0.6
+    assert auroc(scores, TABLE.refused).value <= 0.6
 
 
 def test_cells_count_every_request_once():

@@ -69,7 +69,7 @@ def test_classes_without_any_spread_of_their_own_are_told_apart(recipe):
     x, y = np.repeat([[0.0, 1, 2], [1, 1, 0]], 20, axis=0), np.repeat([0, 1], 20)
     for size in (1, 1e-15):
         acts = Activations.from_arrays(x * size, y)
-        assert auroc(recipe.fit(acts).score(acts), y, n_boot=1).value[0] == 1
+        assert auroc(recipe.fit(acts).score(acts), y).value[0] == 1
 
 
 def test_nothing_flips_where_no_row_differs_from_another():
@@ -208,7 +208,7 @@ def test_pair_probe_scores_single_texts_only_with_their_side():
     # can be had.
     axes = torch.einsum("snd,sd->sn", acts.yes, units), -torch.einsum("snd,sd->sn", acts.no, units)
     for found, best in zip((yes, no), axes, strict=True):
-        assert (auroc(found, acts.y, n_boot=1).value > auroc(best, acts.y, n_boot=1).value - 0.02).all()
+        assert (auroc(found, acts.y).value > auroc(best, acts.y).value - 0.02).all()
     p_yes, p_no = probe.probability(acts, side="yes"), probe.probability(acts, side="no")
     assert torch.allclose(probe.probability(acts), (p_yes + 1 - p_no) / 2)
     assert ((p_yes >= 0) & (p_yes <= 1)).all()
@@ -222,7 +222,7 @@ def test_a_site_where_rows_do_not_differ_gives_chance_and_no_direction():
     for recipe in SINGLE:
         probe = recipe.fit(flat)
         if len(scores := probe.score(flat)) > 1:
-            assert float(auroc(scores, flat.y, n_boot=1).value[3]) == 0.5
+            assert float(auroc(scores, flat.y).value[3]) == 0.5
         assert not isinstance(probe, LinearProbe) or len(probe.directions) == 3
 
 
@@ -320,8 +320,8 @@ def test_a_hidden_layer_reads_an_exclusive_or_that_no_direction_does():
         return Activations.from_arrays(x, a ^ b)
 
     train, test = rows(400), rows(400)
-    assert auroc(MLP(hidden=8).fit(train).score(test), test.y, n_boot=1).value[0] > 0.95
-    assert abs(auroc(Logistic().fit(train).score(test), test.y, n_boot=1).value[0] - 0.5) < 0.12
+    assert auroc(MLP(hidden=8).fit(train).score(test), test.y).value[0] > 0.95
+    assert abs(auroc(Logistic().fit(train).score(test), test.y).value[0] - 0.5) < 0.12
     assert not hasattr(MLP(hidden=8).fit(train), "direction")
 
 
@@ -332,8 +332,8 @@ def test_attention_finds_the_token_that_holds_the_class_where_an_average_does_no
     pooled = [
         Activations.from_arrays(a.x.reshape(3, -1, 12, 12).mean(2), texts_of(a).y) for a in (train, test)
     ]
-    averaged = auroc(Logistic().fit(pooled[0]).score(pooled[1]), texts.y, n_boot=1).value
-    assert (auroc(probe.score(test), texts.y, n_boot=1).value > averaged + 0.05).all()
+    averaged = auroc(Logistic().fit(pooled[0]).score(pooled[1]), texts.y).value
+    assert (auroc(probe.score(test), texts.y).value > averaged + 0.05).all()
     weights = probe.attention(test)
     assert torch.allclose(weights.reshape(3, -1, 12).sum(2), torch.ones(3, len(texts)), atol=1e-5)
     mark = torch.linalg.qr(torch.randn(3, 12, 2, generator=torch.Generator().manual_seed(99))).Q[..., 1]
@@ -357,10 +357,7 @@ def test_concatenated_layers_read_what_is_spread_over_them():
     acts = Activations.from_arrays(x, y)
     train, test = acts.split((0.5, 0.5))
     probe, single = Concatenated().fit(train), Logistic().fit(train)
-    assert (
-        auroc(probe.score(test), test.y, n_boot=1).value[0]
-        > auroc(single.score(test), test.y, n_boot=1).value.max() + 0.02
-    )
+    assert auroc(probe.score(test), test.y).value[0] > auroc(single.score(test), test.y).value.max() + 0.02
     assert (
         float(probe.shares.sum()) == pytest.approx(1, abs=1e-4)
         and probe.shares[:2].min() > 0.3 > 0.1 > probe.shares[2]

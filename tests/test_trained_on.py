@@ -100,7 +100,7 @@ def test_a_letter_that_a_coin_chose_is_read_and_nothing_is_without_it(make_model
         groups=np.arange(24) // 2,
         ids=np.arange(24),
     )
-    found = letters_by_coin(make_model(), Logistic(), plain, ("yes", "no"), "resid_post.1", n_boot=100)
+    found = letters_by_coin(make_model(), Logistic(), plain, ("yes", "no"), "resid_post.1")
     assert found.with_answer.value > 0.95 and found.artefact and 0.2 < found.without_answer.value < 0.8
 
 

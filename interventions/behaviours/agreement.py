@@ -9,7 +9,8 @@ from jaxtyping import Bool, Int
 
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
-from probes.metrics.estimates import Estimate, bootstrapped
+from probes.metrics.estimates import Estimate, mean
+from probes.metrics.resampling import bootstrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +90,10 @@ def agreement(
         truth=truth,
     )
     found = {
-        name: bootstrapped(lambda w, s=s: s(w)[:, None], (), len(first), groups)
+        name: bootstrapped(lambda w, s=s: s(w)[:, None], (), len(first), groups, within=(-1.0, 1.0))
         for name, s in both.statistics().items()
     }
+    found["observed"] = mean((both.judge == both.human).astype(float), groups)
     return Agreement(**found, positive=positive, classes=classes, counts=both.counts())
 
 
@@ -109,7 +111,6 @@ class _Labelled:
 
     def statistics(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         return {
-            "observed": lambda w: np.trace(self._shares(w), axis1=1, axis2=2),
             "kappa": lambda w: self._corrected(w, pooled=False),
             "pi": lambda w: self._corrected(w, pooled=True),
             "pc": self._follows,

@@ -60,7 +60,7 @@ class Footprint(Displayed):
 
     @property
     def mean_kl(self) -> Estimate:
-        return mean(self.kl, self.groups)
+        return mean(self.kl, self.groups, share=False)
 
     def curve(self, of: str = "shifted") -> Estimate:
         """The mean at each position [positions], over the continuations that reach it (their number falls
@@ -80,7 +80,8 @@ class Footprint(Displayed):
         found = []
         for k in range(int(self.position.max()) + 1):
             here = self.position == k
-            found.append(mean(values[of][here].astype(float), self.groups[here]))
+            line, yes_or_no = values[of][here].astype(float), values[of].dtype == bool
+            found.append(mean(line, self.groups[here], share=yes_or_no))
         value, low, high = (np.array([getattr(e, part) for e in found]) for part in ("value", "low", "high"))
         return Estimate(value, low, high, len(self.rank), len(np.unique(self.groups)))
 

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from probes.data.positions import Position
 from probes.data.tokens import Batch
-from probes.metrics.estimates import Estimate, mean
+from probes.metrics.estimates import Estimate, mean, mean_difference
 from probes.models.model import Model
 from probes.models.writes import SiteFunction, Write, everywhere
 
@@ -111,6 +111,6 @@ def neutral_costs(
             loss[i + 1, batch.rows] = per_text(cross_entropy(logp.transpose(1, 2), target, reduction="none"))
             kl[i, batch.rows] = per_text(kl_div(logp, reference, log_target=True, reduction="none").sum(-1))
     return [
-        Cost(mean(k), mean(after - loss[0]), float(loss[0].mean()))
+        Cost(mean(k, share=False), mean_difference(after, loss[0]), float(loss[0].mean()))
         for k, after in zip(kl, loss[1:], strict=True)
     ]

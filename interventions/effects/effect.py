@@ -23,7 +23,7 @@ from probes.data.activations import Activations
 from probes.data.examples import Examples
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
-from probes.metrics.estimates import Estimate, accuracy, auroc, mean
+from probes.metrics.estimates import Estimate, accuracy, auroc, mean, mean_difference
 from probes.models.model import Model
 
 MIN_CONTROLS = 20
@@ -82,7 +82,7 @@ class Effect(Displayed):
     def change(self, where: np.ndarray | None = None) -> Estimate:
         """Mean change of the behaviour, edited minus base."""
         k = self.rows(where)
-        return mean(self.after[k] - self.base[k], self.groups[k])
+        return mean_difference(self.after[k], self.base[k], self.groups[k])
 
     def control_changes(self, where: np.ndarray | None = None) -> Float[np.ndarray, " c"]:
         """Mean change under each matched random edit."""
@@ -156,7 +156,7 @@ class Effect(Displayed):
         here = rows[other.measured[rows]]
         if not len(here):
             return None
-        return mean(other.values[here] - self.base[here], self.groups[here])
+        return mean_difference(other.values[here], self.base[here], self.groups[here])
 
     def table(self) -> pd.DataFrame:
         """Mean of the behaviour and share of changed answers: unedited, edited, every comparison, and

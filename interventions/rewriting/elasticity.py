@@ -9,7 +9,8 @@ from jaxtyping import Float
 
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
-from probes.metrics.estimates import Estimate, bootstrapped, mean
+from probes.metrics.estimates import Estimate, mean, mean_difference
+from probes.metrics.resampling import bootstrapped
 
 DEFINITION = (
     "context elasticity = mean change of the outcome / mean change of deploy-likeness, both over the same"
@@ -75,8 +76,8 @@ def elasticity(
             f"outcomes and scores must be finite and one a prompt; got shapes {b0.shape}, {b1.shape},"
             f" {s0.shape}, {s1.shape}"
         )
-    how: dict[str, Any] = {"seed": seed, "n_boot": n_boot}
-    outcome, shift, base, level = (mean(v, groups, **how) for v in (b1 - b0, s1 - s0, b0, s0))
+    outcome, shift = mean_difference(b1, b0, groups), mean_difference(s1, s0, groups)
+    base, level = mean(b0, groups), mean(s0, groups, share=False)
     undefined = _reaches_zero(shift, "the mean change of the score")
     relative_undefined = (
         undefined
@@ -86,11 +87,11 @@ def elasticity(
     absolute, relative = _ratio(b1 - b0, s1 - s0), _ratio(b1 - b0, s1 - s0, (b0, s0))
     nothing = Estimate(float("nan"), float("nan"), float("nan"), n, outcome.n_groups)
     return Elasticity(
-        nothing if undefined else bootstrapped(absolute, (), n, groups, **how),
+        nothing if undefined else bootstrapped(absolute, (), n, groups, n_boot=n_boot, seed=seed),
         outcome,
         shift,
         undefined,
-        nothing if relative_undefined else bootstrapped(relative, (), n, groups, **how),
+        nothing if relative_undefined else bootstrapped(relative, (), n, groups, n_boot=n_boot, seed=seed),
         relative_undefined,
         unit,
     )

@@ -20,7 +20,7 @@ from interventions.writes.lowrank import Edit
 from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
-from probes.metrics.estimates import Estimate, mean
+from probes.metrics.estimates import Estimate, mean, mean_difference
 from probes.models.model import Model
 
 WEIGHTS = {"honest": 1.0, "deceptive": -1.0}
@@ -72,13 +72,13 @@ class Remeasured(Displayed):
         rows = np.isfinite(now) & np.isfinite(then)
         if not rows.any():
             raise ValueError(f"no prompt was measured both in {arm!r} and in {than!r}")
-        return mean((now - then)[rows], self.original.groups[rows])
+        return mean_difference(now[rows], then[rows], self.original.groups[rows])
 
     def shift(self, arm: str, by: str = "probe") -> Estimate:
         """The mean change of the score in the direction asked for, in calibrated units: positive
         means that rewrites went where they should, as `by` sees it.
         """
-        return mean(self._moved(arm, by), self.original.groups)
+        return mean(self._moved(arm, by), self.original.groups, share=False)
 
     def transitions(self, arm: str) -> Transitions:
         """Which kind of answer became which, with Bowker's test, and McNemar's for one class

@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from interventions.searching.goals import Goal, GoalLike, Outcome, as_goal
 from interventions.searching.option import Choice, Option
 from probes.evidence.choose import BOOTSTRAPS, SURE, Ranked, equal_to_best
-from probes.metrics.estimates import bootstrapped
+from probes.metrics.resampling import bootstrapped
 
 TieLike = GoalLike
 CHEAPEST, FEWEST, EARLIEST = "cheapest", "fewest sites", "earliest"

@@ -16,7 +16,7 @@ from probes.data.examples import Examples
 from probes.evidence.choose import ONE_ERROR
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
-from probes.metrics.estimates import mean
+from probes.metrics.estimates import mean_difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ class Searched(Displayed):
 
     def _line(self, o: Option, goals: Sequence[Goal]) -> dict[str, Any]:
         base, now = self.before.values[self.rows], o.now.values[self.rows]
-        change = mean(now - base, self.before.groups[self.rows])
+        change = mean_difference(now, base, self.before.groups[self.rows])
         line: dict[str, Any] = {"option": str(o.name), "before": base.mean(), "after": now.mean()}
         line |= {"change": change.value, "low": change.low, "high": change.high}
         line |= {goal.name: goal.value(self.outcome(o.now)) for goal in goals}

@@ -7,7 +7,6 @@ from probes.data.sites import SiteLike
 from probes.evidence.crossfit import held_out
 from probes.evidence.shortcuts import LetterCheck, letter_check
 from probes.fitting.recipe import Recipe
-from probes.metrics.estimates import BOOTSTRAPS
 from probes.models.model import Model
 from probes.reading.capture import capture
 
@@ -19,7 +18,6 @@ def letters_by_coin(
     letters: tuple[str, str],
     site: SiteLike,
     *,
-    n_boot: int = BOOTSTRAPS,
     seed: int = 0,
 ) -> LetterCheck:
     """How well a probe tells labels that mean nothing, with the letter of the label behind the prompt and
@@ -36,4 +34,4 @@ def letters_by_coin(
     answered = [f"{text} {letters[label]}" for text, label in zip(plain.texts, y, strict=True)]
     rows = (Examples(answered, y, plain.groups), plain.with_y(y))
     scores = [held_out(recipe, capture(model, each, site, "last"), seed=seed)[0] for each in rows]
-    return letter_check(scores[0], scores[1], y, plain.groups, n_boot=n_boot)
+    return letter_check(scores[0], scores[1], y, plain.groups)

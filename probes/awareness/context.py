@@ -17,8 +17,9 @@ from probes.data.strips import TokenStrip
 from probes.evidence.choose import BestSite
 from probes.evidence.crossed import TwoByTwo
 from probes.evidence.shortcuts import LetterCheck, TerminalTokens, terminal_tokens
-from probes.metrics.estimates import BOOTSTRAPS, Estimate
+from probes.metrics.estimates import Estimate
 from probes.metrics.paired import shift_within_groups
+from probes.metrics.resampling import BOOTSTRAPS
 from probes.models.model import Model
 from probes.reading.capture import capture
 from probes.recipes.logistic import Logistic
@@ -93,7 +94,7 @@ def read_context(
     unstated = letter = None
     if plain is not None:
         unstated = format_shift(first, model, plain)
-        letter = letters_by_coin(model, Logistic(), plain, letters, site, **how)
+        letter = letters_by_coin(model, Logistic(), plain, letters, site, seed=seed)
     names = tuple(map(str, seen.sites))
     terminal = terminal_tokens(model, test, at)
     return ContextReading(names, chosen, corners, all_cells, numbers, strips, terminal, unstated, letter)

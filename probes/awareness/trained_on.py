@@ -20,7 +20,7 @@ from probes.evidence.crossed import TwoByTwo, two_by_two
 from probes.evidence.crossfit import held_out, held_out_text
 from probes.evidence.surface import surface_scores
 from probes.fitting.recipe import Recipe
-from probes.metrics.estimates import BOOTSTRAPS
+from probes.metrics.resampling import BOOTSTRAPS
 
 TEXT = "characters"
 """The classifier of the bare text that stands beside probes of the corners."""

@@ -12,7 +12,8 @@ from probes.awareness.reading import AwarenessProbe, Reads, content_means
 from probes.data.examples import Examples
 from probes.data.sites import SiteLike
 from probes.fitting.recipe import Recipe
-from probes.metrics.estimates import BOOTSTRAPS, Estimate, auroc
+from probes.metrics.estimates import Estimate, auroc
+from probes.metrics.resampling import BOOTSTRAPS
 from probes.metrics.thresholds import RATE, recall_at
 from probes.models.model import Model
 from probes.reading.capture import capture, capture_pairs
@@ -116,4 +117,4 @@ def version_numbers(
     z = probe.score_texts(model, test)
     enough = (np.asarray(test.y) == 0).sum() >= 1 / RATE
     recall = recall_at(z, test.y, test.groups, n_boot=n_boot) if enough else None
-    return VersionNumbers(auroc(z, test.y, test.groups, n_boot=n_boot), recall, probe.scale.settled)
+    return VersionNumbers(auroc(z, test.y, test.groups), recall, probe.scale.settled)

@@ -12,7 +12,8 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.sites import Site
 from probes.evidence.readout import scored
 from probes.fitting.linear import LinearProbe
-from probes.metrics.estimates import Estimate, bootstrapped, mean
+from probes.metrics.estimates import Estimate, mean
+from probes.metrics.resampling import bootstrapped
 from probes.metrics.scores import probabilities
 from probes.metrics.thresholds import exceeded_at_most
 from probes.recipes.logistic import logistic_path
@@ -135,7 +136,7 @@ def calibration_error(p: Any, y: Any, groups: Any = None, bins: int = BINS) -> E
             found.append(np.sum(gaps, axis=0) / weights.sum(1))
         return np.stack(found, axis=1)
 
-    return bootstrapped(statistic, p.shape[:-1], p.shape[-1], groups)
+    return bootstrapped(statistic, p.shape[:-1], p.shape[-1], groups, within=(0.0, 1.0))
 
 
 def reliability(

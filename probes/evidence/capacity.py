@@ -73,9 +73,7 @@ def selectivity(
         label = dict(zip(keys, balanced, strict=True))
         of = [np.array([label[k] for k in rows.column(key).astype(str)]) for rows in (train, seen)]
         if len(np.unique(of[1])) == 2:  # the shared keys may by chance have drawn one label
-            controls.append(
-                accuracy(recipe.fit(train.with_y(of[0])).score(seen), of[1], balanced=True, n_boot=1).value
-            )
+            controls.append(accuracy(recipe.fit(train.with_y(of[0])).score(seen), of[1], balanced=True).value)
     if not controls:
         raise ValueError(
             f"the shared values of {key!r} got one control label in every draw; use a column with more values"

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Shaped
 
 from probes.data.checks import check_share, check_size
 from probes.data.sites import Site
-from probes.metrics.estimates import bootstrapped, weighted_auroc
+from probes.metrics.estimates import auroc_within
+from probes.metrics.resampling import bootstrapped, weighted_auroc
 
 ONE_ERROR = 0.68  # of a normal quantity this share lies within one standard error
 SAME_AUROC = 0.005  # half a point of AUROC, which nobody would choose a site by
@@ -118,11 +119,7 @@ def best_site(
 
     values = by_site(np.ones((1, len(label))))[0]
     ranked = equal_to_best(usable, len(label), groups, within=SAME_AUROC, seed=seed)
-
-    def highest(weights: np.ndarray) -> np.ndarray:
-        return usable(weights)[:, [ranked.best]]
-
-    top = bootstrapped(highest, (), len(label), groups, SURE, BOOTSTRAPS, seed)
+    top = auroc_within(lines[ranked.best], label, parts, groups, level=SURE)
     stands = bool(top.low > CHANCE)
     index = _earliest(sites, np.flatnonzero(ranked.equal)) if stands else ranked.best
     return BestSite(sites[index], index, values, ranked.equal, stands)
@@ -159,11 +156,11 @@ def _earliest(sites: Sequence[Site | str], among: np.ndarray) -> int:
 
 
 def _strata(label: np.ndarray, strata: np.ndarray | None) -> list[np.ndarray]:
-    """Positions of the rows of each stratum with both classes."""
+    """The rows of each stratum with both classes."""
     if strata is not None and np.shape(strata) != label.shape:
         raise ValueError(f"strata have shape {np.shape(strata)} for {len(label)} rows; give one a row")
     every = np.zeros(len(label), dtype=int) if strata is None else np.unique(strata, return_inverse=True)[1]
-    parts = [np.flatnonzero(every == k) for k in range(every.max() + 1)]
+    parts = [every == k for k in range(every.max() + 1)]
     both = [rows for rows in parts if len(np.unique(label[rows])) == 2]
     if not both:
         where = "there is one class only" if strata is None else "no stratum has rows of both classes"

@@ -10,13 +10,14 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from probes.evidence.crossed_design import CONTEXTS, FORMATS, CrossedDesign, crossed_design
-from probes.evidence.crossed_measures import Cell, Resampled
+from probes.evidence.crossed_measures import Cell, Measured
 from probes.evidence.crossed_rule import CrossedNumbers
 from probes.evidence.crossed_verdict import Verdict, confounded, judged
 from probes.evidence.finding import MARGIN
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
-from probes.metrics.estimates import BOOTSTRAPS, Estimate
+from probes.metrics.estimates import Estimate
+from probes.metrics.resampling import BOOTSTRAPS
 from probes.metrics.scores import line_of
 
 
@@ -181,7 +182,7 @@ def two_by_two(
     """
     line = line_of(scores, "scores")
     design = crossed_design(context, format, group, len(line), contexts, formats)
-    by = Resampled(design, level, n_boot, seed)
+    by = Measured(design, level, n_boot, seed)
     held = {} if fold is None else design.unseen_by(fold)
     rivals = by.rivals(line, surface or {})
     return TwoByTwo(

@@ -1,8 +1,6 @@
-"""What is measured of one line of scores in a crossed design, every number with its interval from resampling
-groups.
-"""
+"""What is measured of one line of scores in a crossed design, every number with its interval over groups."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +9,11 @@ from jaxtyping import Float
 
 from probes.evidence.crossed_design import CrossedDesign, Rows
 from probes.evidence.rivals import Rivals, compared, upright
-from probes.metrics.estimates import Estimate, auroc, bootstrapped, mean, weighted_auroc
+from probes.metrics.estimates import Estimate, auroc, auroc_within, mean
+from probes.metrics.resampling import bootstrapped
 from probes.metrics.scores import line_of
 
 Line = Float[np.ndarray, " n"]
-Weights = Float[np.ndarray, "b n"]
-Statistic = Callable[[np.ndarray], np.ndarray]
 
 CONTRASTS = {
     "context": (0.5, 0.5, -0.5, -0.5),
@@ -40,8 +37,10 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
-class Resampled:
-    """Measures of a design whose intervals come from the same resamples of its groups."""
+class Measured:
+    """Measures of a design with intervals over its groups; `n_boot` resamples and their `seed` are for the
+    contrasts of cell means.
+    """
 
     design: CrossedDesign
     level: float
@@ -54,8 +53,8 @@ class Resampled:
         for (context, form), rows in self.design.cells.items():
             groups = self.design.groups[rows]
             there = rows.any()
-            average = self._mean(line, rows) if there else None
-            above = self._mean(line > threshold, rows) if there else None
+            average = self._mean(line, rows, share=False) if there else None
+            above = self._mean(line > threshold, rows, share=True) if there else None
             counts = int(rows.sum()), len(np.unique(groups))
             found[f"{context}, {form}"] = Cell(context, form, *counts, average, above)
         return found
@@ -75,16 +74,12 @@ class Resampled:
 
     def stratified(self, line: Line) -> Estimate:
         """The mean over formats of the AUROC of context."""
-        return self._estimated(lambda w: self._strata(line, w))
+        return self._of_strata(line)
 
     def format_mean(self, line: Line) -> Estimate:
         """The mean over contexts of the AUROC of format."""
-        label, parts = self.design.first_format, self.design.with_both_formats.values()
-
-        def averaged(weights: np.ndarray) -> np.ndarray:
-            return np.mean([weighted_auroc(line[m], label[m], weights[:, m]) for m in parts], axis=0)
-
-        return self._estimated(averaged)
+        label, parts = self.design.first_format, list(self.design.with_both_formats.values())
+        return auroc_within(line, label, parts, self.design.groups, level=self.level)
 
     def transfer(self, crossed: Mapping[str, Any]) -> dict[tuple[str, str], Estimate]:
         """AUROC of context within each format by probes that were fitted on one format alone."""
@@ -102,11 +97,11 @@ class Resampled:
 
     def by_fold(self, line: Line, folds: Mapping[str, Rows]) -> dict[str, Estimate]:
         """AUROC of context, the mean of formats, on the rows of each fold."""
-        return {name: self._estimated(lambda w, m=m: self._strata(line, w, m)) for name, m in folds.items()}
+        return {name: self._of_strata(line, [m]) for name, m in folds.items()}
 
     def over_folds(self, line: Line, folds: Mapping[str, Rows]) -> Estimate:
         """The mean over folds of the same."""
-        return self._estimated(lambda w: np.mean([self._strata(line, w, m) for m in folds.values()], axis=0))
+        return self._of_strata(line, list(folds.values()))
 
     def rivals(self, line: Line, surface: Mapping[str, Any]) -> Rivals:
         """What scores made from the bare text reach, and how far the line is ahead of the best of them."""
@@ -114,9 +109,8 @@ class Resampled:
         lines = {name: line_of(scores, f"surface[{name!r}]", n) for name, scores in surface.items()}
         if not self.design.with_both_contexts:
             return Rivals({})
-        plain = np.ones((1, n))
-        lines = {name: upright(other, float(self._strata(other, plain)[0])) for name, other in lines.items()}
-        return compared(lines, self.stratified, lambda best: self._ahead(line, best))
+        lines = {name: upright(other, float(self.stratified(other).value)) for name, other in lines.items()}
+        return compared(lines, self.stratified, lambda best: self._of_strata(line, others=best))
 
     def effects(self, line: Line) -> dict[str, Estimate]:
         """Contrasts of the four cell means in units of the pooled spread within cells; none without a
@@ -139,29 +133,24 @@ class Resampled:
         found = bootstrapped(statistic, (len(CONTRASTS),), len(line), *how)
         return {name: found[i] for i, name in enumerate(CONTRASTS)}
 
-    def _ahead(self, line: Line, best: Line) -> Estimate:
-        return self._estimated(lambda w: self._strata(line, w) - self._strata(best, w))
-
-    def _strata(self, line: Line, weights: Weights, rows: Rows | None = None) -> Float[np.ndarray, " b"]:
-        """The mean over formats of the AUROC of context within them, under each row of weights.
+    def _of_strata(
+        self, line: Line, within: Sequence[Rows] | None = None, others: Line | None = None
+    ) -> Estimate:
+        """The mean over formats of the AUROC of context in each of them, or in each and each set of rows
+        `within`; with `others`, how far theirs is surpassed.
 
         A format with one context is skipped.
         """
-        label, parts = self.design.first_context, self.design.with_both_contexts.values()
-        parts = [m if rows is None else m & rows for m in parts]
-        return np.mean([weighted_auroc(line[m], label[m], weights[:, m]) for m in parts], axis=0)
-
-    def _estimated(self, statistic: Statistic) -> Estimate:
-        how = (self.design.groups, self.level, self.n_boot, self.seed)
-        return bootstrapped(lambda w: statistic(w)[:, None], (), len(self.design), *how)
+        formats = self.design.with_both_contexts.values()
+        parts = [m if rows is None else m & rows for rows in within or [None] for m in formats]
+        label, groups = self.design.first_context, self.design.groups
+        return auroc_within(line, label, parts, groups, others=others, level=self.level)
 
     def _of_context(self, line: Line, rows: Rows) -> Estimate:
         return self._auroc(line, self.design.first_context, rows)
 
     def _auroc(self, line: Line, label: Rows, rows: Rows) -> Estimate:
-        how = {"level": self.level, "n_boot": self.n_boot, "seed": self.seed}
-        return auroc(line[rows], label[rows], self.design.groups[rows], **how)
+        return auroc(line[rows], label[rows], self.design.groups[rows], level=self.level)
 
-    def _mean(self, values: np.ndarray, rows: Rows) -> Estimate:
-        how = {"level": self.level, "n_boot": self.n_boot, "seed": self.seed}
-        return mean(values[rows], self.design.groups[rows], **how)
+    def _mean(self, values: np.ndarray, rows: Rows, share: bool) -> Estimate:
+        return mean(values[rows], self.design.groups[rows], share=share, level=self.level)

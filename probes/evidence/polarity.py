@@ -20,7 +20,8 @@ from probes.evidence.polarity_rule import PolarityNumbers, PolarityWord, off, ru
 from probes.fitting.linear import LinearProbe
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
-from probes.metrics.estimates import Estimate, auroc, bootstrapped, mean
+from probes.metrics.estimates import Estimate, auroc, mean
+from probes.metrics.resampling import bootstrapped
 from probes.metrics.scores import as_scores
 from probes.recipes.polarity_ccs import opposites
 from probes.recipes.ttpd import negation_flags, polarities, truth_directions
@@ -182,7 +183,7 @@ def _kappa(a: Float[np.ndarray, "site n"], n: Float[np.ndarray, "site n"], group
         middle = (w @ a.T + w @ n.T) / 2
         return 1 - (w @ (a * n + (1 - a) * (1 - n)).T) / (middle**2 + (1 - middle) ** 2)
 
-    return bootstrapped(statistic, a.shape[:1], a.shape[1], groups)
+    return bootstrapped(statistic, a.shape[:1], a.shape[1], groups, within=(-1.0, 1.0))
 
 
 def _loss(p_yes: np.ndarray, p_no: np.ndarray, groups: np.ndarray) -> Estimate:

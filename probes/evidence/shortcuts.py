@@ -67,8 +67,6 @@ def letter_check(
     groups: Any = None,
     *,
     margin: float | int = MARGIN,
-    n_boot: int = 1000,
-    seed: int = 0,
 ) -> LetterCheck:
     """Compares scores [n] of texts that end in the answer their label calls for with scores of the same texts
     without any answer.
@@ -77,9 +75,8 @@ def letter_check(
     published repository, and .69 to .80 on the bare questions (a fork of the code of arXiv 2507.01786).
     Raises ValueError as `probes.metrics.auroc` does.
     """
-    how: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
-    pair = auroc(with_answer, y, groups, **how), auroc(without_answer, y, groups, **how)
-    return LetterCheck(*pair, auroc_difference(with_answer, without_answer, y, groups, **how), float(margin))
+    pair = auroc(with_answer, y, groups), auroc(without_answer, y, groups)
+    return LetterCheck(*pair, auroc_difference(with_answer, without_answer, y, groups), float(margin))
 
 
 @dataclass(frozen=True, eq=False)

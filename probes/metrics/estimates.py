@@ -1,7 +1,6 @@
-"""Every reported number is an `Estimate`: a value with an interval from resampling groups, never rows."""
+"""AUROC, accuracy, means and their paired differences, each with an interval over groups that covers."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,111 +8,73 @@ import torch
 from jaxtyping import Float
 from scipy.stats import norm, rankdata
 
+from probes.metrics.areas import Parts
+from probes.metrics.estimate import Estimate
+from probes.metrics.intervals import (
+    Ends,
+    Sampled,
+    of_difference,
+    of_mean,
+    of_share,
+    variance_of_auroc,
+    variance_of_share,
+)
 from probes.metrics.scores import measurable
+from probes.metrics.shares import Strata
+from probes.metrics.spread import group_codes
 
-BOOTSTRAPS = 1000
-
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """A number (or an array of them) with its interval.
-
-    `low` and `high` bound the central `level` of the group bootstrap; `n` counts rows, `n_groups` the units
-    that were resampled.
-    """
-
-    value: Any
-    low: Any
-    high: Any
-    n: int
-    n_groups: int
-    level: float = 0.95
-
-    def __getitem__(self, index: Any) -> "Estimate":
-        return Estimate(
-            self.value[index], self.low[index], self.high[index], self.n, self.n_groups, self.level
-        )
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    def __format__(self, spec: str) -> str:
-        if np.ndim(self.value):
-            return str(self)
-        spec = spec or ".2f"
-        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
-
-    def __str__(self) -> str:
-        if np.ndim(self.value):
-            return f"Estimate of shape {np.shape(self.value)}, n={self.n} in {self.n_groups} groups"
-        return f"{self:.3f} (n={self.n} in {self.n_groups} groups)"
-
-    __repr__ = __str__
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            k: np.asarray(getattr(self, k)).tolist()
-            for k in ("value", "low", "high", "n", "n_groups", "level")
-        }
+FEWEST = 2
+"""Groups without which nothing is known of the next."""
+ONE_GROUP = "one group says nothing of others"
+ALL_ZERO = "groups that all show 0 say nothing of others"
+CLASS_IN_ONE_GROUP = "one of the classes is in one group only"
+ONE_CLASS = "a part has rows of one class only"
 
 
-def auroc(
-    scores: Any, y: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0
-) -> Estimate:
+def auroc(scores: Any, y: Any, groups: Any = None, *, level: float = 0.95) -> Estimate:
     """How often a positive row outscores a negative one, ties counting half: .5 is chance, constant scores
     give exactly .5.
 
-    `scores` is [..., n]; the fields of the result have shape [...]. Groups (default: each row its own) are
-    resampled for the interval; resamples in which a class is missing are left out. Raises ValueError on one
-    class or NaN scores.
+    `scores` is [..., n]; the fields of the result have shape [...]. The interval is over groups (default:
+    each row its own) and for pairs of rows from different groups. With a class in one group only it is
+    [0, 1], and says so; one group in all has none. Raises ValueError on one class or NaN scores.
     """
     s, label, _ = _checked(scores, y)
-    flat = s.reshape(-1, s.shape[-1])
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.stack([weighted_auroc(row, label, weights) for row in flat], axis=-1)
-
-    return bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
+    return auroc_within(s, label, [np.ones_like(label)], groups, level=level)
 
 
-def accuracy(
-    scores: Any, y: Any, groups: Any = None, *, threshold: float = 0.0, balanced: bool = False,
-    level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0,
-) -> Estimate:  # fmt: skip
-    """The share of rows on the right side of the threshold (scores above it mean class 1); `balanced`
-    averages the two classes.
-
-    Shapes, interval and errors as for `auroc`; the threshold is fixed before looking at these rows.
-    """
-    s, label, _ = _checked(scores, y)
-    right = ((s > threshold) == label).reshape(-1, label.size).astype(float)
-
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        def share(of: np.ndarray) -> np.ndarray:
-            total = (weights * of).sum(-1, keepdims=True)
-            return np.divide(
-                (weights * of) @ right.T,
-                total,
-                out=np.full((len(weights), len(right)), np.nan),
-                where=total > 0,
-            )
-
-        return (share(label) + share(~label)) / 2 if balanced else share(np.ones_like(label))
-
-    return bootstrapped(statistic, s.shape[:-1], label.size, groups, level, n_boot, seed)
-
-
-def mean(
-    values: Any, groups: Any = None, *, level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0
+def auroc_within(
+    scores: Any, y: Any, parts: Sequence[Any], groups: Any = None, *, others: Any = None, level: float = 0.95
 ) -> Estimate:
-    """The mean over rows of [..., n] values, with its group-bootstrap interval; raises ValueError on NaN."""
-    v = measurable(values, "values")
-    flat = v.reshape(-1, v.shape[-1])
+    """The AUROC within each part of the rows, averaged over parts; with `others` [..., n] how far theirs is
+    surpassed.
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        return (weights @ flat.T) / weights.sum(-1, keepdims=True)
+    `parts` are masks [n]. Shapes, interval and errors as for `auroc`; NaN where a part has one class only.
+    """
+    s, label, n = _checked(scores, y)
+    rivals = None if others is None else np.broadcast_to(measurable(others, "others"), s.shape).reshape(-1, n)
+    lines, lowest = s.reshape(-1, n), 0.0 if others is None else -1.0
+    codes, n_groups = group_codes(groups, n)
+    rows = [np.asarray(m, dtype=bool) for m in parts]
+    if any(len(np.unique(label[m])) < 2 for m in rows):
+        nothing = np.full(len(lines), np.nan)
+        return _shaped(nothing, (nothing, nothing), s.shape, n_groups, level, ONE_CLASS)
+    parted = Parts.of(label, codes, n_groups, rows)
+    if parted.fewest_groups < FEWEST:
+        value = _mean_of_parts(lines, label, rows)
+        value -= 0 if rivals is None else _mean_of_parts(rivals, label, rows)
+        return _untold(value, lowest, s.shape, n_groups, level, CLASS_IN_ONE_GROUP)
+    if rivals is None:
+        found = Sampled.of(parted.area(line) for line in lines)
+        ends = of_share(found, lambda a: variance_of_auroc(a, *parted.effective()), level)
+    else:
+        found = Sampled.of(parted.difference(*both) for both in zip(lines, rivals, strict=True))
+        ends = of_difference(found, min(parted.effective()), level)
+    return _shaped(found.value, ends, s.shape, n_groups, level)
 
-    return bootstrapped(statistic, v.shape[:-1], v.shape[-1], groups, level, n_boot, seed)
+
+def _mean_of_parts(lines: np.ndarray, label: np.ndarray, rows: list[np.ndarray]) -> np.ndarray:
+    return np.mean([aurocs(lines[:, m], label[m]) for m in rows], axis=0)
 
 
 def aurocs(scores: Any, y: Any) -> Float[np.ndarray, "*batch"]:
@@ -132,27 +93,82 @@ def aurocs(scores: Any, y: Any) -> Float[np.ndarray, "*batch"]:
 
 
 def auroc_difference(
-    scores: Any,
-    others: Any,
-    y: Any,
-    groups: Any = None,
-    *,
-    level: float = 0.95,
-    n_boot: int = BOOTSTRAPS,
-    seed: int = 0,
+    scores: Any, others: Any, y: Any, groups: Any = None, *, level: float = 0.95
 ) -> Estimate:
-    """AUROC of `scores` minus that of `others` on the same rows; both are resampled together, so the interval
-    is that of the difference.
+    """AUROC of `scores` minus that of `others` on the same rows; what both share cancels in the interval.
 
-    Both are [n]. Raises ValueError as `auroc` does.
+    Both are [..., n]. Interval and errors as for `auroc`; too few groups give [-1, 1].
     """
-    s, label, n = _checked(np.stack([measurable(scores, "scores"), measurable(others, "others")]), y)
+    label = _checked(scores, y)[1]
+    return auroc_within(scores, label, [np.ones_like(label)], groups, others=others, level=level)
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        first, second = (weighted_auroc(row, label, weights) for row in s)
-        return (first - second)[:, None]
 
-    return bootstrapped(statistic, (), n, groups, level, n_boot, seed)
+def accuracy(
+    scores: Any, y: Any, groups: Any = None, *, threshold: float = 0.0, balanced: bool = False,
+    level: float = 0.95,
+) -> Estimate:  # fmt: skip
+    """The share of rows on the right side of the threshold (scores above it mean class 1); `balanced`
+    averages the two classes.
+
+    Shapes, interval and errors as for `auroc`; the threshold is fixed before looking at these rows.
+    """
+    s, label, _ = _checked(scores, y)
+    right = ((s > threshold) == label).astype(float)
+    strata = [label, ~label] if balanced else [np.ones_like(label)]
+    return _share(right, strata, groups, level)
+
+
+def accuracy_difference(
+    scores: Any, others: Any, y: Any, groups: Any = None, *, threshold: float = 0.0, balanced: bool = False,
+    level: float = 0.95,
+) -> Estimate:  # fmt: skip
+    """Accuracy of `scores` minus that of `others` on the same rows; what both share cancels in the interval.
+
+    Both are [..., n]. Interval and errors as for `accuracy`; too few groups give [-1, 1].
+    """
+    s, label, _ = _checked(scores, y)
+    o = measurable(others, "others")
+    now, then = (((line > threshold) == label).astype(float) for line in (s, o))
+    strata = [label, ~label] if balanced else [np.ones_like(label)]
+    return _share_difference(now - then, strata, groups, level)
+
+
+def mean(values: Any, groups: Any = None, *, share: bool | None = None, level: float = 0.95) -> Estimate:
+    """The mean over rows of [..., n] values, with its interval over groups; raises ValueError on NaN.
+
+    Values that are all 0 or 1 are a share, unless told otherwise by `share`: its interval stays within 0 and
+    1. Of other values it is that of Student's t for groups of unequal weight. Groups that all show the same
+    number say nothing of their spread: the few that may differ unseen are then taken to show the opposite,
+    which excludes 0 from 6 groups on; where all show 0, and for one group, it is NaN.
+    """
+    v = measurable(values, "values")
+    if share is None:
+        share = bool(np.isin(v, (0, 1)).all())
+    if share:
+        return _share(v, [np.ones(v.shape[-1], dtype=bool)], groups, level)
+    codes, n_groups = group_codes(groups, v.shape[-1])
+    lines = v.reshape(-1, v.shape[-1])
+    if n_groups < FEWEST:
+        nothing = np.full(len(lines), np.nan)
+        return _shaped(lines.mean(1), (nothing, nothing), v.shape, n_groups, level, ONE_GROUP)
+    strata = Strata.of(codes, n_groups, [np.ones(v.shape[-1], dtype=bool)])
+    found = Sampled.of(strata.average(line, share=False) for line in lines)
+    ends = of_mean(found, strata.effective, level)
+    doubt = ALL_ZERO if np.isnan(ends[0]).any() else ""
+    return _shaped(found.value, ends, v.shape, n_groups, level, doubt)
+
+
+def mean_difference(now: Any, then: Any, groups: Any = None, *, level: float = 0.95) -> Estimate:
+    """The mean of `now` minus that of `then` on the same rows; what both share cancels in the interval.
+
+    Both are [..., n]. Where both hold only 0 and 1, the interval has a width even where no row differs, and
+    stays within -1 and 1; for other values see `mean`.
+    """
+    first, second = measurable(now, "now"), measurable(then, "then")
+    if all(np.isin(v, (0, 1)).all() for v in (first, second)):
+        change = first - second
+        return _share_difference(change, [np.ones(change.shape[-1], dtype=bool)], groups, level)
+    return mean(first - second, groups, share=False, level=level)
 
 
 def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
@@ -178,58 +194,60 @@ def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
         float(np.sqrt(max(0.0, spread[0, 0] + spread[1, 1] - 2 * spread[0, 1]))),
     )
     if se == 0:
-        return Estimate(difference, difference, difference, n, n), 1.0 if difference == 0 else 0.0
+        return auroc_difference(scores, others, y), 1.0 if difference == 0 else 0.0
     reach = norm.ppf(0.975) * se
     return Estimate(difference, difference - reach, difference + reach, n, n), float(
         2 * norm.sf(abs(difference) / se)
     )
 
 
-def weighted_auroc(scores: np.ndarray, label: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC of one score vector under each row of weights [b, n]; tied scores share their rank."""
-    order = np.argsort(scores, kind="stable")
-    ranked, w = scores[order], weights[:, order]
-    positive, negative = w * label[order], w * ~label[order]
-    # For each row the span of rows tied with it.
-    first = np.searchsorted(ranked, ranked, side="left")
-    last = np.searchsorted(ranked, ranked, side="right")
-    below = np.concatenate([np.zeros((len(w), 1)), np.cumsum(negative, axis=1)], axis=1)
-    wins = (positive * (below[:, first] + below[:, last]) / 2).sum(1)
-    total = positive.sum(1) * negative.sum(1)
-    return np.divide(wins, total, out=np.full(len(w), np.nan), where=total > 0)
+def _share(hits: np.ndarray, strata: list[np.ndarray], groups: Any, level: float) -> Estimate:
+    """The share of hits [..., n], averaged over strata."""
+    codes, n_groups = group_codes(groups, hits.shape[-1])
+    lines = hits.reshape(-1, hits.shape[-1])
+    parts = Strata.of(codes, n_groups, strata)
+    if parts.fewest_groups < FEWEST:
+        value = np.mean([lines[:, m].mean(1) for m in strata], axis=0)
+        return _untold(value, 0.0, hits.shape, n_groups, level, CLASS_IN_ONE_GROUP)
+    found = Sampled.of(parts.average(line, share=True) for line in lines)
+    ends = of_share(found, lambda p: variance_of_share(p, parts.effective), level)
+    return _shaped(found.value, ends, hits.shape, n_groups, level)
 
 
-def bootstrapped(
-    statistic: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], n: int, groups: Any = None,
-    level: float = 0.95, n_boot: int = BOOTSTRAPS, seed: int = 0,
-) -> Estimate:  # fmt: skip
-    """Any statistic of weighted rows with its group-bootstrap interval: `statistic` takes weights [b,
-    n] and gives [b, prod(shape)].
-    """
-    group = np.arange(n) if groups is None else np.asarray(groups)
-    if group.shape != (n,):
-        raise ValueError(f"groups has shape {group.shape} but there are {n} rows")
-    names, member = np.unique(group, return_inverse=True)
-    value = statistic(np.ones((1, n)))[0]
-    rng = np.random.default_rng(seed)
-    draws: list[np.ndarray] = []
-    chunk = max(1, min(n_boot, 20_000_000 // max(1, n)))
-    for start in range(0, n_boot, chunk):
-        counts = rng.multinomial(
-            len(names), np.full(len(names), 1 / len(names)), size=min(chunk, n_boot - start)
+def _share_difference(change: np.ndarray, strata: list[np.ndarray], groups: Any, level: float) -> Estimate:
+    """The mean of changes of -1, 0 and 1 [..., n], averaged over strata."""
+    codes, n_groups = group_codes(groups, change.shape[-1])
+    lines = change.reshape(-1, change.shape[-1])
+    parts = Strata.of(codes, n_groups, strata)
+    if parts.fewest_groups < FEWEST:
+        value = np.mean([lines[:, m].mean(1) for m in strata], axis=0)
+        return _untold(value, -1.0, change.shape, n_groups, level, CLASS_IN_ONE_GROUP)
+    found = Sampled.of(parts.average(line, share=False) for line in lines)
+    return _shaped(found.value, of_difference(found, parts.effective, level), change.shape, n_groups, level)
+
+
+def _untold(
+    value: np.ndarray, lowest: float, shape: tuple[int, ...], n_groups: int, level: float, doubt: str
+) -> Estimate:
+    """The Estimate where groups are too few: without an interval for a single group, else all it can be."""
+    if n_groups < FEWEST:
+        nothing = np.full_like(value, np.nan)
+        return _shaped(value, (nothing, nothing), shape, n_groups, level, ONE_GROUP)
+    anything = np.full_like(value, lowest), np.ones_like(value)
+    return _shaped(value, anything, shape, n_groups, level, doubt)
+
+
+def _shaped(
+    value: np.ndarray, ends: Ends, shape: tuple[int, ...], n_groups: int, level: float, doubt: str = ""
+) -> Estimate:
+    """The Estimate of lines of shape [..., n]: numbers for one line, else arrays [...]."""
+    if not 0 < level < 1:
+        raise ValueError(
+            f"level is the share of samples an interval should hold in, between 0 and 1, got {level}"
         )
-        draws.append(statistic(counts[:, member].astype(float)))
-    tail = (1 - level) / 2
-    sampled = np.concatenate(draws)
-    kept = ~np.isnan(sampled).any(axis=1)
-    if not kept.any() or len(names) == 1:  # one group says nothing about the next
-        low = high = np.full_like(value, np.nan)
-    else:
-        low, high = np.quantile(sampled[kept], [tail, 1 - tail], axis=0)
-    # Quantiles of a resampled statistic can miss the value by rounding; an interval holds its own estimate.
-    low, high = np.minimum(low, value), np.maximum(high, value)
-    pick = (lambda a: float(a[0])) if shape == () else (lambda a: a.reshape(shape))
-    return Estimate(pick(value), pick(low), pick(high), n, len(names), level)
+    batch = shape[:-1]
+    pick = (lambda a: float(a[0])) if batch == () else (lambda a: a.reshape(batch))
+    return Estimate(pick(value), pick(ends[0]), pick(ends[1]), shape[-1], n_groups, level, doubt)
 
 
 def _checked(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from probes.metrics.estimates import Estimate, auroc, bootstrapped
+from probes.metrics.estimates import Estimate, auroc
+from probes.metrics.resampling import bootstrapped
 from probes.metrics.scores import as_scores
 
 RATE = 0.01
@@ -75,7 +76,7 @@ def recall_at(
     than 1 / rate negatives, which cannot tell such a rate.
     """
     s, label = as_scores(scores), np.asarray(y)
-    auroc(s, label, n_boot=1)  # raises on one class, NaN, or rows that do not match
+    auroc(s, label)  # raises on one class, NaN, or rows that do not match
     label = label.astype(bool)
     _can_tell(int((~label).sum()), rate)
     order = np.argsort(-s, kind="stable")
@@ -89,7 +90,7 @@ def recall_at(
             found = np.where(allowed, hits[:, ends], 0).max(1) / hits[:, -1]
         return np.where(alarms[:, -1] > 0, found, np.nan)[:, None]
 
-    return bootstrapped(statistic, (), len(s), groups, level, n_boot, seed)
+    return bootstrapped(statistic, (), len(s), groups, level, n_boot, seed, (0.0, 1.0))
 
 
 def _can_tell(negatives: int, rate: float) -> None:
