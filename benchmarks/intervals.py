@@ -27,8 +27,10 @@ from probes.metrics import (
     accuracy_difference,
     auroc,
     auroc_difference,
+    aurocs,
     mean,
     mean_difference,
+    weighted_auroc,
 )
 
 HEADS = (
@@ -60,7 +62,7 @@ class Config:
     alike: float = 0.5
     """the share of variance that rows of a group have in common"""
     only: str = ""
-    """just the measures whose name has this in it"""
+    """just the measure of this name; "auroc, percentile bootstrap" is run only then"""
     seed: int = 0
 
 
@@ -151,6 +153,21 @@ def measures() -> tuple[Measure, ...]:
     )
 
 
+def percentile_bootstrap(scores: np.ndarray, design: Design, resamples: int = 200) -> Estimate:
+    """What `auroc` did before: quantiles of AUROCs over groups drawn with replacement."""
+    groups = int(design.group.max()) + 1
+    drawn = np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), resamples)
+    weights = drawn[:, design.group].astype(float)
+    of_each = np.stack([weighted_auroc(line, design.y == 1, weights) for line in scores])
+    low, high = np.nanquantile(of_each, [0.025, 0.975], axis=1)
+    return Estimate(aurocs(scores, design.y), low, high, len(design.y), groups)
+
+
+BEFORE = Measure(
+    "auroc, percentile bootstrap", lambda s, o, d: percentile_bootstrap(s, d), lambda t: t.auroc, True
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Simulated:
     """Values and ends of all samples, with the smallest step of a value."""
@@ -230,8 +247,8 @@ def row(measure: Measure, setting: Setting, found: Simulated) -> tuple[str, ...]
 
 def main(config: Config) -> None:
     table, start = Table(*HEADS), time.perf_counter()
-    for measure in measures():
-        if config.only and config.only != measure.name:
+    for measure in (*measures(), BEFORE):
+        if measure.name != config.only and (config.only or measure is BEFORE):
             continue
         for setting in settings(config):
             cells: Any = row(measure, setting, simulated(measure, setting, config))
