@@ -106,9 +106,9 @@ def test_named_transforms_have_the_statistics_they_promise():
 def test_centring_by_a_column_centres_every_value_of_it_on_both_sides():
     acts, _ = planted(paired=True)
     fitted = Transform(centre="mean", by="negated").fit({"yes": acts.yes, "no": acts.no}, acts.columns)
-    cells = fitted["yes"].cells(acts.columns, acts.yes)
+    clusters = fitted["yes"].clusters(acts.columns, acts.yes)
     for side, x in (("yes", acts.yes), ("no", acts.no)):
-        z = fitted[side](x, cells)
+        z = fitted[side](x, clusters)
         for value in (0, 1):
             assert z[:, acts.columns["negated"] == value].mean(1).abs().max() < 1e-4
 

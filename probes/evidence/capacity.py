@@ -231,7 +231,7 @@ def amnesic(recipe: Recipe, train: Activations, test: Activations, remove: int =
         )
     rows = single(singles(train, recipe), recipe)
     fitted, plain = rows.transforms["all"], replace(recipe, prepare="none")
-    whole = rows.z, fitted(test.x, fitted.cells(test.columns, test.x))
+    whole = rows.z, fitted(test.x, fitted.clusters(test.columns, test.x))
     size = rows.z.pow(2).mean((1, 2), keepdim=True).sqrt()
     draw = torch.Generator().manual_seed(seed)
     curves = {"own": [], "random": []}

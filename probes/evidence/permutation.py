@@ -165,7 +165,7 @@ def _solved_together(
     for block in train.blocks(ROOM):
         rows, own = single(block, recipe), test[block.sites]
         fitted = rows.transforms["all"]
-        z = fitted(own.x, fitted.cells(own.columns, own.x)).to(rows.z)
+        z = fitted(own.x, fitted.clusters(own.columns, own.x)).to(rows.z)
         parts = []
         for start in range(0, len(labels), BATCH):
             weight, bias = recipe.fit_labels(

@@ -201,7 +201,7 @@ def finish(
     units = torch.where(norm > 0, raw / norm.clamp_min(1e-30), 0)
     cosines = torch.nn.functional.cosine_similarity(slopes, units[:, None], dim=2).mean(1)
     margins = [
-        torch.einsum("snd,sd->sn", t(sides[k], t.cells(acts.columns, middle)), turned)
+        torch.einsum("snd,sd->sn", t(sides[k], t.clusters(acts.columns, middle)), turned)
         + (bias.float() * sign)[:, None]
         for k, t in transforms.items()
     ]

@@ -83,7 +83,7 @@ class Probe:
                 f"the activations have width {x.shape[-1]} but the probe was fitted at width"
                 f" {transform.shift.shape[-1]}"
             )
-        return index, transform(x, transform.cells(acts.columns, middle))
+        return index, transform(x, transform.clusters(acts.columns, middle))
 
     def save(self, path: str | Path) -> Path:
         """Writes the probe as safetensors with a JSON header; the file appears only once it is complete."""

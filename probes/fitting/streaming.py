@@ -18,9 +18,10 @@ from torch import Tensor
 from probes.data.activations import Activations
 from probes.fitting.leace import erasure
 from probes.fitting.linear import LinearProbe
+from probes.fitting.nuisances import one_hot
 from probes.fitting.recipe import Penalised, Recipe, Whitens
 from probes.fitting.solving import solve_positive
-from probes.fitting.transforms import NOISE, Fitted, Transform, one_hot, spread
+from probes.fitting.transforms import NOISE, Fitted, Transform, spread
 from probes.reading.store import StoredActivations
 
 Stored = StoredActivations | Activations

@@ -61,7 +61,7 @@ def single(acts: Any, recipe: Prepares) -> Single:
     y, _ = acts.classes
     fitted = Transform.parse(recipe.prepare).fit({"all": acts.x}, acts.columns)
     return Single(
-        fitted["all"](acts.x, fitted["all"].cells(acts.columns, acts.x)), y.to(acts.x.device), fitted
+        fitted["all"](acts.x, fitted["all"].clusters(acts.columns, acts.x)), y.to(acts.x.device), fitted
     )
 
 
@@ -73,9 +73,9 @@ def paired(acts: Any, recipe: Prepares) -> Paired:
             " capture_pairs(model, Pairs(...)) or PairActivations.from_arrays(yes, no)"
         )
     fitted = Transform.parse(recipe.prepare).fit({"yes": acts.yes, "no": acts.no}, acts.columns)
-    cells = fitted["yes"].cells(acts.columns, acts.middle)
+    clusters = fitted["yes"].clusters(acts.columns, acts.middle)
     y = None if acts.y is None else acts.classes[0].to(acts.yes.device)
-    return Paired(fitted["yes"](acts.yes, cells), fitted["no"](acts.no, cells), y, fitted)
+    return Paired(fitted["yes"](acts.yes, clusters), fitted["no"](acts.no, clusters), y, fitted)
 
 
 def oriented(

@@ -46,7 +46,7 @@ class Ridge:
         acts = singles(acts, self)
         assert acts.y is not None
         fitted = Transform.parse(self.prepare).fit({"all": acts.x}, acts.columns)
-        z = fitted["all"](acts.x, fitted["all"].cells(acts.columns, acts.x)).double()
+        z = fitted["all"](acts.x, fitted["all"].clusters(acts.columns, acts.x)).double()
         y = torch.from_numpy(acts.y.astype(float)).to(z)
         centre, level = z.mean(1), y.mean()
         z0, n = z - centre[:, None], len(y)
