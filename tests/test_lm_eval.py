@@ -34,7 +34,7 @@ from interventions import (
 )
 from interventions.behaviours.logprob import continued, logprobs
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
-from probes.exchange.vectors import read_lm_eval, write_lm_eval
+from probes.exchange.lm_eval import read_lm_eval, write_lm_eval
 
 pytestmark = pytest.mark.slow
 REASON = (

@@ -13,7 +13,7 @@ import torch
 
 from interventions import Ablate, Add, Clamp, edited
 from probes import Direction, Site
-from probes.exchange.vectors import read_gguf, read_lm_eval, write_gguf, write_lm_eval
+from probes.vectors import read_gguf, read_lm_eval, write_gguf, write_lm_eval
 
 TEXTS = ["the red house is old", "a tree is not tall ?"]
 
