@@ -1,0 +1,145 @@
+"""One batch of prompts watched while their answers are written."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interventions.monitor.watched import Step, Watched
+from probes.data.sites import Site
+from probes.data.tokenised import Tokenised
+from probes.data.tokens import Batch
+from probes.models.backends.hooking import hooked
+from probes.models.backends.hooks import Hooks
+from probes.models.ends import end_tokens, until_end
+from probes.models.model import Model
+from probes.models.writes import Write, everywhere
+
+
+@dataclass(eq=False)
+class WatchedBatch:
+    """One batch being watched: scores so far, and which rows have had their alarm.
+
+    A score is weight . h + bias at `site`; `triggered` writes begin to act in a row at its alarm.
+    """
+
+    model: Model
+    batch: Batch
+    asked: Tokenised
+    site: Site
+    weight: Float[Tensor, " d"]
+    bias: float
+    threshold: float
+    probability: Callable[[np.ndarray], np.ndarray | None]
+    triggered: Sequence[Write]
+    stop: bool
+    tell: Callable[[Step], None] | None = None
+    scores: list[Float[Tensor, " batch"]] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
+    wrote: bool = False
+
+    def __post_init__(self) -> None:
+        self.alarmed: Bool[Tensor, " batch"] = torch.zeros(
+            len(self.batch.rows), dtype=torch.bool, device=self.model.device
+        )
+
+    def generate(self, max_new_tokens: int, options: dict[str, Any]) -> Tensor:
+        from transformers import StoppingCriteriaList
+
+        model, batch = self.model, self.batch
+        backend = model.backend
+        assert isinstance(backend, Hooks)
+        inputs = {"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)}
+        own = model.bound_writes(batch, self.asked, cached=True)
+        # Behind the model's own edits, which act whether or not there is an alarm.
+        writes = [*own, *((w.site, self._if_alarmed(w)) for w in self.triggered)]
+        settings = (
+            {"do_sample": False, "pad_token_id": model.pad_id}
+            | options
+            | {"max_new_tokens": max_new_tokens, "use_cache": True}
+        )
+        settings["stopping_criteria"] = StoppingCriteriaList(
+            [*settings.get("stopping_criteria", ()), _Stop(self)]
+        )
+        with hooked(backend.inner, [(backend.point(self.site), self._read)]):
+            return backend.generate(inputs, writes, settings)
+
+    def _read(self, h: Tensor) -> None:
+        """The score of the newest token of every row."""
+        score = h[:, -1].float() @ self.weight.to(h.device) + self.bias
+        self.scores.append(score)
+        self.alarmed |= (score > self.threshold).to(self.alarmed.device)
+
+    def _if_alarmed(self, write: Write) -> Callable[[Tensor], Tensor]:
+        change = everywhere(write)
+
+        def act(h: Tensor) -> Tensor:
+            # The prompt is read before anything could have been written, so nothing in it is changed.
+            if not self.wrote or not self.alarmed.any():
+                return h
+            return torch.where(self.alarmed.to(h.device)[:, None, None], change(h), h)
+
+        return act
+
+    def watched(self, i: int, ids: Tensor) -> Watched:
+        """What was written in row i, up to its end of text, and the scores of the prompt's last token
+        and of every token that was read.
+        """
+        new = ids[i, self.batch.ids.shape[1] :].tolist()
+        length = len(until_end(new, end_tokens(self.model)))
+        scores = torch.stack(self.scores, dim=1)[i].cpu().numpy().astype(np.float64)
+        above = np.flatnonzero(scores[: length + 1] > self.threshold)
+        decode = self.model.tokenizer.decode
+        if self.stop and len(above):
+            length = min(
+                length, int(above[0])
+            )  # rows of a batch end together; what a stopped row was padded with is no text
+        scores = scores[: length + 1]
+        tokens = tuple(decode([t]) for t in new[:length])
+        return Watched(
+            decode(new[:length], skip_special_tokens=True),
+            tokens,
+            scores,
+            self.probability(scores),
+            self.threshold,
+            int(above[0]) if len(above) else None,
+        )
+
+
+class _Stop:
+    """Called after every step: tells the reader, and ends rows that have had their alarm."""
+
+    def __init__(self, run: WatchedBatch) -> None:
+        self.run = run
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
+        run = self.run
+        run.wrote = True
+        if run.tell is not None:
+            score = float(run.scores[-1][0])
+            p = run.probability(np.array([score]))
+            step = len(run.scores) - 1
+            # The score is that of the token read, which is the one before the token now written.
+            token = "" if step == 0 else run.model.tokenizer.decode([int(input_ids[0, -2])])
+            run.tell(
+                Step(
+                    step,
+                    token,
+                    run.model.tokenizer.decode([int(input_ids[0, -1])]),
+                    score,
+                    None if p is None else float(p[0]),
+                    bool(run.alarmed[0]),
+                )
+            )
+        if run.left.is_set():
+            return torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        return (
+            run.alarmed.to(input_ids.device)
+            if run.stop
+            else torch.zeros_like(run.alarmed).to(input_ids.device)
+        )
