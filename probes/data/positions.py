@@ -21,13 +21,13 @@ it), and a token belongs to them if it shares a character with them.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from probes.data.chat import Turn
+from probes.data.spans import characters, occurrences, overlapping
 from probes.data.tokens import Encoded
 
 WORDS = ("last", "last_content", "first", "mean", "all", "prompt", "answer", "after_instruction", "generated")
@@ -168,11 +168,11 @@ class Position:
         text = encoded.text
         match self.kind:
             case "chars":
-                span = _characters(self._cell(columns, self.column), self.column, text)
+                span = characters(self._cell(columns, self.column), self.column, text)
                 nowhere = f"column {self.column}: characters {span} lie in no token of {text!r:.80}"
                 return self._some(self._inside(encoded, *span), nowhere)
             case "text":
-                spans = _occurrences(text, str(self.value), f"position {self}")
+                spans = occurrences(text, str(self.value), f"position {self}")
                 found = np.unique(np.concatenate([self._inside(encoded, *span) for span in spans]))
                 return self._some(found, f"{self.value!r:.60} lies in no token of {text!r:.80}")
             case "text_end":
@@ -204,10 +204,10 @@ class Position:
             raise ValueError(
                 f"position {self} needs a fast tokenizer, which says where each token lies in the text"
             )
-        return np.array(_overlapping(encoded.offsets, start, end), dtype=np.int64)
+        return np.array(overlapping(encoded.offsets, start, end), dtype=np.int64)
 
     def _last_occurrence(self, encoded: Encoded, wanted: str, source: str) -> np.ndarray:
-        span = _occurrences(encoded.text, wanted, source)[-1]
+        span = occurrences(encoded.text, wanted, source)[-1]
         return self._some(
             self._inside(encoded, *span), f"{source}: {wanted!r:.60} lies in no token of {encoded.text!r:.80}"
         )
@@ -279,27 +279,3 @@ def _count(value: Any) -> int:
             " from 0 on"
         )
     return int(value)
-
-
-def _characters(value: Any, column: str | None, text: str) -> tuple[int, int]:
-    """The two ends of a character span; raises unless it is one of this text."""
-    ends = list(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else []
-    whole = all(isinstance(end, int | np.integer) and not isinstance(end, bool) for end in ends)
-    if len(ends) != 2 or not whole or not 0 <= ends[0] < ends[1] <= len(text):
-        raise ValueError(
-            f"column {column}: {value!r:.60} is no character span; expected (start, end) with 0 <= start <"
-            f" end <= {len(text)}, the number of characters of {text!r:.80}"
-        )
-    return int(ends[0]), int(ends[1])
-
-
-def _occurrences(text: str, wanted: str, source: str) -> list[tuple[int, int]]:
-    """Every place of a substring, also where two overlap."""
-    found = [m.start() for m in re.finditer(f"(?={re.escape(wanted)})", text)] if wanted else []
-    if not found:
-        raise ValueError(f"{source}: {wanted!r:.60} does not occur in the text {text!r:.80}")
-    return [(start, start + len(wanted)) for start in found]
-
-
-def _overlapping(offsets: tuple[tuple[int, int], ...], start: int, end: int) -> tuple[int, ...]:
-    return tuple(i for i, (a, b) in enumerate(offsets) if a < end and b > start and b > a)
