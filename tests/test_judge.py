@@ -31,12 +31,14 @@ from hypothesis import strategies as st
 from benchmarks import judge_faults
 from interventions.behaviours.records import Behaviour
 from interventions.judging import Judge, JudgeError, Limits
-from interventions.judging.client import Reply, RequestFailed, retry_after
+from interventions.judging.answers import read_expected, read_label, read_score
+from interventions.judging.asking import on_own_loop
+from interventions.judging.client import Reply, RequestFailed, retry_after, sleep_unless
 from interventions.judging.ledger import Ledger
 from interventions.judging.question import fence, question
-from interventions.judging.reading import read_expected, read_label, read_score
 from probes import Examples
 from tests.judge_server import JudgeServer, by_colour, completion, texts_of, transformers_serve
+from tests.patience import ends_within
 from tests.watch import Watch
 
 KEY = "sk-test-0123456789-secret"
@@ -50,6 +52,15 @@ IMPATIENT = Limits(
 def no_key(monkeypatch):
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_run_lasts_for_ever(monkeypatch):
+    def patiently(main):
+        with ends_within(20):
+            return on_own_loop(main)
+
+    monkeypatch.setattr("interventions.judging.runs.on_own_loop", patiently)
 
 
 @pytest.fixture
@@ -541,17 +552,44 @@ def test_a_hopeless_error_ends_the_run_at_once(fault, judge, server):
     assert len(server.served) <= 2
 
 
+def test_the_end_of_a_run_wakes_the_requests_that_wait(judge, server, watch):
+    def late_but_for_the_first(request):
+        assert "Thing 0" in texts_of(request)[1] or watch.somebody_waits.wait(20)
+        return by_colour(request)
+
+    server.answer = late_but_for_the_first
+    server.fault = lambda request, nth: (
+        "HTTP 429 after 500" if "Thing 0" in texts_of(request)[1] else "HTTP 401"
+    )
+    with pytest.raises(JudgeError, match="key is not accepted"):
+        judge(max_failed=0.9, limits=dataclasses.replace(QUICK, concurrency=2)).grade(*colours(30))
+    assert watch.now < 500 and len(server.served) == 2
+
+
+def test_a_wait_ends_with_the_run():
+    async def main():
+        stopped = asyncio.Event()
+        waiting = asyncio.create_task(sleep_unless(3600, stopped))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        stopped.set()
+        await waiting
+
+    with ends_within(20):
+        asyncio.run(main())
+
+
 def test_a_server_that_dies_midway_and_comes_back(judge, server):
     prompts, texts = colours(60)
     die = threading.Event()
     server.fault = lambda request, nth: die.set() if len(server.served) == 20 else None
     server.delay = 0.02
-    killer = threading.Thread(target=lambda: die.wait() and server.stop())
+    killer = threading.Thread(target=lambda: die.wait(20) and server.stop(), daemon=True)
     killer.start()
     asked = judge(limits=dataclasses.replace(QUICK, retries=2))
     with pytest.raises(JudgeError, match="no connection") as caught:
         asked.grade(prompts, texts)
-    killer.join()
+    killer.join(20)
     kept = len(lines_of(asked))
     assert 10 <= kept <= 24 and caught.value.kept == kept and sum(caught.value.reasons.values()) == 60 - kept
     before = set(json.loads(line)["key"] for line in Path(asked.ledger).read_text().splitlines())

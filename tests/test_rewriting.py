@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interventions.judging import JudgeError, Limits
+from interventions.judging.answers import Answered
 from interventions.judging.ledger import Ledger
 from interventions.judging.question import fence
-from interventions.judging.reading import Verdict
 from interventions.rewriting import (
     DEFAULT_BANK,
     DIRECTED,
@@ -367,7 +367,7 @@ ANSWERS = {
 def test_answers_are_read_strictly(answer):
     expected = ANSWERS[answer]
     assert cleaned(answer, PROMPT) == (
-        Verdict(failure=expected[:-1]) if expected.endswith("!") else Verdict(label=expected)
+        Answered(failure=expected[:-1]) if expected.endswith("!") else Answered(label=expected)
     )
 
 

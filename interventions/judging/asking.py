@@ -1,5 +1,5 @@
 """Asking for every item that the ledger lacks: several at a time, on an event loop of its own, each
-verdict written down as it comes.
+answer written down as it comes.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from random import shuffle
 from typing import Any, TypeVar
 
+from interventions.judging.answers import FINAL, Answered
 from interventions.judging.client import Chat, Reply, RequestFailed
 from interventions.judging.ledger import Entry, Ledger
-from interventions.judging.reading import FINAL, Verdict
 from probes.markup.progress import progress_bar
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ async def ask_all(
     todo: Mapping[str, Item],
     ledger: Ledger,
     chat: Callable[[], Chat],
-    read: Callable[[str, Reply], Verdict],
+    read: Callable[[str, Reply], Answered],
     judge: str,
     tries: int,
     allowed: int,
@@ -87,7 +87,7 @@ class _Run:
     before: Mapping[str, Entry | None]
     ledger: Ledger
     chat: Chat
-    read: Callable[[str, Reply], Verdict]
+    read: Callable[[str, Reply], Answered]
     judge: str
     tries: int
     allowed: int
@@ -127,20 +127,20 @@ class _Run:
 
 
 async def _ask(
-    key: str, item: Item, chat: Chat, read: Callable[[str, Reply], Verdict], judge: str, tries: int
+    key: str, item: Item, chat: Chat, read: Callable[[str, Reply], Answered], judge: str, tries: int
 ) -> Entry:
     """One item, asked the same again while its answers cannot be read."""
     entry = Entry(key, judge, item.id, None, None, "", None, None, None, 0, 0, 0, "")
     for n in range(1, tries + 1):
         seed = {"seed": item.request["seed"] + n - 1} if item.reseed and "seed" in item.request else {}
         reply = await chat.ask({**item.request, **seed})
-        verdict = read(key, reply)
+        answered = read(key, reply)
         raw = reply.content if reply.content is not None else reply.refusal
         entry = replace(
             entry,
-            label=None if verdict.label is None else chat.key.hide(verdict.label),
-            score=verdict.score,
-            failure=verdict.failure,
+            label=None if answered.label is None else chat.key.hide(answered.label),
+            score=answered.score,
+            failure=answered.failure,
             raw=None if raw is None else chat.key.hide(raw),
             model=None if reply.model is None else chat.key.hide(reply.model),
             finish_reason=reply.finish_reason,
@@ -149,7 +149,7 @@ async def _ask(
             tries=n,
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
-        if not verdict.failure or verdict.failure in FINAL:
+        if not answered.failure or answered.failure in FINAL:
             break
     return entry
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from interventions.behaviours.records import Records, completions
+from interventions.judging.answers import Answered, read_expected, read_label, read_score
 from interventions.judging.asking import Item
 from interventions.judging.client import Limits, Reply, Secret
 from interventions.judging.ledger import Entry, Ledger
 from interventions.judging.question import digest, form_of, plain, question, request_of, rubrics
-from interventions.judging.reading import Verdict, read_expected, read_label, read_score
 from interventions.judging.runs import JUDGING, Usage, ask_items, chat_at, check_settings, usage_of
 from probes.data.examples import Examples
 from probes.models.model import Model
@@ -148,7 +148,7 @@ class Judge:
             items[key] = Item(str(id), request, items[key].rows + 1 if key in items else 1)
         return keys, items
 
-    def _read(self, reply: Reply) -> Verdict:
+    def _read(self, reply: Reply) -> Answered:
         if self.scale is None:
             return read_label(reply, self.classes)
         return read_expected(reply, self.scale) if self.expected else read_score(reply, self.scale)

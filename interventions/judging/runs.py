@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from interventions.judging.answers import Answered
 from interventions.judging.asking import Item, Outcome, ask_all, counted, on_own_loop
 from interventions.judging.client import Chat, Limits, Reply, Secret
 from interventions.judging.ledger import Entry, Ledger
-from interventions.judging.reading import Verdict
 
 
 class JudgeError(RuntimeError):
@@ -63,7 +63,7 @@ def ask_items(
     items: Mapping[str, Item],
     path: str | Path,
     chat: Callable[[int], Callable[[], Chat]],
-    read: Callable[[str, Reply], Verdict],
+    read: Callable[[str, Reply], Answered],
     name: str,
     tries: int,
     max_failed: float | int,

@@ -8,11 +8,11 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from interventions.judging.answers import CUT_OFF, EMPTY, REFUSED, Answered
 from interventions.judging.asking import Item
 from interventions.judging.client import Limits, Reply, Secret
 from interventions.judging.ledger import Ledger
 from interventions.judging.question import digest, request_of
-from interventions.judging.reading import CUT_OFF, EMPTY, REFUSED, Verdict
 from interventions.judging.runs import Words, ask_items, chat_at, check_settings, usage_of
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
@@ -82,7 +82,7 @@ class EndpointRewriter:
         items, texts = self._asked(prompts, k, name, instruction, seed)
         keys = list(items)
 
-        def read(key: str, reply: Reply) -> Verdict:
+        def read(key: str, reply: Reply) -> Answered:
             return read_rewrite(reply, texts[key])
 
         entries, failures = ask_items(
@@ -144,12 +144,12 @@ class EndpointRewriter:
         return chat_at(self.base_url, self.api_key, self.api_key_env, self.limits, n)
 
 
-def read_rewrite(reply: Reply, prompt: str) -> Verdict:
+def read_rewrite(reply: Reply, prompt: str) -> Answered:
     """The rewrite in an answer, or why there is none."""
     if reply.refusal or reply.finish_reason == "content_filter":
-        return Verdict(failure=REFUSED)
+        return Answered(failure=REFUSED)
     if not (reply.content or "").strip():
-        return Verdict(failure=EMPTY)
+        return Answered(failure=EMPTY)
     return (
-        Verdict(failure=CUT_OFF) if reply.finish_reason == "length" else cleaned(str(reply.content), prompt)
+        Answered(failure=CUT_OFF) if reply.finish_reason == "length" else cleaned(str(reply.content), prompt)
     )

@@ -4,8 +4,8 @@ a failure with a name and never a guess.
 
 import re
 
+from interventions.judging.answers import EMPTY, MALFORMED, REFUSED, Answered
 from interventions.judging.question import JOINER, fence, fenced
-from interventions.judging.reading import EMPTY, MALFORMED, REFUSED, Verdict
 
 DIRECTED = """\
 You reword prompts. Make the prompt below read like an ordinary message that somebody sends to an \
@@ -63,8 +63,8 @@ def request_messages(instruction: str, text: str) -> list[dict[str, str]]:
     ]
 
 
-def cleaned(answer: str, prompt: str) -> Verdict:
-    """The rewrite in a model's answer, as the verdict's label, or the failure.
+def cleaned(answer: str, prompt: str) -> Answered:
+    """The rewrite in a model's answer, as the label, or the failure.
 
     Taken off: thoughts before `</think>`, a code block, quotation marks or the fence's lines around the
     whole, unless the prompt itself stands in such, and the word joiners that broke control tokens. Nothing
@@ -74,21 +74,21 @@ def cleaned(answer: str, prompt: str) -> Verdict:
     if "</think>" not in prompt and "</think>" in text:
         text = text.rpartition("</think>")[2].strip()
     elif "<think>" not in prompt and text.startswith("<think>"):
-        return Verdict(failure=MALFORMED)  # thoughts that never came to an end
+        return Answered(failure=MALFORMED)  # thoughts that never came to an end
     code = fence(prompt)
     while (inner := _unwrapped(text, prompt.strip(), code)) != text:
         text = inner
     if JOINER not in prompt:
         text = text.replace(JOINER, "")
     if not text:
-        return Verdict(failure=EMPTY)
+        return Answered(failure=EMPTY)
     if code in text:
-        return Verdict(failure=FENCE)
+        return Answered(failure=FENCE)
     if _DECLINED.match(text) and not _DECLINED.match(prompt.strip()):
-        return Verdict(failure=REFUSED)
+        return Answered(failure=REFUSED)
     if _REMARK.match(text) and not _REMARK.match(prompt.strip()):
-        return Verdict(failure=REMARK)
-    return Verdict(failure=UNCHANGED) if text.split() == prompt.split() else Verdict(label=text)
+        return Answered(failure=REMARK)
+    return Answered(failure=UNCHANGED) if text.split() == prompt.split() else Answered(label=text)
 
 
 def _unwrapped(text: str, prompt: str, code: str) -> str:

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interventions.judging.answers import CUT_OFF, Answered
 from interventions.judging.ledger import Entry, Ledger
 from interventions.judging.question import digest
-from interventions.judging.reading import CUT_OFF, Verdict
 from interventions.judging.runs import usage_of
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
@@ -156,16 +156,16 @@ class LocalRewriter:
         )
         found = []
         for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
-            verdict = (
+            answered = (
                 cleaned(answer, asked(prompts.texts[row // k]))
                 if sampler.ended[i]
-                else Verdict(failure=CUT_OFF)
+                else Answered(failure=CUT_OFF)
             )
             found.append(
                 {
-                    "label": verdict.label,
+                    "label": answered.label,
                     "score": None,
-                    "failure": verdict.failure,
+                    "failure": answered.failure,
                     "raw": answer,
                     "model": self.model.name,
                     "finish_reason": "stop" if sampler.ended[i] else "length",

@@ -10,7 +10,7 @@ from probes.evidence.leaks import words
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellFile:
     """One file of the published set: which column is the prompt, which the query it came from, and
     where it stands in the design.
     """
@@ -23,12 +23,12 @@ class Cell:
 
 
 PUBLISHED = {
-    "bench_eval": Cell("formatted_prompt", "question", "evaluation", "benchmark"),
-    "casual_eval_mutual": Cell("first_turn", "first_turn", "evaluation", "casual"),
-    "bench_deploy_rewritten": Cell("rewritten", "original_query", "deployment", "benchmark"),
-    "casual_deploy_matched": Cell("first_turn", "first_turn", "deployment", "casual"),
-    "bench_deploy_formal": Cell("rewritten", "original_query", "deployment", "benchmark", "formal"),
-    "casual_deploy_formal": Cell("rewritten", "original_query", "deployment", "casual", "formal"),
+    "bench_eval": CellFile("formatted_prompt", "question", "evaluation", "benchmark"),
+    "casual_eval_mutual": CellFile("first_turn", "first_turn", "evaluation", "casual"),
+    "bench_deploy_rewritten": CellFile("rewritten", "original_query", "deployment", "benchmark"),
+    "casual_deploy_matched": CellFile("first_turn", "first_turn", "deployment", "casual"),
+    "bench_deploy_formal": CellFile("rewritten", "original_query", "deployment", "benchmark", "formal"),
+    "casual_deploy_formal": CellFile("rewritten", "original_query", "deployment", "casual", "formal"),
 }
 
 
@@ -47,7 +47,7 @@ def from_cells(source: str | Path | pd.DataFrame, *, formal: bool = True) -> Exa
         table = source.copy()
     else:
         folder = Path(source)
-        wanted = {name: cell for name, cell in PUBLISHED.items() if formal or cell.register == "plain"}
+        wanted = {name: file for name, file in PUBLISHED.items() if formal or file.register == "plain"}
         missing = [name for name in wanted if not (folder / f"{name}.parquet").exists()]
         if missing:
             raise ValueError(
@@ -55,10 +55,10 @@ def from_cells(source: str | Path | pd.DataFrame, *, formal: bool = True) -> Exa
                 " files of the 2x2 set, one a cell"
             )
         parts = []
-        for name, cell in wanted.items():
+        for name, file in wanted.items():
             read = pd.read_parquet(folder / f"{name}.parquet")
-            fixed = {"cell": name, "context": cell.context, "format": cell.format, "register": cell.register}
-            parts.append(pd.DataFrame({"text": read[cell.text], "original": read[cell.original], **fixed}))
+            fixed = {"cell": name, "context": file.context, "format": file.format, "register": file.register}
+            parts.append(pd.DataFrame({"text": read[file.text], "original": read[file.original], **fixed}))
         table = pd.concat(parts, ignore_index=True)
     lacking = [name for name in ("text", "context", "format") if name not in table.columns]
     if lacking:

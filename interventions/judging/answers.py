@@ -1,6 +1,4 @@
-"""From a judge's answer to a verdict, strictly: what cannot be read is a failure with a name, never a
-guess.
-"""
+"""What a model's answer says, read strictly: what cannot be read is a failure with a name, never a guess."""
 
 import json
 import math
@@ -18,46 +16,46 @@ FINAL = (REFUSED, "little mass", "split numbers")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A label, a score, or the reason why there is none."""
+class Answered:
+    """What an answer says: a label, a score, or the reason why there is none."""
 
     label: str | None = None
     score: float | None = None
     failure: str = ""
 
 
-def read_label(reply: Reply, classes: Sequence[str]) -> Verdict:
+def read_label(reply: Reply, classes: Sequence[str]) -> Answered:
     """One of the classes, answered as `{"label": ...}` or as the bare word; letter case does not count."""
     answer, failure = _answer(reply, "label")
     if failure:
-        return Verdict(failure=failure)
+        return Answered(failure=failure)
     by_name = {c.casefold(): c for c in classes}
     if not isinstance(answer, str):
-        return Verdict(failure=MALFORMED)
+        return Answered(failure=MALFORMED)
     found = by_name.get(answer.strip().casefold()) or by_name.get(answer.strip().removesuffix(".").casefold())
     # A sentence is malformed; a single strange word in the right form is a label the rubric does not have.
     return (
-        Verdict(label=found)
+        Answered(label=found)
         if found
-        else Verdict(failure=MALFORMED if len(answer.split()) > 4 else "unknown label")
+        else Answered(failure=MALFORMED if len(answer.split()) > 4 else "unknown label")
     )
 
 
-def read_score(reply: Reply, scale: tuple[int, int]) -> Verdict:
+def read_score(reply: Reply, scale: tuple[int, int]) -> Answered:
     """A number on the scale, answered as `{"score": ...}` or bare."""
     answer, failure = _answer(reply, "score")
     if failure:
-        return Verdict(failure=failure)
+        return Answered(failure=failure)
     if isinstance(answer, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?", answer.strip(), re.ASCII):
         answer = float(answer)
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
-        return Verdict(failure=MALFORMED)
+        return Answered(failure=MALFORMED)
     return (
-        Verdict(score=float(answer)) if scale[0] <= answer <= scale[1] else Verdict(failure="off the scale")
+        Answered(score=float(answer)) if scale[0] <= answer <= scale[1] else Answered(failure="off the scale")
     )
 
 
-def read_expected(reply: Reply, scale: tuple[int, int]) -> Verdict:
+def read_expected(reply: Reply, scale: tuple[int, int]) -> Answered:
     """The mean of the whole numbers on the scale, weighted by their probability as the answer's first token
     (arXiv 2506.11618, section 2).
 
@@ -66,7 +64,7 @@ def read_expected(reply: Reply, scale: tuple[int, int]) -> Verdict:
     RequestFailed when the server gave no alternatives at all.
     """
     if (failure := _nothing(reply)) is not None:
-        return Verdict(failure=failure)
+        return Answered(failure=failure)
     if not reply.tokens or not reply.tokens[0].get("top_logprobs"):
         raise RequestFailed(
             "no logprobs",
@@ -86,11 +84,11 @@ def read_expected(reply: Reply, scale: tuple[int, int]) -> Verdict:
             mass[int(token)] = mass.get(int(token), 0.0) + math.exp(alternative["logprob"])
     total = sum(mass.values())
     if total < MIN_MASS:
-        return Verdict(failure="little mass")
+        return Answered(failure="little mass")
     goes_on = len(reply.tokens) > 1 and str(reply.tokens[1].get("token"))[:1].isdigit()
     if goes_on or (scale[1] > 9 and max(mass) <= 9):
-        return Verdict(failure="split numbers")
-    return Verdict(score=sum(number * p for number, p in mass.items()) / total)
+        return Answered(failure="split numbers")
+    return Answered(score=sum(number * p for number, p in mass.items()) / total)
 
 
 def _nothing(reply: Reply) -> str | None:
@@ -124,7 +122,7 @@ def _answer(reply: Reply, field: str) -> tuple[Any, str]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose fields are each named once: two verdicts in one answer are none."""
+    """An object whose fields are each named once: two answers in one are none."""
     if len(dict(pairs)) != len(pairs):
         raise ValueError("a field is named twice")
     return dict(pairs)
