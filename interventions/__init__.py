@@ -34,8 +34,9 @@ from interventions.behaviours.refusal import Refusal, RefusalLogprob
 from interventions.display import values as _values  # noqa: F401 - how values look is registered
 from interventions.edits import Ablate, Add, Affine, Clamp, Erase, KeepNorm, Patch, Skip, When
 from interventions.effects.doses import Doses, dosed
-from interventions.effects.effect import Effect, effect
+from interventions.effects.effect import Effect
 from interventions.effects.random import matched_random
+from interventions.effects.running import effect
 from interventions.effects.transitions import Transitions, transitions
 from interventions.effects.verdict import Verdict
 from interventions.judging import Judge, JudgeError, Limits

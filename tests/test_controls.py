@@ -18,6 +18,7 @@ from probes import (
     Direction,
     Logistic,
     MassMean,
+    Site,
     auroc,
 )
 from probes.controls import (
@@ -156,21 +157,36 @@ def test_a_claim_beyond_the_text_needs_to_beat_the_text():
     assert oracle.level == "decodable" and oracle.surface["random weights"].value == 1.0
 
 
-def test_claim_of_use_rests_on_matched_random_edits():
-    @dataclasses.dataclass
-    class Edit:
-        p: float
+@dataclasses.dataclass
+class Edited:
+    """An effect as a claim sees it: a word, and the direction that was edited."""
 
-        def change(self):
-            return auroc_difference([1.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0], [1, 0, 1, 0])
+    moves: bool
+    direction: Direction
 
-        def p_value(self):
-            return self.p
+    @property
+    def sentence(self):
+        return "Ablate(d) changes half of the answers" if self.moves else "No effect is shown: Ablate(d)."
 
-    made, refused = (claim(MassMean(), *world(), effect=Edit(p), n=39) for p in (0.04, 0.5))
-    assert made.used and "It is used" in made.sentence
-    assert refused.used is False and "no more than matched random edits" in refused.why_not_more[-1]
-    assert claim(MassMean(), *world(), n=39).used is None
+    def verdict(self):
+        return self
+
+    def cosine_to(self, direction):
+        return abs(self.direction.cosine_to(direction)) if self.direction.site == direction.site else None
+
+
+def test_claim_of_use_rests_on_an_edit_of_this_direction_that_moves_behaviour():
+    train, test = world()
+    own = MassMean().fit(train).direction(train.sites[0])
+    made, refused = (
+        claim(MassMean(), train, test, effect=Edited(moves, own), n=39) for moves in (True, False)
+    )
+    assert made.used and "It is used: Ablate(d) changes half of the answers" in made.sentence
+    assert refused.used is False and "No effect is shown" in refused.why_not_more[-1]
+    assert claim(MassMean(), train, test, n=39).used is None
+    for other in (own.random_like(0), dataclasses.replace(own, site=Site("resid_post", 99))):
+        foreign = claim(MassMean(), train, test, effect=Edited(True, other), n=39)
+        assert foreign.used is False and "not along this probe's direction" in foreign.why_not_more[-1]
 
 
 def test_what_train_and_test_must_not_share():
@@ -468,7 +484,7 @@ BARE = {"rivals": Rivals({}), "with_texts": False, "with_baselines": False}
 def test_a_claim_needs_both_the_permutation_and_the_interval_and_enough_groups(known, level):
     assert ruled(claim_numbers(**known)).word == level
     if level == "chance":  # however small the rivals are, and whatever an edit does
-        used = ruled(claim_numbers(**known, use=Use(between(1.0, 2.0), 0.01)))
+        used = ruled(claim_numbers(**known, use=Use("Add(d) changes answers.", True, 1.0)))
         assert (
             used.word == "chance"
             and ruled(claim_numbers(**known | BARE)).word == "chance"
@@ -481,13 +497,18 @@ def test_a_claim_needs_both_the_permutation_and_the_interval_and_enough_groups(k
         assert sentence(ruled(claim_numbers(**known))).startswith("truth is linearly decodable at array.0")
 
 
-def test_use_is_claimed_at_the_level_asked_for_and_not_above_it():
-    words = [sentence(ruled(claim_numbers(use=Use(between(1.0, 2.0), p)))) for p in (0.05, 0.051)]
-    assert ["It is used" in said for said in words] == [True, False]
-    assert (
-        "no more than matched random edits do (p=0.051)"
-        in reasons(ruled(claim_numbers(use=Use(between(1.0, 2.0), 0.051))))[-1]
-    )
+@pytest.mark.parametrize(
+    ("use", "used", "why"),
+    [
+        (Use("Add(d) changes answers.", True, 0.95), True, ""),
+        (Use("Add(d) changes answers.", True, 0.94), False, "not along this probe's direction"),
+        (Use("Add(d) changes answers.", True, None), False, "not along this probe's direction"),
+        (Use("No effect is shown.", False, 1.0), False, "No effect is shown."),
+    ],
+)
+def test_use_is_claimed_of_an_edit_along_the_direction_that_moves_behaviour(use, used, why):
+    found = ruled(claim_numbers(use=use))
+    assert ("It is used" in sentence(found)) == used and why in " ".join(reasons(found))
 
 
 def test_the_site_of_a_claim_is_chosen_on_train_groups_alone():
@@ -705,15 +726,9 @@ def test_a_claim_says_which_of_its_conditions_failed():
 
 
 def test_an_edit_that_moved_behaviour_says_nothing_of_a_chance_reading():
-    @dataclasses.dataclass
-    class Edit:
-        def change(self):
-            return auroc_difference([1.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0], [1, 0, 1, 0])
-
-        def p_value(self):
-            return 0.01
-
-    found = claim(MassMean(), *world(0.0), effect=Edit(), n=39, what="truth")
+    train, test = world(0.0)
+    edit = Edited(True, MassMean().fit(train).direction(train.sites[0]))
+    found = claim(MassMean(), train, test, effect=edit, n=39, what="truth")
     assert (
         found.level == "chance"
         and "It is used" not in found.sentence

@@ -282,7 +282,7 @@ def test_controls_of_linear_edits_at_sites_of_different_width(llama, direction):
     from interventions.writes.joined import joined
 
     head = MassMean().fit(capture(llama, Examples(PROMPTS, y=[0, 1, 0, 1]), "z.0.0")).direction("z.0.0")
-    (control,) = matched_random(llama, joined([Ablate(head), Ablate(direction)]), PROMPTS, n=1)
+    (control,) = matched_random(llama, joined([Ablate(head), Ablate(direction)]), PROMPTS, n=1, linear=True)
     assert [len(c.change.c) for c in control.changes] == [len(head.unit), llama.width]
 
 

@@ -20,7 +20,7 @@ from interventions import (
     matched_random,
 )
 from interventions.testing import check_edit
-from interventions.writes.lowrank import LowRank
+from interventions.writes.lowrank import Fixed
 from probes import Activations, Direction, Examples, MassMean, auroc, capture, recording
 
 PROMPTS = ["the red house is old", "a tree", "delta lives near the river . true ?", "yes"]
@@ -257,37 +257,41 @@ def test_a_probe_is_refused_on_another_models_activations(llama, make_model):
         probe.score(_acts(make_model("llama", seed=1)))
 
 
-@pytest.mark.parametrize("name", ["add", "ablate everywhere", "erase everywhere"])
-def test_matched_random_edits_change_h_by_the_same_mean_length_everywhere(llama, name):
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize("name", ["add", "ablate", "ablate everywhere", "erase everywhere"])
+def test_matched_random_edits_change_h_by_the_same_mean_length_where_answers_are_read(llama, name, linear):
     edit = EDITS[name](llama)
 
-    def sizes(which):
-        model, found = edited(llama, which), {}
-        for change in which.compile(llama):
-            inputs = capture(_without(model, change), PROMPTS, change.site, "all").x[0]
-            found[str(change.site)] = float(change.change.delta(inputs).norm(dim=1).mean())
+    def lengths(which, at="last"):
+        """How far each change moves the tokens that it meets, the earlier ones being made."""
+        found = {}
+        for k, change in enumerate(which.compile(llama)):
+            inputs = capture(_up_to(llama, which, k), PROMPTS, change.site, at).x[0]
+            found[str(change.site)] = (change.on(None)(inputs, 0) - inputs).norm(dim=1)
         return found
 
-    target = sizes(edit)
-    controls = matched_random(llama, edit, PROMPTS, n=3)
+    def means(which):
+        return {site: float(moved.mean()) for site, moved in lengths(which).items()}
+
+    target = means(edit)
+    controls = matched_random(llama, edit, PROMPTS, n=3, linear=linear)
     for control in controls:
-        assert sizes(control) == pytest.approx(target, rel=1e-3)
-    first, second = (c.changes[0].change for c in controls[:2])
-    a, b = (m.c if not m.U.shape[1] else m.U[:, 0] for m in (first, second))
-    assert abs(float(torch.cosine_similarity(a, b, dim=0))) < 0.9
-    assert _same(matched_random(llama, edit, PROMPTS, n=1)[0].changes[0].change, first), "seeded"
+        assert means(control) == pytest.approx(target, rel=1e-3)
+        held = all(change.as_data() is not None for change in control.changes)
+        assert held == (linear or name == "add")
+    if len(target) == 1 and not linear:  # token by token, everywhere
+        (own,), (control,) = lengths(edit, "all").values(), lengths(controls[0], "all").values()
+        assert torch.allclose(own, control, rtol=1e-3)
+    inputs = capture(llama, PROMPTS, controls[0].changes[0].site, "all").x[0]
+    first, second = (c.changes[0].on(None)(inputs, 0) - inputs for c in controls[:2])
+    assert float(torch.cosine_similarity(first, second, dim=1).mean().abs()) < 0.9
+    again = matched_random(llama, edit, PROMPTS, n=1, linear=linear)[0].changes[0]
+    assert torch.equal(again.on(None)(inputs, 0) - inputs, first), "seeded"
 
 
-def _without(model, change):
-    """The edited model up to, but not including, one of its changes."""
-    from dataclasses import replace
-
-    order = [w.site for w in model.writes]
-    return replace(model, writes=model.writes[: order.index(change.site)])
-
-
-def _same(a: LowRank, b: LowRank) -> bool:
-    return torch.equal(a.U, b.U) and torch.equal(a.V, b.V) and torch.equal(a.c, b.c)
+def _up_to(model, edit, k):
+    """The model with the first k changes of an edit."""
+    return edited(model, Fixed(edit.compile(model)[:k], "so far")) if k else model
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "2", True, [1, float("nan")]], ids=str)

@@ -234,7 +234,7 @@ def test_a_folder_with_the_edit_in_its_weights(bench, truth, unedited, tmp_path)
     same(got, bench.expect(edited(bench.model, ablate)))
     apart(got, unedited)
     assert abs(got.accuracy - 0.5) < 0.05
-    (random,) = matched_random(bench.model, ablate, bench.prompts, n=1)
+    (random,) = matched_random(bench.model, ablate, bench.prompts, n=1, linear=True)
     got = bench.ask(plain(str(save_baked(bake(bench.model, random), tmp_path / "random"))))
     same(got, bench.expect(edited(bench.model, random)))
     assert got.accuracy > 0.95

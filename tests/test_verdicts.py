@@ -14,11 +14,12 @@ from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, dosed, eff
 from interventions.behaviours.records import Records
 from interventions.effects.comparisons import comparisons
 from interventions.effects.transitions import bowker
-from interventions.effects.verdict import EditNumbers, judged, ruled
-from probes import Activations, Direction, Estimate, Examples, capture
+from interventions.effects.verdict import Controls, Drawn, EditNumbers, judged, ruled
+from probes import Estimate, Examples, capture
 from tests.test_effects import PROMPTS, _answer_direction
 
 EXAMPLES = Examples(PROMPTS, y=[0, 1, 0, 1, 0, 1])
+MEAN = Answers(judged_by="mean")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def model(make_model):
 
 @pytest.fixture(scope="module")
 def strong(model):
-    return effect(model, Add(_answer_direction(model), norm=20), Answers(), EXAMPLES, neutral=PROMPTS[:3])
+    return effect(model, Add(_answer_direction(model), norm=20), MEAN, EXAMPLES, neutral=PROMPTS[:3])
 
 
 def records(labels, classes=("a", "b", "c"), values=None, ids=None):
@@ -115,14 +116,14 @@ def test_a_test_keeps_its_level_where_nothing_happens_and_finds_what_does():
 def test_the_planted_direction_moves_behaviour_and_a_random_one_is_not_told_apart(model, strong):
     cheap = strong.verdict(max_kl=1e9)
     assert cheap.word == "moves behaviour" and cheap and all(cheap.checks.values()), cheap
-    assert "20 matched random edits" in cheap.sentence and "KL" in cheap.sentence
+    assert "20 edits of its size" in cheap.sentence and "KL" in cheap.sentence
     assert strong.verdict(max_kl=1e-6).word == "moves behaviour, at a cost" and not strong.verdict(
         max_kl=1e-6
     )
-    other = effect(model, Add(_answer_direction(model).random_like(5), norm=20), Answers(), EXAMPLES)
+    other = effect(model, Add(_answer_direction(model).random_like(5), norm=20), MEAN, EXAMPLES)
     assert other.verdict().word in ("no effect shown", "not told apart from random edits")
     assert any("cost on unrelated text was not measured" in w for w in other.verdict().why_not_more)
-    nothing = effect(model, Add(_answer_direction(model), norm=0), Answers(), EXAMPLES)
+    nothing = effect(model, Add(_answer_direction(model), norm=0), MEAN, EXAMPLES)
     assert nothing.verdict().word == "no effect shown" and float(nothing.changed().value) == 0
     assert nothing.transitions().changed == 0
 
@@ -133,15 +134,21 @@ def numbers(**known):
         "edit": "Add(d)",
         "behaviour": "yes or no",
         "unit": "logit difference",
-        "change": between(0.5, 1.5),
+        "by_answers": False,
+        "moved": between(0.5, 1.5),
         "p": 0.04,
-        "controls": np.array([-0.1, 0.2]),
+        "controls": Controls(np.array([-0.1, 0.2]), np.array([0.0])),
+        "before": {"mean logit difference": between(0.0, 0.2)},
+        "after": {"mean logit difference": between(1.0, 1.2)},
         "others": {},
+        "change": between(0.5, 1.5),
+        "flipped": None,
         "kl": None,
         "alpha": 0.05,
         "max_kl": 0.05,
     }
-    return EditNumbers(**usual | known)
+    made = usual | known
+    return EditNumbers(**{"excess": made["moved"]} | made)
 
 
 def between(low, high):
@@ -152,25 +159,15 @@ def between(low, high):
     ("known", "word"),
     [
         ({}, "moves behaviour"),
-        ({"change": between(-1.5, -0.5)}, "moves behaviour"),
-        ({"change": between(0.0, 2.0)}, "no effect shown"),
-        ({"change": between(-2.0, 0.0), "p": 1.0}, "no effect shown"),
-        ({"change": Estimate(1.0, float("nan"), float("nan"), 20, 1)}, "no effect shown"),
+        ({"moved": between(-1.5, -0.5)}, "moves behaviour"),
+        ({"moved": between(0.0, 2.0)}, "no effect shown"),
+        ({"moved": between(-2.0, 0.0), "p": 1.0}, "no effect shown"),
+        ({"moved": Estimate(1.0, float("nan"), float("nan"), 20, 1)}, "no effect shown"),
         ({"p": 0.051}, "not told apart from random edits"),
-        (
-            {"others": {"shuffled labels 0": between(0.0, 0.4), "shuffled labels 1": between(-1.5, -0.5)}},
-            "not told apart from random edits",
-        ),
-        (
-            {
-                "others": {
-                    "shuffled labels 0": between(0.0, 0.4),
-                    "sign flip": between(0.5, 1.5),
-                    "at resid_post.1": between(2.0, 3.0),
-                }
-            },
-            "moves behaviour",
-        ),
+        ({"by_answers": True}, "moves behaviour"),
+        ({"by_answers": True, "excess": between(0.0, 0.4)}, "no effect shown"),
+        ({"by_answers": True, "excess": between(-0.4, -0.1)}, "no effect shown"),
+        ({"others": {"at resid_post.1": between(2.0, 3.0)}, "flipped": between(0.5, 1.5)}, "moves behaviour"),
         ({"kl": between(0.04, 0.06)}, "moves behaviour"),
         ({"kl": between(0.05, 0.06)}, "moves behaviour, at a cost"),
         ({"kl": between(0.05, 0.06), "p": 0.06}, "not told apart from random edits"),
@@ -186,44 +183,74 @@ def test_the_word_of_an_edit_follows_from_its_numbers(known, word):
 
 
 def test_what_stands_against_an_edit_is_said_comparison_by_comparison():
-    others = {
-        "sign flip": between(0.5, 1.5),
-        "at resid_post.1": between(0.6, 1.6),
-        "shuffled labels 0": None,
-        "shuffled labels 1": between(0.0, 0.2),
-    }
-    found = judged(numbers(others=others, kl=between(0.0, 0.02)))
+    others = {"sign flip": between(0.5, 1.5), "at resid_post.1": between(0.6, 1.6), "at resid_post.2": None}
+    drawn = Drawn("exchanging labels", "rows are few", None, np.array([3.0, 3.2]), np.array([0.2, 0.95]))
+    controls = Controls(np.array([-0.1, 0.2]), np.array([]), drawn)
+    found = judged(
+        numbers(others=others, flipped=between(0.5, 1.5), kl=between(0.0, 0.02), controls=controls)
+    )
     assert found.why_not_more == (
         (
-            "pushed the other way, behaviour moves to the same side (1.000 [0.500, 1.500]), as damage would"
-            " move it"
+            "pushed the other way, the mean logit difference moves to the same side (1.000 [0.500, 1.500]),"
+            " as damage would move it"
         ),
         (
             "the same direction moves it as far at resid_post.1 (1.100 [0.600, 1.600]), so the effect is not"
             " special to its site"
         ),
-        "no prompt could be measured under shuffled labels 0",
+        "no prompt could be measured under at resid_post.2",
+        "rows are few",
+        "1 of 2 of them are nearly the same direction (|cosine| 0.9 or more)",
+        "where the answer is read they are of the edit's size, over all tokens 3.10 times as large",
     )
     assert found.checks == {
         "interval excludes 0": True,
-        "beyond matched random edits": True,
+        "beyond directions that mean nothing": True,
         "sign flip goes the other way": False,
-        "beyond shuffled labels": True,
         "cost within the limit": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("flipped", "other_way"),
+    [
+        (between(-1.5, -0.5), True),
+        (between(0.1, 0.3), False),
+        (between(-0.042, 0.196), True),  # an interval that reaches 0 is on no side
+    ],
+)
+def test_the_sign_flip_is_judged_by_its_interval(flipped, other_way):
+    found = ruled(numbers(flipped=flipped))
+    assert found.checks["sign flip goes the other way"] == other_way
+
+
+def test_what_is_said_of_answers_is_a_share_of_them():
+    share = {
+        "by_answers": True,
+        "moved": between(0.4, 0.6),
+        "controls": Controls(np.array([0.0, 0.02]), np.array([0.01]), Drawn("the covariance of h")),
+        "before": {"balanced accuracy": between(0.95, 1.0)},
+        "after": {"balanced accuracy": between(0.4, 0.6)},
+    }
+    said = judged(numbers(**share)).sentence
+    assert said == (
+        "Add(d) changes 50.0% [40.0%, 60.0%] of the answers (yes or no): balanced accuracy 0.975 [0.950,"
+        " 1.000] before, 0.500 [0.400, 0.600] after; 2 edits of its size along directions that mean nothing"
+        " (the covariance of h) change 0.0% to 2.0%, 1 isotropic ones 1.0% to 1.0% (p=0.040)."
+    )
 
 
 def test_comparisons_stand_beside_the_edit(model, strong):
     assert set(strong.others) == {"sign flip", "at resid_post.1"}
     assert strong.verdict().checks["sign flip goes the other way"]
     table = strong.table()
-    assert len(table) == 5 and "matched random" in table["edit"].iloc[-1]
+    assert len(table) == 6 and table["edit"].str.contains("controls|isotropic").sum() == 2
     shown = strong._repr_html_()
-    assert "matched random" in shown and "McNemar" in shown
+    assert "20 controls" in shown and "McNemar" in shown
     assert strong.transitions().counts.sum() == 6
-    assert strong.changed().value == pytest.approx(((strong.base > 0) != (strong.after > 0)).mean())
+    assert strong.changed().value == pytest.approx((strong.base != strong.after).mean())
     assert strong.control_changed().shape == (20,)
-    alone = effect(model, Add(_answer_direction(model), norm=20), Answers(), EXAMPLES, compare=False)
+    alone = effect(model, Add(_answer_direction(model), norm=20), MEAN, EXAMPLES, compare=False)
     assert not alone.others and np.allclose(alone.after, strong.after)
 
 
@@ -231,30 +258,24 @@ def test_comparisons_by_kind_of_edit(model):
     texts = Examples(["red", "blue tree", "old", "yes no", "tall", "no", "the house", "river"], y=[0, 1] * 4)
     acts = capture(model, texts, "resid_post.2")
     d = _answer_direction(model).calibrated(acts)
-    shuffled = {f"shuffled labels {k}" for k in range(3)}
-    assert set(comparisons(Add(d, gaps=2), model, acts)) == {"sign flip", "at resid_post.1", *shuffled}
+    assert set(comparisons(Add(d, gaps=2), model)) == {"sign flip", "at resid_post.1"}
     assert set(comparisons(Ablate(d), model)) == {"at resid_post.1"}
-    assert set(comparisons(Ablate(d, sites="resid_post"), model, acts)) == shuffled
+    assert comparisons(Ablate(d, sites="resid_post"), model) == {}
     assert set(comparisons(Clamp(d, to=3), model)) == {"sign flip", "at resid_post.1"}
     assert set(comparisons(Clamp(d, to=0), model)) == {"at resid_post.1"}
-    assert set(comparisons(Affine(d, acts), model, acts)) == shuffled
-    assert comparisons(Erase.fit(acts), model, acts) == {}
+    assert comparisons(Affine(d, acts), model) == {} and comparisons(Erase.fit(acts), model) == {}
     flipped = comparisons(Add(d, gaps=2), model)["sign flip"]
     assert flipped.gaps == -2 and comparisons(Clamp(d, to=3), model)["sign flip"].amounts == (-3.0,)
-    made = [comparisons(Add(d, gaps=2), model, acts)[name].direction for name in sorted(shuffled)]
-    assert (
-        all(m.gap == d.gap and abs(m.cosine_to(d)) < 0.99 for m in made) and made[0].cosine_to(made[1]) < 0.99
-    )
 
 
-def test_a_shuffled_direction_that_does_as_much_is_held_against_the_edit(model, strong):
+def test_a_control_that_does_as_much_is_held_against_the_edit(model, strong):
     from dataclasses import replace
 
-    level = replace(strong, others={"shuffled labels 0": strong.now})
-    found = level.verdict(max_kl=1e9)
-    assert found.word == "not told apart from random edits" and any(
-        "shuffled labels 0" in w for w in found.why_not_more
-    )
+    # A tie up to rounding is as much.
+    as_much = replace(strong.now, values=strong.base + (strong.after - strong.base) * (1 - 1e-6))
+    level = replace(strong, random=(*strong.random[1:], as_much))
+    assert level.p_value() == pytest.approx(strong.p_value() + 1 / 21)
+    assert level.verdict(max_kl=1e9).word == "not told apart from random edits"
     mirrored = replace(strong, others={"sign flip": strong.now})
     assert not mirrored.verdict(max_kl=1e9).checks["sign flip goes the other way"]
 
@@ -309,12 +330,3 @@ def test_the_smallest_dose_within_the_cost(model):
     free = dosed(model, lambda norm: Add(d, norm=norm), [1], Answers(), EXAMPLES, progress=False)
     with pytest.raises(ValueError, match="cost was not measured"):
         free.smallest(lambda e: True)
-
-
-def test_activations_without_both_classes_have_no_shuffled_direction(model):
-    d = Direction.from_vector(np.eye(model.width)[0], "resid_post.1")
-    acts = Activations.from_arrays(
-        np.random.default_rng(0).normal(size=(4, model.width)), y=[1, 1, 1, 1], sites=["resid_post.1"]
-    )
-    with pytest.raises(ValueError):
-        comparisons(Add(d, norm=1), model, acts)

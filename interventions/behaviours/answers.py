@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from interventions.behaviours.measures import MeanValue, TwoSided
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples
 from probes.data.tokenised import Tokenised
@@ -19,11 +21,18 @@ class Answers:
     `positive` and `negative` are answer texts as they would follow the prompt, such as " yes" and " no"; or
     names of columns of the prompts, as `column:NAME`, where the right words differ from row to row. Only the
     first token in which the two differ counts, so answers of several tokens need a single forward pass (a
-    shared start is put behind the prompt).
+    shared start is put behind the prompt). By default a model is judged by which answer it prefers, and an
+    edit by how many answers it changes; with `judged_by="mean"` by the mean logit difference, for prompts on
+    which the preferred answer stays the same.
     """
 
     positive: str = " yes"
     negative: str = " no"
+    judged_by: Literal["answers", "mean"] = "answers"
+
+    def __post_init__(self) -> None:
+        if self.judged_by not in ("answers", "mean"):
+            raise ValueError(f"judged_by={self.judged_by!r}; expected 'answers' or 'mean'")
 
     def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
         """Logit differences; raises ValueError for a model without an output head or answers that
@@ -41,7 +50,8 @@ class Answers:
         rows = np.arange(len(logits))
         difference = logits[rows, asked.first] - logits[rows, asked.second]
         name = f"{self.positive.strip()} against {self.negative.strip()}"
-        return Records.of(prompts, name, "logit difference", difference)
+        measure = TwoSided() if self.judged_by == "answers" else MeanValue()
+        return Records.of(prompts, name, "logit difference", difference, judged_by=measure)
 
     def _asked(self, model: Model, prompts: Tokenised) -> "_Asked":
         first, second = self._texts(self.positive, prompts), self._texts(self.negative, prompts)

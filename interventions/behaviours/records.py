@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from interventions.behaviours.measures import Given, Kinds, MeanValue, Measure
 from probes.data.examples import Examples
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -21,7 +22,8 @@ class Records(Displayed):
 
     `values` [n] are in `unit`; NaN marks a prompt that could not be measured, such as one whose judge never
     answered. A behaviour that sorts answers into kinds has `labels` [n], each one of `classes`. `texts` keeps
-    what the model wrote, `columns` whatever else is known per prompt.
+    what the model wrote, `columns` whatever else is known per prompt. `judged_by` is what the behaviour is
+    judged by; by default its kinds where it has any, and the mean of its values otherwise.
     """
 
     behaviour: str
@@ -33,6 +35,7 @@ class Records(Displayed):
     classes: tuple[str, ...] = ()
     texts: tuple[str, ...] | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    judged_by: Measure | None = None
 
     def __post_init__(self) -> None:
         n = len(self.values)
@@ -76,6 +79,7 @@ class Records(Displayed):
                         p.labels is None,
                         p.texts is None,
                         tuple(sorted(p.columns)),
+                        p.measure,
                     )
                     for p in parts
                 }
@@ -117,6 +121,17 @@ class Records(Displayed):
     def _measure(self) -> str:
         kinds = "" if self.labels is None else f", sorted into {', '.join(self.classes)}"
         return f"{self.behaviour!r} (in {self.unit}{kinds})"
+
+    @property
+    def measure(self) -> Measure:
+        """What the behaviour is judged by, and what a changed answer is."""
+        if self.judged_by is not None:
+            return self.judged_by
+        return MeanValue() if self.labels is None else Kinds()
+
+    def given(self, where: np.ndarray) -> Given:
+        """The values and kinds of some prompts, as a measure takes them."""
+        return Given(self.values[where], None if self.labels is None else self.labels[where])
 
     @property
     def measured(self) -> np.ndarray:

@@ -12,7 +12,6 @@ from sklearn.linear_model import Ridge as LinearMap
 
 from interventions.behaviours.records import Behaviour
 from interventions.edits.ablate import Ablate
-from interventions.effects.transitions import labels_of
 from interventions.writes.edited import edited
 from probes.data.activations import Activations
 from probes.data.examples import Examples
@@ -88,12 +87,14 @@ def carried(
 def _change(
     receiver: Direction, model: Model, behaviour: Behaviour, prompts: Examples
 ) -> Callable[[Vector], float]:
-    """The share of answers of another kind once a vector is taken out where the receiver's direction is."""
-    before = labels_of(behaviour(model, prompts))
+    """The share of answers that change once a vector is taken out where the receiver's direction is."""
+    before = behaviour(model, prompts)
+    rows = np.flatnonzero(before.measured)
 
     def changed(vector: Vector) -> float:
         direction = replace(receiver, unit=torch.from_numpy(vector / np.linalg.norm(vector)).float())
-        return float((labels_of(behaviour(edited(model, Ablate(direction)), prompts)) != before).mean())
+        now = behaviour(edited(model, Ablate(direction)), prompts)
+        return float(before.measure.changed(before.given(rows), now.given(rows)).mean())
 
     return changed
 

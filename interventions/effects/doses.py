@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from interventions.behaviours.records import Behaviour
-from interventions.effects.effect import MIN_CONTROLS, Effect, effect
+from interventions.effects.effect import Effect
+from interventions.effects.running import MIN_CONTROLS, effect
 from interventions.writes.lowrank import Edit
 from probes.data.examples import Examples
 from probes.markup.terminal import terminal

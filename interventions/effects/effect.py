@@ -1,5 +1,5 @@
-"""What an edit does to behaviour: paired by prompt, beside matched random edits, with what it costs
-elsewhere.
+"""What an edit did to a behaviour: paired by prompt, beside edits of its size that mean nothing, with what
+it costs elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,35 +8,31 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
-from interventions.behaviours.neutral_text import Cost, neutral_costs
-from interventions.behaviours.records import Behaviour, Records
-from interventions.effects.comparisons import comparisons
-from interventions.effects.random import matched_random
-from interventions.effects.transitions import Transitions, labels_of, transitions
-from interventions.effects.verdict import EditNumbers, Verdict, judged
-from interventions.writes.edited import edited
-from interventions.writes.joined import joined
+from interventions.behaviours.measures import Measure
+from interventions.behaviours.neutral_text import Cost
+from interventions.behaviours.records import Records
+from interventions.effects.meaningless import cosine_of
+from interventions.effects.transitions import Transitions, transitions
+from interventions.effects.verdict import SIGN_FLIP, Controls, Drawn, EditNumbers, Verdict, judged
 from interventions.writes.lowrank import Edit
-from probes.data.activations import Activations
-from probes.data.examples import Examples
+from probes.fitting.directions import Direction
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, accuracy, auroc, mean, mean_difference
-from probes.models.model import Model
 
-MIN_CONTROLS = 20
+TIE = 1e-4  # share by which a control may fall short of an edit and still do as much
 
 
 @dataclass(frozen=True, eq=False)
 class Effect(Displayed):
-    """One behaviour under one edit, under its matched random edits and under what else it could have been,
-    per prompt.
+    """One behaviour under one edit, under controls and under what else it could have been, per prompt.
 
-    `before` and `now` are the behaviour's records without and with the edit, `random` those under each
-    matched random edit, `others` under named comparisons (sign flip, other blocks, shuffled labels). `y` says
-    what the right answer is. Methods summarise all prompts or, with `where`, some.
+    `before` and `now` are the behaviour's records without and with the edit. `random` are those under each
+    control, an edit of the same size along a direction that means nothing, which `drawn` tells about;
+    `isotropic` those along directions as likely as any other. `others` are those under named comparisons
+    (sign flip, other blocks). `y` says what the right answer is. Methods summarise all prompts or, with
+    `where`, some.
     """
 
     edit: str
@@ -47,6 +43,9 @@ class Effect(Displayed):
     others: Mapping[str, Records] = field(default_factory=dict)
     cost: Cost | None = None
     control_costs: tuple[Cost, ...] = ()
+    isotropic: tuple[Records, ...] = ()
+    drawn: Drawn = field(default_factory=Drawn)
+    applied: Edit | None = None
 
     @property
     def base(self) -> Float[np.ndarray, " n"]:
@@ -60,7 +59,7 @@ class Effect(Displayed):
 
     @property
     def controls(self) -> Float[np.ndarray, "c n"]:
-        """Values under each matched random edit."""
+        """Values under each control."""
         return np.stack([r.values for r in self.random])
 
     @property
@@ -79,20 +78,62 @@ class Effect(Displayed):
             )
         return self.y[rows]
 
+    @property
+    def measure(self) -> Measure:
+        """What the behaviour is judged by, and what a changed answer is."""
+        return self.before.measure
+
     def change(self, where: np.ndarray | None = None) -> Estimate:
-        """Mean change of the behaviour, edited minus base."""
+        """Mean change of the behaviour's values, edited minus base."""
         k = self.rows(where)
         return mean_difference(self.after[k], self.base[k], self.groups[k])
 
     def control_changes(self, where: np.ndarray | None = None) -> Float[np.ndarray, " c"]:
-        """Mean change under each matched random edit."""
+        """Mean change of the values under each control."""
         k = self.rows(where)
         return (self.controls[:, k] - self.base[k]).mean(1)
 
+    def moved(self, where: np.ndarray | None = None) -> Estimate:
+        """What the edit is judged by: the share of answers it changed, or the mean change of the values,
+        as the behaviour's measure says.
+        """
+        return self._moved(self.now, self.rows(where))
+
+    def control_moved(self, where: np.ndarray | None = None) -> Float[np.ndarray, " c"]:
+        """The same number under each control."""
+        k = self.rows(where)
+        return np.array([self._moves(r, k).mean() for r in self.random])
+
+    def excess(self, where: np.ndarray | None = None) -> Estimate:
+        """The share of answers that the edit changed over what controls change on average, prompt by prompt;
+        for a behaviour judged by its mean, the mean change.
+        """
+        k = self.rows(where)
+        moves = self._moves(self.now, k)
+        if self.measure.by_answers:
+            moves = moves - np.mean([self._moves(r, k) for r in self.random], axis=0)
+        return mean(moves, self.groups[k], share=False)
+
     def p_value(self, where: np.ndarray | None = None) -> float:
-        """How often a matched random edit moves the mean at least as far; never below 1 / (controls + 1)."""
-        size = abs(float(self.change(where).value))
-        return float((1 + (np.abs(self.control_changes(where)) >= size).sum()) / (1 + len(self.controls)))
+        """How often a control moves behaviour at least as far, by what it is judged by; never below
+        1 / (controls + 1).
+        """
+        moved = abs(float(self.moved(where).value)) * (1 - TIE)
+        return float((1 + (np.abs(self.control_moved(where)) >= moved).sum()) / (1 + len(self.random)))
+
+    def shown(self, of: str = "after", where: np.ndarray | None = None) -> Mapping[str, Estimate]:
+        """The behaviour's measures by name; `of` is base, after or controls (then one value a control)."""
+        k = self.rows(where)
+        return self._measures(getattr(self, of)[..., k], k)
+
+    def _moves(self, other: Records, rows: np.ndarray) -> Float[np.ndarray, " n"]:
+        """What another run did to each prompt: changed the answer or not, or moved the value."""
+        if self.measure.by_answers:
+            return self.measure.changed(self.before.given(rows), other.given(rows)).astype(float)
+        return other.values[rows] - self.base[rows]
+
+    def _moved(self, other: Records, rows: np.ndarray) -> Estimate:
+        return mean(self._moves(other, rows), self.groups[rows], share=self.measure.by_answers)
 
     def accuracy(self, of: str = "after", where: np.ndarray | None = None) -> Estimate:
         """Balanced accuracy of the answers; `of` is base, after or controls (then one value a control)."""
@@ -123,133 +164,98 @@ class Effect(Displayed):
         return transitions(self.before, self.now, where)
 
     def changed(self, where: np.ndarray | None = None) -> Estimate:
-        """The share of prompts whose answer became another kind (for a behaviour without kinds:
-        changed sign).
+        """The share of prompts that got another answer: of another kind, on the other side of 0, or with
+        another value, as the behaviour's measure says.
         """
-        k = self.rows(where)
-        return mean((labels_of(self.now)[k] != labels_of(self.before)[k]).astype(float), self.groups[k])
+        return self._share_changed(self.now, self.rows(where))
 
     def control_changed(self, where: np.ndarray | None = None) -> Float[np.ndarray, " c"]:
-        """The same share under each matched random edit."""
+        """The same share under each control."""
         k = self.rows(where)
-        return np.array([(labels_of(r)[k] != labels_of(self.before)[k]).mean() for r in self.random])
+        return np.array([self.measure.changed(self.before.given(k), r.given(k)).mean() for r in self.random])
+
+    def _share_changed(self, other: Records, rows: np.ndarray) -> Estimate:
+        changed = self.measure.changed(self.before.given(rows), other.given(rows))
+        return mean(changed.astype(float), self.groups[rows], share=True)
+
+    def cosine_to(self, direction: Direction) -> float | None:
+        """|Cosine| of the edit's direction to another at its site; None where the edit is not along one
+        direction of that site.
+        """
+        return None if self.applied is None else cosine_of(self.applied, direction)
 
     def verdict(self, alpha: float = 0.05, max_kl: float = 0.05) -> Verdict:
         """What may be said about the edit, in fixed words, with what stands against saying more."""
-        numbers = EditNumbers(
+        return judged(self.numbers(alpha, max_kl))
+
+    def numbers(self, alpha: float = 0.05, max_kl: float = 0.05) -> EditNumbers:
+        """Everything the verdict rests on."""
+        rows = self.rows(None)
+        flipped = self.others.get(SIGN_FLIP)
+        return EditNumbers(
             edit=self.edit,
             behaviour=self.before.behaviour,
             unit=self.before.unit,
-            change=self.change(),
+            by_answers=self.measure.by_answers,
+            moved=self.moved(),
+            excess=self.excess(),
             p=self.p_value(),
-            controls=self.control_changes(),
-            others={name: self._moved_by(other) for name, other in self.others.items()},
+            controls=self._controls(rows),
+            before=self.shown("base"),
+            after=self.shown("after"),
+            others={name: self._moved_by(other, rows) for name, other in self.others.items()},
+            change=self.change(),
+            flipped=None if flipped is None else self._changed_by(flipped, rows),
             kl=None if self.cost is None else self.cost.kl,
             alpha=alpha,
             max_kl=max_kl,
         )
-        return judged(numbers)
 
-    def _moved_by(self, other: Records) -> Estimate | None:
-        """Mean change under a comparison; None where no prompt was measured under it."""
-        rows = self.rows(None)
+    def _controls(self, rows: np.ndarray) -> Controls:
+        isotropic = [self._moves(r, rows).mean() for r in self.isotropic if r.measured[rows].all()]
+        return Controls(self.control_moved(), np.array(isotropic), self.drawn)
+
+    def _moved_by(self, other: Records, rows: np.ndarray) -> Estimate | None:
+        """The judged number under a comparison; None where no prompt was measured under it."""
         here = rows[other.measured[rows]]
-        if not len(here):
-            return None
-        return mean_difference(other.values[here], self.base[here], self.groups[here])
+        return self._moved(other, here) if len(here) else None
+
+    def _changed_by(self, other: Records, rows: np.ndarray) -> Estimate | None:
+        here = rows[other.measured[rows]]
+        return mean_difference(other.values[here], self.base[here], self.groups[here]) if len(here) else None
 
     def table(self) -> pd.DataFrame:
-        """Mean of the behaviour and share of changed answers: unedited, edited, every comparison, and
-        the range of the matched random edits.
+        """The behaviour's measure and the share of changed answers: unedited, edited, under every comparison,
+        and the range over the controls and over isotropic random edits.
         """
         rows = self.rows(None)
-        lines: list[tuple[str, str, str]] = [
-            ("unedited", f"{mean(self.base[rows], self.groups[rows]):.3f}", "")
-        ]
+        lines = [("unedited", self._headline(self.before, rows), "")]
         for name, r in {self.edit: self.now, **self.others}.items():
             here = rows[r.measured[rows]]
-            moved = (labels_of(r)[here] != labels_of(self.before)[here]).astype(float)
-            lines.append(
-                (
-                    name,
-                    f"{mean(r.values[here], self.groups[here]):.3f}",
-                    f"{mean(moved, self.groups[here]):.2f}",
-                )
-            )
-        means, shares = self.controls[:, rows].mean(1), self.control_changed()
-        lines.append(
-            (
-                f"{len(self.random)} matched random",
-                f"{means.min():.3f} to {means.max():.3f}",
-                f"{shares.min():.2f} to {shares.max():.2f}",
-            )
+            lines.append((name, self._headline(r, here), f"{self._share_changed(r, here):.2f}"))
+        lines.append((f"{len(self.random)} controls ({self.drawn.source})", *self._ranges(self.random, rows)))
+        isotropic = [r for r in self.isotropic if r.measured[rows].all()]
+        if isotropic:
+            lines.append((f"{len(isotropic)} isotropic random", *self._ranges(isotropic, rows)))
+        return pd.DataFrame(
+            lines, columns=["edit", next(iter(self.shown("base"))), "share of answers changed"]
         )
-        return pd.DataFrame(lines, columns=["edit", f"mean {self.before.unit}", "share of answers changed"])
+
+    def _headline(self, records: Records, rows: np.ndarray) -> str:
+        """The first measure on some prompts; a dash where they cannot show it."""
+        found = self._measures(records.values[rows], rows)
+        return f"{next(iter(found.values())):.3f}"
+
+    def _ranges(self, runs: Sequence[Records], rows: np.ndarray) -> tuple[str, str]:
+        values = next(iter(self._measures(np.stack([r.values[rows] for r in runs]), rows).values())).value
+        changed = [self.measure.changed(self.before.given(rows), r.given(rows)).mean() for r in runs]
+        return f"{values.min():.3f} to {values.max():.3f}", f"{min(changed):.2f} to {max(changed):.2f}"
+
+    def _measures(self, values: np.ndarray, rows: np.ndarray) -> Mapping[str, Estimate]:
+        y = None if self.y is None else self.y[rows]
+        return self.measure.shown(values, self.groups[rows], y, self.before.unit)
 
     def __repr__(self) -> str:
-        against = f"p={self.p_value():.3f} against {len(self.random)} matched random edits"
-        return terminal(f"Effect({self.edit}: mean change {self.change():.3f}, {against})")
-
-
-def effect(
-    base: Model,
-    edit: Edit | Sequence[Edit],
-    behaviour: Behaviour,
-    prompts: Examples,
-    *,
-    neutral: Sequence[str] | None = None,
-    control_costs: bool = True,
-    n_controls: int = MIN_CONTROLS,
-    seed: int = 0,
-    before: Records | None = None,
-    train: Activations | None = None,
-    compare: bool = True,
-    progress: bool = True,
-) -> Effect:
-    """Runs a behaviour under an edit, under `n_controls` random edits that change h by the same mean length
-    per token, and under its comparisons.
-
-    The comparisons (`interventions.effects.comparisons`) are the sign flip and other blocks, as far as the
-    edit has them, and, given the `train` activations of its direction, directions from shuffled labels;
-    `compare=False` leaves them out. With `neutral` texts the cost (KL and loss) is measured for the edit and,
-    with `control_costs`, for every control. `before` saves a run when the base behaviour on these prompts is
-    already known. Raises ValueError for fewer than 20 controls, or for a `before` of other prompts.
-    """
-    if n_controls < MIN_CONTROLS:
-        raise ValueError(
-            f"an effect is shown beside at least {MIN_CONTROLS} matched random edits, got"
-            f" n_controls={n_controls}"
-        )
-    whole = joined(edit)
-    changed = edited(base, whole)
-    if before is not None and not np.array_equal(before.ids, prompts.ids):
-        raise ValueError(
-            f"before holds {len(before)} records of other prompts than the {len(prompts)} given; measure it"
-            " on the same prompts"
-        )
-    prompts = base.tokenise(prompts)  # once, for all the models that are asked
-    before = behaviour(base, prompts) if before is None else before
-    random = [edited(base, control) for control in matched_random(base, whole, prompts, n_controls, seed)]
-    named = comparisons(whole, base, train, seed) if compare else {}
-    with tqdm(
-        total=1 + len(random) + len(named),
-        desc="edits",
-        delay=2,
-        leave=False,
-        disable=None if progress else True,
-    ) as bar:
-
-        def under(model: Model) -> Records:
-            found = behaviour(model, prompts)
-            bar.update()
-            return found
-
-        now, others = under(changed), {name: under(edited(base, other)) for name, other in named.items()}
-        controls = tuple(under(model) for model in random)
-    costs = (
-        [] if neutral is None else neutral_costs(base, [changed, *(random if control_costs else [])], neutral)
-    )
-    y = None if prompts.y is None else prompts.y.astype(np.int64)
-    return Effect(
-        repr(whole), before, now, controls, y, others, costs[0] if costs else None, tuple(costs[1:])
-    )
+        verdict = self.verdict()
+        shown = self.table().to_string(index=False, max_colwidth=60)
+        return terminal(f"{shown}\n{verdict}")

@@ -1,4 +1,4 @@
-"""Matched random edits: what a change of the same size does when its direction means nothing."""
+"""Matched edits: what a change of the same size does when its direction means nothing."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,148 +6,199 @@ from functools import partial
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interventions.writes.changes import turned
+from interventions.effects.meaningless import Meaningless, isotropic
+from interventions.effects.shifts import RandomShift
 from interventions.writes.lowrank import Edit, Fixed, LowRank, SiteEdit
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site
 from probes.models.model import Model
-from probes.models.writes import Act, Chosen, Identity, SiteFunction, Write
+from probes.models.writes import SiteFunction, Write
 
 CALIBRATION_TEXTS = 64
+SMALL = 1e-5  # share of its length that a vector adds to a span below which it lies in it
+LAST = Position.parse("last")
 
 
 @dataclass(frozen=True, eq=False)
-class RandomShift:
-    """Moves every token exactly as far as another edit would, but along one random direction; keeps
-    the length of h where that edit keeps it.
+class Matched:
+    """An edit of the size of another: how many times as long its changes of h are at the tokens where the
+    answer is read, and on average over all tokens it touches, added up over sites.
     """
 
-    of: Write
-    unit: Tensor
-
-    @property
-    def site(self) -> Site:
-        return self.of.site
-
-    @property
-    def at(self) -> Position:
-        return self.of.at
-
-    @property
-    def label(self) -> str:
-        return f"random shift as large as {self.of!r}"
-
-    @property
-    def needs_prompts(self) -> bool:
-        return self.of.needs_prompts
-
-    @property
-    def width(self) -> int:
-        return self.of.width
-
-    @property
-    def keeps_norm(self) -> bool:
-        return self.of.keeps_norm
-
-    def on(self, batch: Chosen | None) -> Act:
-        act = self.of.on(batch)
-        return lambda h, first: self._moved(h, act(h, first))
-
-    def as_data(self) -> LowRank | None:
-        return None
-
-    def identity(self) -> Identity | None:
-        return None
-
-    def _moved(self, h: Tensor, after: Tensor) -> Tensor:
-        unit = self.unit.to(h.device)
-        if self.keeps_norm:
-            return turned(h.float(), after.float(), unit).to(h.dtype)
-        return h + ((after - h).float().norm(dim=-1, keepdim=True) * unit).to(h.dtype)
-
-    def __repr__(self) -> str:
-        return self.label
+    edit: Fixed
+    at_read: float
+    on_average: float
 
 
 def matched_random(
-    model: Model, edit: Edit, texts: Examples | Sequence[Text], n: int = 20, seed: int = 0
+    model: Model,
+    edit: Edit,
+    texts: Examples | Sequence[Text],
+    n: int = 20,
+    seed: int = 0,
+    linear: bool = False,
 ) -> list[Fixed]:
-    """`n` random edits of the same kind as `edit`, each changing h by the same mean length per token at every
-    site.
+    """`n` random edits of the same kind as `edit`, each changing every token by the same length.
 
-    A shift becomes a shift along a random unit vector; a projection becomes a projection along random
-    orthonormal vectors, scaled. Sizes are matched on up to 64 texts, evenly spaced, site by site in forward
-    order while the earlier sites are already edited. An edit that is not linear (gated, patched,
-    norm-keeping) becomes, token by token, a shift of the same length along a random unit vector.
+    The directions of the edit are turned to random ones: a shift becomes a shift along a random unit vector,
+    a projection goes the way of one along random orthonormal vectors, about the mean of h. An edit of several
+    sites is matched on up to 64 texts, evenly spaced, at their last token (over all tokens it touches, where
+    it leaves the last alone), site by site in forward order while the earlier sites are already edited. An
+    edit that is not linear (gated, patched, norm-keeping) becomes a shift along a random unit vector. With
+    `linear` a linear edit stays one, which weights can hold; its size is then that of the edit at the last
+    token on average, and elsewhere what it is. `effect` compares with directions that lie where h varies;
+    these do not.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     changes = edit.compile(model)
-    linear = [_Linear(c.site, c.at, data) for c in changes if (data := c.as_data()) is not None]
-    if len(linear) < len(changes):
-        return [_shifts(changes, k, seed) for k in range(n)]
-    return _linear(model, linear, texts, n, seed)
+    frames = isotropic(changes[0].width, n, rank_of(changes), seed)
+    return [m.edit for m in matched(model, changes, texts, frames, seed, "matched random", linear)]
+
+
+def rank_of(changes: Sequence[Write]) -> int:
+    """How many directions the largest change is made of."""
+    linear = [data for c in changes if (data := c.as_data()) is not None]
+    return max((_basis(data).shape[1] for data in linear), default=1) or 1
+
+
+def matched(
+    model: Model,
+    changes: Sequence[Write],
+    texts: Examples | Sequence[Text],
+    directions: Meaningless,
+    seed: int,
+    name: str,
+    linear: bool = False,
+) -> list[Matched]:
+    """The compiled changes of an edit with its directions turned to given ones, matched in size.
+
+    Sites of another width than the directions' get isotropic ones; `linear` is as in `matched_random`.
+    """
+    n = len(directions.frames)
+    widths = sorted({c.width for c in changes})
+    rank = rank_of(changes)
+    by_width = {w: isotropic(w, n, rank, seed).frames for w in widths}
+    by_width |= {directions.frames.shape[1]: directions.frames}
+    known = [_Linear(c, data) for c in changes if (data := c.as_data()) is not None]
+    if len(known) < len(changes):
+        made = [
+            [RandomShift(c, LowRank.shift(by_width[c.width][k][:, 0])) for c in changes] for k in range(n)
+        ]
+        return [Matched(Fixed(tuple(m), f"{name} {k} (seed {seed})"), 1.0, 1.0) for k, m in enumerate(made)]
+    meeting = _Meeting.of(model, known, texts, linear)
+    frames = [{w: of[k] for w, of in by_width.items()} for k in range(n)]
+    return [meeting.calibrated(f, f"{name} {k}", seed) for k, f in enumerate(frames)]
 
 
 @dataclass(frozen=True, eq=False)
 class _Linear:
-    """A change known to be linear, and where it acts."""
+    """A change known to be linear, and the write it belongs to."""
 
-    site: Site
-    at: Position
+    write: Write
     change: LowRank
 
+    @property
+    def site(self) -> Site:
+        return self.write.site
 
-def _shifts(changes: Sequence[Write], k: int, seed: int) -> Fixed:
-    widths = sorted({c.width for c in changes})
-    generator = torch.Generator().manual_seed(seed * 100_003 + k)
-    units = {w: _orthonormal(w, 1, generator)[:, 0] for w in widths}
-    return Fixed(tuple(RandomShift(c, units[c.width]) for c in changes), f"matched random {k} (seed {seed})")
+    @property
+    def at(self) -> Position:
+        return self.write.at
 
 
-def _linear(
-    model: Model, changes: Sequence[_Linear], texts: Examples | Sequence[Text], n: int, seed: int
-) -> list[Fixed]:
-    examples = texts if isinstance(texts, Examples) else Examples(texts)
-    examples = examples.rows(
-        np.unique(np.linspace(0, len(examples) - 1, min(CALIBRATION_TEXTS, len(examples))).astype(int))
-    )
-    asked = model.tokenise(examples)
-    (batch,) = model.batches(asked.encoded, batch_size=len(asked))
-    real = batch.mask.bool()
-    touched = [real & asked.chosen(c.at, batch) for c in changes]
+@dataclass(frozen=True, eq=False)
+class _Meeting:
+    """The changes of an edit, and the hidden states and sizes that they have on some texts.
 
-    def size(delta: Tensor, i: int) -> Tensor:
-        return delta.float().norm(dim=-1)[touched[i].to(delta.device)].mean()
+    `run` makes a pass in which a function of (number of the change, change, h) stands in for every change.
+    """
 
-    def run(act: Callable[[int, _Linear, Tensor], Tensor]) -> None:
-        # Model-held edits come first, as they will when the control is used.
-        spies = tuple(
-            SiteFunction(c.site, c.at, lambda h, i=i, c=c: act(i, c, h), c.change.width)
-            for i, c in enumerate(changes)
-        )
-        spied = replace(model, writes=(*model.writes, *spies))
-        last = max(changes, key=lambda c: c.site.order).site
-        spied.run(batch, [last], lambda h: h[:0], spied.bound_writes(batch, asked))
+    changes: Sequence[_Linear]
+    run: Callable[[Callable[[int, _Linear, Tensor], Tensor]], None]
+    read: list[Bool[Tensor, "batch pos"]]
+    touched: list[Bool[Tensor, "batch pos"]]
+    targets: dict[int, tuple[float, float]]
+    means: dict[int, Tensor]
+    linear: bool
 
-    targets: dict[int, Tensor] = {}
-    means: dict[int, Tensor] = {}
-    met: list[Tensor] = []
+    @classmethod
+    def of(
+        cls, model: Model, changes: Sequence[_Linear], texts: Examples | Sequence[Text], linear: bool
+    ) -> "_Meeting":
+        examples = texts if isinstance(texts, Examples) else Examples(texts)
+        n = min(CALIBRATION_TEXTS, len(examples))
+        some = examples.rows(np.unique(np.linspace(0, len(examples) - 1, n).astype(int)))
+        asked = model.tokenise(some)
+        (batch,) = model.batches(asked.encoded, batch_size=len(asked))
+        last, real = asked.chosen(LAST, batch), batch.mask.bool()
+        touched = [real & asked.chosen(c.at, batch) for c in changes]
+        read = [t & last if (t & last).any() else t for t in touched]
 
-    def measure(i: int, change: _Linear, h: Tensor) -> Tensor:
-        if len(changes) == 1:
-            met.append(h.clone())
-        delta = change.change.delta(h)
-        targets[i], means[i] = size(delta, i), h[touched[i].to(h.device)].float().mean(0)
-        return h + delta
+        def run(act: Callable[[int, _Linear, Tensor], Tensor]) -> None:
+            # Model-held edits come first, as they will when the control is used.
+            spies = tuple(
+                SiteFunction(c.site, c.at, lambda h, i=i, c=c: act(i, c, h), c.change.width)
+                for i, c in enumerate(changes)
+            )
+            spied = replace(model, writes=(*model.writes, *spies))
+            end = max(changes, key=lambda c: c.site.order).site
+            spied.run(batch, [end], lambda h: h[:0], spied.bound_writes(batch, asked))
 
-    run(measure)
-    # Before an only change nothing acts, so every control meets what was met just now and needs no pass.
-    meet = partial(_again, changes[0], met[0]) if met else run
-    return [_calibrated(k, seed, changes, targets, means, size, meet) for k in range(n)]
+        targets: dict[int, tuple[float, float]] = {}
+        means: dict[int, Tensor] = {}
+        met: list[Tensor] = []
+
+        def measure(i: int, change: _Linear, h: Tensor) -> Tensor:
+            if len(changes) == 1:
+                met.append(h.clone())
+            delta = change.change.delta(h)
+            targets[i] = size(delta, read[i]), size(delta, touched[i])
+            means[i] = h[read[i].to(h.device)].float().mean(0).cpu()
+            return h + delta
+
+        run(measure)
+        # Before an only change nothing acts, so every control meets what was met just now and needs no pass.
+        meet = partial(_again, changes[0], met[0]) if met else run
+        return cls(changes, meet, read, touched, targets, means, linear)
+
+    def calibrated(self, frames: dict[int, Float[Tensor, "d r"]], name: str, seed: int) -> Matched:
+        """The edit turned to these directions, scaled site by site during a single pass."""
+        made: dict[int, Write] = {}
+        sizes: dict[int, tuple[float, float]] = {}
+
+        def calibrate(i: int, change: _Linear, h: Tensor) -> Tensor:
+            form = turned_to(change.change, frames[change.change.width], self.means[i])
+            # A shift is of one length everywhere, so it stays linear.
+            linear = self.linear or form.U.shape[1] == 0
+            shift = RandomShift(change.write, form)
+            delta = form.delta(h) if linear else shift.moved(h, h + change.change.delta(h)) - h
+            now = size(delta, self.read[i])
+            factor = self.targets[i][0] / now if now > 0 else 0.0
+            edit = SiteEdit(change.site, change.at, form.scaled(factor), name)
+            made[i] = edit if linear else replace(shift, times=factor)
+            sizes[i] = factor * now, factor * size(delta, self.touched[i])
+            return h + delta * factor
+
+        self.run(calibrate)
+        numbers = range(len(self.changes))
+        ratios = [
+            _ratio([sizes[i][k] for i in numbers], [self.targets[i][k] for i in numbers]) for k in (0, 1)
+        ]
+        return Matched(Fixed(tuple(made[i] for i in numbers), f"{name} (seed {seed})"), *ratios)
+
+
+def _ratio(sizes: Sequence[float], targets: Sequence[float]) -> float:
+    return sum(sizes) / sum(targets) if sum(targets) > 0 else 1.0
+
+
+def size(delta: Float[Tensor, "batch pos d"], where: Bool[Tensor, "batch pos"]) -> float:
+    """Mean length of a change over some tokens."""
+    return float(delta.float().norm(dim=-1)[where.to(delta.device)].mean())
 
 
 def _again(change: _Linear, h: Tensor, act: Callable[[int, _Linear, Tensor], Tensor]) -> None:
@@ -155,44 +206,27 @@ def _again(change: _Linear, h: Tensor, act: Callable[[int, _Linear, Tensor], Ten
     act(0, change, h)
 
 
-def _calibrated(
-    k: int,
-    seed: int,
-    changes: Sequence[_Linear],
-    targets: dict[int, Tensor],
-    means: dict[int, Tensor],
-    size: Callable[[Tensor, int], Tensor],
-    run: Callable[[Callable[[int, _Linear, Tensor], Tensor]], None],
-) -> Fixed:
-    """One random edit, scaled site by site during a single pass."""
-    generator = torch.Generator().manual_seed(seed * 100_003 + k)
-    # One draw for all sites of equal width and rank, as the edit itself repeats its direction over sites.
-    shapes = sorted({(c.change.U.shape[0], c.change.U.shape[1]) for c in changes})
-    draws = {(d, r): _orthonormal(d, max(1, r), generator) for d, r in shapes}
-    made: dict[int, SiteEdit] = {}
-
-    def calibrate(i: int, change: _Linear, h: Tensor) -> Tensor:
-        unit = _random_form(
-            change.change, draws[change.change.U.shape[0], change.change.U.shape[1]], means[i].cpu()
-        )
-        delta = unit.delta(h)
-        now = size(delta, i)
-        factor = float(targets[i] / now) if now > 0 else 0.0
-        made[i] = SiteEdit(change.site, change.at, unit.scaled(factor), f"matched random {k}")
-        return h + delta * factor
-
-    run(calibrate)
-    return Fixed(tuple(made[i] for i in range(len(changes))), f"matched random {k} (seed {seed})")
-
-
-def _orthonormal(width: int, rank: int, generator: torch.Generator) -> Tensor:
-    q, _ = torch.linalg.qr(torch.randn(width, rank, generator=generator))
-    return q
-
-
-def _random_form(change: LowRank, directions: Tensor, mean: Tensor) -> LowRank:
-    """A random change of the same kind: shift, projection to zero, or projection to the mean."""
+def turned_to(change: LowRank, frame: Float[Tensor, "d r"], mean: Float[Tensor, " d"]) -> LowRank:
+    """The same change about the mean of h, with the directions it is made of turned to those of a frame."""
+    own = _basis(change)
+    turned = frame[:, : own.shape[1]] @ own.T
+    c = turned @ change.c.cpu().float()
     if change.U.shape[1] == 0:
-        return LowRank.shift(directions[:, 0])
-    centre = mean if change.c.abs().max() > 0 else torch.zeros_like(mean)
-    return LowRank(directions, -directions.T.contiguous(), (centre @ directions) @ directions.T)
+        return LowRank.shift(c)
+    U, V = turned @ change.U.cpu().float(), change.V.cpu().float() @ turned.T
+    centre = mean @ change.U.cpu().float() - mean @ U
+    return LowRank(U, V, c + centre @ V)
+
+
+def _basis(change: LowRank) -> Float[Tensor, "d r"]:
+    """Orthonormal vectors that span all directions of a change, those it writes along first."""
+    found: list[Tensor] = []
+    for v in (*change.V, *change.U.T, change.c):
+        v = v.detach().cpu().double()
+        rest = v.clone()
+        for _ in range(2):  # once more for what rounding left
+            for q in found:
+                rest = rest - (rest @ q) * q
+        if rest.norm() > SMALL * v.norm() and len(found) < change.width:
+            found.append(rest / rest.norm())
+    return torch.stack(found, 1).float() if found else torch.zeros(change.width, 0)

@@ -132,10 +132,3 @@ def transitions(before: Records, after: Records, where: np.ndarray | None = None
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(counts, ([index[c] for c in first[rows]], [index[c] for c in second[rows]]), 1)
     return Transitions(tuple(classes), counts)
-
-
-def labels_of(records: Records) -> np.ndarray:
-    """The kind of every answer; the sign of the value where a behaviour has no kinds."""
-    return (
-        records.labels if records.labels is not None else np.where(records.values > 0, "above 0", "below 0")
-    )

@@ -15,7 +15,10 @@ from probes.metrics.estimates import Estimate
 Word = Literal[
     "no effect shown", "not told apart from random edits", "moves behaviour", "moves behaviour, at a cost"
 ]
-SIGN_FLIP, SHUFFLED = "sign flip", "shuffled labels"  # what comparisons are called
+SIGN_FLIP = "sign flip"  # what a comparison is called
+MOVES = ("moves behaviour", "moves behaviour, at a cost")
+EVEN = (0.8, 1.25)  # sizes of controls over the edit's, on average over tokens, that need no word
+NEAR = 0.9  # |cosine| of a control's direction to the edit's from which it counts as nearly the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +26,9 @@ class Verdict(Displayed):
     """The strongest word the controls allow for an edit, its sentence, and what stands in the way of a
     stronger one.
 
-    `no effect shown`: the interval of the mean change reaches 0. `not told apart from random edits`: matched
-    random edits move behaviour as far. `moves behaviour`: they do not, and where the cost on neutral text was
-    measured it is within the limit; otherwise `at a cost`.
+    `no effect shown`: the interval of what the edit moved reaches 0. `not told apart from random edits`:
+    edits of its size along directions that mean nothing move behaviour as far. `moves behaviour`: they do
+    not, and where the cost on neutral text was measured it is within the limit; otherwise `at a cost`.
     """
 
     word: Word
@@ -38,8 +41,8 @@ class Verdict(Displayed):
 
     @property
     def moves(self) -> bool:
-        """Whether behaviour moves beyond the controls, at a cost or without."""
-        return self.word in ("moves behaviour", "moves behaviour, at a cost")
+        """Whether behaviour moves, at whatever cost."""
+        return self.word in MOVES
 
     def __repr__(self) -> str:
         reasons = (f"  but: {reason}" for reason in self.why_not_more)
@@ -47,22 +50,57 @@ class Verdict(Displayed):
 
 
 @dataclass(frozen=True, eq=False)
+class Drawn:
+    """Where the directions of the controls come from, and how large the controls are.
+
+    `source` names it, `note` says why it is not a better one. `at_read` and `on_average` are the sizes of the
+    controls over the edit's, at the tokens where the answer is read and over all that are touched; `cosines`
+    those of their directions to the edit's, where it has one.
+    """
+
+    source: str = "isotropic"
+    note: str = ""
+    at_read: Float[np.ndarray, " c"] | None = None
+    on_average: Float[np.ndarray, " c"] | None = None
+    cosines: Float[np.ndarray, " c"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """What edits of the same size did along directions that mean nothing: the judged number under each, and
+    under those along isotropic directions, which are shown beside and not judged by.
+    """
+
+    moved: Float[np.ndarray, " c"]
+    isotropic: Float[np.ndarray, " i"]
+    drawn: Drawn = Drawn()
+
+
+@dataclass(frozen=True, eq=False)
 class EditNumbers:
     """What the verdict on an edit rests on, and the limits asked.
 
-    `change` is the mean change of behaviour, in `unit`; `p` how often a matched random edit moves it as far,
-    and `controls` the mean change under each of them. `others` holds the mean change under every comparison,
-    None where no prompt could be measured under it. `kl` is the cost on unrelated text, None where it was not
-    measured.
+    `moved` is what the edit is judged by: the share of answers it changed (`by_answers`), or how far it moved
+    the mean in `unit`. `excess` is that over what controls did on average, prompt by prompt (for a mean, the
+    change itself); `p` how often a control moves behaviour as far. `before` and `after` hold the behaviour's
+    own measures by name. `others` has the judged number under every comparison, None where no prompt could
+    be measured under it; `change` and `flipped` the mean change of the values under the edit and its mirror
+    image. `kl` is the cost on unrelated text, None where it was not measured.
     """
 
     edit: str
     behaviour: str
     unit: str
-    change: Estimate
+    by_answers: bool
+    moved: Estimate
+    excess: Estimate
     p: float
-    controls: Float[np.ndarray, " c"]
+    controls: Controls
+    before: Mapping[str, Estimate]
+    after: Mapping[str, Estimate]
     others: Mapping[str, Estimate | None]
+    change: Estimate
+    flipped: Estimate | None
     kl: Estimate | None
     alpha: float
     max_kl: float
@@ -76,13 +114,12 @@ def judged(n: EditNumbers) -> Verdict:
 
 def ruled(n: EditNumbers) -> Finding[Word, EditNumbers]:
     """The strongest word the numbers allow."""
-    checks = {"interval excludes 0": excludes(n.change), "beyond matched random edits": n.p <= n.alpha}
-    flipped = n.others.get(SIGN_FLIP)
-    if flipped is not None:
-        checks["sign flip goes the other way"] = not _same_side(n, flipped)
-    shuffled = [moved for name, moved in n.others.items() if name.startswith(SHUFFLED) and moved is not None]
-    if shuffled:
-        checks["beyond shuffled labels"] = not any(_as_far(n, moved) for moved in shuffled)
+    beyond = n.p <= n.alpha
+    checks = {"interval excludes 0": excludes(n.excess), "beyond directions that mean nothing": beyond}
+    if n.by_answers:
+        checks["interval excludes 0"] = bool(n.excess.low > 0)
+    if n.flipped is not None:
+        checks["sign flip goes the other way"] = not _same_side(n.change, n.flipped)
     if n.kl is not None:
         checks["cost within the limit"] = bool(n.kl.value <= n.max_kl)
     return Finding(_word(checks), checks, n)
@@ -91,26 +128,28 @@ def ruled(n: EditNumbers) -> Finding[Word, EditNumbers]:
 def _word(checks: Mapping[str, bool]) -> Word:
     if not checks["interval excludes 0"]:
         return "no effect shown"
-    if not checks["beyond matched random edits"] or not checks.get("beyond shuffled labels", True):
+    if not checks["beyond directions that mean nothing"]:
         return "not told apart from random edits"
     return "moves behaviour" if checks.get("cost within the limit", True) else "moves behaviour, at a cost"
 
 
-def _same_side(n: EditNumbers, moved: Estimate) -> bool:
-    return bool(np.sign(moved.value) == np.sign(n.change.value))
+def _same_side(change: Estimate, flipped: Estimate) -> bool:
+    """Whether both intervals lie on the same side of 0; one that reaches 0 lies on neither."""
+    both_up = change.low > 0 and flipped.low > 0
+    both_down = change.high < 0 and flipped.high < 0
+    return bool(both_up or both_down)
 
 
 def _as_far(n: EditNumbers, moved: Estimate) -> bool:
-    return abs(float(moved.value)) >= abs(float(n.change.value))
+    return abs(float(moved.value)) >= abs(float(n.moved.value))
 
 
 def _sentence(found: Finding[Word, EditNumbers]) -> str:
     n = found.numbers
-    said = f"{n.edit} moves {n.unit} ({n.behaviour}) by {n.change:.3f}"
-    spread = f"{n.controls.min():.3f} to {n.controls.max():.3f}"
-    random = f"{len(n.controls)} matched random edits move it by {spread} (p={n.p:.3f})"
+    said = f"{n.edit} {_did(n)}"
+    random = f"{_controls(n)} (p={n.p:.3f})"
     if found.word == "no effect shown":
-        return f"No effect is shown: {said}, an interval that reaches 0; {random}."
+        return f"No effect is shown: {said}; {random}."
     if found.word == "not told apart from random edits":
         return f"Not told apart from controls: {said}, but {random}."
     if n.kl is None:
@@ -120,26 +159,63 @@ def _sentence(found: Finding[Word, EditNumbers]) -> str:
     return f"{said}; {random}. {cost}{over}."
 
 
+def _did(n: EditNumbers) -> str:
+    name, before = next(iter(n.before.items()))
+    ways = f"{name} {before:.3f} before, {n.after[name]:.3f} after"
+    if n.by_answers:
+        return f"changes {n.moved:.1%} of the answers ({n.behaviour}): {ways}"
+    return f"moves the mean {n.unit} ({n.behaviour}) by {n.moved:.3f}: {ways}"
+
+
+def _controls(n: EditNumbers) -> str:
+    c = n.controls
+    along = f"{len(c.moved)} edits of its size along directions that mean nothing ({c.drawn.source})"
+    verb = "change" if n.by_answers else "move it by"
+    beside = f", {len(c.isotropic)} isotropic ones {_range(n, c.isotropic)}" if len(c.isotropic) else ""
+    return f"{along} {verb} {_range(n, c.moved)}{beside}"
+
+
+def _range(n: EditNumbers, moved: np.ndarray) -> str:
+    form = ".1%" if n.by_answers else ".3f"
+    return f"{moved.min():{form}} to {moved.max():{form}}"
+
+
 def _reasons(n: EditNumbers) -> tuple[str, ...]:
     """What stands in the way of a stronger word."""
-    beside = [_against(n, name, moved) for name, moved in n.others.items()]
-    unmeasured = (
-        None if n.kl is not None else "the cost on unrelated text was not measured; give neutral texts"
-    )
-    return tuple(reason for reason in (*beside, unmeasured) if reason is not None)
+    found = [_against_flip(n), *(_against(n, name, moved) for name, moved in n.others.items())]
+    found += _about_controls(n.controls.drawn)
+    if n.kl is None:
+        found.append("the cost on unrelated text was not measured; give neutral texts")
+    return tuple(reason for reason in found if reason is not None)
+
+
+def _against_flip(n: EditNumbers) -> str | None:
+    """What the mirror image says against the edit."""
+    if n.flipped is None or not _same_side(n.change, n.flipped):
+        return None
+    way = f"the mean {n.unit} moves to the same side ({n.flipped:.3f})"
+    return f"pushed the other way, {way}, as damage would move it"
 
 
 def _against(n: EditNumbers, name: str, moved: Estimate | None) -> str | None:
     """What a comparison says against the edit; None where it says nothing."""
     if moved is None:
         return f"no prompt could be measured under {name}"
-    if name == SIGN_FLIP:
-        way = f"behaviour moves to the same side ({moved:.3f}), as damage would move it"
-        return f"pushed the other way, {way}" if _same_side(n, moved) else None
-    if not _as_far(n, moved):
+    if name == SIGN_FLIP or not _as_far(n, moved):
         return None
-    if name.startswith(SHUFFLED):
-        return f"a direction from {name} moves it as far ({moved:.3f})"
-    return (
-        f"the same direction moves it as far {name} ({moved:.3f}), so the effect is not special to its site"
-    )
+    form = ".1%" if n.by_answers else ".3f"
+    as_far = f"the same direction moves it as far {name} ({moved:{form}})"
+    return f"{as_far}, so the effect is not special to its site"
+
+
+def _about_controls(c: Drawn) -> list[str | None]:
+    """What is not as it should be about the controls."""
+    found: list[str | None] = [c.note or None]
+    if c.cosines is not None and (near := int((c.cosines >= NEAR).sum())):
+        found.append(
+            f"{near} of {len(c.cosines)} of them are nearly the same direction (|cosine| {NEAR} or more)"
+        )
+    if c.on_average is not None and not EVEN[0] <= float(np.median(c.on_average)) <= EVEN[1]:
+        where = "where the answer is read they are of the edit's size"
+        found.append(f"{where}, over all tokens {np.median(c.on_average):.2f} times as large")
+    return found

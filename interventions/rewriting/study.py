@@ -9,7 +9,8 @@ import numpy as np
 
 from interventions.behaviours.in_chat import InChat
 from interventions.behaviours.records import Behaviour
-from interventions.effects.effect import MIN_CONTROLS, Effect, effect
+from interventions.effects.effect import Effect
+from interventions.effects.running import MIN_CONTROLS, effect
 from interventions.rewriting.arms import Arm, choose
 from interventions.rewriting.candidates import Rewriter
 from interventions.rewriting.gates import Gated, Gates

@@ -8,7 +8,8 @@ from typing import Any
 
 from interventions.behaviours.records import Behaviour
 from interventions.edits import Ablate, Add
-from interventions.effects.effect import MIN_CONTROLS, Effect, effect
+from interventions.effects.effect import Effect
+from interventions.effects.running import MIN_CONTROLS, effect
 from interventions.searching.coarse import coarse_to_fine
 from interventions.searching.option import Choice, Name
 from interventions.searching.search import search

@@ -10,7 +10,8 @@ import numpy as np
 
 from interventions.behaviours.kinds import FACTUAL, KINDS, ROUTED, WRONG
 from interventions.behaviours.records import Behaviour
-from interventions.effects.effect import MIN_CONTROLS, Effect, effect
+from interventions.effects.effect import Effect
+from interventions.effects.running import MIN_CONTROLS, effect
 from interventions.searching.dosing import (
     Doses,
     Families,
@@ -138,6 +139,7 @@ def route(
         control_costs=False,
         n_controls=n_controls,
         seed=seed,
+        train=train,
         compare=False,
     )
     return Route(model, acts, policy, swept, choice, found)

@@ -95,7 +95,7 @@ class NormKept:
 
 
 def turned(
-    h: Float[Tensor, "... d"], after: Float[Tensor, "... d"], towards: Float[Tensor, " d"]
+    h: Float[Tensor, "... d"], after: Float[Tensor, "... d"], towards: Float[Tensor, "... d"]
 ) -> Float[Tensor, "... d"]:
     """h turned towards another direction by the angle between h and `after`, its length kept: as far
     from h as `after` is, if that has h's length.

@@ -27,4 +27,4 @@ def joined(edit: Edit | Sequence[Edit]) -> Edit:
         return edit
     if not edit:
         raise ValueError("no edits given; pass at least one, such as Ablate(direction)")
-    return Joined(tuple(edit))
+    return edit[0] if len(edit) == 1 else Joined(tuple(edit))

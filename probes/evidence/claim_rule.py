@@ -7,15 +7,23 @@ from probes.evidence.finding import FEWEST, Finding
 from probes.evidence.rivals import Rivals
 from probes.metrics.estimates import Estimate
 
+ALONG = 0.95  # |cosine| to the probe's direction from which an edit is along it
 Level = Literal["chance", "decodable", "decodable beyond the text"]
 
 
 @dataclass(frozen=True)
 class Use:
-    """How far an edit moved behaviour, and how often matched random edits move it as far."""
+    """What may be said about an edit, whether that is that it moves behaviour, and the |cosine| of its
+    direction to the probe's at its site (None where either has none there).
+    """
 
-    change: Estimate
-    p: float
+    sentence: str
+    moves: bool
+    cosine: float | None
+
+    @property
+    def along(self) -> bool:
+        return self.cosine is not None and self.cosine >= ALONG
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +62,8 @@ def ruled(n: ClaimNumbers) -> Finding[Level, ClaimNumbers]:
     beyond_the_text = n.with_texts and _ahead(n.rivals, n.margin)
     checks = to_decode | {"beyond the text": beyond_the_text}
     if n.use is not None:
-        checks["used"] = bool(n.use.p <= n.alpha)
+        checks["edited along the probe's direction"] = n.use.along
+        checks["used"] = n.use.moves and n.use.along
     if not all(to_decode.values()):
         return Finding("chance", checks, n)
     return Finding("decodable beyond the text" if beyond_the_text else "decodable", checks, n)
@@ -90,8 +99,7 @@ def _use(found: Finding[Level, ClaimNumbers]) -> str:
     use = found.numbers.use
     if use is None or not found.checks["used"]:
         return ""
-    moved = f"the edit moved behaviour by {use.change:.2f}"
-    return f" It is used: {moved}, more than matched random edits (p={use.p:.3f})."
+    return f" It is used: {use.sentence}"
 
 
 def reasons(found: Finding[Level, ClaimNumbers]) -> tuple[str, ...]:
@@ -136,9 +144,15 @@ def _against_all_baselines(n: ClaimNumbers) -> list[str]:
 def _against_use(found: Finding[Level, ClaimNumbers]) -> list[str]:
     n, use, claimed = found.numbers, found.numbers.use, found.word != "chance"
     if use is None:
-        asked = "no edit of this direction was measured against matched random edits"
+        asked = "no edit of this direction was measured against controls"
         return [f"decodable is not used: {asked}"] if claimed else []
-    moved = f"the edit moved behaviour by {use.change:.2f}"
-    if not found.checks["used"]:
-        return [f"{moved}, no more than matched random edits do (p={use.p:.3f})"] if claimed else []
-    return [] if claimed else [f"{moved}, but nothing shows that what it changed is {n.what}"]
+    if not use.along:
+        shown = "none at its site" if use.cosine is None else f"|cosine| {use.cosine:.2f}"
+        return [
+            f"the edit measured is not along this probe's direction ({shown}), so it says nothing of its use"
+        ]
+    if not use.moves:
+        return [use.sentence] if claimed else []
+    return (
+        [] if claimed else [f"the edit moves behaviour, but nothing shows that what it changed is {n.what}"]
+    )

@@ -16,6 +16,7 @@ from probes.evidence.finding import MARGIN
 from probes.evidence.permutation import Null, shuffled_null
 from probes.evidence.readout import scored
 from probes.evidence.rivals import Rivals, compared
+from probes.fitting.directions import Direction
 from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import Recipe, Seeded
 from probes.markup.terminal import terminal
@@ -25,20 +26,36 @@ from probes.recipes.concatenated import ConcatenatedProbe
 
 
 @runtime_checkable
+class Said(Protocol):
+    """What may be said about an edit, and whether that is that it moves behaviour."""
+
+    @property
+    def sentence(self) -> str: ...
+
+    @property
+    def moves(self) -> bool: ...
+
+
+@runtime_checkable
 class Moved(Protocol):
     """What a claim of use needs to know about an intervention; `interventions.effect` returns one."""
 
-    def change(self) -> Estimate: ...
-    def p_value(self) -> float: ...
+    def verdict(self) -> Said:
+        """What may be said about the edit."""
+        ...
+
+    def cosine_to(self, direction: Direction) -> float | None:
+        """|Cosine| of the edit's direction to one at its site, None where it has none there."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Claim(Displayed):
     """The strongest sentence the controls allow, and what stands in the way of a stronger one.
 
-    `level` is chance, decodable, or decodable beyond the text. `used` says whether an edit moved behaviour
-    more than matched random edits did (None: not asked). `surface` holds the AUROC of every baseline on the
-    same rows, `difference` the probe's AUROC over the best of them.
+    `level` is chance, decodable, or decodable beyond the text. `used` says whether an edit along the probe's
+    direction moved behaviour (None: not asked). `surface` holds the AUROC of every baseline on the same rows,
+    `difference` the probe's AUROC over the best of them.
     """
 
     level: Level
@@ -80,14 +97,15 @@ def claim(
     """Fits, chooses the site within the train groups, tests, and says what may be claimed about held-out
     groups.
 
-    "Decodable" needs p <= alpha under `n` shuffles of the labels with the best site paid for, and an interval
-    above .5. "Beyond the text" needs the texts and an AUROC at least `margin` over the best baseline on the
-    same rows, with the interval of the difference above 0; give the `texts` of the train and test rows (a
-    column of theirs, or two lists in their order), and further `baselines` by name: train and test rows as
-    read elsewhere (in the embedding layer, in `random_weights`), on which the recipe is fitted and its site
-    chosen as here, or test scores of your own. `effect` adds whether the model uses it. `what` names y in the
-    sentence, `unit` is as in `shuffled_null`. Raises ValueError when train and test share a group, a pair or
-    a text, when a baseline is of other rows, or without shuffles (docs/controls.md).
+    "Decodable" needs p <= alpha under `n` shuffles of the labels with the best site paid for, and an
+    interval above .5. "Beyond the text" needs the texts and an AUROC at least `margin` over the best
+    baseline on the same rows, with the interval of the difference above 0; give the `texts` of the train
+    and test rows (a column of theirs, or two lists in their order), and further `baselines` by name:
+    train and test rows as read elsewhere (in the embedding layer, in `random_weights`), on which the
+    recipe is fitted and its site chosen as here, or test scores of your own. `effect` adds whether the
+    model uses it, where the edit was along this probe's direction. `what` names y in the sentence, `unit`
+    is as in `shuffled_null`. Raises ValueError when train and test share a group, a pair or a text, when
+    a baseline is of other rows, or without shuffles (docs/controls.md).
     """
     _require_shuffles(n)
     read = None if texts is None else _texts(train, test, texts)
@@ -106,7 +124,7 @@ def claim(
         rivals=_compared(found.line, others, test),
         with_texts=read is not None,
         with_baselines=bool(baselines),
-        use=None if effect is None else Use(effect.change(), effect.p_value()),
+        use=None if effect is None else _use(effect, found.probe),
         alpha=alpha,
         margin=margin,
     )
@@ -123,6 +141,19 @@ class _Fitted:
     null: Null
     n_sites: int
     linear: bool
+    probe: Any
+
+
+def _use(effect: Moved, probe: Any) -> Use:
+    """What an effect says about use: whether the edit is along the probe's direction at any of its sites,
+    and what it did.
+    """
+    cosines: list[float] = []
+    if isinstance(probe, LinearProbe):
+        found = [effect.cosine_to(probe.direction(site)) for site in probe.sites]
+        cosines = [c for c in found if c is not None]
+    said = effect.verdict()
+    return Use(said.sentence, said.moves, max(cosines, default=None))
 
 
 def _fitted(
@@ -139,7 +170,7 @@ def _fitted(
     null = shuffled_null(recipe, train, test, n, seed, progress, probe, unit)
     at = chosen_within(recipe, train, seed) if len(names) > 1 else 0
     linear = isinstance(probe, LinearProbe | ConcatenatedProbe)
-    return _Fitted(names[at], lines[at], float(null.p_by_site[at]), null, len(names), linear)
+    return _Fitted(names[at], lines[at], float(null.p_by_site[at]), null, len(names), linear, probe)
 
 
 def _said(n: ClaimNumbers, site: Site | str, null: Null) -> Claim:

@@ -1,0 +1,213 @@
+"""Directions that mean nothing but lie where hidden states lie: what a fitted direction has to beat.
+
+A direction that was fitted lies where states vary, and a model reacts more to a change there than to one
+along a random vector of the same length. So the null of an edit is made of directions of that kind.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from interventions.edits import Ablate, Add, Affine, Clamp
+from interventions.writes.lowrank import Edit, same_site
+from probes.data.activations import Activations
+from probes.data.examples import Examples
+from probes.data.sites import Site
+from probes.evidence.permutation import shuffled
+from probes.fitting.directions import Direction
+from probes.models.model import Model
+from probes.reading.capture import capture
+
+ROWS = 256  # prompts whose states say where states lie
+PARALLEL = 0.9  # |cosine| from which two directions do the same
+HALF = 0.5**0.5  # |cosine| from which a vector lies along another for the larger part
+FLAT = 1e-4  # share of their length below which what rows differ by is rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Meaningless:
+    """Frames of directions that mean nothing: `frames[k]` holds orthonormal columns.
+
+    `source` says where they come from, `note` why not from a better place. `cosines` are those of each
+    first column to the direction tested, where there is one.
+    """
+
+    frames: Float[Tensor, "n d r"]
+    source: str
+    note: str = ""
+    cosines: Float[np.ndarray, " n"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """States to draw from: a combination of centred rows lies where rows differ from one another."""
+
+    source: str
+    x: Float[Tensor, "rows d"]
+    weigh: Callable[[np.random.Generator], Shaped[np.ndarray, " rows"]]
+
+    @property
+    def varied(self) -> bool:
+        return bool(self.x.norm() > 0)
+
+
+def isotropic(width: int, n: int, rank: int, seed: int) -> Meaningless:
+    """Random directions, every one as likely as any other."""
+    frames = [_orthonormal(torch.randn(width, rank, generator=_generator(seed, k))) for k in range(n)]
+    return Meaningless(torch.stack(frames), "isotropic")
+
+
+def meaningless(
+    model: Model,
+    edit: Edit,
+    prompts: Examples,
+    train: Activations | None,
+    n: int,
+    rank: int,
+    seed: int,
+) -> Meaningless:
+    """`n` frames of `rank` directions for the edit's home site.
+
+    With the `train` rows that the direction was found on: differences of class means after labels were
+    exchanged as in `shuffled_null`, of rows less their class mean, so that the direction itself is not in
+    them. Otherwise directions with the covariance of h at the last token of the prompts (within classes,
+    where the direction is that between the classes of their y). Where rows differ in one way only, so that
+    those are all (nearly) the direction tested, with the covariance of h over all tokens of the prompts.
+    """
+    site, tested = home(model, edit)
+    sources: list[Callable[[], _Rows]] = []
+    if train is not None and site in train.sites and train.y is not None:
+        sources.append(lambda: _exchanged(train[site]))
+    some = prompts
+    if len(prompts) > ROWS:
+        some = prompts.rows(np.unique(np.linspace(0, len(prompts) - 1, ROWS).astype(int)))
+    sources.append(lambda: _last(model, some, site, tested))
+    sources.append(lambda: _tokens(model, some, site))
+    notes: list[str] = []
+    for source in sources:
+        rows = source()
+        if not rows.varied:
+            notes.append(f"rows of one class do not differ, so {rows.source} gives no direction")
+            continue
+        found = _drawn(rows, n, rank, seed, tested, notes)
+        if found.cosines is None or float(np.median(found.cosines)) < PARALLEL:
+            return found
+        notes.append(
+            f"{rows.source} gives the same direction again (median |cosine| {np.median(found.cosines):.2f})"
+        )
+    last = isotropic(model.width_at(site), n, rank, seed)
+    return Meaningless(last.frames, last.source, "; ".join(notes))
+
+
+def home(model: Model, edit: Edit) -> tuple[Site, Float[Tensor, " d"] | None]:
+    """The site an edit's direction was found at, and the direction where it is one; the first site that it
+    changes otherwise.
+    """
+    if isinstance(edit, Ablate | Add | Affine | Clamp):
+        directions = same_site(edit.direction)
+        return directions[0].site, directions[0].unit.cpu() if len(directions) == 1 else None
+    return min((write.site for write in edit.compile(model)), key=lambda site: site.order), None
+
+
+def cosine_of(edit: Edit, direction: Direction) -> float | None:
+    """|Cosine| of an edit's direction to another one at its site; None where the edit is not along a
+    direction of that site.
+    """
+    if not isinstance(edit, Ablate | Add | Affine | Clamp):
+        return None
+    own = [d for d in same_site(edit.direction) if d.site == direction.site]
+    return max((abs(d.cosine_to(direction)) for d in own), default=None)
+
+
+def _exchanged(acts: Activations) -> _Rows:
+    """Labels exchanged on the rows that a direction was found on."""
+    y, groups = np.asarray(acts.y), acts.groups
+    if len(np.unique(y)) == 2:
+        label = y == y.max()
+        x, draw = within(acts.x[0].float().cpu(), label), lambda rng: _contrast(shuffled(label, groups, rng))
+    else:
+        x, draw = within(acts.x[0].float().cpu(), None), lambda rng: rng.permutation(y - y.mean())
+    return _Rows("exchanging labels", x, draw)
+
+
+def _contrast(label: np.ndarray) -> np.ndarray:
+    return label / label.sum() - (~label) / (~label).sum()
+
+
+def _last(model: Model, prompts: Examples, site: Site, tested: Tensor | None) -> _Rows:
+    """The last tokens of the prompts; less their class mean where the direction tested tells the classes of
+    their y apart, as it would be in the rows otherwise.
+    """
+    acts = capture(model, prompts, site, "last", progress=False, check=False)
+    x, y = acts.x[0].float().cpu(), prompts.y
+    label = None if y is None or tested is None or len(np.unique(y)) != 2 else y == y.max()
+    if label is None or not _tells_apart(x, label, tested):
+        return _Rows("the covariance of h", within(x, None), lambda rng: rng.normal(size=len(x)))
+    return _Rows("the covariance of h within classes", within(x, label), lambda rng: rng.normal(size=len(x)))
+
+
+def _tells_apart(
+    x: Float[Tensor, "rows d"], label: Shaped[np.ndarray, " rows"], tested: Tensor | None
+) -> bool:
+    """Whether a direction is that between two classes, for the larger part."""
+    first = torch.from_numpy(np.asarray(label, dtype=bool))
+    between = x[first].mean(0) - x[~first].mean(0)
+    if tested is None or len(tested) != len(between):
+        return False
+    return abs(float(between @ tested.float())) >= HALF * float(between.norm())
+
+
+def _tokens(model: Model, prompts: Examples, site: Site) -> _Rows:
+    """Every token of the prompts, each as long as any other, since first tokens are often far longer."""
+    acts = capture(model, prompts, site, "all", progress=False, check=False)
+    centred = acts.x[0].float().cpu() - acts.x[0].float().cpu().median(0).values
+    x = centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-30)
+    return _Rows("the covariance of h over all tokens", x, lambda rng: rng.normal(size=len(x)))
+
+
+def within(x: Float[Tensor, "rows d"], label: Shaped[np.ndarray, " rows"] | None) -> Float[Tensor, "rows d"]:
+    """Rows without the mean of their class, so that what tells the classes apart is not in them; zero where
+    only rounding is left.
+    """
+    size = x.norm()
+    if label is None:
+        left = x - x.mean(0)
+    else:
+        first = torch.from_numpy(np.asarray(label, dtype=bool))
+        left = torch.where(first[:, None], x - x[first].mean(0), x - x[~first].mean(0))
+    return left if left.norm() > FLAT * size else torch.zeros_like(left)
+
+
+def _drawn(rows: _Rows, n: int, rank: int, seed: int, tested: Tensor | None, notes: list[str]) -> Meaningless:
+    frames = []
+    for k in range(n):
+        rng = np.random.default_rng([seed, k])
+        weights = np.stack([rows.weigh(rng) for _ in range(rank)], 1)
+        made = rows.x.T @ torch.from_numpy(weights).float()
+        frames.append(_orthonormal(made, _generator(seed, k)))
+    stacked = torch.stack(frames)
+    cosines = None
+    if tested is not None and len(tested) == stacked.shape[1]:
+        cosines = (stacked[:, :, 0] @ tested.float()).abs().numpy()
+    return Meaningless(stacked, rows.source, "; ".join(notes), cosines)
+
+
+def _orthonormal(
+    made: Float[Tensor, "d r"], generator: torch.Generator | None = None
+) -> Float[Tensor, "d r"]:
+    """Orthonormal columns whose leading ones span what the given leading ones do; columns that rows of few
+    dimensions cannot fill are filled at random.
+    """
+    scaled = made / made.norm(dim=0, keepdim=True).clamp_min(1e-30)
+    if generator is not None and torch.linalg.matrix_rank(scaled, rtol=1e-4) < scaled.shape[1]:
+        scaled = scaled + 1e-3 * torch.randn(scaled.shape, generator=generator) / scaled.shape[0] ** 0.5
+    q, r = torch.linalg.qr(scaled)
+    return q * torch.sign(r.diagonal()).masked_fill(r.diagonal() == 0, 1)
+
+
+def _generator(seed: int, k: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 100_003 + k)

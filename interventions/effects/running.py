@@ -1,0 +1,120 @@
+"""Runs a behaviour under an edit and under everything that it has to be compared with."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from interventions.behaviours.neutral_text import Cost, neutral_costs
+from interventions.behaviours.records import Behaviour, Records
+from interventions.effects.comparisons import comparisons
+from interventions.effects.effect import Effect
+from interventions.effects.meaningless import isotropic, meaningless
+from interventions.effects.random import matched, rank_of
+from interventions.effects.verdict import Drawn
+from interventions.writes.edited import edited
+from interventions.writes.joined import joined
+from interventions.writes.lowrank import Edit
+from probes.data.activations import Activations
+from probes.data.examples import Examples
+from probes.data.tokenised import Tokenised
+from probes.models.model import Model
+
+MIN_CONTROLS = 20
+ISOTROPIC = 5  # shown beside, not judged by
+
+
+def effect(
+    base: Model,
+    edit: Edit | Sequence[Edit],
+    behaviour: Behaviour,
+    prompts: Examples,
+    *,
+    neutral: Sequence[str] | None = None,
+    control_costs: bool = True,
+    n_controls: int = MIN_CONTROLS,
+    seed: int = 0,
+    before: Records | None = None,
+    train: Activations | None = None,
+    compare: bool = True,
+    progress: bool = True,
+) -> Effect:
+    """Runs a behaviour under an edit, under `n_controls` edits of its size along directions that mean
+    nothing, under a few along isotropic directions, and under its comparisons.
+
+    Controls change h as much as the edit does at the token where the answer is read. With the `train`
+    activations on which the edit's direction was found, their directions come from exchanged labels on those
+    rows; otherwise from the covariance of h on the prompts (`interventions.effects.meaningless`). The
+    comparisons (`interventions.effects.comparisons`) are the sign flip and other blocks, as far as the edit
+    has them; `compare=False` leaves them and the isotropic edits out. With `neutral` texts the cost (KL and
+    loss) is measured for the edit and, with `control_costs`, for every control. `before` saves a run when
+    the base behaviour on these prompts is already known. Raises ValueError for fewer than 20 controls, or for
+    a `before` of other prompts.
+    """
+    _checked(n_controls, before, prompts)
+    whole = joined(edit)
+    prompts = base.tokenise(prompts)  # once, for all the models that are asked
+    before = behaviour(base, prompts) if before is None else before
+    drawn, controls = _controls(base, whole, prompts, train, n_controls, seed)
+    beside = _isotropic(base, whole, prompts, seed) if compare else []
+    named = comparisons(whole, base) if compare else {}
+    edits = [whole, *controls, *beside, *named.values()]
+    runs = []
+    for each in tqdm(edits, desc="edits", delay=2, leave=False, disable=None if progress else True):
+        runs.append(behaviour(edited(base, each), prompts))
+    now, rest = runs[0], runs[1:]
+    n = len(controls)
+    costs: list[Cost] = []
+    if neutral is not None:
+        priced = [whole, *(controls if control_costs else [])]
+        costs = neutral_costs(base, [edited(base, each) for each in priced], neutral)
+    return Effect(
+        edit=repr(whole),
+        before=before,
+        now=now,
+        random=tuple(rest[:n]),
+        y=None if prompts.y is None else prompts.y.astype(np.int64),
+        others=dict(zip(named, rest[n + len(beside) :], strict=True)),
+        cost=costs[0] if costs else None,
+        control_costs=tuple(costs[1:]),
+        isotropic=tuple(rest[n : n + len(beside)]),
+        drawn=drawn,
+        applied=whole,
+    )
+
+
+def _checked(n_controls: int, before: Records | None, prompts: Examples) -> None:
+    if n_controls < MIN_CONTROLS:
+        raise ValueError(
+            f"an effect is shown beside at least {MIN_CONTROLS} matched random edits, got"
+            f" n_controls={n_controls}"
+        )
+    if before is not None and not np.array_equal(before.ids, prompts.ids):
+        raise ValueError(
+            f"before holds {len(before)} records of other prompts than the {len(prompts)} given; measure it"
+            " on the same prompts"
+        )
+
+
+def _controls(
+    base: Model, edit: Edit, prompts: Tokenised, train: Activations | None, n: int, seed: int
+) -> tuple[Drawn, list[Edit]]:
+    """Edits of the same size along directions that mean nothing, and where these come from."""
+    changes = edit.compile(base)
+    directions = meaningless(base, edit, prompts, train, n, rank_of(changes), seed)
+    made = matched(base, changes, prompts, directions, seed, "control")
+    drawn = Drawn(
+        directions.source,
+        directions.note,
+        at_read=np.array([m.at_read for m in made]),
+        on_average=np.array([m.on_average for m in made]),
+        cosines=directions.cosines,
+    )
+    return drawn, [m.edit for m in made]
+
+
+def _isotropic(base: Model, edit: Edit, prompts: Tokenised, seed: int) -> list[Edit]:
+    """A few along directions that are as likely as any other."""
+    changes = edit.compile(base)
+    directions = isotropic(changes[0].width, ISOTROPIC, rank_of(changes), seed)
+    return [m.edit for m in matched(base, changes, prompts, directions, seed, "matched random")]

@@ -1,0 +1,196 @@
+"""Edits that mean nothing are told from those that do: measures of behaviour, and where controls lie."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from interventions import Ablate, Add, Answers, effect
+from interventions.behaviours.measures import Given, Kinds, MeanValue, Measure, TwoSided
+from interventions.effects.meaningless import PARALLEL, meaningless, within
+from probes import Direction, Examples, MassMean, capture, load_model
+from probes.metrics.estimates import mean
+
+NOUNS = 60
+SITE = "resid_post.0"
+
+
+def nouns_model(embed):
+    """A model that carries the embedding through to the head; `embed` [nouns, 64] is that of the nouns, the
+    first two axes decide between yes and no.
+    """
+    words = ["<pad>", "yes", "no", "the"] + [f"n{i}" for i in range(NOUNS)]
+    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<pad>"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", unk_token="<pad>")
+    shape = {"hidden_size": 64, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
+    hf = LlamaForCausalLM(LlamaConfig(vocab_size=64, tie_word_embeddings=False, **shape)).eval()
+    with torch.no_grad():
+        for block in hf.model.layers:
+            block.self_attn.o_proj.weight.zero_()
+            block.mlp.down_proj.weight.zero_()
+        hf.model.embed_tokens.weight[4:] = embed
+        hf.lm_head.weight.zero_()
+        hf.lm_head.weight[1, :2], hf.lm_head.weight[2, :2] = 1.0, -1.0
+    return load_model(hf, tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="module")
+def nouns():
+    """Nouns that mean yes or no along the first axis, a bias that has nothing to do with it along the
+    second, noise elsewhere.
+    """
+    draw = torch.Generator().manual_seed(0)
+    y, bias = torch.arange(NOUNS) % 2, torch.arange(NOUNS) // 2 % 2
+    embed = 0.5 * torch.randn(NOUNS, 64, generator=draw)
+    embed[:, 0], embed[:, 1] = 5.0 * (2 * y - 1), 2.0 * bias - 1
+    prompts = Examples([f"the n{i}" for i in range(NOUNS)], y=y.numpy())
+    return nouns_model(embed), prompts
+
+
+def axis(model, k):
+    return Direction.from_vector(np.eye(64)[k], SITE, model)
+
+
+def test_answers_decide_and_not_the_mean_of_their_logit_differences(nouns):
+    model, prompts = nouns
+    how = {"compare": False, "progress": False}
+    coin = effect(model, Ablate(axis(model, 0)), Answers(), prompts, **how)
+    assert abs(float(coin.change().value)) < 0.1 and coin.verdict().moves
+    assert float(coin.shown("base")["balanced accuracy"].value) == 1.0
+    assert float(coin.shown()["balanced accuracy"].value) == 0.5
+    assert "changes 50.0%" in coin.verdict().sentence and "balanced accuracy 1.000" in repr(coin)
+
+    shift = effect(model, Add(axis(model, 0), norm=1.0), Answers(), prompts, **how)
+    assert shift.change().low > 0 and float(shift.moved().value) == 0
+    assert shift.verdict().word == "no effect shown"
+    by_mean = effect(model, Add(axis(model, 0), norm=1.0), Answers(judged_by="mean"), prompts, **how)
+    assert by_mean.verdict().moves and "moves the mean logit difference" in by_mean.verdict().sentence
+
+
+def test_what_a_changed_answer_is_belongs_to_the_measure():
+    before, now = Given(np.array([7.0, 7, 5, -1])), Given(np.array([5.0, 7, 5, 1]))
+    assert MeanValue().changed(before, now).tolist() == [True, False, False, True]
+    assert TwoSided().changed(before, now).tolist() == [False, False, False, True]
+    kinds = Given(before.values, np.array(list("aabb"))), Given(now.values, np.array(list("abbb")))
+    assert Kinds().changed(*kinds).tolist() == [False, True, False, False]
+    with pytest.raises(ValueError, match="give the Records labels"):
+        Kinds().changed(before, now)
+    rounding = Given(before.values + 1e-9)
+    assert not MeanValue().changed(before, rounding).any()
+
+
+def test_what_is_shown_depends_on_whether_the_right_answer_is_known():
+    values, groups = np.array([1.0, -1, 2, 3]), np.arange(4)
+    known = TwoSided().shown(values, groups, np.array([1, 0, 1, 0]), "logit difference")
+    assert float(known["balanced accuracy"].value) == 0.75 and float(known["AUROC"].value) == 0.5
+    for y in (None, np.ones(4, int)):
+        unknown = TwoSided().shown(values, groups, y, "logit difference")
+        assert list(unknown) == ["share answered positive"]
+        assert float(unknown["share answered positive"].value) == 0.75
+    assert list(Kinds().shown(values, groups, None, "share refused")) == ["share refused"]
+    assert list(MeanValue().shown(values, groups, None, "words")) == ["mean words"]
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """A measure of one's own."""
+
+    by_answers: bool = False
+
+    def shown(self, values, groups, y, unit):
+        return {"twice the mean": mean(2 * values, groups)}
+
+    def changed(self, before, now):
+        return now.values != before.values
+
+
+def test_a_measure_of_ones_own_is_what_an_effect_shows(nouns):
+    assert isinstance(Doubled(), Measure)
+    model, prompts = nouns
+
+    @dataclass(frozen=True)
+    class Own:
+        def __call__(self, model, prompts):
+            return replace(Answers()(model, prompts), judged_by=Doubled())
+
+    found = effect(model, Add(axis(model, 0), norm=1.0), Own(), prompts, compare=False, progress=False)
+    assert list(found.shown()) == ["twice the mean"] and "twice the mean" in found.verdict().sentence
+    assert found.table().columns[1] == "twice the mean" and found.verdict().moves
+
+
+def test_rows_less_their_class_mean_do_not_hold_what_tells_the_classes_apart():
+    draw = torch.Generator().manual_seed(0)
+    y = np.arange(40) % 2
+    x = torch.randn(40, 8, generator=draw) + 10 * torch.from_numpy(y)[:, None] * torch.eye(8)[0]
+    apart = within(x, y)
+    assert float(apart[:, 0].std()) < 2 < float(within(x, None)[:, 0].std())
+    # Nothing but rounding is no direction.
+    same = torch.from_numpy(y)[:, None] * torch.eye(8)[0] + 1e-7 * torch.randn(40, 8, generator=draw)
+    assert not within(same, y).any()
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """Nouns that fill three of 64 dimensions."""
+    draw = torch.Generator().manual_seed(1)
+    span = torch.linalg.qr(torch.randn(64, 3, generator=draw)).Q
+    embed = torch.randn(NOUNS, 3, generator=draw) @ span.T
+    return nouns_model(embed), Examples([f"the n{i}" for i in range(NOUNS)], y=np.arange(NOUNS) % 2), span
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_controls_lie_where_states_vary(narrow, given):
+    model, prompts, span = narrow
+    acts = capture(model, prompts, SITE, progress=False)
+    edit = Add(MassMean().fit(acts).direction(), gaps=1)
+    train = acts if given else None
+    found = meaningless(model, edit, prompts, train, 20, 1, 0)
+    assert found.source == ("exchanging labels" if given else "the covariance of h within classes")
+    units = found.frames[:, :, 0]
+    assert torch.allclose(units.norm(dim=1), torch.ones(20)) and ((units @ span).norm(dim=1) > 0.999).all()
+    first = meaningless(model, edit, prompts, train, 3, 1, 0).frames
+    assert torch.equal(first, found.frames[:3]) and not torch.allclose(found.frames[0], found.frames[1])
+    others = meaningless(model, edit, prompts, train, 20, 1, 1).frames
+    assert not torch.allclose(others, found.frames)
+
+
+def test_rows_that_differ_in_one_way_only_are_not_a_control_of_it(narrow):
+    model, _, _ = narrow
+    word = Examples([f"the n{i % 2}" for i in range(20)], y=np.arange(20) % 2, groups=np.arange(20) // 2)
+    acts = capture(model, word, SITE, progress=False)
+    edit = Add(MassMean().fit(acts).direction(), gaps=1)
+    found = meaningless(model, edit, word, acts, 20, 1, 0)
+    assert found.source == "the covariance of h over all tokens"
+    assert "rows of one class do not differ, so exchanging labels gives no direction" in found.note
+    assert found.cosines is not None and np.median(found.cosines) < PARALLEL
+    unlabelled = meaningless(model, edit, replace(word, y=None), None, 20, 1, 0)
+    assert unlabelled.source == found.source and "the same direction again" in unlabelled.note
+
+
+def test_tossed_labels_seldom_move_behaviour_and_the_planted_direction_does():
+    # Only three dimensions are used, so that every difference of means moves the answers, and a random vector
+    # of the same length hardly does.
+    draw = torch.Generator().manual_seed(2)
+    embed = torch.zeros(NOUNS, 64)
+    embed[:, :4] = torch.randn(NOUNS, 4, generator=draw) @ torch.randn(4, 4, generator=draw)
+    model = nouns_model(embed)
+    prompts = Examples([f"the n{i}" for i in range(NOUNS)])
+    answers = Answers()
+    before = answers(model, prompts)
+    acts = capture(model, prompts, SITE, progress=False)
+    how = {"before": before, "compare": False, "progress": False}
+    moved = {"train given": 0, "train not given": 0}
+    for run in range(20):
+        tossed = acts.with_y(np.random.default_rng(run).permutation(np.arange(NOUNS) % 2))
+        edit = Ablate(MassMean().fit(tossed).direction())
+        for way, train in (("train given", tossed), ("train not given", None)):
+            found = effect(model, edit, answers, prompts, train=train, seed=run, **how)
+            moved[way] += found.verdict().moves
+    assert max(moved.values()) <= 4, moved  # at 5% more than 4 of 20 come once in 400
+    truth = acts.with_y((before.values > 0).astype(int))
+    planted = Direction.from_vector(np.eye(64)[0] + np.eye(64)[1], SITE, model)
+    assert effect(model, Ablate(planted), answers, prompts, train=truth, **how).verdict().moves
