@@ -121,7 +121,7 @@ def test_no_classifier_of_the_text_reads_a_vocabulary_it_was_trained_without():
         mine = fold == left_out
         for name, scores in surface_scores(texts[~mine].tolist(), y[~mine], texts[mine].tolist()).items():
             told.setdefault(name, []).append(float(aurocs(scores, y[mine])))
-    assert set(told) == {"length", "style", "words", "characters"}
+    assert {"length", "style", "words", "characters", "one word", "trees", "nearest texts"} < set(told)
     assert all(0.4 < np.mean(values) < 0.6 for values in told.values()), told
     # The same cues with a word of the classes in every fold, as anybody would write them, are read off at
     # once.

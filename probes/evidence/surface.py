@@ -11,9 +11,16 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from probes.evidence.text_rules import best_order, best_pair, best_word, ends
 from probes.metrics.estimates import Estimate, auroc
 from probes.models.loading import load_model
 from probes.models.model import Model
+
+TREES = 200
+MOST_WORDS = 1000  # words that trees may ask for
+NEAREST = 5
+BANDS = 8  # bands of length
+CLOSEST = 0.01  # cosine distance below which no text is nearer than another
 
 STYLE = {
     "characters": r".",
@@ -30,35 +37,78 @@ STYLE = {
 def surface_scores(
     train_texts: Sequence[str], train_y: Any, test_texts: Sequence[str]
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """Scores of the test texts by classifiers fitted on the train texts: length, eight style counts,
-    words and word pairs, character n-grams.
+    """Scores of the test texts by classifiers fitted on the train texts alone.
+
+    Linear ones of length (in bands), of eight style counts, of words and word pairs, of character n-grams, of
+    the first and last words and characters; the best single word or phrase, pair of words, and order of two
+    words (`probes.evidence.text_rules`); a forest of trees on counts; the labels of the nearest texts.
     """
+    y = np.asarray(train_y).astype(int)
+    train, test = list(train_texts), list(test_texts)
+    rules = {"one word": best_word, "two words": best_pair, "order of words": best_order}
+    found = {
+        name: np.asarray(model.decision_function(test), dtype=float)
+        for name, model in ((name, model.fit(train, y)) for name, model in _linear().items())
+    }
+    found |= {name: rule(train, y, test) for name, rule in rules.items()}
+    # Shares: of the train texts in a band of length, of the trees, of the nearest texts.
+    for name, model in _voting(len(y)).items():
+        found[name] = model.fit(train, y).predict_proba(test)[:, 1]
+    return found
+
+
+def _linear() -> dict[str, Any]:
+    from sklearn.feature_extraction import DictVectorizer
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    models = {
-        "length": make_pipeline(
-            FunctionTransformer(_lengths), StandardScaler(), LogisticRegression(max_iter=1000)
-        ),
-        "style": make_pipeline(
-            FunctionTransformer(_style), StandardScaler(), LogisticRegression(max_iter=1000)
-        ),
+    def logistic() -> Any:
+        return LogisticRegression(max_iter=1000)
+
+    return {
+        "style": make_pipeline(FunctionTransformer(_style), StandardScaler(), logistic()),
         "words": make_pipeline(
-            TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", lowercase=False),
-            LogisticRegression(max_iter=1000),
+            TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", lowercase=False), logistic()
         ),
         "characters": make_pipeline(
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5), lowercase=False),
-            LogisticRegression(max_iter=1000),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5), lowercase=False), logistic()
+        ),
+        "first and last words": make_pipeline(FunctionTransformer(ends), DictVectorizer(), logistic()),
+    }
+
+
+def _voting(n: int) -> dict[str, Any]:
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline, make_union
+    from sklearn.preprocessing import FunctionTransformer
+    from sklearn.tree import DecisionTreeClassifier
+
+    counts = make_union(
+        CountVectorizer(token_pattern=r"\S+", lowercase=False, max_features=MOST_WORDS),
+        FunctionTransformer(_lengths),
+        FunctionTransformer(_style),
+    )
+    trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, max_features=0.3, random_state=0)
+    nearest = KNeighborsClassifier(min(NEAREST, n), metric="cosine", weights=_close)
+    bands = DecisionTreeClassifier(
+        max_leaf_nodes=BANDS, min_samples_leaf=max(1, min(5, n // 10)), random_state=0
+    )
+    return {
+        "length": make_pipeline(FunctionTransformer(_lengths), bands),
+        "trees": make_pipeline(counts, trees),
+        "nearest texts": make_pipeline(
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5), lowercase=False), nearest
         ),
     }
-    y = np.asarray(train_y)
-    return {
-        name: model.fit(list(train_texts), y).decision_function(list(test_texts))
-        for name, model in models.items()
-    }
+
+
+def _close(distances: np.ndarray) -> np.ndarray:
+    """Nearer texts count for more."""
+    return 1 / (distances + CLOSEST)
 
 
 def surface_baselines(
