@@ -92,8 +92,11 @@ def _voting(n: int) -> dict[str, Any]:
         FunctionTransformer(_lengths),
         FunctionTransformer(_style),
     )
-    trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, max_features=0.3, random_state=0)
-    nearest = KNeighborsClassifier(min(NEAREST, n), metric="cosine", weights=_close)
+    # scikit-learn declares these as texts, and takes a share and a function too.
+    share: Any = 0.3
+    close: Any = _close
+    trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, max_features=share, random_state=0)
+    nearest = KNeighborsClassifier(min(NEAREST, n), metric="cosine", weights=close)
     bands = DecisionTreeClassifier(
         max_leaf_nodes=BANDS, min_samples_leaf=max(1, min(5, n // 10)), random_state=0
     )
