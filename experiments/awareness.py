@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from experiments.awareness_reading import controls_section, read, reading_section
-from experiments.awareness_use import SIDES, concluded, use, use_section
+from experiments.awareness_reading import BOOTSTRAPS, controls_section, reading_section
+from experiments.awareness_use import SIDES, use, use_section
 from experiments.purpose_data import (
     Prompts,
     embedded_prompts,
@@ -25,7 +25,8 @@ from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, short_names
 from interventions.searching.places import DirectionUse
 from probes import Model, load_model
-from probes.awareness.context import ContextReading
+from probes.awareness.conclusion import concluded
+from probes.awareness.context import ContextReading, read_context
 
 QUESTION = (
     "Is it the stated purpose that a probe reads, or the format of the prompt, and does behaviour use it?"
@@ -103,7 +104,10 @@ def main(config: Config, report: Report) -> None:
         model = load_model(model_path(path), device=config.device)
         report.say(f"{name}: {model!r}")
         report.facts.setdefault("models", {})[name] = model.fingerprint.as_dict()
-        readings[name] = read(model, prompts, list(config.sites), config.at, config.versions, config.seed)
+        readings[name] = read_context(
+            model, prompts.fitting, prompts.test, list(config.sites), at=config.at, plain=prompts.plain,
+            versions=config.versions, letters=prompts.letters, n_boot=BOOTSTRAPS, seed=config.seed,
+        )  # fmt: skip
         asked = asked_of(report, name, model, prompts, config.chat)
         if asked is not None:
             edit_at = config.at if embedded else config.edit_at
@@ -136,7 +140,7 @@ def conclusion(
     rows = []
     for name, found in uses.items():
         reads = readings[name].all_cells
-        word = concluded(reads, found["context"], found["format"])
+        word = concluded(bool(reads.verdict), *(found[what].moves for what in ("context", "format")))
         report.facts.setdefault("conclusions", {})[name] = word
         rows.append((name, reads.verdict.word, *(u.out.verdict().word for u in found.values()), word))
         report.claim(f"{name}: the stated purpose is {word}.")

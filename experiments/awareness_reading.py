@@ -2,31 +2,20 @@
 of the bare text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 
-from experiments.purpose_data import Prompts
 from experiments.report import Report
-from probes import Model
 from probes.awareness import TwoByTwo
-from probes.awareness.context import ContextReading, read_context
-from probes.data.sites import SitesLike
+from probes.awareness.context import ContextReading
 from probes.display.crossed_plots import four_cells
 from probes.display.plots import axes
+from probes.evidence.rivals import best_item
 from probes.markup.pieces import tag
 from probes.markup.values import html
 
 BOOTSTRAPS = 500
-
-
-def read(
-    model: Model, prompts: Prompts, sites: SitesLike, at: str, versions: Sequence[str], seed: int
-) -> ContextReading:
-    return read_context(
-        model, prompts.fitting, prompts.test, sites, at=at, versions=versions, plain=prompts.plain,
-        letters=prompts.letters, n_boot=BOOTSTRAPS, seed=seed,
-    )  # fmt: skip
 
 
 def reading_section(report: Report, readings: Mapping[str, ContextReading]) -> None:
@@ -141,7 +130,7 @@ def controls_section(report: Report, readings: Mapping[str, ContextReading]) -> 
 def best_text(t: TwoByTwo) -> tuple[str, str]:
     if not t.surface or t.difference is None:
         return "-", "-"
-    best = max(t.surface.values(), key=lambda e: e.value)
+    _, best = best_item(t.surface)
     return f"{best.value:.2f}", f"{t.difference:+.2f}"
 
 

@@ -3,7 +3,6 @@ added, beside matched random edits.
 """
 
 from collections.abc import Mapping
-from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,15 +16,10 @@ from interventions.rewriting.study import SEARCHED
 from interventions.searching.places import DirectionUse, changes, mean_directions, used
 from interventions.searching.searched import Searched
 from probes import Model, capture
-from probes.awareness import TwoByTwo
 
 ASKED = 128  # prompts of an effect, each asked under every random edit as well
 # what: (column, its first value, its second value)
 SIDES = {"context": ("context", "evaluation", "deployment"), "format": ("format", "benchmark", "casual")}
-Word = Literal[
-    "decodable and used", "decodable, behaviour goes by the format", "decodable but unused",
-    "used, but not shown decodable", "not decodable",
-]  # fmt: skip
 
 
 def use(
@@ -45,18 +39,6 @@ def use(
         model, directions, prompts.behaviour, validation, having, lacking,
         at=edit_at, neutral=prompts.neutral, n_controls=controls, seed=seed,
     )  # fmt: skip
-
-
-def concluded(reads: TwoByTwo, context: DirectionUse, form: DirectionUse) -> Word:
-    """What reading and editing say together.
-
-    Decodable asks for the open gate; used for an effect beyond matched random edits.
-    """
-    if not reads.verdict:
-        return "used, but not shown decodable" if context.moves else "not decodable"
-    if context.moves:
-        return "decodable and used"
-    return "decodable, behaviour goes by the format" if form.moves else "decodable but unused"
 
 
 def use_section(report: Report, found: Mapping[str, Mapping[str, DirectionUse]]) -> None:

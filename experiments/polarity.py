@@ -16,10 +16,9 @@ import pandas as pd
 
 from experiments.organism.language import opposites
 from experiments.organism.world import make_world
+from experiments.polarity_markers import marker_control
 from experiments.polarity_tables import (
-    Fitted,
     by_site,
-    marker_control,
     methods,
     published,
     truth_or_negation,
@@ -43,10 +42,10 @@ from probes import (
     capture_pairs,
     load_model,
 )
-from probes.controls import random_weights, shuffled_null, surface_baselines
+from probes.controls import random_weights, surface_baselines
+from probes.evidence.method_reading import MethodReading, method_reading
 from probes.evidence.opposites import HALVES, pairs_of_opposites
-from probes.evidence.polarity import polarity_report
-from probes.evidence.reads import labels_read
+from probes.evidence.rivals import best_item
 from probes.fitting.recipe import Recipe
 from probes.metrics.estimates import Estimate, aurocs
 
@@ -111,9 +110,11 @@ def main(config: Config, report: Report) -> None:
     answered_yes = [part.side("yes") for part in parts]
     train, _, test = parts
     unsupervised, supervised = recipes_of(config, train)
-    found: dict[str, Fitted] = {}
+    found: dict[str, MethodReading] = {}
     for name, recipe in (unsupervised | supervised).items():
-        found[name] = fitted(recipe, parts if name in unsupervised else answered_yes, config)
+        rows = parts if name in unsupervised else answered_yes
+        others = other_labels(rows[-1])
+        found[name] = method_reading(recipe, rows, others, config.shuffles, config.seed)
         report.say(f"{name}: {found[name].site}")
     words = surface_baselines(*labelled_texts(train), *labelled_texts(test), test.groups)
     fresh = read(random_weights(model, config.seed), table, wording, config.at).side("yes")
@@ -121,7 +122,7 @@ def main(config: Config, report: Report) -> None:
     baselines["untrained network, Logistic"] = at_best_site(Logistic(), fresh.split(SHARES, seed=config.seed))
     for name, e in baselines.items():
         report.add("auroc", e, recipe=f"baseline: {name}", split="test")
-    best = max(baselines.items(), key=lambda kv: float(kv[1].value))
+    best = best_item(baselines)
 
     methods(found, best, report)
     truth_or_negation(found, train, test, best, report)
@@ -152,16 +153,6 @@ def recipes_of(config: Config, train: PairActivations) -> tuple[dict[str, Recipe
     if len(np.unique(train.column("negated"))) == 2:
         supervised["TTPD"] = TTPD()
     return unsupervised, supervised
-
-
-def fitted(recipe: Recipe, parts: Sequence[Activations | PairActivations], config: Config) -> Fitted:
-    """One method on the train rows, its site chosen on the validation rows, its controls on the test rows."""
-    train, validation, test = parts
-    probe = recipe.fit(train)
-    null = shuffled_null(recipe, train, test, config.shuffles, config.seed, probe=probe)
-    at = int(np.argmax(auroc(probe.score(validation), validation.y).value))
-    polarity = polarity_report(probe, test) if isinstance(test, PairActivations) else None
-    return Fitted(probe, labels_read(probe, test, other_labels(test)), null, at, polarity)
 
 
 def at_best_site(recipe: Recipe, parts: Sequence[Activations]) -> Estimate:

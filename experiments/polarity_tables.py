@@ -1,22 +1,17 @@
 """The tables, figures and sentences of the polarity experiment, one function a section."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from experiments.report import Report
 from probes import Estimate, LinearProbe, PairActivations, Site, auroc, plots
-from probes.controls import Null
-from probes.evidence.markers import marked_twins, marker_moves
-from probes.evidence.polarity import PolarityReport, polarity_report, truth_cosines
+from probes.evidence.method_reading import MethodReading
+from probes.evidence.polarity import polarity_report, truth_cosines
 from probes.evidence.polarity_rule import SAYS_SOMETHING
-from probes.evidence.reads import LabelsRead, lowest_loss
 from probes.published.polarity import published_metrics
 
 Baseline = tuple[str, Estimate]
-Reread = Callable[[PairActivations, Sequence[str]], PairActivations]
-"""Reads other statements in the place of those of given rows."""
 
 SHOWN = {
     "auroc": "AUROC",
@@ -47,34 +42,7 @@ SAID = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """One method: its probe, what it reads on the test rows, its null, the site chosen on validation.
-
-    Pair probes have a polarity report as well.
-    """
-
-    probe: LinearProbe
-    reads: LabelsRead
-    null: Null
-    at: int
-    polarity: PolarityReport | None
-
-    @property
-    def site(self) -> Site:
-        return self.probe.sites[self.at]
-
-    @property
-    def p(self) -> float:
-        return float(self.null.p_by_site[self.at])
-
-    @property
-    def liked(self) -> int | None:
-        """The site that its own loss likes best, for methods that somebody without labels can use."""
-        return None if self.polarity is None else lowest_loss(self.probe)
-
-
-def answer(found: Mapping[str, Fitted]) -> str:
+def answer(found: Mapping[str, MethodReading]) -> str:
     """Truth or negation, over all pair probes, each at the site that validation labels chose."""
     words: dict[str, list[str]] = {}
     for name, f in found.items():
@@ -85,7 +53,7 @@ def answer(found: Mapping[str, Fitted]) -> str:
     return f"Truth or negation? Of the methods without labels {'; '.join(counts)}."
 
 
-def methods(found: Mapping[str, Fitted], best: Baseline, report: Report) -> None:
+def methods(found: Mapping[str, MethodReading], best: Baseline, report: Report) -> None:
     """Which methods found truth and which took a distractor, where labels choose and where they like
     it best.
     """
@@ -127,12 +95,12 @@ def methods(found: Mapping[str, Fitted], best: Baseline, report: Report) -> None
     )
 
 
-def strongest(f: Fitted, at: int) -> str:
+def strongest(f: MethodReading, at: int) -> str:
     name = f.reads.strongest(at)
     return "-" if name is None else f"{name} {f.reads.others[name].value[at]:.2f}"
 
 
-def sentence(f: Fitted, baseline: float) -> str:
+def sentence(f: MethodReading, baseline: float) -> str:
     """What one method reads at its site, and where its own loss would have taken it."""
     degenerate = f.polarity is not None and not f.polarity.findings[f.at].checks[SAYS_SOMETHING]
     word = f.reads.word(f.at, f.p, baseline, degenerate)
@@ -149,7 +117,11 @@ def sentence(f: Fitted, baseline: float) -> str:
 
 
 def truth_or_negation(
-    found: Mapping[str, Fitted], train: PairActivations, test: PairActivations, best: Baseline, report: Report
+    found: Mapping[str, MethodReading],
+    train: PairActivations,
+    test: PairActivations,
+    best: Baseline,
+    report: Report,
 ) -> None:
     """Every pair probe at its site beside the detector that only looks for a negation word and the best
     baseline.
@@ -192,54 +164,6 @@ def truth_or_negation(
     )
 
 
-def marker_control(
-    found: Mapping[str, Fitted], test: PairActivations, reread: Reread, marker: str, report: Report
-) -> None:
-    """How far the credence moves when a statement is negated, when a marker takes the place of the negation,
-    and between two texts that both hold it.
-    """
-    try:
-        twins = marked_twins(test.column("text").tolist(), test.column("pair_id"), marker)
-    except ValueError as error:
-        report.say(f"no marker control: {error}")
-        return
-    marked = reread(test.rows(twins.negated), twins.marked)
-    noop = reread(test.rows(twins.plain), twins.noop)
-    exact = int(twins.exact.sum())
-    rows = []
-    for name, f in found.items():
-        if f.polarity is None:
-            continue
-        moves = marker_moves(f.probe, f.site, test, twins, marked, noop)
-        every = {"negation": moves.negation, "marker": moves.marker, "marker in both": moves.marker_in_both}
-        for change, m in every.items():
-            report.add(
-                "credence_move", float(m.mean()), recipe=name, site=f.site, split="test", change=change
-            )
-        same = [f"{m[twins.exact].mean():.2f}" if exact else "-" for m in (moves.negation, moves.marker)]
-        rows.append((name, *(f"{m.mean():.2f}" for m in every.values()), *same))
-    replaced = f"{marker!r} for it"
-    header = (
-        "probe",
-        "negation",
-        replaced,
-        f"{marker!r} in both",
-        "negation, exact twins",
-        f"{replaced}, exact twins",
-    )
-    counts = f"{len(twins)} test pairs, {exact} of them exact twins"
-    table = report.table(f"Marker control: how far the credence moves ({counts})", header, rows)
-    report.section(
-        "Marker control",
-        "Mean |change of credence| from the statement without a negation to its opposite, to its opposite "
-        f"with the meaningless {marker!r} in place of the negation, and between two texts that both hold "
-        "the marker. Exact twins are equal but for the one word. A probe that reads meaning moves under "
-        "negation and hardly under the marker between exact twins; one that reacts to any inserted word "
-        "moves under both; pairs that are reworded move in the last column for other reasons.",
-        (table,),
-    )
-
-
 def published(probe: LinearProbe, test: PairActivations, report: Report) -> None:
     """The published pipeline beside the corrected one on the same probe."""
     theirs, ours = published_metrics(probe, test), polarity_report(probe, test)
@@ -268,7 +192,7 @@ def published(probe: LinearProbe, test: PairActivations, report: Report) -> None
     )
 
 
-def by_site(found: Mapping[str, Fitted], sites: Sequence[Site], report: Report) -> None:
+def by_site(found: Mapping[str, MethodReading], sites: Sequence[Site], report: Report) -> None:
     """Truth by site for every method, and what pair probes read of the negation."""
     # Variants of a method ("CCS, per flag") would crowd the picture.
     curves = {name: f.reads.own for name, f in found.items() if ", " not in name}

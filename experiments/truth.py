@@ -18,8 +18,9 @@ from experiments.statements import (
     model_path,
     neutral_texts,
 )
-from experiments.truth_causal import Setting, ablate, push
-from experiments.truth_reading import decodable_section, read, standing, what_it_reads
+from experiments.truth_causal import Setting, ablate
+from experiments.truth_push import push
+from experiments.truth_reading import claim_standing, decodable_section, read, what_it_reads
 from probes import Position, load_model
 
 QUESTION = "Where is truth in the hidden states, what else do such probes read, and do the answers use it?"
@@ -76,7 +77,7 @@ def main(config: Config, report: Report) -> None:
     sizes = "/".join(str(len(np.unique(part.groups))) for part in reading.parts)
     report.say(f"{len(table)} statements, {len(prompts)} prompts; groups train/validation/test: {sizes}")
     decodable_section(reading, at, report)
-    report.claim(standing(reading))
+    claim_standing(reading, report)
     what_it_reads(model, prompts, reading, at, report)
     if not model.generates:
         report.claim(

@@ -3,79 +3,23 @@ read?
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from experiments.report import Report
 from experiments.statements import as_pairs, labels_in
-from probes import (
-    CCS,
-    Activations,
-    Estimate,
-    Examples,
-    Logistic,
-    MassMean,
-    Model,
-    PairActivations,
-    Site,
-    capture,
-    capture_pairs,
-    cosine_map,
-    plots,
-)
-from probes.controls import Null, shuffled_null, surface_baselines
+from probes import CCS, Estimate, Examples, MassMean, Model, Site, capture, cosine_map, plots
 from probes.data.labels import Label
-from probes.evidence.site_reading import (
-    LabelReading,
-    SiteReading,
-    label_reading,
-    label_readings,
-    site_reading,
-)
+from probes.evidence.decodable import Decodable, Methods, Parts, decode
+from probes.evidence.site_reading import LabelReading, label_reading, label_readings
 
-SHARES = (0.5, 0.2, 0.3)
 TRUTH = Label("truth", "y")
 POSITIONS = {"span_end:statement": "end of statement", "last": "end of prompt"}
 ONE_TEMPLATE = (
     "With one template the answer word and truth are the same label, so reading truth and reading the answer"
     " cannot be told apart; give a second template that swaps them."
 )
-
-Parts = tuple[Activations, Activations, Activations]
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """What reading found: train, validation and test rows, every recipe's probe with its chosen site,
-    and the controls.
-    """
-
-    parts: Parts
-    pairs: tuple[PairActivations, ...]
-    by_recipe: Mapping[str, SiteReading]
-    null: Null
-    surface: Mapping[str, Estimate]
-
-    @property
-    def truth(self) -> SiteReading:
-        """The probe that everything else is about."""
-        return self.by_recipe["MassMean"]
-
-    @property
-    def best_text(self) -> tuple[str, Estimate]:
-        """The best classifier that sees only the text."""
-        return max(self.surface.items(), key=lambda named: named[1].value)
-
-    @property
-    def decodable(self) -> bool:
-        """Above shuffled labels with the choice of site paid for, and above everything the text alone
-        gives away.
-        """
-        return self.null.p_value <= 0.05 and float(self.truth.at_site.low) > max(
-            0.5, float(self.best_text[1].value)
-        )
 
 
 def read(
@@ -86,28 +30,17 @@ def read(
     at: str,
     shuffles: int,
     seed: int,
-) -> Reading:
-    """Fits on half of the groups, chooses sites on a fifth, tests on the others."""
-    sites = ["resid_pre.0", *(f"resid_post.{i}" for i in range(model.n_blocks))]
-    split = prompts.split(SHARES, seed=seed)
-    train, validation, test = (capture(model, part, sites, at) for part in split)
-    every_pair = capture_pairs(model, as_pairs(table, template), sites, "mean" if at == "mean" else "last")
-    pairs = tuple(every_pair.rows(np.isin(every_pair.groups, np.unique(part.groups))) for part in split)
-    by_recipe = {
-        "MassMean": site_reading(MassMean(), train, validation, test),
-        "Logistic": site_reading(Logistic(), train, validation, test),
-        "CCS": site_reading(CCS(seed=seed), *pairs),
-    }
-    null = shuffled_null(MassMean(), train, test, shuffles, seed)
-    words = surface_baselines(_statements(train), train.y, _statements(test), test.y, test.groups)
-    return Reading((train, validation, test), pairs, by_recipe, null, words)
+) -> Decodable:
+    """Statements in questions, and answered either way, at every site."""
+    pairs_at = "mean" if at == "mean" else "last"
+    methods = Methods(pairs={"CCS": CCS(seed=seed)})
+    return decode(
+        model, prompts, as_pairs(table, template), ["resid_pre.0", "resid_post"], methods=methods, at=at,
+        pairs_at=pairs_at, text="statement", shuffles=shuffles, seed=seed,
+    )  # fmt: skip
 
 
-def _statements(acts: Activations) -> list[str]:
-    return [str(statement) for statement in acts.column("statement")]
-
-
-def decodable_section(reading: Reading, at: str, report: Report) -> None:
+def decodable_section(reading: Decodable, at: str, report: Report) -> None:
     """Truth by site and recipe, beside shuffled labels and the text alone."""
     null, sites = reading.null, reading.parts[0].sites
     for name, each in reading.by_recipe.items():
@@ -119,7 +52,7 @@ def decodable_section(reading: Reading, at: str, report: Report) -> None:
     report.add("null_auroc_95", null.level(), recipe="MassMean", label="truth", split="test", **paid)
     title = "Truth from hidden states: AUROC on test groups (← site chosen on validation)"
     shown = report.table(title, ("site", *reading.by_recipe), _by_site(reading))
-    truth, test = reading.truth, reading.parts[2]
+    truth, test = reading.first, reading.parts[2]
     curves = {name: each.curve for name, each in reading.by_recipe.items()}
     curve = plots.layer_curve(sites, curves, null, dict(reading.surface), truth.site)
     scores = truth.probe[truth.site].score(test[truth.site])[0]
@@ -140,7 +73,7 @@ def decodable_section(reading: Reading, at: str, report: Report) -> None:
     )
 
 
-def _by_site(reading: Reading) -> list[tuple[str, ...]]:
+def _by_site(reading: Decodable) -> list[tuple[str, ...]]:
     """Rows of the table: one a site, then the controls."""
     rows: list[tuple[str, ...]] = []
     for i, site in enumerate(reading.parts[0].sites):
@@ -153,19 +86,20 @@ def _by_site(reading: Reading) -> list[tuple[str, ...]]:
     return rows
 
 
-def standing(reading: Reading) -> str:
+def claim_standing(reading: Decodable, report: Report) -> None:
     """The first sentence of the summary."""
-    truth, words = reading.truth, float(reading.best_text[1].value)
+    truth, words = reading.first, float(reading.best_text[1].value)
     numbers = (
         f"AUROC {truth.at_site} at {truth.site}; shuffled labels {reading.null.level():.2f} (best site, 95%),"
         f" text alone {words:.2f}"
     )
-    if reading.decodable:
-        return f"Truth is linearly decodable on held-out groups: {numbers}."
-    return f"Truth is at chance or no better than the text alone: {numbers}."
+    if reading.beyond_text:
+        report.claim(f"Truth is linearly decodable on held-out groups: {numbers}.")
+    else:
+        report.claim(f"Truth is at chance or no better than the text alone: {numbers}.")
 
 
-def what_it_reads(model: Model, prompts: Examples, reading: Reading, at: str, report: Report) -> None:
+def what_it_reads(model: Model, prompts: Examples, reading: Decodable, at: str, report: Report) -> None:
     """Each label's own probe against every label: a truth probe that also tells negation or a tag
     apart is not one.
     """
@@ -188,12 +122,12 @@ def what_it_reads(model: Model, prompts: Examples, reading: Reading, at: str, re
         if name != TRUTH.name
     }
     if others:
-        report.claim(_also_reads(others, reading.decodable))
+        _claim_also_reads(others, reading.beyond_text, report)
     if len(np.unique(prompts.column("form"))) == 1 and model.generates:
         report.claim(ONE_TEMPLATE)
 
 
-def _positions(model: Model, prompts: Examples, reading: Reading, at: str) -> dict[str, Parts]:
+def _positions(model: Model, prompts: Examples, reading: Decodable, at: str) -> dict[str, Parts]:
     """The rows at the position that is read, and at the end of the prompt, where the answer is given."""
     if at == "last" or not model.generates:
         return {at: reading.parts}
@@ -252,19 +186,17 @@ def _labels_section(
     )
 
 
-def _also_reads(others: Mapping[str, Estimate], decodable: bool) -> str:
+def _claim_also_reads(others: Mapping[str, Estimate], decodable: bool, report: Report) -> None:
     """What the first probe reads besides truth."""
     worst = max(others, key=lambda name: abs(float(others[name].value) - 0.5))
     most = float(others[worst].value)
     if decodable:
-        return (
+        report.claim(
             f"The truth probe's largest AUROC on another label is {most:.2f} ({worst}); .50 means it cannot"
             " tell them apart."
         )
+        return
     clearly = abs(most - 0.5) > 0.1
-    instead = (
-        f"what it reads most is {worst} (AUROC {most:.2f})"
-        if clearly
-        else "it reads none of the other labels either"
-    )
-    return f"The would-be truth probe is at chance for truth; {instead}."
+    most_read, none = f"what it reads most is {worst} (AUROC {most:.2f})", "it reads none of the other labels"
+    instead = most_read if clearly else f"{none} either"
+    report.claim(f"The would-be truth probe is at chance for truth; {instead}.")

@@ -14,16 +14,23 @@ from probes.evidence.categories import Categories, across_categories, categories
 NAMES = np.array([f"c{i}" for i in range(8)])
 
 
-def planted(policy: bool, n=400, d=24, seed=0) -> Activations:
+def planted(policy: bool, n=400, d=24, seed=0, alike=False) -> Activations:
     """Eight category directions, and with a policy one more that the refused categories share; a second site
-    holds nothing.
+    holds nothing. The column `shape` is in the states too. `alike`: refused categories have one direction.
     """
     draw = np.random.default_rng(seed)
     category = draw.integers(0, 8, n)
     shared = 6 * np.eye(d)[20] * (category < 3)[:, None] if policy else 0
-    x = draw.normal(size=(n, d)) + 6 * np.eye(d)[category] + shared
+    own = np.where(category < 3, 0, category) if alike else category
+    shape = np.random.default_rng(seed + 1).choice(["round", "square"], n)
+    x = (
+        draw.normal(size=(n, d))
+        + 6 * np.eye(d)[own]
+        + shared
+        + 6 * np.eye(d)[22] * (shape == "round")[:, None]
+    )
     both = np.stack([x, draw.normal(size=(n, d))])
-    columns = {"category": NAMES[category], "tag": draw.integers(0, 2, n)}
+    columns = {"category": NAMES[category], "tag": draw.integers(0, 2, n), "shape": shape}
     return Activations.from_arrays(
         torch.from_numpy(both).float(),
         y=(category < 3).astype(int),
@@ -37,10 +44,14 @@ def planted(policy: bool, n=400, d=24, seed=0) -> Activations:
 def test_categories_are_told_apart_with_and_without_a_policy(recipe):
     for policy in (True, False):
         train, test = planted(policy).split((0.6, 0.4), seed=0)
-        found = categories_read(recipe, train, test, ("tag",))
+        found = categories_read(recipe, train, test, ("tag", "shape"))
         assert found.worst[0] > 0.95 and found.among_negative[0] > 0.95
         assert found.categories[1] < 0.7 and found.among_negative[1] < 0.7, "nothing is there to read"
         assert 0.35 < float(found.nulls["tag"].value[0]) < 0.65
+        assert found.nulls["shape"].value[0] > 0.95, "what means nothing may well be read"
+    train, test = planted(True, alike=True).split((0.6, 0.4), seed=0)
+    found = categories_read(recipe, train, test)
+    assert found.among_negative[0] > 0.95 and found.worst[0] < 0.9, "refused ones are not among them"
 
 
 def test_only_a_policy_carries_over_to_categories_that_the_probe_has_not_seen():

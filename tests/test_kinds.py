@@ -102,7 +102,7 @@ def test_limits_are_taken_as_they_are_said():
         return Unlocked(**usual | {k: v if k in ("random", "restored") else of(v) for k, v in known.items()})
 
     assert ruled(numbers(restored=0.95)).word == "routes" != ruled(numbers(restored=0.949)).word
-    assert ruled(numbers(wrong=0.12)).word == "confabulates" and ruled(numbers(wrong=0.10)).word == "routes"
+    assert ruled(numbers(wrong=0.12)).word == "confabulates" and ruled(numbers(wrong=0.105)).word == "routes"
     assert ruled(numbers(changed=0.5, random=0.49)).word == "not told apart from random edits"
     assert ruled(numbers(right=0.91, changed=0.04)).word == "no policy"
     assert ruled(numbers(right=0.91, changed=0.06)).word == "routes"

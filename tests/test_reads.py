@@ -10,7 +10,9 @@ import torch
 
 from probes import CRC, Activations, Estimate, MassMean, PairActivations
 from probes.evidence.markers import marked_twins, marker_moves
+from probes.evidence.method_reading import method_reading
 from probes.evidence.opposites import HALVES, pairs_of_opposites
+from probes.evidence.permutation import shuffled_null
 from probes.evidence.reads import LabelsRead, labels_read, lowest_loss
 from probes.testing import planted
 
@@ -37,6 +39,35 @@ def test_a_label_that_goes_with_the_probes_own_is_seen_and_an_unrelated_one_is_n
     assert read.rivals(1) == read.preferred(1) == ()
     assert read.own.value[0] < 0.7 < 0.95 < read.own.value[1] and 0.4 < read.others["noise"].value[1] < 0.6
     assert read.others["tag"].value[0] == pytest.approx(1 - read.others["no tag"].value[0])
+
+
+def test_a_method_is_read_where_validation_labels_choose_beside_its_null_and_other_labels():
+    draw = np.random.default_rng(0)
+    y, tag = np.arange(400) % 2, draw.permutation(np.arange(400) % 2)
+    x = draw.normal(size=(3, 400, 6)).astype(np.float32)
+    x[0, :, 0] += 5 * tag
+    x[1, :, 1] += 5 * y
+    groups = np.arange(400) // 4
+    acts = Activations.from_arrays(torch.from_numpy(x), y=y, groups=groups, columns={"tag": tag})
+    parts = acts.split((0.5, 0.2, 0.3), seed=0)
+    found = method_reading(MassMean(), parts, {"tag": parts[2].column("tag")}, 40, seed=1)
+    assert found.site == acts.sites[1] and found.reads.own.value[found.at] > 0.95
+    assert found.p == pytest.approx(1 / 41) and found.polarity is None and found.liked is None
+    assert abs(found.reads.others["tag"].value[found.at] - 0.5) < 0.15
+    null = shuffled_null(MassMean(), parts[0], parts[2], 40, 1)
+    assert (found.null.by_site == null.by_site).all()
+
+    drawn = draw.permutation(100)[groups] % 2
+    nothing = method_reading(MassMean(), acts.with_y(drawn).split((0.5, 0.2, 0.3), seed=0), {}, 40)
+    assert nothing.p > 0.05 and not nothing.reads.others
+
+
+def test_a_method_of_pairs_has_a_polarity_report_and_a_site_that_its_own_loss_likes():
+    acts, _ = planted(paired=True)
+    parts = acts.split((0.5, 0.2, 0.3), seed=0)
+    found = method_reading(CRC(), parts, {}, 20)
+    assert found.polarity is not None and found.polarity.sites == tuple(acts.sites)
+    assert found.liked == lowest_loss(found.probe)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from probes import Activations, Examples, Logistic, auroc, capture
 from probes.awareness import crossed_prompts, fit_awareness
 from probes.awareness.coin import letters_by_coin
+from probes.awareness.conclusion import concluded
 from probes.awareness.context import SHARES, format_shift, read_context
 from probes.awareness.trained_on import context_sites, corners, from_all_cells, from_corners
 from probes.awareness.versions import version_numbers
@@ -127,6 +128,21 @@ def test_the_numbers_of_a_frozen_probe_are_those_of_its_scores_and_few_prompts_g
     half_wrong = calibration.with_y(np.where(turned, 1 - calibration.y, calibration.y))
     unsettled = fit_awareness(model, train, half_wrong, "resid_post.1", "logistic")
     assert not version_numbers(unsettled, model, test, n_boot=50).settled
+
+
+@pytest.mark.parametrize(
+    ("decodable", "context", "form", "word"),
+    [
+        (True, True, True, "decodable and used"),
+        (True, True, False, "decodable and used"),
+        (True, False, True, "decodable, behaviour goes by the format"),
+        (True, False, False, "decodable but unused"),
+        (False, True, False, "used, but not shown decodable"),
+        (False, False, True, "not decodable"),
+    ],
+)
+def test_what_is_concluded_goes_by_reading_and_editing_together(decodable, context, form, word):
+    assert concluded(decodable, context, form) == word
 
 
 def test_texts_asked_as_a_chat_are_messages_of_a_user_with_all_else_as_it_was():

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from probes.data.sites import Site, SiteLike
 from probes.evidence.calibration import reliability
 from probes.evidence.permutation import Null
+from probes.evidence.rivals import best_item
 from probes.evidence.sweeps import Sweep
 from probes.evidence.transfer import Transfer
 from probes.metrics.estimates import Estimate
@@ -53,7 +54,7 @@ def layer_curve(
         )
         ax.axhline(null.level(), color=GREY, lw=1, ls=":", label="best site of shuffled labels, 95%")
     if surface:
-        name, best = max(surface.items(), key=lambda item: item[1].value)
+        name, best = best_item(surface)
         ax.axhline(best.value, color=COLOURS[4], lw=1.2, ls="--", label=f"text alone ({name})")
     for k, (name, curve) in enumerate(curves.items()):
         colour, dashes = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k // len(COLOURS) % 3]

@@ -38,6 +38,14 @@ def best_of(values: Mapping[str, Estimate]) -> str | None:
     return max(values, key=lambda name: values[name].value, default=None)
 
 
+def best_item(values: Mapping[str, Estimate]) -> tuple[str, Estimate]:
+    """The highest value and its name, the first of equals; raises ValueError where there are none."""
+    best = best_of(values)
+    if best is None:
+        raise ValueError("nothing to choose from: there are no values; measure at least one")
+    return best, values[best]
+
+
 def upright(line: Line, auroc: float) -> Line:
     """A rival's scores so that higher means positive: who reads the label upside down reads it too."""
     return line if auroc >= 0.5 else -line

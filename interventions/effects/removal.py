@@ -1,0 +1,20 @@
+"""What taking a direction out says of its use: it moves behaviour, and the right answers go."""
+
+from typing import Literal
+
+from interventions.effects.verdict import Verdict
+from probes.metrics.estimates import Estimate
+
+AT_CHANCE = 0.55
+"""Balanced accuracy whose interval reaches down to this is no behaviour that could be removed."""
+
+Word = Literal["no behaviour to remove", "used", "not shown to be used"]
+
+
+def removal_word(base: Estimate, after: Estimate, verdict: Verdict) -> Word:
+    """Whether the answers use a direction, from their balanced accuracy unedited and without it, and from
+    what may be said of the edit.
+    """
+    if base.low <= AT_CHANCE:
+        return "no behaviour to remove"
+    return "used" if verdict.moves and after.high < base.low else "not shown to be used"

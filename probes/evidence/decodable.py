@@ -1,0 +1,114 @@
+"""Where a label of texts is linearly decodable: several recipes, each at the site that validation groups
+choose, beside shuffled labels and classifiers of the bare text.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from probes.data.activations import Activations, PairActivations
+from probes.data.examples import Examples, Pairs
+from probes.data.sites import SitesLike
+from probes.evidence.permutation import Null, shuffled_null
+from probes.evidence.rivals import best_item
+from probes.evidence.site_reading import SiteReading, site_reading
+from probes.evidence.surface import surface_baselines
+from probes.fitting.recipe import Recipe
+from probes.metrics.estimates import Estimate
+from probes.models.model import Model
+from probes.reading.capture import capture, capture_pairs
+from probes.recipes.ccs import CCS
+from probes.recipes.logistic import Logistic
+from probes.recipes.mass_mean import MassMean
+
+SHARES = (0.5, 0.2, 0.3)
+"""Of the groups: to fit, to choose the site, to report on."""
+ALPHA = 0.05
+CHANCE = 0.5
+
+Parts = tuple[Activations, Activations, Activations]
+PairParts = tuple[PairActivations, PairActivations, PairActivations]
+
+
+@dataclass(frozen=True)
+class Methods:
+    """What is fitted: recipes of labelled texts by name, the first of which the reading is about, and recipes
+    of contrast pairs.
+    """
+
+    texts: Mapping[str, Recipe] = field(
+        default_factory=lambda: {"MassMean": MassMean(), "Logistic": Logistic()}
+    )
+    pairs: Mapping[str, Recipe] = field(default_factory=lambda: {"CCS": CCS()})
+
+
+@dataclass(frozen=True, eq=False)
+class Decodable:
+    """Train, validation and test rows, every recipe's probe with its chosen site, and the controls.
+
+    `null` is the first recipe under shuffled labels, `surface` the AUROC of classifiers of the bare text.
+    """
+
+    parts: Parts
+    pairs: PairParts
+    by_recipe: Mapping[str, SiteReading]
+    null: Null
+    surface: Mapping[str, Estimate]
+
+    @property
+    def first(self) -> SiteReading:
+        """The probe that everything else is about."""
+        return next(iter(self.by_recipe.values()))
+
+    @property
+    def best_text(self) -> tuple[str, Estimate]:
+        """The best classifier that sees only the text."""
+        return best_item(self.surface)
+
+    @property
+    def beyond_text(self) -> bool:
+        """Above shuffled labels with the choice of site paid for, and above everything the text alone gives
+        away.
+        """
+        least = max(CHANCE, float(self.best_text[1].value))
+        return self.null.p_value <= ALPHA and float(self.first.at_site.low) > least
+
+
+def decode(
+    model: Model,
+    prompts: Examples,
+    pairs: Pairs,
+    sites: SitesLike = "resid_post",
+    *,
+    methods: Methods | None = None,
+    at: str = "last",
+    pairs_at: str = "last",
+    text: str | None = None,
+    shuffles: int = 199,
+    seed: int = 0,
+) -> Decodable:
+    """Fits on half of the groups of `prompts`, chooses sites on a fifth, tests on the others; `pairs` of the
+    same groups are split alike.
+
+    Texts are read at the token `at`, pairs at `pairs_at`. Classifiers of the bare text see the column `text`,
+    or the prompts themselves.
+    """
+    made = methods or Methods()
+    split = prompts.split(SHARES, seed=seed)
+    train, validation, test = (capture(model, part, sites, at) for part in split)
+    every_pair = capture_pairs(model, pairs, sites, pairs_at)
+    first, second, third = (
+        every_pair.rows(np.isin(every_pair.groups, np.unique(part.groups))) for part in split
+    )
+    paired = (first, second, third)
+    found = {name: site_reading(recipe, train, validation, test) for name, recipe in made.texts.items()}
+    found |= {name: site_reading(recipe, *paired) for name, recipe in made.pairs.items()}
+    null = shuffled_null(next(iter(made.texts.values())), train, test, shuffles, seed)
+    words = [_texts(part, text) for part in (split[0], split[2])]
+    surface = surface_baselines(words[0], train.y, words[1], test.y, test.groups)
+    return Decodable((train, validation, test), paired, found, null, surface)
+
+
+def _texts(rows: Examples, column: str | None) -> list[str]:
+    return [str(text) for text in (rows.texts if column is None else rows.column(column))]

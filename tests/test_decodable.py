@@ -1,0 +1,88 @@
+"""A label that hidden states hold and the words do not give away is decodable; one that they do not hold, or
+that the words give away, is not.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from probes import CRC, Estimate, Examples, Logistic, MassMean, Pairs, capture, capture_pairs
+from probes.evidence.decodable import SHARES, Decodable, Methods, decode
+from probes.evidence.permutation import Null
+from probes.evidence.rivals import best_item, best_of
+from probes.evidence.site_reading import site_reading
+
+WORDS = ("house", "tree", "stone", "river")
+METHODS = Methods({"MassMean": MassMean(), "Logistic": Logistic()}, {"CRC": CRC()})
+
+
+def questions(label: str, n: int = 96, seed: int = 0) -> tuple[Examples, Pairs]:
+    """Sentences about two things whose label is whether their order, which single words do not show, is one
+    way round ("order"), or a word ("word"), or drawn ("nothing").
+    """
+    draw = np.random.default_rng(seed)
+    texts, y = [], []
+    for _ in range(n):
+        turned, of_word, drawn = draw.integers(0, 2, 3)
+        filler = draw.choice(["old", "tall", "small", "near"])
+        pair = ("red", "blue") if turned else ("blue", "red")
+        texts.append(f"{filler} {draw.choice(WORDS)} {pair[0]} {pair[1]} {'yes' if of_word else 'no'}")
+        y.append({"order": turned, "word": of_word, "nothing": drawn}[label])
+    groups = np.arange(n) // 2
+    rows = Examples(texts, y=y, groups=groups, columns={"plain": [t.split()[1] for t in texts]})
+    pairs = Pairs([f"{t} true" for t in texts], [f"{t} false" for t in texts], y, groups=groups)
+    return rows, pairs
+
+
+@pytest.fixture(scope="module")
+def model(make_model):
+    return make_model("llama")
+
+
+def read(model, label: str, **how) -> Decodable:
+    return decode(model, *questions(label), methods=METHODS, shuffles=40, seed=0, **how)
+
+
+def test_a_label_in_the_states_is_decodable_and_a_drawn_one_is_not(model):
+    held, drawn = (read(model, label, text="plain") for label in ("word", "nothing"))
+    assert held.beyond_text and held.first.at_site.value > 0.95 and held.null.p_value < 0.05
+    assert not drawn.beyond_text and drawn.null.p_value > 0.05
+    assert held.first is held.by_recipe["MassMean"] and list(held.by_recipe) == [
+        "MassMean",
+        "Logistic",
+        "CRC",
+    ]
+    assert len(held.null.by_site) == 40
+    as_good = Null(np.ones_like(held.null.by_site), held.null.observed)
+    assert not replace(held, null=as_good).beyond_text, "shuffled labels read as much"
+
+
+def test_what_the_bare_text_gives_away_is_no_finding_about_the_model(model):
+    found = read(model, "word")
+    name, best = found.best_text
+    assert best.value > 0.95 and best is found.surface[name]
+    assert found.null.p_value < 0.05 and not found.beyond_text, "the prompts themselves say it"
+
+
+def test_parts_are_split_by_group_and_alike_for_texts_and_pairs(model):
+    rows, pairs = questions("word")
+    found = decode(model, rows, pairs, methods=METHODS, at="mean", pairs_at="last", shuffles=20, seed=3)
+    split = rows.split(SHARES, seed=3)
+    for part, acts, two in zip(split, found.parts, found.pairs, strict=True):
+        assert acts.ids.tolist() == part.ids.tolist()
+        assert set(two.groups) == set(part.groups) and len(two) == len(part)
+    train, validation, test = (capture(model, part, "resid_post", "mean") for part in split)
+    own = site_reading(MassMean(), train, validation, test)
+    assert found.first.site == own.site and (found.first.curve.value == own.curve.value).all()
+    both = capture_pairs(model, pairs, "resid_post", "last")
+    of_pairs = site_reading(CRC(), *(both.rows(np.isin(both.groups, part.groups)) for part in split))
+    assert (found.by_recipe["CRC"].curve.value == of_pairs.curve.value).all()
+
+
+def test_the_best_of_several_is_the_first_of_equals_and_none_is_an_error():
+    low, high = Estimate(0.4, 0.3, 0.5, 10, 10), Estimate(0.7, 0.6, 0.8, 10, 10)
+    values = {"a": low, "b": high, "c": high}
+    assert best_item(values) == ("b", high) and best_of(values) == "b"
+    with pytest.raises(ValueError, match="nothing to choose from"):
+        best_item({})
