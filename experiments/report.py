@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,12 @@ class Report:
         self.claims.append(text)
 
     def figure(self, name: str, figure: Any) -> str:
+        """Keeps a figure under the name of its file; raises ValueError for a name that is none."""
+        if not name or name.startswith(".") or not name.isprintable() or {"/", "\\"} & set(name):
+            raise ValueError(
+                f"{name!r} cannot be the name of a figure's file; give a plain name without folders, such as"
+                " 'layers'"
+            )
         found = getattr(figure, "figure", figure)
         self.figures[name] = found
         return name
@@ -130,7 +137,7 @@ def write(report: Report, out: Path) -> Path:
             plt.close(figure)
         manifest = {
             "experiment": report.name,
-            "command": " ".join(["python -m experiments", *sys.argv[1:]]),
+            "command": shlex.join(["python", "-m", "experiments", *sys.argv[1:]]),
             "finished": stamp,
             "seconds": round(time.time() - report.started, 1),
             "python": platform.python_version(),

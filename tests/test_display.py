@@ -2,24 +2,33 @@
 
 import ast
 import io
+import json
 import re
+import shlex
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import interventions
 import probes
 from experiments.printing import Console, shown, table_of
 from experiments.report import Report, write
 from experiments.truth import Config
-from interventions import Doses
+from interventions import Add, Doses, Records
+from interventions.display.plots import answer_kinds, before_after, dose_response
+from probes import Direction, Estimate, Examples, MassMean
 from probes.awareness import TokenStrip
+from probes.display.plots import calibration_curve, heatmap, layer_curve, score_histogram
 from probes.markup import Displayed, Markup, draw, html, shaded, strip, tag, terminal
+from probes.testing import planted
 from tests.shown_values import EXAMPLES, effect
 
 ROOT = Path(__file__).parents[1]
@@ -154,6 +163,57 @@ def test_the_terminal_door_shows_control_characters_and_keeps_the_rest():
     assert terminal("half \ud800") == r"half \ud800" and terminal(3) == "3"
     kept = "tab\t line\n é 漢 🙂 [/b] \\x1b"
     assert terminal(kept) == kept and terminal(terminal("\x1b")) == terminal("\x1b")
+
+
+@pytest.mark.parametrize("name", ["$x_{$", "costs $5 and $6", "_hidden", "\\$a$", "\x1b[31mred", "plain"])
+def test_figures_draw_texts_as_they_are(name):
+    rising = Estimate(*[np.linspace(0.5, 0.9, 2)] * 3, 20, 20)
+    scores, y = np.linspace(0, 1, 12), np.arange(12) % 2
+    records = Records.of(
+        Examples(["a", "b"]), name, name, [0, 1], labels=np.array([name, "b"]), classes=(name, "b")
+    )
+    drawings = {
+        "curve": layer_curve(["resid_pre.0", "resid_post.1"], {name: rising}, surface={name: rising[1]}),
+        "histogram": score_histogram(scores, y, (name, "b")),
+        "heat": heatmap(np.eye(2), [name, "b"], ["a", name], name),
+        "calibration": calibration_curve({name: scores}, y, bins=2),
+        "kinds": answer_kinds({name: records}),
+        "effects": before_after({name: effect("x")}),
+        "doses": dose_response([1.0], [effect("x")], unit=name),
+    }
+    for what, ax in drawings.items():
+        ax.figure.savefig(io.BytesIO())
+        ticks = [*ax.get_xticklabels(), *ax.get_yticklabels()]
+        legend = ax.get_legend().get_texts() if ax.get_legend() else []
+        texts = [t.get_text() for t in (*ticks, *legend, ax.xaxis.label, ax.yaxis.label, ax.title)]
+        as_drawn = [Text()._preprocess_math(text) for text in texts]
+        assert not any(mathematics for _, mathematics in as_drawn), what
+        assert any(terminal(name) in text for text, _ in as_drawn), what
+        plt.close(ax.figure)
+
+
+@pytest.mark.parametrize("name", ["../../../evil", "a/b", "..", "", ".hidden", "a\\b", "a\x00b", "a\n"])
+def test_a_figure_is_never_written_outside_of_its_folder(name, tmp_path):
+    report = Report("truth", "?", Config(), Console(file=io.StringIO()))
+    assert report.figure("AUROC by site, x=1.5", plt.figure()) in report.figures
+    with pytest.raises(ValueError, match="cannot be the name of a figure's file; give a plain name"):
+        report.figure(name, plt.figure())
+    plt.close("all")
+
+
+def test_the_command_in_a_manifest_can_be_run_again(tmp_path, monkeypatch):
+    given = ["truth", "--out", "my runs/$HOME", "--model", "it's"]
+    monkeypatch.setattr("sys.argv", ["x", *given])
+    folder = write(Report("truth", "?", Config(), Console(file=io.StringIO())), tmp_path)
+    command = json.loads((folder / "manifest.json").read_text())["command"]
+    assert shlex.split(command) == ["python", "-m", "experiments", *given]
+
+
+def test_values_made_of_files_print_no_commands_to_the_terminal():
+    direction = Direction.from_vector([1.0, 2.0], "resid_post.0", source=HOSTILE["escape"])
+    probe = replace(MassMean().fit(planted()[0]), recipe=HOSTILE["escape"])
+    for shown_as in (repr(direction), repr(-direction), repr(Add(direction, norm=1)), repr(probe)):
+        assert terminal(HOSTILE["escape"]) in shown_as and not CONTROL.search(shown_as)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)

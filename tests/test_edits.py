@@ -316,16 +316,14 @@ def test_a_strength_that_is_no_finite_number_is_refused_when_the_edit_is_made(va
             When(Ablate(d), probe, below=threshold)
 
 
-def test_a_recording_never_drops_the_edits_of_a_model_value_in_silence(llama):
+def test_a_recording_sees_the_edits_of_a_model_value_in_its_own_passes_and_of_applied_in_all(llama):
     model = llama
     push = Add(Direction.from_vector(torch.arange(model.width) + 1.0, "resid_post.1"), norm=3)
     changed, texts = edited(model, push), ["the red house"]
-    with pytest.raises(ValueError, match=r"edited, and its edits act in its own passes.*applied\(model\.hf"):
-        recording(changed, "resid_post.1").__enter__()
     inputs = model.inputs(model.batches(model.encode(texts))[0])
     with recording(model, "resid_post.1") as plain, torch.no_grad():
         model.hf(**inputs)
-    with recording(model.hf, "resid_post.1") as own:
+    with recording(changed, "resid_post.1") as own:
         changed.logits(texts)
     with applied(model.hf, push), recording(model.hf, "resid_post.1") as run, torch.no_grad():
         model.hf(**inputs)

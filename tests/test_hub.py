@@ -2,6 +2,7 @@
 was not asked for.
 """
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -254,3 +255,16 @@ def test_pushing_never_publishes_by_accident_or_mixes_artefacts(probe, monkeypat
     assert hub.calls[-1] == ("upload", "me/truth")
     with pytest.raises(TypeError):
         push_to_hub("probe", "truth")
+
+
+@pytest.mark.parametrize("source", ["`]\n# Owned\n<script>x</script>", "``` `` \x1b[31m", "plain", "`"])
+def test_a_hostile_source_stays_code_on_its_line_of_the_card(source, tmp_path):
+    d = replace(Direction.from_vector([1.0, 2.0], "resid_post.0"), source=source)
+    text = (save_folder(d, tmp_path / "d") / "README.md").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("- Recipe: "))
+    fence = re.match("- Recipe: (`+)", line)[1]
+    assert line.endswith(fence) and re.findall("`+", line).count(fence) == 2, "nothing inside closes it"
+    assert "\n# Owned" not in text and "\x1b" not in text
+    shown = " ".join(source.replace("\x1b", r"\x1b").split())
+    assert line.removeprefix(f"- Recipe: {fence}").removesuffix(fence).strip() == shown
+    assert "from probes.hub import load_folder" in text

@@ -303,7 +303,7 @@ def test_a_gate_tells_content_and_refuses_where_it_cannot(make_tokenizer):
     gate = ContentGate.calibrated(model, ORIGINALS * 4, SAME * 4, OTHER * 4, groups=list(range(6)) * 4)
     assert (
         gate.auc.value == 1
-        and gate.auc.low == 1
+        and 0.8 < gate.auc.low < 1
         and gate.auc.n_groups == 6
         and "AUROC over other content 1.00 [" in repr(gate)
     )

@@ -430,6 +430,8 @@ def test_a_push_is_chosen_where_it_turns_most_and_as_weak_as_turns_enough(model)
     sites = model.sites("resid_post")
     found = choose_push(model, make, sites, doses, behaviour, PROMPTS, level=0, progress=False)
     assert found == Push(Site("resid_post", 1), 1.0, -2.0)
+    written = [str(site) for site in sites]
+    assert choose_push(model, make, written, doses, behaviour, PROMPTS, level=0, progress=False) == found
     little = choose_push(
         model, make, sites, (-1.2, -1, 0.3, 0.65), behaviour, PROMPTS, level=0, progress=False
     )

@@ -42,6 +42,8 @@ def test_a_site_prints_as_text_that_reads_back_as_the_site(site, text):
         "resid_post.1.2.3",
         "Resid.1",
         "resid_post 8",
+        "resid_post.1\n",
+        "resid_post.\N{ARABIC-INDIC DIGIT THREE}",
         "",
     ],
 )
@@ -219,6 +221,14 @@ NO_POSITION = (
     "\u0662:",
     True,
 )
+
+
+def test_whole_numbers_of_any_kind_are_token_numbers(without_type_checks):
+    assert Position.parse(np.int64(-2)) == Position.parse(-2) == Position("index", index=-2)
+    assert str(Position.parse(np.uint8(3))) == "3"
+    for other in (np.float64(1), np.bool_(True), 1.0):
+        with pytest.raises(ValueError, match="unknown position"):
+            Position.parse(other)
 
 
 @pytest.mark.parametrize("at", NO_POSITION)

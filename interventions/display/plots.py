@@ -11,6 +11,7 @@ from interventions.behaviours.footprint import Footprint
 from interventions.behaviours.records import Records
 from interventions.effects.effect import Effect
 from probes.display.plots import COLOURS, GREY, axes
+from probes.markup.drawn import drawn
 
 
 def dose_response(
@@ -44,7 +45,7 @@ def dose_response(
         alpha=0.2,
         lw=0,
     )
-    ax.set(xlabel="strength (gaps between the class means)", ylabel=f"mean {unit}")
+    ax.set(xlabel="strength (gaps between the class means)", ylabel=f"mean {drawn(unit)}")
     ax.legend(frameon=False, fontsize=8)
     return ax
 
@@ -52,7 +53,7 @@ def dose_response(
 def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
     """Balanced accuracy before and after each edit, and the range over matched random edits."""
     ax = axes(ax, 6.4, 0.9 + 0.6 * len(effects))
-    names = list(effects)
+    names = [drawn(name) for name in effects]
     for i, e in enumerate(effects.values()):
         base, after, controls = e.accuracy("base"), e.accuracy("after"), e.accuracy("controls").value
         ax.plot(
@@ -97,9 +98,11 @@ def answer_kinds(runs: Mapping[str, Records], ax: Axes | None = None, legend: bo
     x, bottom = np.arange(len(runs)), np.zeros(len(runs))
     for i, kind in enumerate(classes):
         shares = np.array([float(r.share(kind).value) for r in runs.values()])
-        ax.bar(x, shares, 0.75, bottom=bottom, color=[*COLOURS, GREY][min(i, len(COLOURS))], label=kind)
+        ax.bar(
+            x, shares, 0.75, bottom=bottom, color=[*COLOURS, GREY][min(i, len(COLOURS))], label=drawn(kind)
+        )
         bottom += shares
-    ax.set_xticks(x, list(runs))
+    ax.set_xticks(x, [drawn(name) for name in runs])
     ax.set(ylabel="share of answers", ylim=(0, 1))
     if legend:
         ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
@@ -122,7 +125,7 @@ def footprint_curves(found: Footprint, ax: Axes | None = None) -> Axes:
     right.set(ylabel="KL (nats)", ylim=(0, None))
     right.spines[["top"]].set_visible(False)
     ax.set(xlabel="position in the continuation", ylabel="share of tokens", ylim=(0, 1.02))
-    ax.set_title(f"written by the {found.writer} model")
+    ax.set_title(f"written by the {drawn(found.writer)} model")
     lines = [*ax.get_lines(), *right.get_lines()]
     ax.legend(lines, [str(line.get_label()) for line in lines], frameon=False, fontsize=8)
     return ax

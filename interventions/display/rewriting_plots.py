@@ -11,6 +11,7 @@ from interventions.display.plots import answer_kinds
 from interventions.rewriting.arms import ORIGINAL
 from interventions.rewriting.outcomes import Remeasured
 from probes.display.plots import COLOURS, axes
+from probes.markup.drawn import drawn
 
 
 def score_shifts(result: Remeasured, ax: Axes | None = None, legend: bool = True) -> Axes:
@@ -25,11 +26,13 @@ def score_shifts(result: Remeasured, ax: Axes | None = None, legend: bool = True
         y = np.arange(len(names)) + (j - (len(scorers) - 1) / 2) * 0.22
         x = np.array([float(s.value) for s in shifts])
         reach = [[float(s.value - s.low) for s in shifts], [float(s.high - s.value) for s in shifts]]
-        ax.errorbar(x, y, xerr=reach, ls="", marker="o", ms=4.5, capsize=3, color=COLOURS[j], label=by)
+        ax.errorbar(x, y, xerr=reach, ls="", marker="o", ms=4.5, capsize=3, color=COLOURS[j], label=drawn(by))
     ax.axvline(0, color="black", lw=0.8, ls=":")
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [drawn(name) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlabel(f"shift towards {result.towards}\n(standard deviations of deployment prompts)", fontsize=9)
+    ax.set_xlabel(
+        f"shift towards {drawn(result.towards)}\n(standard deviations of deployment prompts)", fontsize=9
+    )
     if legend:
         ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax
@@ -42,7 +45,7 @@ def arm_answers(result: Remeasured, ax: Axes | None = None, title: str = "") -> 
         axes(ax, 2.2 + 1.05 * len(result.records), 3.3),
     )
     ax.tick_params(axis="x", labelsize=8)
-    ax.set_title(title, fontsize=10)
+    ax.set_title(drawn(title), fontsize=10)
     return ax
 
 
@@ -65,11 +68,11 @@ def flows(result: Remeasured, arms: Mapping[str, Axes]) -> list[Axes]:
                 color="white" if n > 0.55 * counts.sum() else "black",
                 weight="normal" if i == j else "bold",
             )
-        labels = [moves.classes[i] for i in there]
+        labels = [drawn(moves.classes[i]) for i in there]
         ax.set_xticks(range(len(labels)), labels, fontsize=8)
         ax.set_yticks(range(len(labels)), labels, fontsize=8)
         ax.set(xlabel="after", ylabel="before")
-        ax.set_title(f"{name}\n{moves.test} p={moves.p_value:.2g}", fontsize=9)
+        ax.set_title(f"{drawn(name)}\n{moves.test} p={moves.p_value:.2g}", fontsize=9)
         for side in ("top", "right"):
             ax.spines[side].set_visible(True)
         drawn.append(ax)

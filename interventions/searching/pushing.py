@@ -11,7 +11,7 @@ from interventions.searching.search import search
 from interventions.searching.searched import Searched
 from interventions.writes.lowrank import Edit
 from probes.data.examples import Examples
-from probes.data.sites import Site
+from probes.data.sites import Site, SitesLike
 from probes.evidence.choose import ONE_ERROR
 from probes.models.model import Model
 
@@ -30,7 +30,7 @@ class Push:
 def choose_push(
     model: Model,
     make: Callable[[Site, float], Edit],
-    sites: Sequence[Site],
+    sites: SitesLike,
     doses: Sequence[float | int],
     behaviour: Behaviour,
     validation: Examples,
@@ -65,7 +65,7 @@ def choose_push(
     def best(found: Searched) -> Choice:
         return found.best(turned, level=level)
 
-    site = best(zoomed(sites, both_ways, best)).sites[0]
+    site = best(zoomed(model.sites(sites), both_ways, best)).sites[0]
     capped = Goal("share turned", lambda outcome: min(turned.value(outcome), enough))
 
     def weakest(sign: int) -> float:

@@ -20,8 +20,10 @@ Substrings, characters and turns are looked up in the text that was tokenised (a
 it), and a token belongs to them if it shares a character with them.
 """
 
+import operator
 import re
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -73,8 +75,8 @@ class Position:
         """
         if isinstance(at, Position):
             return at
-        if isinstance(at, int) and not isinstance(at, bool):
-            return cls("index", index=at)
+        if isinstance(at, Integral) and not isinstance(at, bool):  # numpy's whole numbers among them
+            return cls("index", index=operator.index(at))
         if isinstance(at, slice):
             return cls("range", bounds=_bounds(at))
         if isinstance(at, str):

@@ -13,7 +13,7 @@ first). `array` marks rows that came from the user's own arrays.
 FORWARD = ("resid_pre", "z", "attn_out", "mlp_out", "resid_post")
 """The order in which a forward pass meets the sites of one block."""
 
-_FORM = re.compile(r"^(?:(?P<stack>\w+):)?(?P<kind>[a-z]\w*)\.(?P<block>\d+)(?:\.(?P<head>\d+))?$")
+_FORM = re.compile(r"(?:(?P<stack>\w+):)?(?P<kind>[a-z]\w*)\.(?P<block>\d+)(?:\.(?P<head>\d+))?", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -42,7 +42,7 @@ class Site:
     @classmethod
     def parse(cls, text: str) -> "Site":
         """Reads `resid_post.8`; raises ValueError for anything that is not `[stack:]kind.block[.head]`."""
-        found = _FORM.match(text)
+        found = _FORM.fullmatch(text)
         if found is None:
             raise ValueError(
                 f"cannot read {text!r} as a site; expected [stack:]kind.block[.head], such as 'resid_post.8'"

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from probes.display.plots import COLOURS, GREY, axes
 from probes.evidence.crossed import TwoByTwo
 from probes.evidence.crossed_measures import Cell
+from probes.markup.drawn import drawn
 
 SHOWN = 400  # dots a cell
 
@@ -25,12 +26,12 @@ def four_cells(result: TwoByTwo, ax: Axes | None = None, title: str = "") -> Axe
     for i, (name, cell) in enumerate(result.cells.items()):
         # Lines of one format next to each other, so that what changes between neighbours is the context.
         where = {0: 3, 2: 2, 1: 1, 3: 0}[i]
-        names.append((where, f"{name}\nn={cell.rows}"))
+        names.append((where, f"{drawn(name)}\nn={cell.rows}"))
         _draw_cell(ax, result, cell, where, rng)
     ax.axvline(result.threshold, color=GREY, lw=1, ls="--")
     ax.set_xlim(*_shown_range(result))
     ax.set_yticks([w for w, _ in names], [n for _, n in names], fontsize=8)
-    ax.set(xlabel="score", ylim=(-0.6, 3.6), title=title or result.verdict.word)
+    ax.set(xlabel="score", ylim=(-0.6, 3.6), title=drawn(title or result.verdict.word))
     return ax
 
 

@@ -10,12 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from probes.data.sites import Site, SiteLike
+from probes.data.sites import Site, SiteLike, as_site
 from probes.evidence.calibration import reliability
 from probes.evidence.permutation import Null
 from probes.evidence.rivals import best_item
 from probes.evidence.sweeps import Sweep
 from probes.evidence.transfer import Transfer
+from probes.markup.drawn import drawn
 from probes.metrics.estimates import Estimate
 
 # Okabe-Ito: told apart by colour-blind readers and in grey print.
@@ -31,17 +32,18 @@ def axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
 
 
 def layer_curve(
-    sites: Sequence[Site],
+    sites: Sequence[SiteLike],
     curves: Mapping[str, Estimate],
     null: Null | None = None,
     surface: Mapping[str, Estimate] | None = None,
-    chosen: Site | None = None,
+    chosen: SiteLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """AUROC by site with its interval, over the band of shuffled labels and the level that bare text
     reaches.
     """
     ax = axes(ax)
+    sites = [as_site(site) for site in sites]
     x = np.arange(len(sites))
     if null is not None:
         ax.fill_between(
@@ -55,17 +57,17 @@ def layer_curve(
         ax.axhline(null.level(), color=GREY, lw=1, ls=":", label="best site of shuffled labels, 95%")
     if surface:
         name, best = best_item(surface)
-        ax.axhline(best.value, color=COLOURS[4], lw=1.2, ls="--", label=f"text alone ({name})")
+        ax.axhline(best.value, color=COLOURS[4], lw=1.2, ls="--", label=f"text alone ({drawn(name)})")
     for k, (name, curve) in enumerate(curves.items()):
         colour, dashes = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k // len(COLOURS) % 3]
-        ax.plot(x, curve.value, color=colour, ls=dashes, marker="o", ms=4, label=name)
+        ax.plot(x, curve.value, color=colour, ls=dashes, marker="o", ms=4, label=drawn(name))
         ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
     if chosen is not None:
-        ax.axvline(sites.index(chosen), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
+        ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
     kinds = {s.kind for s in sites if s != Site("resid_pre", 0)}
     ax.set_xticks(x, ["emb" if s == Site("resid_pre", 0) else str(s.block) for s in sites])
     ax.set(
-        xlabel=f"block ({', '.join(sorted(kinds))})",
+        xlabel=f"block ({drawn(', '.join(sorted(kinds)))})",
         ylabel="AUROC on test groups",
         ylim=(min(0.4, ax.get_ylim()[0]), 1.02),
     )
@@ -81,7 +83,7 @@ def score_histogram(
     scores, y = np.asarray(scores), np.asarray(y).astype(bool)
     bins = np.linspace(scores.min(), scores.max() + 1e-9, 40)
     for name, part, colour in ((names[0], scores[~y], COLOURS[1]), (names[1], scores[y], COLOURS[0])):
-        ax.hist(part, bins=bins.tolist(), color=colour, alpha=0.6, label=f"{name} (n={len(part)})")
+        ax.hist(part, bins=bins.tolist(), color=colour, alpha=0.6, label=drawn(f"{name} (n={len(part)})"))
     ax.axvline(0, color="black", lw=0.8)
     ax.set(xlabel="probe score", ylabel="rows")
     ax.legend(frameon=False, fontsize=8)
@@ -102,8 +104,10 @@ def heatmap(
     values = np.asarray(values)
     ax = axes(ax, 2.2 + 0.75 * len(columns), 1.2 + 0.42 * len(rows))
     image = ax.imshow(values, cmap="RdBu_r", vmin=limits[0], vmax=limits[1], aspect="auto")
-    ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(rows)), rows)
+    ax.set_xticks(
+        range(len(columns)), [drawn(c) for c in columns], rotation=35, ha="right", rotation_mode="anchor"
+    )
+    ax.set_yticks(range(len(rows)), [drawn(r) for r in rows])
     middle, half = sum(limits) / 2, (limits[1] - limits[0]) / 2
     for i, j in np.ndindex(values.shape):
         strong = abs(values[i, j] - middle) > 0.65 * half
@@ -119,7 +123,7 @@ def heatmap(
             color="white" if strong else "black",
         )
     ax.spines[:].set_visible(False)
-    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.9)
+    ax.figure.colorbar(image, ax=ax, label=drawn(label), shrink=0.9)
     return ax
 
 
@@ -180,7 +184,7 @@ def transfer_map(transfer: Transfer, site: SiteLike, ax: Axes | None = None) -> 
     """Trained on (rows) against scored on (columns) at one site; white is chance, blue is reversed."""
     table = transfer.table(site)
     ax = heatmap(table.to_numpy(), list(table.index), list(table.columns), "AUROC", ax, (0, 1))
-    ax.set(xlabel="scored on", ylabel="trained on", title=str(site))
+    ax.set(xlabel="scored on", ylabel="trained on", title=drawn(site))
     return ax
 
 
@@ -195,7 +199,7 @@ def calibration_curve(curves: Mapping[str, Any], y: Any, bins: int = 10, ax: Axe
         if np.ndim(p) > 1 and len(p) > 1:
             raise ValueError(f"{name!r} holds {len(p)} sites; give the probabilities of one, such as p[0]")
         stated, share, _ = reliability(np.ravel(p), y, bins)
-        ax.plot(stated, share, color=colour, marker="o", ms=4, label=name)
+        ax.plot(stated, share, color=colour, marker="o", ms=4, label=drawn(name))
     ax.set(
         xlabel="stated probability",
         ylabel="share of positives",

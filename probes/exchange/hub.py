@@ -2,6 +2,7 @@
 that people can read.
 """
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from probes.data.artefacts import complete, kind_of
 from probes.fitting.directions import Direction
 from probes.fitting.linear import LinearProbe
 from probes.fitting.probe import Probe
+from probes.markup.terminal import terminal
 from probes.recipes import KINDS
 
 _FILES: dict[str, type[Probe] | type[Direction]] = {
@@ -149,11 +151,19 @@ def _card(artefact: Probe | Direction, shown_as: str) -> str:
         base_model=name if _is_hub_id(name) else None,
     )
     facts = {"Model": name} | shown.facts
-    lines = [f"- {key}: `{value}`" for key, value in facts.items() if value not in (None, "")]
+    lines = [f"- {key}: {_code(value)}" for key, value in facts.items() if value not in (None, "")]
     load = f"{shown.variable} = load_folder({shown_as!r})"
-    code = ["```python", "from probes.exchange.hub import load_folder", load, shown.use, "```"]
-    head = ["---", front.to_yaml().strip(), "---", "", f"# {shown.title} `{shown_as}`", ""]
+    code = ["```python", "from probes.hub import load_folder", load, shown.use, "```"]
+    head = ["---", front.to_yaml().strip(), "---", "", f"# {shown.title} {_code(shown_as)}", ""]
     return "\n".join([*head, *lines, "", "To load it:", "", *code, ""])
+
+
+def _code(value: Any) -> str:
+    """The value as code on one line of Markdown, whatever it holds: names may come from anybody's files."""
+    line = " ".join(terminal(value).split())
+    longest = max(map(len, re.findall("`+", line)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{line}{space}{fence}"
 
 
 def _shown_probe(probe: Probe) -> _Shown:

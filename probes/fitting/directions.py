@@ -13,6 +13,7 @@ from torch import Tensor
 from probes.data import artefacts
 from probes.data.activations import Activations
 from probes.data.sites import Site, SiteLike, as_site
+from probes.markup.terminal import terminal
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
 
@@ -162,10 +163,9 @@ class Direction:
 
     def __repr__(self) -> str:
         gap = "no gap" if self.gap is None else f"gap {self.gap:.3g}"
-        return (
-            f"Direction({self.site}, {gap},"
-            f" {self.source}{'' if self.exact else f', inexact (cosine {self.cosine:.2f})'})"
-        )
+        inexact = "" if self.exact else f", inexact (cosine {self.cosine:.2f})"
+        # The source may come from a file.
+        return terminal(f"Direction({self.site}, {gap}, {self.source}{inexact})")
 
 
 def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:

@@ -15,6 +15,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.fingerprint import made_by
 from probes.data.sites import Site, SiteLike, as_site
 from probes.fitting.transforms import Fitted
+from probes.markup.terminal import terminal
 
 P = TypeVar("P", bound="Probe")
 
@@ -123,7 +124,6 @@ class Probe:
 
     def __repr__(self) -> str:
         span = str(self.sites[0]) if len(self.sites) == 1 else f"{self.sites[0]} to {self.sites[-1]}"
-        return (
-            f"{type(self).__name__}({self.recipe}, {len(self.sites)} sites: {span}, sign from"
-            f" {self.sign_from})"
-        )
+        sites = f"{len(self.sites)} sites: {span}"
+        # Names may come from a file.
+        return terminal(f"{type(self).__name__}({self.recipe}, {sites}, sign from {self.sign_from})")

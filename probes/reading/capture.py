@@ -210,15 +210,10 @@ def recording(
     """Records hidden states of any forward pass of the Hugging Face model run inside the `with`, whoever runs
     it (your loop, a pipeline, generate).
 
-    The passes behave exactly as without it; hooks are gone afterwards, also after an exception. Raises
-    ValueError for a model value with edits: those act in its own passes only, and are recorded there.
+    The passes behave exactly as without it; hooks are gone afterwards, also after an exception. The edits
+    of a model value act, and are recorded, in its own passes (logits, generate, capture); a pass of `model.hf`
+    that you run yourself is that of the base model, unless it runs inside `applied`.
     """
-    if isinstance(model, Model) and model.writes:
-        raise ValueError(
-            f"{model!r} is edited, and its edits act in its own passes (logits, generate, capture) only;"
-            " record those with recording(model.hf, ...) around them, and passes that you run yourself with"
-            " applied(model.hf, edit) around the recording"
-        )
     model = model if isinstance(model, Model) else Model.of(model, blocks=blocks)
     wanted = model.sites(sites)
     record = Recording({site: [] for site in wanted})

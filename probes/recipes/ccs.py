@@ -117,11 +117,13 @@ def spread_by_site(rows: Paired) -> Float[Tensor, " site"]:
 def warn_without_spread(
     acts: PairActivations, rows: Paired, theta: Float[Tensor, "site k"], flat: Bool[Tensor, " site"]
 ) -> None:
-    """Warns of sites at which rows differ and the credence hardly does."""
+    """Warns where rows differ and the credence hardly does, at every site asked for: one of many that reads
+    nothing, such as the embedding of a last token, is no news.
+    """
     p_yes, p_no = probabilities(rows, theta[:, None])
     still = ((p_yes + 1 - p_no) / 2)[..., 0].std(1, correction=0) < LEAST_SPREAD
     names = [str(site) for site, s in zip(acts.sites, still & ~flat, strict=True) if s]
-    if names:
+    if names and bool((still | flat).all()):
         warnings.warn(
             f"the probe says the same of every statement at {', '.join(names)} (its credences have a standard"
             f" deviation below {LEAST_SPREAD}), so it reads nothing there; a smaller l2 allows steeper"
