@@ -51,7 +51,7 @@ def arm_answers(result: Remeasured, ax: Axes | None = None, title: str = "") -> 
 
 def flows(result: Remeasured, arms: Mapping[str, Axes]) -> list[Axes]:
     """Which kind of answer became which, one table of counts an arm; the diagonal is what stayed."""
-    drawn = []
+    filled = []
     for name, ax in arms.items():
         moves = result.transitions(name)
         there = [i for i in range(len(moves.classes)) if moves.counts[i].any() or moves.counts[:, i].any()]
@@ -75,5 +75,5 @@ def flows(result: Remeasured, arms: Mapping[str, Axes]) -> list[Axes]:
         ax.set_title(f"{drawn(name)}\n{moves.test} p={moves.p_value:.2g}", fontsize=9)
         for side in ("top", "right"):
             ax.spines[side].set_visible(True)
-        drawn.append(ax)
-    return drawn
+        filled.append(ax)
+    return filled

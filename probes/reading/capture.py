@@ -210,9 +210,9 @@ def recording(
     """Records hidden states of any forward pass of the Hugging Face model run inside the `with`, whoever runs
     it (your loop, a pipeline, generate).
 
-    The passes behave exactly as without it; hooks are gone afterwards, also after an exception. The edits
-    of a model value act, and are recorded, in its own passes (logits, generate, capture); a pass of `model.hf`
-    that you run yourself is that of the base model, unless it runs inside `applied`.
+    The passes behave exactly as without it; hooks are gone afterwards, also after an exception. The
+    edits of a model value act, and are recorded, in its own passes (logits, generate, capture); a pass of
+    `model.hf` that you run yourself is that of the base model, unless it runs inside `applied`.
     """
     model = model if isinstance(model, Model) else Model.of(model, blocks=blocks)
     wanted = model.sites(sites)
