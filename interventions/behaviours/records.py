@@ -120,7 +120,7 @@ class Records(Displayed):
     @property
     def _measure(self) -> str:
         kinds = "" if self.labels is None else f", sorted into {', '.join(self.classes)}"
-        return f"{self.behaviour!r} (in {self.unit}{kinds})"
+        return f"{self.behaviour!r} (in {self.unit}{kinds}, judged by {type(self.measure).__name__})"
 
     @property
     def measure(self) -> Measure:

@@ -40,16 +40,14 @@ def effect(
     progress: bool = True,
 ) -> Effect:
     """Runs a behaviour under an edit, under `n_controls` edits of its size along directions that mean
-    nothing, under a few along isotropic directions, and under its comparisons.
+    nothing, under a few along isotropic directions, and under its comparisons (sign flip, other blocks).
 
-    Controls change h as much as the edit does at the token where the answer is read. With the `train`
-    activations on which the edit's direction was found, their directions come from exchanged labels on those
-    rows; otherwise from the covariance of h on the prompts (`interventions.effects.meaningless`). The
-    comparisons (`interventions.effects.comparisons`) are the sign flip and other blocks, as far as the edit
-    has them; `compare=False` leaves them and the isotropic edits out. With `neutral` texts the cost (KL and
-    loss) is measured for the edit and, with `control_costs`, for every control. `before` saves a run when
-    the base behaviour on these prompts is already known. Raises ValueError for fewer than 20 controls, or for
-    a `before` of other prompts.
+    With the `train` activations on which the edit's direction was found, directions of controls come from
+    exchanged labels on those rows; otherwise from the covariance of h on the prompts
+    (`interventions.effects.meaningless`). `compare=False` leaves comparisons and isotropic edits out. With
+    `neutral` texts the cost (KL and loss) is measured for the edit and, with `control_costs`, for every
+    control. `before` saves a run when the base behaviour on these prompts is known. Raises ValueError for
+    fewer than 20 controls, or for a `before` of other prompts.
     """
     _checked(n_controls, before, prompts)
     whole = joined(edit)
@@ -59,15 +57,10 @@ def effect(
     beside = _isotropic(base, whole, prompts, seed) if compare else []
     named = comparisons(whole, base) if compare else {}
     edits = [whole, *controls, *beside, *named.values()]
-    runs = []
-    for each in tqdm(edits, desc="edits", delay=2, leave=False, disable=None if progress else True):
-        runs.append(behaviour(edited(base, each), prompts))
-    now, rest = runs[0], runs[1:]
+    bar = tqdm(edits, desc="edits", delay=2, leave=False, disable=None if progress else True)
+    now, *rest = (_alike(behaviour(edited(base, each), prompts), before) for each in bar)
     n = len(controls)
-    costs: list[Cost] = []
-    if neutral is not None:
-        priced = [whole, *(controls if control_costs else [])]
-        costs = neutral_costs(base, [edited(base, each) for each in priced], neutral)
+    costs = _costs(base, [whole, *(controls if control_costs else [])], neutral)
     return Effect(
         edit=repr(whole),
         before=before,
@@ -81,6 +74,17 @@ def effect(
         drawn=drawn,
         applied=whole,
     )
+
+
+def _alike(records: Records, before: Records) -> Records:
+    """The same records; raises ValueError where `before` is of another behaviour."""
+    before.same_measure(records)
+    return records
+
+
+def _costs(base: Model, edits: Sequence[Edit], neutral: Sequence[str] | None) -> list[Cost]:
+    """What each edit costs on neutral texts, where there are any."""
+    return [] if neutral is None else neutral_costs(base, [edited(base, each) for each in edits], neutral)
 
 
 def _checked(n_controls: int, before: Records | None, prompts: Examples) -> None:

@@ -94,8 +94,7 @@ def claim(
     seed: int = 0,
     progress: bool = True,
 ) -> Claim:
-    """Fits, chooses the site within the train groups, tests, and says what may be claimed about held-out
-    groups.
+    """Fits, chooses the site within the train groups, tests, and says what may be claimed of held-out ones.
 
     "Decodable" needs p <= alpha under `n` shuffles of the labels with the best site paid for, and an
     interval above .5. "Beyond the text" needs the texts and an AUROC at least `margin` over the best

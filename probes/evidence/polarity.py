@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from probes.data.activations import PairActivations
 from probes.data.sites import Site
@@ -100,6 +100,30 @@ def polarity_report(
         raise ValueError("polarity_report needs y: which statement of every pair is true")
     true, false = true_and_false(pairs)
     s = as_scores(probe.probability(pairs))
+    measures = _measured(probe, pairs, s, true, false)
+    if "negated" in pairs.columns:
+        measures |= _negation(s, pairs)
+    if train is not None:
+        cosines = truth_cosines(probe, train[pairs.sites])
+        measures |= {f"cosine_{name}": _exactly(cosines[name].to_numpy(), train) for name in cosines}
+    # A probe that hardly moves from one statement to the next can have fine polarity numbers and says
+    # nothing.
+    degenerate = s.std(1) < 0.02
+    findings = tuple(
+        ruled(_numbers(measures, i, bool(degenerate[i]), "negated" in pairs.columns))
+        for i in range(len(pairs.sites))
+    )
+    return PolarityReport(pairs.sites, measures, degenerate, len(true), probe.sign_from, findings)
+
+
+def _measured(
+    probe: LinearProbe,
+    pairs: PairActivations,
+    s: Float[np.ndarray, "site n"],
+    true: Int[np.ndarray, " pair"],
+    false: Int[np.ndarray, " pair"],
+) -> dict[str, Estimate]:
+    """Every measure that needs no flag for negation; `true` and `false` are the rows of each pair."""
     # Burns' loss and the published indices are not the same for p and 1 - p: they are of what was trained.
     trained = probe.as_trained
     p_yes, p_no = (as_scores(trained.probability(pairs, side=side)) for side in ("yes", "no"))
@@ -111,7 +135,7 @@ def polarity_report(
 
     four = p_yes[:, true], p_no[:, true], p_yes[:, false], p_no[:, false]
     same = a * n + (1 - a) * (1 - n)
-    measures = {
+    return {
         "auroc": auroc(s, pairs.y, pairs.groups),
         "accuracy": mean(((s > 0.5) == (pairs.y == 1)).astype(float), pairs.groups),
         "pair_accuracy": over((a > n) + 0.5 * (a == n)),
@@ -130,19 +154,6 @@ def polarity_report(
         "inconsistency": mean(np.abs(p_yes + p_no - 1), pairs.groups),
         "ccs_loss": _loss(p_yes, p_no, pairs.groups),
     }
-    if "negated" in pairs.columns:
-        measures |= _negation(s, pairs)
-    if train is not None:
-        cosines = truth_cosines(probe, train[pairs.sites])
-        measures |= {f"cosine_{name}": _exactly(cosines[name].to_numpy(), train) for name in cosines}
-    # A probe that hardly moves from one statement to the next can have fine polarity numbers and says
-    # nothing.
-    degenerate = s.std(1) < 0.02
-    findings = tuple(
-        ruled(_numbers(measures, i, bool(degenerate[i]), "negated" in pairs.columns))
-        for i in range(len(pairs.sites))
-    )
-    return PolarityReport(pairs.sites, measures, degenerate, len(true), probe.sign_from, findings)
 
 
 def _numbers(measures: dict[str, Estimate], i: int, degenerate: bool, flagged: bool) -> PolarityNumbers:

@@ -5,11 +5,14 @@ curvature and step.
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 Objective = Callable[[Float[Tensor, "p k"]], Float[Tensor, " p"]]
 WithSlope = Callable[[Float[Tensor, "p k"]], tuple[Float[Tensor, " p"], Float[Tensor, "p k"]]]
+
+
+HALVINGS = 20
 
 
 def minimise(
@@ -34,23 +37,12 @@ def minimise(
         going &= slope.abs().amax(1) > tolerance
         if not going.any():
             break
-        towards = -_curved(slope, history, scale)
-        downhill = torch.linalg.vecdot(towards, slope)
-        uphill = downhill >= 0
-        towards = torch.where(uphill[:, None], -slope, towards)
-        downhill = torch.where(uphill, -slope.pow(2).sum(1), downhill)
+        towards, downhill = _downhill(slope, history, scale)
         length = torch.ones_like(value)
         if not history:
             length = (1 / slope.norm(dim=1).clamp_min(1e-12)).clamp(max=1.0)
         length = torch.where(going, length, 0.0)
-        moved, new_value, new_slope = theta, value, slope
-        for _ in range(20):
-            moved = theta + length[:, None] * towards
-            new_value, new_slope = objective(moved)
-            short = new_value > value + 1e-4 * length * downhill
-            if not (short & going).any():
-                break
-            length = torch.where(short, length / 2, length)
+        moved, new_value, new_slope = _stepped(objective, theta, value, towards, downhill, length, going)
         better = (new_value < value) & going
         keep = better[:, None]
         step, turn = torch.where(keep, moved - theta, 0), torch.where(keep, new_slope - slope, 0)
@@ -73,6 +65,40 @@ def minimise(
         )
         going &= gained > settled * value.abs()
     return theta, value
+
+
+def _downhill(
+    slope: Float[Tensor, "p k"], history: list[tuple[Tensor, Tensor, Tensor]], scale: Float[Tensor, " p"]
+) -> tuple[Float[Tensor, "p k"], Float[Tensor, " p"]]:
+    """Where each problem goes, and how steeply it falls that way; along the gradient where what was learnt of
+    the curvature points uphill.
+    """
+    towards = -_curved(slope, history, scale)
+    fall = torch.linalg.vecdot(towards, slope)
+    uphill = fall >= 0
+    towards = torch.where(uphill[:, None], -slope, towards)
+    return towards, torch.where(uphill, -slope.pow(2).sum(1), fall)
+
+
+def _stepped(
+    objective: WithSlope,
+    theta: Float[Tensor, "p k"],
+    value: Float[Tensor, " p"],
+    towards: Float[Tensor, "p k"],
+    downhill: Float[Tensor, " p"],
+    length: Float[Tensor, " p"],
+    going: Bool[Tensor, " p"],
+) -> tuple[Float[Tensor, "p k"], Float[Tensor, " p"], Float[Tensor, "p k"]]:
+    """Parameters, values and gradients after a step, halved until it falls by enough (Armijo)."""
+    moved, new_value, new_slope = theta, value, theta
+    for _ in range(HALVINGS):
+        moved = theta + length[:, None] * towards
+        new_value, new_slope = objective(moved)
+        short = new_value > value + 1e-4 * length * downhill
+        if not (short & going).any():
+            break
+        length = torch.where(short, length / 2, length)
+    return moved, new_value, new_slope
 
 
 def differentiated(objective: Objective) -> WithSlope:

@@ -189,8 +189,7 @@ def finish(
     sides = {"yes": acts.yes, "no": acts.no} if isinstance(acts, PairActivations) else {"all": acts.x}
     middle = torch.stack(list(sides.values())).mean(0)
     flat = torch.stack([no_spread(x) for x in sides.values()]).all(0)
-    # Where no row differs from another there is nothing to read: the probe is constant there and has no
-    # direction.
+    # Where no row differs from another the probe is constant and has no direction.
     weight = torch.where(flat[:, None], 0, weight).float()
     bias = torch.where(flat & ~torch.isfinite(bias), 0, bias)  # a covariance of zeros has no inverse
     sign = torch.ones_like(weight[:, 0]) if sign is None else torch.where(flat, 1, sign).to(weight)

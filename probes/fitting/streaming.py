@@ -178,19 +178,7 @@ def _finished(
 ) -> LinearProbe:
     """Raw-space directions, gaps and losses, as for rows in memory; one more pass."""
     t = fitted["all"]
-    y = np.asarray(acts.y, dtype=float)
-    if np.isin(y, (0, 1)).all():
-        columns, per, gap_from = (
-            np.stack([y / y.sum(), (1 - y) / (1 - y).sum()], 1),
-            np.array([1.0, -1.0]),
-            "labels",
-        )
-    else:
-        columns, per, gap_from = (
-            ((y - y.mean()) / len(y) / y.std())[:, None],
-            np.array([1.0]),
-            "standard deviation of y",
-        )
+    columns, per, gap_from = _apart(np.asarray(acts.y, dtype=float))
     raw = moments(acts, torch.from_numpy(columns), lambda x: x)
     flat = raw.variance.mean(1).sqrt() <= NOISE * (raw.variance + raw.mean.pow(2)).mean(1).sqrt()
     weight = torch.where(flat[:, None], 0, weight).float()
@@ -219,6 +207,16 @@ def _finished(
         losses=(losses / len(acts)).float(),
         cosines=(norm[:, 0] > 0).float(),
     )
+
+
+def _apart(y: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+    """Weights of the rows, and of their sums, whose gap is the distance between classes; or the shift that
+    goes with one standard deviation of a real-valued y.
+    """
+    if np.isin(y, (0, 1)).all():
+        classes = np.stack([y / y.sum(), (1 - y) / (1 - y).sum()], 1)
+        return classes, np.array([1.0, -1.0]), "labels"
+    return ((y - y.mean()) / len(y) / y.std())[:, None], np.array([1.0]), "standard deviation of y"
 
 
 def _chunks(acts: Stored) -> Iterator[tuple[np.ndarray, Activations]]:
