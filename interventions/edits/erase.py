@@ -1,16 +1,19 @@
 """Remove everything a linear probe could read about a label, with the least change to the hidden state."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from interventions.writes.lowrank import LowRank, SiteEdit
 from probes.data.activations import Activations
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
 from probes.fitting.leace import leace
+from probes.fitting.meaningless import exchanged_directions
 from probes.models.model import Model
 
 
@@ -20,13 +23,15 @@ class Erase:
     as that allows.
 
     Fitted with `Erase.fit(acts)`, one eraser a site. The guarantee holds on the fitted rows and for linear
-    probes only; later blocks may still rebuild the concept from what a linear probe cannot read. Source:
+    probes only; later blocks may still rebuild the concept from what a linear probe cannot read. `exchanged`
+    holds directions of the same rows under exchanged labels, which an effect compares it with. Source:
     Belrose et al., arXiv 2306.03819.
     """
 
     changes: Mapping[Site, LowRank]
     receipt: dict[str, Any]
     at: str | int | Position = "all"
+    exchanged: Mapping[Site, Float[Tensor, "k d"]] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, acts: Activations, at: str | int | Position = "all", shrinkage: float = 1e-4) -> "Erase":
@@ -40,7 +45,8 @@ class Erase:
         mean, read, write = leace(acts.x, y.to(acts.x.device).double()[:, None], shrinkage)
         shift = torch.einsum("sd,sdk,ske->se", mean, read, write)
         changes = {site: LowRank(read[i], -write[i], shift[i]) for i, site in enumerate(acts.sites)}
-        return cls(changes, dict(acts.receipt), at)
+        exchanged = dict(zip(acts.sites, exchanged_directions(acts), strict=True))
+        return cls(changes, dict(acts.receipt), at, exchanged)
 
     def only(self, sites: SitesLike, model: Model) -> "Erase":
         """The erasers of some of the sites."""

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from interventions.edits import Ablate, Add, Affine, Clamp
+from interventions.edits import Ablate, Add, Affine, Clamp, Erase
 from interventions.writes.lowrank import Edit, same_site
 from probes.data.activations import Activations
 from probes.data.examples import Examples
 from probes.data.sites import Site
-from probes.evidence.permutation import shuffled
 from probes.fitting.directions import Direction
+from probes.fitting.meaningless import exchanged_directions
 from probes.models.model import Model
 from probes.reading.capture import capture
 
@@ -44,11 +44,13 @@ class Meaningless:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """States to draw from: a combination of centred rows lies where rows differ from one another."""
+    """Vectors to draw from: a combination of centred rows lies where rows differ from one another.
+    `weigh` gives the k-th.
+    """
 
     source: str
     x: Float[Tensor, "rows d"]
-    weigh: Callable[[np.random.Generator], Shaped[np.ndarray, " rows"]]
+    weigh: Callable[[np.random.Generator, int], Shaped[np.ndarray, " rows"]]
 
     @property
     def varied(self) -> bool:
@@ -72,16 +74,20 @@ def meaningless(
 ) -> Meaningless:
     """`n` frames of `rank` directions for the edit's home site.
 
-    With the `train` rows that the direction was found on: differences of class means after labels were
-    exchanged as in `shuffled_null`, of rows less their class mean, so that the direction itself is not in
-    them. Otherwise directions with the covariance of h at the last token of the prompts (within classes,
-    where the direction is that between the classes of their y). Where rows differ in one way only, so that
-    those are all (nearly) the direction tested, with the covariance of h over all tokens of the prompts.
+    From exchanged labels where that can be: differences of class means after labels were exchanged as in
+    `shuffled_null`, of rows less their class mean, so that the direction itself is not in them. The rows are
+    `train`, or those the direction was fitted on, of which it remembers as much. Otherwise directions with
+    the covariance of h at the last token of the prompts (within classes, where the direction is that between
+    the classes of their y). Where rows differ in one way only, so that those are all (nearly) the direction
+    tested, with the covariance of h over all tokens of the prompts.
     """
     site, tested = home(model, edit)
     sources: list[Callable[[], _Rows]] = []
     if train is not None and site in train.sites and train.y is not None:
-        sources.append(lambda: _exchanged(train[site]))
+        own = exchanged_directions(train[site], n * rank, seed)[0].cpu()
+        sources.append(lambda: _remembered(own))
+    elif (own := remembered(edit, site)) is not None:
+        sources.append(lambda: _remembered(own))
     some = prompts
     if len(prompts) > ROWS:
         some = prompts.rows(np.unique(np.linspace(0, len(prompts) - 1, ROWS).astype(int)))
@@ -104,12 +110,17 @@ def meaningless(
 
 
 def home(model: Model, edit: Edit) -> tuple[Site, Float[Tensor, " d"] | None]:
-    """The site an edit's direction was found at, and the direction where it is one; the first site that it
-    changes otherwise.
+    """The site an edit's direction was found at, and the direction where it is one, for an
+    eraser that along which it moves h; the first site that it changes otherwise.
     """
     if isinstance(edit, Ablate | Add | Affine | Clamp):
         directions = same_site(edit.direction)
         return directions[0].site, directions[0].unit.cpu() if len(directions) == 1 else None
+    if isinstance(edit, Erase):
+        site = min(edit.changes, key=lambda s: s.order)
+        moved = edit.changes[site].V.float().cpu()
+        one = len(moved) == 1 and bool(moved.any())
+        return site, torch.nn.functional.normalize(moved[0], dim=0) if one else None
     return min((write.site for write in edit.compile(model)), key=lambda site: site.order), None
 
 
@@ -123,19 +134,27 @@ def cosine_of(edit: Edit, direction: Direction) -> float | None:
     return max((abs(d.cosine_to(direction)) for d in own), default=None)
 
 
-def _exchanged(acts: Activations) -> _Rows:
-    """Labels exchanged on the rows that a direction was found on."""
-    y, groups = np.asarray(acts.y), acts.groups
-    if len(np.unique(y)) == 2:
-        label = y == y.max()
-        x, draw = within(acts.x[0].float().cpu(), label), lambda rng: _contrast(shuffled(label, groups, rng))
-    else:
-        x, draw = within(acts.x[0].float().cpu(), None), lambda rng: rng.permutation(y - y.mean())
-    return _Rows("exchanging labels", x, draw)
+def remembered(edit: Edit, site: Site) -> Float[Tensor, "k d"] | None:
+    """What the directions of an edit remember of exchanged labels on their rows; None where one remembers
+    nothing.
+    """
+    if isinstance(edit, Erase):
+        return edit.exchanged.get(site)
+    if not isinstance(edit, Ablate | Add | Affine | Clamp):
+        return None
+    own = [d.exchanged for d in same_site(edit.direction)]
+    known = [e.float().cpu() for e in own if e is not None]
+    return torch.cat(known) if len(known) == len(own) else None
 
 
-def _contrast(label: np.ndarray) -> np.ndarray:
-    return label / label.sum() - (~label) / (~label).sum()
+def _remembered(own: Float[Tensor, "k d"]) -> _Rows:
+    """Directions from exchanged labels, each once, in turn; combinations of them where more are asked for."""
+    x = own[own.any(1)]
+
+    def weigh(rng: np.random.Generator, k: int) -> np.ndarray:
+        return np.eye(len(x))[k] if k < len(x) else rng.normal(size=len(x))
+
+    return _Rows("exchanging labels", x, weigh)
 
 
 def _last(model: Model, prompts: Examples, site: Site, tested: Tensor | None) -> _Rows:
@@ -146,8 +165,8 @@ def _last(model: Model, prompts: Examples, site: Site, tested: Tensor | None) ->
     x, y = acts.x[0].float().cpu(), prompts.y
     label = None if y is None or tested is None or len(np.unique(y)) != 2 else y == y.max()
     if label is None or not _tells_apart(x, label, tested):
-        return _Rows("the covariance of h", within(x, None), lambda rng: rng.normal(size=len(x)))
-    return _Rows("the covariance of h within classes", within(x, label), lambda rng: rng.normal(size=len(x)))
+        return _Rows("the covariance of h", within(x, None), _normal(len(x)))
+    return _Rows("the covariance of h within classes", within(x, label), _normal(len(x)))
 
 
 def _tells_apart(
@@ -166,7 +185,11 @@ def _tokens(model: Model, prompts: Examples, site: Site) -> _Rows:
     acts = capture(model, prompts, site, "all", progress=False, check=False)
     centred = acts.x[0].float().cpu() - acts.x[0].float().cpu().median(0).values
     x = centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-30)
-    return _Rows("the covariance of h over all tokens", x, lambda rng: rng.normal(size=len(x)))
+    return _Rows("the covariance of h over all tokens", x, _normal(len(x)))
+
+
+def _normal(n: int) -> Callable[[np.random.Generator, int], Shaped[np.ndarray, " rows"]]:
+    return lambda rng, _: rng.normal(size=n)
 
 
 def within(x: Float[Tensor, "rows d"], label: Shaped[np.ndarray, " rows"] | None) -> Float[Tensor, "rows d"]:
@@ -186,7 +209,7 @@ def _drawn(rows: _Rows, n: int, rank: int, seed: int, tested: Tensor | None, not
     frames = []
     for k in range(n):
         rng = np.random.default_rng([seed, k])
-        weights = np.stack([rows.weigh(rng) for _ in range(rank)], 1)
+        weights = np.stack([rows.weigh(rng, k * rank + j) for j in range(rank)], 1)
         made = rows.x.T @ torch.from_numpy(weights).float()
         frames.append(_orthonormal(made, _generator(seed, k)))
     stacked = torch.stack(frames)

@@ -10,11 +10,12 @@
   rate
 """
 
+from probes.data.shuffling import shuffled
 from probes.evidence.calibration import Calibrated, brier, calibrate, calibration_error, reliability
 from probes.evidence.capacity import amnesic, online_codelength, selectivity
 from probes.evidence.choose import BestSite, best_site
 from probes.evidence.claims import Claim, claim, seed_spread
-from probes.evidence.permutation import Null, scores_under, shuffled, shuffled_null
+from probes.evidence.permutation import Null, scores_under, shuffled_null
 from probes.evidence.surface import random_weights, surface_baselines, surface_scores
 from probes.evidence.transfer import LeftOut, Transfer, leave_one_out, transfer_matrix
 

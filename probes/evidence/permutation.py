@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from probes.data.activations import Activations, PairActivations
+from probes.data.shuffling import exchangeable, exchanged
 from probes.evidence.readout import scored
 from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
 from probes.markup.progress import progress_bar
@@ -52,54 +53,6 @@ class Null:
             f"Null(best of {self.by_site.shape[1]} sites under {len(self.best)} shuffles: mean"
             f" {self.best.mean():.3f}, 95% {self.level():.3f}; p={self.p_value:.3f})"
         )
-
-
-def shuffled(
-    y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None = None
-) -> np.ndarray:
-    """Labels exchanged where that is fair: within a group that holds several labels, and between whole groups
-    that hold one.
-
-    Rows of a `unit` (wordings of one statement, a statement with its opposite) keep together: units of one
-    label exchange it as wholes within their group, units of several labels permute them among their own rows.
-    """
-    return _exchanged(y, _exchanges(y, groups, unit), rng)
-
-
-def _exchanges(
-    y: np.ndarray, groups: np.ndarray, unit: np.ndarray | None
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """What may be exchanged: rows, unit after unit, the label of each unit, and how many rows it has."""
-    found, constant = [], []
-    for rows in _members(groups):
-        if (y[rows] == y[rows[0]]).all():
-            constant.append(rows)
-            continue
-        units = [rows[k] for k in _members(rows if unit is None else unit[rows])]
-        same = [bool((y[u] == y[u[0]]).all()) for u in units]
-        found.append(_wholes(y, [u for u, whole in zip(units, same, strict=True) if whole]))
-        found += [(u, y[u], np.ones(len(u), int)) for u, whole in zip(units, same, strict=True) if not whole]
-    return [each for each in (*found, _wholes(y, constant)) if len(each[0])]
-
-
-def _wholes(y: np.ndarray, units: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Units of one label each, which exchange it as wholes."""
-    rows = np.concatenate(units) if units else np.empty(0, int)
-    return rows, np.array([y[u[0]] for u in units]), np.array([len(u) for u in units], int)
-
-
-def _exchanged(
-    y: np.ndarray, exchanges: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rng: np.random.Generator
-) -> np.ndarray:
-    out = np.array(y, copy=True)
-    for rows, values, sizes in exchanges:
-        out[rows] = np.repeat(rng.permutation(values), sizes)
-    return out
-
-
-def _members(names: np.ndarray) -> list[np.ndarray]:
-    member = np.unique(names, return_inverse=True)[1]
-    return np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
 
 
 def shuffled_null(
@@ -199,10 +152,10 @@ def _two_classes(
         raise ValueError(
             f"shuffling needs labels 0 and 1, both of them, got values {np.unique(y)[:5].tolist()}"
         )
-    exchanges, found = _exchanges(y, groups, unit), []
+    exchanges, found = exchangeable(y, groups, unit), []
     while len(found) < n:
         for _ in range(1000):
-            drawn = _exchanged(y, exchanges, rng)
+            drawn = exchanged(y, exchanges, rng)
             if len(np.unique(drawn)) == 2:
                 found.append(drawn)
                 break

@@ -11,8 +11,8 @@ import pandas as pd
 
 from probes.data.examples import Examples, Text
 from probes.data.positions import At, Position
+from probes.data.shuffling import shuffled
 from probes.evidence.finding import MARGIN
-from probes.evidence.permutation import shuffled
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, auroc_difference

@@ -13,6 +13,7 @@ from torch import Tensor
 from probes.data import artefacts
 from probes.data.activations import Activations
 from probes.data.sites import Site, SiteLike, as_site
+from probes.fitting.meaningless import exchanged_directions, without
 from probes.markup.terminal import terminal
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
@@ -25,7 +26,8 @@ class Direction:
     `unit` has length 1 in raw activation space. `gap` is the distance between the class means along it, the
     unit in which edits state their strength; `gap_from` says whose classes (`labels` or `predicted`). `exact`
     is False when it averages a gradient that changes from row to row; `cosine` is then the mean cosine of the
-    row gradients to it.
+    row gradients to it. `exchanged` holds directions of the same rows under exchanged labels, which edits
+    along this one are compared with; None where no labelled rows are known.
     """
 
     unit: Float[Tensor, " d"]
@@ -36,6 +38,7 @@ class Direction:
     receipt: dict[str, Any]
     exact: bool = True
     cosine: float = 1.0
+    exchanged: Float[Tensor, "k d"] | None = None
 
     def __post_init__(self) -> None:
         artefacts.laid_out(self)
@@ -67,11 +70,14 @@ class Direction:
 
     def calibrated(self, acts: Activations) -> "Direction":
         """The same direction with its gap measured on labelled activations at its site: the distance
-        between the class means along it, whichever way it points.
+        between the class means along it, whichever way it points; what exchanged labels give there is
+        remembered.
         """
         y, _ = acts.classes
         along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
-        return replace(self, gap=abs(float(along[y].mean() - along[~y].mean())), gap_from="labels")
+        gap = abs(float(along[y].mean() - along[~y].mean()))
+        exchanged = exchanged_directions(acts[self.site])[0].half()
+        return replace(self, gap=gap, gap_from="labels", exchanged=exchanged if exchanged.any() else None)
 
     def __neg__(self) -> "Direction":
         return replace(self, unit=-self.unit, source=f"-({self.source})")
@@ -96,9 +102,9 @@ class Direction:
         if rest.norm() < 1e-4:
             raise ValueError("the two directions are parallel, so nothing is left")
         gap = None if self.gap is None else self.gap * float(rest.norm())
-        return replace(
-            self, unit=rest / rest.norm(), gap=gap, source=f"({self.source}) orthogonal to ({other.source})"
-        )
+        source = f"({self.source}) orthogonal to ({other.source})"
+        left = None if self.exchanged is None else without(self.exchanged, other.unit)
+        return replace(self, unit=rest / rest.norm(), gap=gap, source=source, exchanged=left)
 
     def random_like(self, seed: int) -> "Direction":
         """A random direction at the same site with the same gap, as a control."""
@@ -153,13 +159,14 @@ class Direction:
         header = {
             name: getattr(self, name) for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")
         }
-        return artefacts.save(path, "direction", {"unit": self.unit}, header | {"site": str(self.site)})
+        tensors = {"unit": self.unit} | ({} if self.exchanged is None else {"exchanged": self.exchanged})
+        return artefacts.save(path, "direction", tensors, header | {"site": str(self.site)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Direction":
         tensors, header = artefacts.load(path, "direction")
         fields = {name: header[name] for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")}
-        return cls(unit=tensors["unit"], site=Site.parse(header["site"]), **fields)
+        return cls(site=Site.parse(header["site"]), **tensors, **fields)
 
     def __repr__(self) -> str:
         gap = "no gap" if self.gap is None else f"gap {self.gap:.3g}"

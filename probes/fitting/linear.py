@@ -13,6 +13,7 @@ from probes.data.activations import Activations, PairActivations, Side
 from probes.data.examples import Examples
 from probes.data.sites import SiteLike, as_site
 from probes.fitting.directions import Direction
+from probes.fitting.meaningless import exchanged_directions
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import Recipe
 from probes.fitting.transforms import Fitted, no_spread
@@ -29,7 +30,8 @@ class LinearProbe(Probe):
     trained. `sign` (1 or -1 a site) turns them so that a score, a margin, is above 0 for the positive class;
     `sign_from` says what fixed it. `losses` holds the training loss per site, `as_trained` is the probe that
     it belongs to. `cosines` is 1 where the score has one gradient; elsewhere it is the mean cosine of the
-    rows' gradients to the direction.
+    rows' gradients to the direction. `exchanged` holds directions of the same rows under exchanged labels,
+    in half precision, for edits to be compared with (none in files that lack them).
     """
 
     KIND: ClassVar[str] = "linear probe"
@@ -42,6 +44,7 @@ class LinearProbe(Probe):
     gap_from: str
     losses: Float[Tensor, " site"]
     cosines: Float[Tensor, " site"]
+    exchanged: Float[Tensor, "site k d"]
 
     @property
     def reads_pairs(self) -> bool:
@@ -62,8 +65,11 @@ class LinearProbe(Probe):
 
     @classmethod
     def brought_up(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Files of format version 1 hold no sign: weight and bias had been turned themselves."""
-        return {"sign": torch.ones_like(tensors["bias"]), **tensors}
+        """Files of format version 1 hold no sign: weight and bias had been turned themselves; they and the
+        first of version 2 remember no exchanged labels.
+        """
+        none = tensors["units"][:, None][:, :0]
+        return {"sign": torch.ones_like(tensors["bias"]), "exchanged": none, **tensors}
 
     def _margin(
         self, acts: Activations | PairActivations, x: Tensor, side: str, middle: Tensor
@@ -158,6 +164,7 @@ class LinearProbe(Probe):
             self.receipt,
             exact,
             cosine,
+            exchanged=self.exchanged[i] if self.exchanged[i].any() else None,
         )
 
     def has_direction(self, site: SiteLike) -> bool:
@@ -219,6 +226,7 @@ def finish(
         receipt={**acts.receipt, **(notes or {})},
         losses=torch.full((len(acts.sites),), torch.nan) if losses is None else losses.detach().float(),
         cosines=cosines.detach().float(),
+        exchanged=exchanged_directions(acts).half(),
     )
 
 

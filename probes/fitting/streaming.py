@@ -18,6 +18,7 @@ from torch import Tensor
 from probes.data.activations import Activations
 from probes.fitting.leace import erasure
 from probes.fitting.linear import LinearProbe
+from probes.fitting.meaningless import exchanged_weights, unit_or_zero
 from probes.fitting.nuisances import one_hot
 from probes.fitting.recipe import Penalised, Recipe, Whitens
 from probes.fitting.solving import solve_positive
@@ -179,14 +180,18 @@ def _finished(
     """Raw-space directions, gaps and losses, as for rows in memory; one more pass."""
     t = fitted["all"]
     columns, per, gap_from = _apart(np.asarray(acts.y, dtype=float))
-    raw = moments(acts, torch.from_numpy(columns), lambda x: x)
-    flat = raw.variance.mean(1).sqrt() <= NOISE * (raw.variance + raw.mean.pow(2)).mean(1).sqrt()
+    exchanges = exchanged_weights(acts)
+    both = torch.cat([torch.from_numpy(columns), exchanges.T.double()], dim=1)
+    raw = moments(acts, both, lambda x: x)
+    by_class, drawn = raw.by_column.split([columns.shape[1], len(exchanges)], dim=1)
+    size = (raw.variance + raw.mean.pow(2)).sum(1).sqrt()
+    flat = raw.variance.sum(1).sqrt() <= NOISE * size
     weight = torch.where(flat[:, None], 0, weight).float()
     bias = torch.where(flat & ~torch.isfinite(bias), 0, bias).float()
     slopes = t.gradient(weight, weight[:, None])[:, 0]
     norm = slopes.norm(dim=1, keepdim=True)
     units = torch.where(norm > 0, slopes / norm.clamp_min(1e-30), 0)
-    gaps = torch.einsum("scd,sd,c->s", raw.by_column, units.double(), torch.from_numpy(per))
+    gaps = torch.einsum("scd,sd,c->s", by_class, units.double(), torch.from_numpy(per))
     losses = torch.zeros(len(weight), dtype=torch.float64)
     for index, part in _chunks(acts):
         losses += loss(
@@ -206,6 +211,7 @@ def _finished(
         gap_from=gap_from,
         losses=(losses / len(acts)).float(),
         cosines=(norm[:, 0] > 0).float(),
+        exchanged=torch.stack([unit_or_zero(d, s) for d, s in zip(drawn, size, strict=True)]).half(),
     )
 
 
