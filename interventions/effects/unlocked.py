@@ -29,13 +29,14 @@ Conclusion = Literal["policy removed", "answers lost", "no policy", "policy stay
 @dataclass(frozen=True, eq=False)
 class Unlocked:
     """The numbers behind: the share answered rightly before, the share of answers that changed their kind and
-    the most that a random edit changed, the share of wrong facts now, and the share of what was not answered
-    rightly that now is (NaN where there was nothing).
+    the most that a control changed, whether that moves behaviour by the verdict on the effect, the share of
+    wrong facts now, and the share of what was not answered rightly that now is (NaN where there was nothing).
     """
 
     right: Estimate
     changed: Estimate
     random: float
+    moves: bool
     wrong: Estimate
     restored: float
 
@@ -43,7 +44,9 @@ class Unlocked:
 def unlocked(e: Effect) -> Unlocked:
     """The numbers of an effect on kinds of answers (`AnswerKinds`)."""
     most = float(e.control_changed().max())
-    return Unlocked(e.before.share(FACTUAL), e.changed(), most, e.now.share(WRONG), restored(e))
+    return Unlocked(
+        e.before.share(FACTUAL), e.changed(), most, e.verdict().moves, e.now.share(WRONG), restored(e)
+    )
 
 
 def restored(e: Effect) -> float:
@@ -65,7 +68,7 @@ def ruled(n: Unlocked) -> Finding[Word, Unlocked]:
     """
     checks = {
         "a policy to take out": not (n.right.value > ANSWERS and n.changed.value < STEADY),
-        "beyond random edits": bool(n.changed.low > n.random),
+        "beyond random edits": n.moves,
         "no wrong facts": not n.wrong.low > CONFABULATED,
         "right answers restored": n.restored >= RESTORED,
     }
