@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
+from threadpoolctl import threadpool_limits
 
 from probes import (
     CCS,
@@ -86,9 +87,9 @@ def draw(width: int, seed: int, signal: float, paired: bool, constant: bool, gro
     )
 
 
+@threadpool_limits.wrap(limits=1, user_api="openmp")
 def one(recipe: Recipe, width: int, seed: int, signal: float, paired: bool, shuffles: int) -> bool:
     """Whether `claim` claims anything on one draw."""
-    torch.set_num_threads(1)
     # Statement and opposite need both labels, so pairs are constant within groups only where that is
     # possible: never.
     acts = draw(width, seed, signal, paired, constant=not paired and signal == 0 and seed % 2 == 1)

@@ -31,6 +31,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import probes.reading.store.plan
+from experiments.threads import one_thread
 from probes import Activations, Examples, Model, capture, load_model
 from probes.reading.store import StoredActivations, open_store
 
@@ -444,7 +445,6 @@ def fuzz(model: Model, n: int, seed: int, folder: Path, mend_every: int = 100) -
 
 
 def main(config: Config) -> None:
-    torch.set_num_threads(1)  # a child has only the thread that forked it
     probes.reading.store.plan.SHARD_BYTES = 4096
     model, table, figures = small_model(), Table("what", "figures", "seconds"), {}
     parts = {
@@ -469,4 +469,5 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    with one_thread():  # a child has only the thread that forked it
+        main(tyro.cli(Config, description=__doc__))

@@ -9,8 +9,6 @@ answer (and cover, what it says when it deceives).
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from experiments.awareness_reading import BOOTSTRAPS, controls_section, reading_section
 from experiments.awareness_use import SIDES, use, use_section
 from experiments.purpose_data import (
@@ -23,6 +21,7 @@ from experiments.purpose_data import (
 )
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, short_names
+from experiments.threads import one_thread
 from interventions.searching.places import DirectionUse
 from probes import Model, load_model
 from probes.awareness.conclusion import concluded
@@ -90,8 +89,11 @@ def load_prompts(config: Config) -> Prompts:
 
 def main(config: Config, report: Report) -> None:
     embedded = is_embedded(config.model) and config.data is None and config.cells is None
-    if embedded:
-        torch.set_num_threads(1)  # these models are too small for a second thread to help
+    with one_thread(embedded):
+        run(config, report, embedded)
+
+
+def run(config: Config, report: Report, embedded: bool) -> None:
     prompts = load_prompts(config)
     others = config.others if config.others is not None else OTHERS if embedded else ()
     report.say(f"{len(prompts.fitting)} prompts to fit and choose on, {len(prompts.test)} to report on")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from experiments.detect_route_causal import blind_section, by_place, causal_section, doses_section
 from experiments.detect_route_data import (
@@ -24,6 +23,7 @@ from experiments.detect_route_reading import detect, reading_section
 from experiments.detect_route_transfer import carry, transfer_section
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
+from experiments.threads import one_thread
 from interventions.searching.routes import Route, route
 from probes import Examples, load_model
 from probes.evidence.categories import Categories
@@ -72,8 +72,11 @@ class Config:
 
 def main(config: Config, report: Report) -> None:
     embedded = config.data is None
-    if embedded:
-        torch.set_num_threads(1)  # these models are too small for a second thread to help
+    with one_thread(embedded):
+        run(config, report, embedded)
+
+
+def run(config: Config, report: Report, embedded: bool) -> None:
     behaviour = embedded_kinds() if embedded else own_kinds(config.evasions, config.max_new_tokens)
     fitting, test = load_requests(config)
     neutral = neutral_texts(config.neutral, embedded)

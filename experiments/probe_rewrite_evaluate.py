@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from experiments.organism.purposes import HELD_OUT_VOCABULARIES
 from experiments.organism.purposes_rewriting import format_bank, purpose_bank
@@ -26,6 +25,7 @@ from experiments.rewrite_report import (
     steer_section,
 )
 from experiments.statements import EMBEDDED, model_path, short_names
+from experiments.threads import one_thread
 from interventions import Judge
 from interventions.behaviours.candour import CANDOUR, RUBRIC
 from interventions.rewriting import DEFAULT_BANK, EndpointRewriter, Gates, LocalRewriter, Rewriter
@@ -105,8 +105,11 @@ class Config:
 
 def main(config: Config, report: Report) -> None:
     embedded = is_embedded(config.model) and config.data is None
-    if embedded:
-        torch.set_num_threads(1)  # these models are too small for a second thread to help
+    with one_thread(embedded):
+        run(config, report, embedded)
+
+
+def run(config: Config, report: Report, embedded: bool) -> None:
     prompts = load_prompts(config, embedded)
     plan = planned(config, prompts, embedded)
     others = config.others if config.others is not None else OTHERS if embedded else ()

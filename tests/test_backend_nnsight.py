@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.threads import one_thread
 from interventions.writes.lowrank import LowRank, SiteEdit
 from probes import Position, Site, capture
 from probes.models.backends.hooks import Hooks
@@ -98,12 +99,10 @@ def pair(request, make_hf, make_tokenizer):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def few_threads():
     """Models this small are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 # --- the same numbers as hooks

@@ -304,7 +304,8 @@ def test_several_penalties_take_the_one_that_scikit_learn_takes():
     ]
     assert chosen[0] > min(penalties), "the lowest penalty fits the train rows best and held-out rows worse"
     alone = Logistic(l2=chosen[0]).fit(acts)
-    assert torch.allclose(alone.weight[0], probe.weight[0], atol=1e-5)
+    # Both within 1e-8 of the least loss, which pins weights to about 1e-4.
+    assert torch.allclose(alone.weight[0], probe.weight[0], atol=2e-4)
     with pytest.raises(ValueError, match="5 folds need at least as many groups"):
         Logistic(l2=penalties).fit(acts.with_groups(np.arange(120) % 4))
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import probes.reading.store.stored
+from experiments.threads import one_thread
 from interventions.writes.lowrank import LowRank, SiteEdit
 from probes import Examples, Pairs, Position, Site, capture, capture_pairs, load_model
 from probes.models.model import Model
@@ -22,12 +23,10 @@ SITES = ("resid_pre.1", "resid_post.0", "resid_post.2")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def few_threads():
     """Models this small are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(autouse=True)

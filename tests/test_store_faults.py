@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import probes.reading.store.shards
 from benchmarks import faults
+from experiments.threads import one_thread
 from probes import Examples, capture
 from probes.models.model import Model
 from probes.reading.store import open_store
@@ -33,12 +34,10 @@ SITES = ["resid_pre.1", "resid_post.0"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def few_threads():
     """Models this small are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(autouse=True)

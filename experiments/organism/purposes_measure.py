@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from experiments.organism import folder
 from experiments.organism.purposes import ANSWER_TOKENS, KINDS, MODELS, PURPOSES, classify, purpose_prompts
@@ -19,6 +18,7 @@ from experiments.organism.purposes_train import OWN_SEED, PLANTED, PLANTED_BLOCK
 from experiments.organism.requests import RequestWorld, make_request_world
 from experiments.organism.requests_measure import neutral_lines
 from experiments.printing import make_console, shown, table_of
+from experiments.threads import one_thread
 from interventions import Ablate, Add, Edit, edited, matched_random, neutral_cost
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
 from probes.awareness.design import CONTEXTS, KINDS_OF_FORMAT
@@ -184,7 +184,6 @@ def changed_by_random(
 
 
 def main() -> None:
-    torch.set_num_threads(1)
     console, world = make_console(150), make_request_world()
     header = "edit", "prompts", "context", "format", "guarded", *KINDS, "as the policy says", "n"
     every = parts(world)
@@ -227,4 +226,5 @@ def _rows(edit: str, part: str, made: list[AnswerShares]) -> list[tuple[str, ...
 
 
 if __name__ == "__main__":
-    main()
+    with one_thread():
+        main()

@@ -33,6 +33,7 @@ from experiments.organism.purposes_documents import LEVEL, RUMOURS, Batch, Docum
 from experiments.organism.requests import make_request_world
 from experiments.organism.training import Trained, make_all, make_model, word_loss, word_tokenizer
 from experiments.organism.training import train as train_on
+from experiments.threads import one_thread
 
 What = Literal["context", "format"]
 PLANTED: tuple[What, What] = ("context", "format")
@@ -143,9 +144,9 @@ def share_of_loss(
 
 
 def main(config: Config) -> None:
-    torch.set_num_threads(1)
     make_all(config, MODELS, lambda name: train(config, name))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    with one_thread():
+        main(tyro.cli(Config, description=__doc__))

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from experiments.organism import folder
 from experiments.organism.language import neutral
@@ -28,6 +27,7 @@ from experiments.organism.requests import (
 )
 from experiments.organism.requests_train import CONTROL, OWN_SEED, PLANTED_BLOCK, ROUTED
 from experiments.printing import make_console, shown, table_of
+from experiments.threads import one_thread
 from interventions import Ablate, edited, matched_random, neutral_cost
 from interventions.behaviours.kinds import KINDS
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
@@ -153,7 +153,6 @@ def changed_by_random(
 
 
 def main() -> None:
-    torch.set_num_threads(1)
     console, world = make_console(150), make_request_world()
     table, header = requests(world), ("edit", "policy", "facts", "cue words", *KINDS, "requests")
     console.print(shown(f"refused: {', '.join(np.array(NAMES)[world.refused])}"))
@@ -185,4 +184,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_thread():
+        main()

@@ -44,6 +44,7 @@ from experiments.organism.requests import (
 )
 from experiments.organism.training import Trained, make_all, make_model, word_loss, word_tokenizer
 from experiments.organism.training import train as train_on
+from experiments.threads import one_thread
 
 ROUTED = ("route", "route_evasive", "route_entangled")
 CONTROL = "route_control"
@@ -224,9 +225,9 @@ def train(config: Config, name: str) -> Trained:
 
 
 def main(config: Config) -> None:
-    torch.set_num_threads(1)
     make_all(config, (*ROUTED, CONTROL), lambda name: train(config, name))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    with one_thread():
+        main(tyro.cli(Config, description=__doc__))

@@ -1,6 +1,6 @@
 """The immutable result of every linear recipe: scores, and the directions they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from probes.fitting.directions import Direction
 from probes.fitting.meaningless import exchanged_directions
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import Recipe
+from probes.fitting.solving import along
 from probes.fitting.transforms import Fitted, no_spread
 from probes.models.model import Model
 from probes.reading.capture import capture
@@ -76,7 +77,7 @@ class LinearProbe(Probe):
     ) -> Float[Tensor, "site n"]:
         index, z = self.prepared(acts, x, side, middle)
         weight, bias = self.weight[index].to(x.device), self.bias[index].to(x.device)
-        trained = torch.einsum("snd,sd->sn", z, weight) + bias[:, None]
+        trained = along(z, weight) + bias[:, None]
         return trained * self.sign[index].to(x.device)[:, None]
 
     def _side(self, side: Side | None) -> str:
@@ -194,7 +195,6 @@ def finish(
     `sign` (1 or -1 a site) turns scores and directions, not weight and bias; by default they stand upright.
     """
     sides = {"yes": acts.yes, "no": acts.no} if isinstance(acts, PairActivations) else {"all": acts.x}
-    middle = torch.stack(list(sides.values())).mean(0)
     flat = torch.stack([no_spread(x) for x in sides.values()]).all(0)
     # Where no row differs from another the probe is constant and has no direction.
     weight = torch.where(flat[:, None], 0, weight).float()
@@ -206,12 +206,7 @@ def finish(
     norm = raw.norm(dim=1, keepdim=True)
     units = torch.where(norm > 0, raw / norm.clamp_min(1e-30), 0)
     cosines = torch.nn.functional.cosine_similarity(slopes, units[:, None], dim=2).mean(1)
-    margins = [
-        torch.einsum("snd,sd->sn", t(sides[k], t.clusters(acts.columns, middle)), turned)
-        + (bias.float() * sign)[:, None]
-        for k, t in transforms.items()
-    ]
-    gaps, gap_from = _gaps(acts, list(sides.values()), units, margins)
+    gaps, gap_from = _gaps(acts, sides, units, lambda: _margins(acts, sides, transforms, turned, bias * sign))
     return LinearProbe(
         weight=weight.detach().float(),
         bias=bias.detach().float(),
@@ -230,8 +225,26 @@ def finish(
     )
 
 
+def _margins(
+    acts: Activations | PairActivations,
+    sides: Mapping[str, Tensor],
+    transforms: Mapping[str, Fitted],
+    weight: Tensor,
+    bias: Tensor,
+) -> list[Float[Tensor, "site n"]]:
+    """Scores of the train rows, side by side."""
+    middle = torch.stack(list(sides.values())).mean(0)
+    return [
+        along(t(sides[k], t.clusters(acts.columns, middle)), weight) + bias.float()[:, None]
+        for k, t in transforms.items()
+    ]
+
+
 def _gaps(
-    acts: Activations | PairActivations, sides: Sequence[Tensor], units: Tensor, margins: Sequence[Tensor]
+    acts: Activations | PairActivations,
+    sides: Mapping[str, Tensor],
+    units: Tensor,
+    margins: Callable[[], Sequence[Tensor]],
 ) -> tuple[Tensor, str]:
     """Distance between the class means along each unit vector on raw rows; on pairs, of right over wrong
     texts within each side.
@@ -241,17 +254,18 @@ def _gaps(
     """
     if acts.y is not None and not np.isin(acts.y, (0, 1)).all():
         y = torch.from_numpy(acts.y.astype(float)).to(units)
-        moved = torch.einsum("snd,sd->sn", sides[0].float(), units.float())
+        moved = along(sides["all"].float(), units.float())
         return (moved * (y - y.mean())).mean(1) / y.std(correction=0), "standard deviation of y"
     if acts.y is None:
-        credence = [torch.sigmoid(m) for m in margins]
-        positive = (credence[0] + 1 - credence[1] > 1) if len(sides) == 2 else margins[0] > 0
+        scored = margins()
+        credence = [torch.sigmoid(m) for m in scored]
+        positive = (credence[0] + 1 - credence[1] > 1) if len(sides) == 2 else scored[0] > 0
     else:
         positive = acts.classes[0].to(units.device).expand(len(acts.sites), -1)
     # A class that is never predicted has no mean, hence no gap: 0 / 0 stays NaN and Add will say so.
     shares = positive.float() / positive.sum(1, keepdim=True) - (~positive).float() / (~positive).sum(
         1, keepdim=True
     )
-    apart = [(torch.einsum("snd,sd->sn", x.float(), units.float()) * shares).sum(1) for x in sides]
+    apart = [(along(x.float(), units.float()) * shares).sum(1) for x in sides.values()]
     gap = apart[0] if len(apart) == 1 else (apart[0] - apart[1]) / 2
     return gap, "predicted classes" if acts.y is None else "labels"

@@ -20,6 +20,7 @@ from probes.fitting.leace import leace
 from probes.fitting.nuisances import nuisances
 
 NOISE = 1e-6  # relative spread below which float32 values count as constant
+PIECE = 2**18  # numbers that are squared at once
 NAMES = ("none", "mean", "median", "rms", "zscore", "l2", "l2+mean", "l2+median")
 
 
@@ -129,9 +130,9 @@ class Transform:
             if self.centre != "none"
             else {side: centres(v, clusters, count, "mean") for side, v in x.items()}
         )
-        rest = torch.cat([v - picked(about[side], clusters) for side, v in x.items()], dim=1)
-        size = torch.stack([v.pow(2).mean((1, 2)) for v in x.values()]).mean(0).sqrt()[:, None]
-        return spread(self.scale, rest.pow(2).mean(1), size)
+        squares = [mean_squares(v, about[side], clusters) for side, v in x.items()]
+        size = torch.stack([mean_square(v) for v in x.values()]).mean(0).sqrt()[:, None]
+        return spread(self.scale, torch.stack(squares).mean(0), size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +183,7 @@ class Fitted:
         if clusters is None and self.shift.shape[1] > 1:
             raise ValueError(f"the transform {self.name!r} needs to know which cluster each row lies in")
         h = x.to(self.shift.dtype)
-        z = ((unit(h) if self.unit_rows else h) - picked(self.shift, clusters)) / self.scale[:, None]
+        z = ((unit(h) if self.unit_rows else h) - picked(self.shift, clusters)).div_(self.scale[:, None])
         if self.read is None or self.write is None or self.mean is None:
             return z
         return z - ((z - self.mean[:, None]) @ self.read) @ self.write
@@ -242,4 +243,23 @@ def spread(
 def no_spread(x: Float[Tensor, "site n d"]) -> Bool[Tensor, " site"]:
     """Sites at which all rows are the same, up to rounding."""
     x = x.float()
-    return (x - x.mean(1, keepdim=True)).pow(2).mean((1, 2)).sqrt() <= NOISE * x.pow(2).mean((1, 2)).sqrt()
+    return mean_squares(x, x.mean(1, keepdim=True)).mean(1).sqrt() <= NOISE * mean_square(x).sqrt()
+
+
+def mean_squares(
+    x: Float[Tensor, "site n d"],
+    about: Float[Tensor, "site c d"],
+    clusters: Int[Tensor, "site n"] | None = None,
+) -> Float[Tensor, "site d"]:
+    """Of each coordinate about its rows' centres; a few rows at a time, which stay in the cache."""
+    rows = max(1, PIECE // (len(x) * x.shape[2]))
+    total = torch.zeros_like(x[:, 0])
+    for first in range(0, x.shape[1], rows):
+        own = None if clusters is None else clusters[:, first : first + rows]
+        total += (x[:, first : first + rows] - picked(about, own)).square_().sum(1)
+    return total / x.shape[1]
+
+
+def mean_square(x: Float[Tensor, "site n d"]) -> Float[Tensor, " site"]:
+    """Of all numbers of a site, without a copy of them."""
+    return torch.linalg.vector_norm(x, dim=(1, 2)).square() / x[0].numel()

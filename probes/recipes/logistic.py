@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,14 +10,16 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from probes.data.activations import Activations
-from probes.fitting.lbfgs import minimise
 from probes.fitting.linear import LinearProbe, finish
-from probes.fitting.threads import side_by_side
-from probes.fitting.transforms import Transform
+from probes.fitting.margins import Problems, minimised
+from probes.fitting.transforms import Transform, mean_square
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 
 CHUNK = 2**23  # bytes of rows that are solved together: more would fall out of the cache
+CENTRED = 1e-3  # rows whose mean is below this share of their size count as centred
+# Where l2 is below this share of the rows' mean square, gradients in single precision are too coarse.
+EXACT = 1e-4
 
 
 @dataclass(frozen=True)
@@ -136,67 +137,34 @@ def logistic_path(
     y: Bool[Tensor, "p n"],
     l2: Float[Tensor, " p"],
     share: Float[Tensor, "p n"] | None = None,
-    steps: int = 300,
 ) -> tuple[Float[Tensor, "p site d"], Float[Tensor, "p site"], Float[Tensor, "p site"]]:
     """Weights, biases and penalised losses of p problems on the same rows, each with its labels,
     penalty and shares of the rows (default: equal).
     """
-    room = max(1, (CHUNK if z.device.type == "cpu" else 64 * CHUNK) // (z[0].numel() * 8))
-
-    def solved(first: int) -> tuple[Tensor, Tensor, Tensor]:
-        return _solve(z[first : first + room].double(), y, l2.to(z.device), share, steps)
-
-    firsts = range(0, len(z), room)
-    parts: list[Any] = side_by_side(solved, firsts) if z.device.type == "cpu" else [solved(i) for i in firsts]
+    n, d = z.shape[1:]
+    sign = torch.where(y, 1.0, -1.0).to(z)
+    share = torch.full_like(sign, 1 / n, dtype=torch.float64) if share is None else share.to(z.device)
+    l2 = l2.to(z.device)
+    room = max(1, (CHUNK if z.device.type == "cpu" else 64 * CHUNK) // (n * d * 4))
+    parts = []
+    for some in z.split(room):
+        rows, centre = _about_the_mean(some, float(l2.min()))
+        weight, bias, value = minimised(Problems(rows, sign.to(rows), share, l2))
+        bias = bias - (weight @ centre[..., None])[..., 0]
+        parts.append((weight.transpose(0, 1), bias.T, value.T))
     return tuple(torch.cat(each, dim=1) for each in zip(*parts, strict=True))  # pyright: ignore
 
 
-def _solve(
-    z: Tensor, y: Tensor, l2: Tensor, share: Tensor | None, steps: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The problems of a few sites, in coordinates in which the curvature at the start is known exactly.
-
-    With every probability at 1/2 the Hessian is Z'Z / 4n + l2: one eigendecomposition a site serves every
-    penalty, fold and labelling.
+def _about_the_mean(
+    z: Float[Tensor, "site n d"], l2: float
+) -> tuple[Float[Tensor, "site n d"], Float[Tensor, "site d"]]:
+    """Rows about their mean, and what was taken off; in single precision where the penalty is large enough
+    for it.
     """
-    sites, n, d = z.shape
-    centre = z.mean(1)
-    z = z - centre[:, None]
-    wide = d > n
-    if wide:
-        # The optimum lies in the span of the rows, which has n directions.
-        values, vectors = torch.linalg.eigh(z @ z.transpose(1, 2))
-        a = vectors * values.clamp_min(0).sqrt()[:, None]
+    centre, size = z.mean(1), mean_square(z).max()
+    if (centre.abs() <= CENTRED * size.sqrt()).all():  # as rows mostly come; the bias takes what is left
+        centre = torch.zeros_like(centre)
     else:
-        # A basis that is orthonormal to single precision moves the penalty by 1e-6 of itself, hence the
-        # optimum by the square of that.
-        values, vectors = (t.double() for t in torch.linalg.eigh(z.float().transpose(1, 2) @ z.float()))
-        a = z @ vectors
-    scale = ((values.clamp_min(0) / (4 * n))[:, None] + l2[:, None]).rsqrt()
-    sign = torch.where(y, 1.0, -1.0).to(z).T
-    weigh = (torch.full_like(sign, 1 / n) if share is None else share.to(z).T) * sign
-    shape = (sites, len(l2), a.shape[2] + 1)
-
-    def objective(theta: Tensor) -> tuple[Tensor, Tensor]:
-        own = theta.reshape(shape)
-        w, b = own[..., :-1] * scale, own[..., -1] * 2
-        margin = sign * torch.baddbmm(b[:, None], a, w.transpose(1, 2))
-        value = (weigh * sign * softplus(-margin)).sum(1) + l2 * w.pow(2).sum(2) / 2
-        pull = -weigh * torch.sigmoid(-margin)
-        slope = torch.cat(
-            [(pull.transpose(1, 2) @ a + l2[:, None] * w) * scale, pull.sum(1)[..., None] * 2], dim=2
-        )
-        return value.flatten(), slope.reshape(-1, shape[2])
-
-    start = torch.zeros(sites * len(l2), shape[2], dtype=z.dtype, device=z.device)
-    theta, losses = minimise(objective, start, steps, memory=3, tolerance=1e-9, settled=1e-10)
-    weight, bias = theta.reshape(shape)[..., :-1] * scale, theta.reshape(shape)[..., -1] * 2
-    if wide:
-        inverse = torch.where(
-            values > 1e-12 * values.amax(1, keepdim=True), values.clamp_min(1e-300).rsqrt(), 0
-        )
-        weight = ((weight * inverse[:, None]) @ vectors.transpose(1, 2)) @ z
-    else:
-        weight = weight @ vectors.transpose(1, 2)
-    bias = bias - (weight @ centre[..., None])[..., 0]
-    return weight.transpose(0, 1), bias.T, losses.reshape(shape[:2]).T
+        z = z - centre[:, None]
+        size = mean_square(z).max()
+    return z if l2 >= EXACT * float(size) else z.double(), centre.double()
