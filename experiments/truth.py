@@ -20,7 +20,13 @@ from experiments.statements import (
 )
 from experiments.truth_causal import Setting, ablate
 from experiments.truth_push import push
-from experiments.truth_reading import claim_standing, decodable_section, read, what_it_reads
+from experiments.truth_reading import (
+    claim_standing,
+    claim_unsupervised,
+    decodable_section,
+    read,
+    what_it_reads,
+)
 from probes import Position, load_model
 
 QUESTION = "Where is truth in the hidden states, what else do such probes read, and do the answers use it?"
@@ -78,6 +84,7 @@ def main(config: Config, report: Report) -> None:
     report.say(f"{len(table)} statements, {len(prompts)} prompts; groups train/validation/test: {sizes}")
     decodable_section(reading, at, report)
     claim_standing(reading, report)
+    claim_unsupervised(reading, report)
     what_it_reads(model, prompts, reading, at, report)
     if not model.generates:
         report.claim(

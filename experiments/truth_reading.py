@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from experiments.report import Report
-from experiments.statements import as_pairs, labels_in
+from experiments.statements import EMBEDDED, as_pairs, labels_in
 from probes import CCS, Estimate, Examples, MassMean, Model, Site, capture, cosine_map, plots
 from probes.data.labels import Label
 from probes.evidence.decodable import Decodable, Methods, Parts, decode
 from probes.evidence.site_reading import LabelReading, label_reading, label_readings
 
 TRUTH = Label("truth", "y")
+WITH_VERDICTS = f"{EMBEDDED}truth_verdicts"  # it learnt to say whether an answer was right
 POSITIONS = {"span_end:statement": "end of statement", "last": "end of prompt"}
 ONE_TEMPLATE = (
     "With one template the answer word and truth are the same label, so reading truth and reading the answer"
@@ -97,6 +98,18 @@ def claim_standing(reading: Decodable, report: Report) -> None:
         report.claim(f"Truth is linearly decodable on held-out groups: {numbers}.")
     else:
         report.claim(f"Truth is at chance or no better than the text alone: {numbers}.")
+
+
+def claim_unsupervised(reading: Decodable, report: Report) -> None:
+    """What to make of a probe without labels that finds nothing."""
+    found = reading.by_recipe["CCS"]
+    if found.at_site.low > 0.5:
+        return
+    report.claim(
+        f"CCS, which sees no labels, finds nothing here (AUROC {found.at_site} at {found.site}). It reads"
+        " whether an answered statement is taken to be right, which a model that knows the truth need not"
+        f" keep; --model {WITH_VERDICTS} does."
+    )
 
 
 def what_it_reads(model: Model, prompts: Examples, reading: Decodable, at: str, report: Report) -> None:

@@ -35,6 +35,8 @@ class Estimate:
         if np.ndim(self.value):
             return str(self)
         spec = spec or ".2f"
+        if np.isnan(self.low) and np.isnan(self.high):
+            return f"{self.value:{spec}} [no interval]"
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
     def __str__(self) -> str:
