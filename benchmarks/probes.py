@@ -1,9 +1,7 @@
-"""Batched recipes against the usual loops, side by side in one run: `python -m benchmarks.probes` (about ten
-minutes on 2 cores).
+"""Batched recipes against the usual loops, side by side in one run: `python -m benchmarks.probes` (a few
+minutes on 2 cores); `benchmarks.ccs` has the search without labels.
 
-CCS: all layers and restarts as one problem, against one AdamW run a layer and restart (1,500 epochs, lr .015,
-weight decay .01), on several seeds of data with a feature that flips with the answer, so the loop has
-something to find. Logistic: layers x penalties, against scikit-learn's lbfgs at the loosest tolerance that
+Logistic: layers x penalties, against scikit-learn's lbfgs at the loosest tolerance that
 comes within 1e-6 of the optimum, on coordinates without correlation and with a falling spectrum, as hidden
 states have. Permutation: the null of a mass-mean sweep.
 """
@@ -20,9 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from probes import CCS, Activations, MassMean, PairActivations, auroc
+from probes import Activations, MassMean
 from probes.controls import shuffled_null
-from probes.recipes.ccs import burns_loss
 from probes.recipes.logistic import logistic_path
 
 
@@ -33,101 +30,10 @@ class Config:
     layers: int = 12
     width: int = 768
     pairs: int = 1000
-    restarts: int = 10
-    epochs: int = 1500
-    loop_restarts: int = 1
-    """restarts of the loop that are run, in every layer; its time is scaled up to all restarts, and
-    the best of those run is compared
-    """
-    l2: float = CCS().l2
-    """penalty of CCS here"""
-    seeds: int = 3
-    """draws of the data for CCS"""
-    signal: float = 1.0
-    """how far truth moves the texts of a pair apart, in standard deviations of what they share"""
     shuffles: int = 1000
     only: str = ""
-    """just "ccs", "logistic" or "permutation"; all when empty"""
+    """just "logistic" or "permutation"; all when empty"""
     device: str = "cpu"
-
-
-def pairs(config: Config, seed: int) -> PairActivations:
-    """Hidden states with a strong common part, truth that flips with the answer, and an answer word."""
-    world, draw = torch.Generator().manual_seed(7), torch.Generator().manual_seed(seed)
-    shape = (config.layers, config.pairs, config.width)
-    y = torch.arange(config.pairs) % 2
-    axis = torch.nn.functional.normalize(torch.randn(config.layers, 1, config.width, generator=world), dim=2)
-    answer = torch.randn(config.layers, 1, config.width, generator=world)
-    shared = torch.randn(shape, generator=draw)
-    moved = config.signal * (2 * y - 1)[None, :, None] * axis
-    noise = [0.3 * torch.randn(shape, generator=draw) for _ in range(2)]
-    return PairActivations.from_arrays(
-        shared + answer + moved + noise[0], shared - answer - moved + noise[1], y=y
-    )
-
-
-def loop(yes: torch.Tensor, no: torch.Tensor, epochs: int, seed: int) -> tuple[torch.nn.Linear, float]:
-    """The usual trainer: one layer, one restart."""
-    torch.manual_seed(seed)
-    probe = torch.nn.Linear(yes.shape[1], 1).to(yes.device)
-    optimiser = torch.optim.AdamW(probe.parameters(), lr=0.015, weight_decay=0.01)
-    loss = torch.zeros(())
-    for _ in range(epochs):
-        optimiser.zero_grad()
-        loss = burns_loss(torch.sigmoid(probe(yes))[None], torch.sigmoid(probe(no))[None]).sum()
-        loss.backward()
-        optimiser.step()
-    return probe, float(loss.detach())
-
-
-def compare_ccs(config: Config, seed: int) -> tuple[str, ...]:
-    train, test = pairs(config, seed), pairs(config, seed + 100)
-    ours, probe = timed(
-        config, lambda: CCS(seed=seed, restarts=config.restarts, l2=config.l2).fit(train.to(config.device))
-    )
-    p = [probe.probability(test, side=s)[..., None] for s in ("yes", "no")]
-    held_out, found = burns_loss(*p)[:, 0], auroc(probe.score(test), test.y).value
-    centre = {s: x.mean(1, keepdim=True) for s, x in (("yes", train.yes), ("no", train.no))}
-    scale = (
-        torch.cat([train.yes - centre["yes"], train.no - centre["no"]], dim=1)
-        .pow(2)
-        .mean((1, 2), keepdim=True)
-        .sqrt()
-    )
-    losses, scores, theirs = np.full(config.layers, np.inf), np.zeros(config.layers), 0.0
-    for layer in range(config.layers):
-        best = np.inf
-        for r in range(config.loop_restarts):
-            yes, no = (
-                ((x[layer] - centre[s][layer]) / scale[layer]).to(config.device)
-                for s, x in (("yes", train.yes), ("no", train.no))
-            )
-            start = time.perf_counter()
-            fitted, loss = loop(yes, no, config.epochs, r)
-            theirs += time.perf_counter() - start
-            if (
-                loss < best
-            ):  # as its users do: the restart with the lowest train loss, the better of the two signs
-                best = loss
-                with torch.no_grad():
-                    a, b = (
-                        torch.sigmoid(fitted.cpu()((x[layer] - centre[s][layer]) / scale[layer]))[None]
-                        for s, x in (("yes", test.yes), ("no", test.no))
-                    )
-                value = float(auroc(((a - b)[0, :, 0] / 2), test.y).value)
-                losses[layer], scores[layer] = float(burns_loss(a, b)), max(value, 1 - value)
-    theirs *= config.restarts / config.loop_restarts
-    as_good = int(((held_out.cpu().numpy() <= losses + 0.005) & (found >= scores - 0.01)).sum())
-    return (
-        f"CCS, {config.layers} layers x {config.restarts} restarts, seed {seed}",
-        f"{ours:.1f} s",
-        f"{theirs:.0f} s ({config.loop_restarts} of {config.restarts} restarts run)",
-        f"{theirs / ours:.0f}x",
-        (
-            f"held-out loss {held_out.mean():.4f} / {losses.mean():.4f}, AUROC {found.mean():.3f} /"
-            f" {scores.mean():.3f}; as good in {as_good} of {config.layers} layers"
-        ),
-    )
 
 
 def compare_logistic(config: Config, falling: bool) -> tuple[str, ...]:
@@ -226,8 +132,7 @@ def timed(config: Config, work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def main(config: Config) -> None:
-    work = {f"ccs {seed}": lambda seed=seed: compare_ccs(config, seed) for seed in range(config.seeds)}
-    work |= {
+    work = {
         "logistic plain": lambda: compare_logistic(config, False),
         "logistic falling": lambda: compare_logistic(config, True),
     }

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from threadpoolctl import threadpool_limits
 
 from probes import CCS, CRC, LinearProbe, PairActivations, auroc
 from probes.polarity import polarity_report, published_metrics
@@ -136,13 +137,15 @@ def test_without_labels_the_probe_stands_as_trained():
 def test_one_penalty_serves_every_preparation(prepare):
     # Rows far from the origin: of unit length they lie close together, as hidden states do.
     train, test = (dataclasses.replace(p, yes=p.yes + 30, no=p.no + 30) for p in (opposites(), opposites(1)))
-    probe = CCS(restarts=3, prepare=prepare).fit(train)
-    usual = CCS(restarts=3).fit(train)
+    probe = CCS(restarts=3, l2=1e-3, prepare=prepare).fit(train)
+    usual = CCS(restarts=3, l2=1e-3).fit(train)
     assert (probe.score(train).std(1) > 0.3).all(), "not flattened by the penalty"
     assert torch.allclose(probe.losses, usual.losses, atol=0.02)
     small = dataclasses.replace(train, yes=train.yes / 1000, no=train.no / 1000)
     if prepare == "mean":
-        assert torch.allclose(CCS(restarts=3, prepare=prepare).fit(small).losses, probe.losses, atol=1e-4)
+        assert torch.allclose(
+            CCS(restarts=3, l2=1e-3, prepare=prepare).fit(small).losses, probe.losses, atol=1e-4
+        )
     found = auroc(probe.score(test), test.y).value
     assert (np.maximum(found, 1 - found) > 0.9).all()
 
@@ -154,3 +157,88 @@ def test_a_probe_whose_credence_hardly_moves_is_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CCS(restarts=2).fit(train)
+
+
+def hidden_states(seed, signal, n=200, d=150, sites=2, noise=1.0):
+    """Pairs with a spectrum that falls as that of hidden states does, and a strong nuisance beside the
+    signal.
+    """
+    world, draw = np.random.default_rng(7), np.random.default_rng(seed)
+    t = draw.choice([-1, 1], (n, 1))
+    shape = (sites, n, d)
+    std = (np.arange(1, d + 1) ** -0.5)[None, None]
+    truth, beside = std * world.normal(size=(2, sites, 1, d))
+    shared = std * draw.normal(size=shape) + draw.choice([-1, 1], (n, 1)) * (beside + truth / 2)
+    answer = std * world.normal(size=(sites, 1, d))
+    turn = np.stack([np.linalg.qr(world.normal(size=(d, d)))[0] for _ in range(sites)])
+    yes, no = (
+        (shared + side * (answer + signal * t * truth) + noise * std * draw.normal(size=shape)) @ turn
+        for side in (1, -1)
+    )
+    return PairActivations.from_arrays(
+        yes.astype(np.float32), no.astype(np.float32), y=(t[:, 0] == 1).astype(int)
+    )
+
+
+@pytest.mark.parametrize(
+    "recipe", [CCS(), CCS(l2=0.01), CCS(loss="symmetric")], ids=["", "one l2", "symmetric"]
+)
+def test_row_order_and_other_sites_change_nothing(recipe):
+    train, test = hidden_states(0, 0.16), hidden_states(1, 0.16)
+    probe = recipe.fit(train)
+    found = auroc(probe.score(test), test.y).value
+    assert (found > 0.9).all(), "there is something to find"
+    last = train[train.sites[1:]]
+    order = np.random.default_rng(0).permutation(len(train))
+    for other in (recipe.fit(train.rows(order)), recipe.fit(last), recipe.fit(last.rows(order))):
+        assert ((other.units * probe.units[-len(other.units) :]).sum(1) > 0.9999).all()
+        again = auroc(other.score(test[other.sites]), test.y).value
+        assert np.allclose(again, found[-len(again) :], atol=1e-3)
+
+
+def test_threads_change_nothing():
+    train, found = hidden_states(0, 0.16, sites=1), []
+    for count in (1, 2):
+        with threadpool_limits(count, user_api="openmp"):
+            assert torch.get_num_threads() == count
+            found.append(CCS().fit(train).units)
+    assert float((found[0] * found[1]).sum()) > 0.9999
+
+
+def test_folds_are_of_whole_groups():
+    train = hidden_states(0, 0.3, n=80, sites=1)
+    twice = PairActivations.from_arrays(
+        train.yes.repeat(1, 2, 1),
+        train.no.repeat(1, 2, 1),
+        y=np.tile(np.asarray(train.y), 2),
+        groups=np.arange(160) % 80,
+    )
+    singly = twice.with_groups(np.arange(160))
+    held = [CCS().fit(rows).receipt["l2_path"]["held_out_loss"][0] for rows in (train, twice, singly)]
+    shared = min(map(len, held))
+    assert np.allclose(held[0][:shared], held[1][:shared], atol=1e-3), "copies of a group add nothing"
+    with pytest.raises(ValueError, match="all 80 pairs are of one; give groups, or one l2"):
+        CCS().fit(train.with_groups(np.zeros(80, dtype=int)))
+    assert CCS(l2=0.01).fit(train.with_groups(np.zeros(80, dtype=int))).receipt["l2"] == [0.01]
+
+
+def test_a_weaker_signal_takes_a_stronger_penalty_and_noise_is_seen_by_the_held_out_loss():
+    taken, held = {}, {}
+    for name, signal in {"strong": 1.0, "weak": 0.3, "none": 0.0}.items():
+        probe = CCS().fit(hidden_states(0, signal, sites=1))
+        path = probe.receipt["l2_path"]
+        taken[name], held[name] = probe.receipt["l2"][0], min(path["held_out_loss"][0])
+        assert taken[name] == path["l2"][int(np.argmin(path["held_out_loss"][0]))]
+    assert taken["strong"] < taken["weak"] < taken["none"] == CCS().penalties[0]
+    assert held["strong"] < 0.01 and held["weak"] < 0.15
+    assert held["none"] == pytest.approx(0.2, abs=0.01), (
+        "no better than a constant, which the train loss hides"
+    )
+
+
+@pytest.mark.parametrize(
+    "l2", [(), (0.01, 0.1), (0.1, -1.0), -1.0], ids=["none", "rising", "one negative", "negative"]
+)
+def test_penalties_that_are_none_are_refused(l2):
+    with pytest.raises(ValueError, match="l2"):
+        CCS(l2=l2)

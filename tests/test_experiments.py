@@ -205,7 +205,7 @@ def test_polarity_experiment_runs_on_the_embedded_model_and_shows_both_tables(tm
     moves = rows[rows.measure == "credence_move"].pivot_table(
         index="recipe", columns="change", values="value"
     )
-    assert moves.loc["CCS, cells erased", "negation"] > 3 * moves.loc["CCS, cells erased", "marker"]
+    assert moves.loc["CCS, cells erased", "negation"] > 2 * moves.loc["CCS, cells erased", "marker"]
     assert "Marker control" in (folder / "report.html").read_text()
     flat = rows[
         (rows.measure == "contradiction_index") & (rows.site == "resid_pre.0") & (rows.recipe == "CCS")

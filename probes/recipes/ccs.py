@@ -1,24 +1,27 @@
 """Contrast-consistent search: an unsupervised probe on yes/no pairs."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
+from numbers import Real
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.data.activations import PairActivations
 from probes.data.checks import check_choices, check_size
-from probes.fitting.lbfgs import differentiated, minimise
+from probes.fitting.flips import PairLoss, flips
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.transforms import Transform, no_spread
-from probes.recipes.inputs import Paired, oriented, paired, span
+from probes.recipes.inputs import Paired, oriented, paired
 
-LEAST_SPREAD = 0.02  # standard deviation of the credence below which a probe says one thing of all statements
-SETTLED = 1e-5  # a search over restarts does not need the last digits of each
-Loss = Callable[[Float[Tensor, "site n r"], Float[Tensor, "site n r"]], Float[Tensor, "site r"]]
+LEAST_SPREAD = (
+    0.005  # standard deviation of the credence below which a probe says one thing of all statements
+)
+PENALTIES = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -29,79 +32,103 @@ class CCS:
     Labels never enter the loss; train labels only decide which end is "true" (without labels the sign is
     arbitrary, and `sign_from` says so). Any feature that flips between yes and no satisfies the loss, truth
     or not (arXiv 2312.10029), so compare what it reads with distractors. Each side is centred by its own
-    train mean, which hides the answer word.
+    train mean, which hides the answer word. The constant probe p = .4 has loss .2: a loss near it means
+    nothing was found. `symmetric` treats both answers alike, where `burns` prefers two low probabilities to
+    two high ones.
 
-    All sites and restarts are trained as one batched L-BFGS problem with an L2 penalty on weights in units of
-    the prepared rows' spread, so that `l2` means the same under every `prepare`; the restart with the
-    lowest loss is kept per site and the receipt lists them all (`restart_losses`). The constant probe p = .4
-    has loss .2: a loss near it means nothing was found. `symmetric` treats both answers alike, where `burns`
-    prefers two low probabilities to two high ones. Source: Burns et al., arXiv 2212.03827.
+    `l2` is a penalty on weights in units of the prepared rows' spread, so that it means the same under every
+    `prepare`. With several, falling, each site goes from the first to the one with the lowest loss on
+    held-out groups of the train rows (`folds` folds, or as many as there are groups); with one, to that one,
+    from stronger ones. Starts are no draws: `restarts` counts the directions that flip most, both ways round,
+    and of what they lead to the lowest penalised loss is taken. So the probe of a site does not depend on
+    other sites, the order of rows, or threads, and hardly on `seed`, from which the directions are grown. The
+    receipt holds `l2`, `l2_path` with the held-out losses, and `restart_losses`, penalised, after the first
+    steps under the first penalty. Source: Burns et al., arXiv 2212.03827; the search is this project's own.
     """
 
     seed: int = 0
     restarts: int = 10
     steps: int = 200
-    l2: float | int = 1.5e-3
+    l2: float | int | tuple[float | int, ...] = PENALTIES
     loss: Literal["burns", "symmetric"] = "burns"
     prepare: str | Transform = "rms"
+    folds: int = 4
     labels_give_sign: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_size("l2", self.l2)
-        if self.restarts < 1 or self.steps < 1:
-            raise ValueError(f"restarts and steps must be at least 1, got {self.restarts} and {self.steps}")
+        if not isinstance(self.l2, tuple | Real):
+            raise ValueError(f"l2 is one number or a tuple of falling numbers, got {self.l2!r}")
+        for l2 in self.penalties:
+            check_size("l2", l2)
+        if not self.penalties or any(a <= b for a, b in pairwise(self.penalties)):
+            raise ValueError(f"several penalties fall, the strongest first, got l2={self.l2}")
+        if self.restarts < 1 or self.steps < 1 or self.folds < 2:
+            raise ValueError(
+                "restarts and steps must be at least 1 and folds 2, got"
+                f" {self.restarts}, {self.steps} and {self.folds}"
+            )
+
+    @property
+    def penalties(self) -> tuple[float, ...]:
+        """Those that are gone through: the tuple, or the usual ones down to the one number."""
+        if isinstance(self.l2, tuple):
+            return tuple(map(float, self.l2))
+        return (*(each for each in PENALTIES if each > self.l2), float(self.l2))
 
     def fit(self, acts: PairActivations) -> LinearProbe:
-        """Fits all sites and restarts at once; raises TypeError on single texts."""
-        rows = paired(acts, self)
-        return search(acts, rows, LOSSES[self.loss], self)
+        """Fits all sites; raises TypeError on single texts, and ValueError where pairs are of one group and
+        `l2` is to be chosen.
+        """
+        return search(acts, paired(acts, self), LOSSES[self.loss], self)
 
 
-def search(acts: PairActivations, rows: Paired, loss: Loss, recipe: "CCS") -> LinearProbe:
-    """The probe of lowest loss among the restarts of every site, oriented by train labels."""
-    sites, _, width = rows.yes.shape
+def search(acts: PairActivations, rows: Paired, loss: PairLoss, recipe: "CCS") -> LinearProbe:
+    """The probe of every site, oriented by train labels."""
     flat = no_spread(acts.yes) & no_spread(acts.no)
     size = torch.where(flat, 1, spread_by_site(rows))[:, None]
-    rows = replace(rows, yes=rows.yes / size[..., None], no=rows.no / size[..., None])
-    # Every site starts from the same draws, so adding a site does not change the others.
-    start = (
-        torch.randn(recipe.restarts, width, generator=torch.Generator().manual_seed(recipe.seed)).to(rows.yes)
-        / width**0.5
+    names, units = np.unique(acts.groups, return_inverse=True)
+    several = isinstance(recipe.l2, tuple) and len(recipe.l2) > 1
+    if several and len(names) < 2:
+        raise ValueError(
+            f"l2 is chosen on held-out groups, and all {len(units)} pairs are of one; give groups, or one l2"
+        )
+    found = flips(
+        rows.yes / size[..., None],
+        rows.no / size[..., None],
+        loss,
+        torch.from_numpy(units).to(rows.yes.device),
+        recipe.penalties,
+        folds=min(recipe.folds, len(names)) if several else 0,
+        starts=recipe.restarts,
+        steps=recipe.steps,
+        seed=recipe.seed,
     )
-    start, basis = start.expand(sites, -1, -1), span(rows)
-    if basis is not None:
-        # Outside the span of the rows only the penalty acts, so nothing is there at the optimum.
-        basis = basis.to(rows.yes)
-        start, width = start @ basis, basis.shape[2]
-        rows = replace(rows, yes=rows.yes @ basis, no=rows.no @ basis)
-    start = torch.cat([start, torch.zeros_like(start[..., :1])], dim=2).reshape(-1, width + 1)
-    shape = (sites, recipe.restarts, width + 1)
-
-    def objective(theta: Tensor) -> Tensor:
-        own = theta.reshape(shape)
-        penalty = own[..., :-1].pow(2).sum(2) * (recipe.l2 / 2)
-        return (loss(*probabilities(rows, own)) + penalty).flatten()
-
-    theta = minimise(differentiated(objective), start, recipe.steps, settled=SETTLED)[0].reshape(shape)
-    losses = loss(*probabilities(rows, theta))
-    best = theta[torch.arange(sites), losses.argmin(1)]
-    weight, bias = best[:, :-1], best[:, -1]
+    weight, bias = found.weight / size, found.bias
     sign, sign_from = oriented(rows, weight, bias)
-    weight = weight if basis is None else (basis @ weight[..., None])[..., 0]
-    warn_without_spread(acts, rows, best, flat)
-    notes = {"restart_losses": [[round(float(v), 6) for v in site] for site in losses]}
+    p_yes, p_no = probabilities(rows, weight, bias)
+    warn_without_spread(acts, p_yes, p_no, flat)
+    notes = {
+        "l2": found.l2.tolist(),
+        "l2_path": {"l2": list(recipe.penalties), "held_out_loss": _rounded(found.held_out)},
+        "restart_losses": _rounded(found.starts),
+    }
     return finish(
         acts,
-        weight / size,
+        weight,
         bias,
         rows.transforms,
         recipe=recipe,
-        losses=losses.amin(1),
+        losses=loss(p_yes, p_no).mean(1),
         sign=sign,
         sign_from=sign_from,
         notes=notes,
     )
+
+
+def _rounded(values: Float[Tensor, "site k"]) -> list[list[float]]:
+    """Without what was not needed."""
+    return [[round(float(v), 6) for v in line if not v.isnan()] for line in values]
 
 
 def spread_by_site(rows: Paired) -> Float[Tensor, " site"]:
@@ -115,13 +142,15 @@ def spread_by_site(rows: Paired) -> Float[Tensor, " site"]:
 
 
 def warn_without_spread(
-    acts: PairActivations, rows: Paired, theta: Float[Tensor, "site k"], flat: Bool[Tensor, " site"]
+    acts: PairActivations,
+    p_yes: Float[Tensor, "site n"],
+    p_no: Float[Tensor, "site n"],
+    flat: Bool[Tensor, " site"],
 ) -> None:
     """Warns where rows differ and the credence hardly does, at every site asked for: one of many that reads
     nothing, such as the embedding of a last token, is no news.
     """
-    p_yes, p_no = probabilities(rows, theta[:, None])
-    still = ((p_yes + 1 - p_no) / 2)[..., 0].std(1, correction=0) < LEAST_SPREAD
+    still = ((p_yes + 1 - p_no) / 2).std(1, correction=0) < LEAST_SPREAD
     names = [str(site) for site, s in zip(acts.sites, still & ~flat, strict=True) if s]
     if names and bool((still | flat).all()):
         warnings.warn(
@@ -133,28 +162,27 @@ def warn_without_spread(
 
 
 def probabilities(
-    rows: Paired, theta: Float[Tensor, "site r k"]
-) -> tuple[Float[Tensor, "site n r"], Float[Tensor, "site n r"]]:
-    """The probability of "true" for both texts of every pair under every restart."""
-    across, bias = theta[..., :-1].transpose(1, 2), theta[:, None, :, -1]
-    return torch.sigmoid(torch.baddbmm(bias, rows.yes, across)), torch.sigmoid(
-        torch.baddbmm(bias, rows.no, across)
+    rows: Paired, weight: Float[Tensor, "site d"], bias: Float[Tensor, " site"]
+) -> tuple[Float[Tensor, "site n"], Float[Tensor, "site n"]]:
+    """The probability of "true" for both texts of every pair."""
+    p_yes, p_no = (
+        torch.sigmoid(torch.einsum("snd,sd->sn", z.to(weight), weight) + bias[:, None])
+        for z in (rows.yes, rows.no)
     )
+    return p_yes, p_no
 
 
-def burns_loss(p_yes: Float[Tensor, "site n r"], p_no: Float[Tensor, "site n r"]) -> Float[Tensor, "site r"]:
-    """Consistency plus confidence: (p_yes - (1 - p_no))^2 + min(p_yes, p_no)^2, averaged over pairs."""
-    return ((p_yes + p_no - 1) ** 2 + torch.minimum(p_yes, p_no) ** 2).mean(1)
+def burns_loss(p_yes: Float[Tensor, "*any n"], p_no: Float[Tensor, "*any n"]) -> Float[Tensor, "*any n"]:
+    """What every pair adds: consistency (p_yes - (1 - p_no))^2 plus confidence min(p_yes, p_no)^2."""
+    return (p_yes + p_no - 1) ** 2 + torch.minimum(p_yes, p_no) ** 2
 
 
-def symmetric_loss(
-    p_yes: Float[Tensor, "site n r"], p_no: Float[Tensor, "site n r"]
-) -> Float[Tensor, "site r"]:
+def symmetric_loss(p_yes: Float[Tensor, "*any n"], p_no: Float[Tensor, "*any n"]) -> Float[Tensor, "*any n"]:
     """As `burns_loss`, with the least extreme of all four probabilities in place of the lower of two
     (arXiv 2312.10029).
     """
     unsure = torch.minimum(torch.minimum(p_yes, p_no), torch.minimum(1 - p_yes, 1 - p_no))
-    return ((p_yes + p_no - 1) ** 2 + unsure**2).mean(1)
+    return (p_yes + p_no - 1) ** 2 + unsure**2
 
 
-LOSSES: dict[str, Loss] = {"burns": burns_loss, "symmetric": symmetric_loss}
+LOSSES: dict[str, PairLoss] = {"burns": burns_loss, "symmetric": symmetric_loss}

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.data.activations import Activations, PairActivations
+from probes.fitting.pair_rows import span as rows_span
 from probes.fitting.recipe import Prepares, Recipe
 from probes.fitting.transforms import Fitted, Transform
 from probes.reading.store import StoredActivations
@@ -115,12 +116,5 @@ def span(pairs: Paired) -> Float[Tensor, "site d k"] | None:
     """An orthonormal basis of all rows of a wide problem, in which the pairs have 2n coordinates
     instead of d; None where d is no larger.
     """
-    both = torch.cat([pairs.yes, pairs.no], dim=1).double()
-    if both.shape[2] <= both.shape[1]:
-        return None
-    # Through the Gram matrix, which is many times faster than a decomposition of the rows themselves.
-    values, vectors = torch.linalg.eigh(both @ both.transpose(1, 2))
-    real = values > 1e-10 * values.amax(1, keepdim=True)
-    return both.transpose(1, 2) @ torch.where(
-        real[:, None], vectors * values.clamp_min(1e-300).rsqrt()[:, None], 0
-    )
+    both = torch.cat([pairs.yes, pairs.no], dim=1)
+    return None if both.shape[2] <= both.shape[1] else rows_span(both)

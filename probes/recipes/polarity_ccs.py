@@ -40,14 +40,17 @@ class PolarityAwareCCS(CCS):
         two statements.
         """
         rows = paired(acts, self)
-        first, second = (torch.from_numpy(i).to(rows.yes.device) for i in opposites(acts))
+        first, second = opposites(acts)
+        other = np.empty(len(acts), dtype=int)
+        other[first], other[second] = second, first
+        opposite = torch.from_numpy(other).to(rows.yes.device)
         plain = LOSSES[self.loss]
 
         def loss(p_yes: Tensor, p_no: Tensor) -> Tensor:
-            credence = (p_yes + 1 - p_no) / 2
-            a, b = credence[:, first], credence[:, second]
-            unsure = torch.minimum(torch.minimum(a, b), torch.minimum(1 - a, 1 - b))
-            return plain(p_yes, p_no) + self.lambda_polarity * ((a + b - 1) ** 2 + unsure**2).mean(1)
+            own = (p_yes + 1 - p_no) / 2
+            of_opposite = own[..., opposite]
+            unsure = torch.minimum(torch.minimum(own, of_opposite), torch.minimum(1 - own, 1 - of_opposite))
+            return plain(p_yes, p_no) + self.lambda_polarity * ((own + of_opposite - 1) ** 2 + unsure**2)
 
         return search(acts, rows, loss, self)
 
