@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from interventions import Add, edited
 from probes import Activations, Direction, cosine_map
-from probes.fitting.directions import final_norm_gain
 
 
 @pytest.fixture
@@ -51,25 +51,29 @@ def test_saving_keeps_everything(pair, tmp_path):
     assert repr(loaded) == repr(a) and torch.equal(loaded.unit, a.unit) and loaded.site == a.site
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "gpt_neox"])
-def test_promoted_tokens_are_those_whose_logits_rise(make_model, family):
-    """Pushing the final residual far along the direction ends in the ranking that the logit lens gives."""
-    model = make_model(family)
-    d = Direction.from_vector(
-        torch.randn(model.width, generator=torch.Generator().manual_seed(0)),
-        f"resid_post.{model.n_blocks - 1}",
-    )
-    from interventions import Add, edited
+CENTRING = ["gpt2", "gpt_neox", "opt", "bloom", "falcon"]
 
-    head = model.hf.get_output_embeddings().weight.detach()
-    lens = head @ (
-        final_norm_gain(model) * (d.unit - (d.unit.mean() if family in ("gpt2", "gpt_neox") else 0))
-    )
-    after = edited(model, Add(d, norm=1e4)).logits(["a tree"])[0]
-    top = d.tokens(model, 3)["promoted"]
-    assert np.corrcoef(lens, after)[0, 1] > 0.9
-    assert model.tokenizer.decode([int(lens.argmax())]) in [t for t, _ in top]
-    assert len(top) == 3 and top[0][1] >= top[1][1]
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", *CENTRING])
+def test_promoted_tokens_are_those_whose_logits_rise(make_model, family):
+    """Against the model's own logits under a large push forth and back, where the norm's scale is settled."""
+    model = make_model(family)
+    site = f"resid_post.{model.n_blocks - 1}"
+    slanted = torch.randn(model.width, generator=torch.Generator().manual_seed(0)) + 0.5
+    for vector, same_everywhere in ((slanted, False), (torch.ones(model.width), True)):
+        d = Direction.from_vector(vector, site)
+        up, down = (edited(model, Add(d, norm=by)).logits(["a tree"])[0] for by in (1e5, -1e5))
+        found = d.tokens(model, model.hf.config.vocab_size)["promoted"]
+        said = torch.tensor([v for _, v in found])
+        if same_everywhere and family in CENTRING:
+            assert said.abs().max() < 1e-4, "a LayerNorm lets nothing of it through"
+            continue
+        assert said.abs().max() > 1e-2
+        made = (up - down).float() - (up - down).float().mean()
+        order = made.argsort(descending=True)
+        assert np.corrcoef(said, made[order])[0, 1] > 0.999
+        top = [model.tokenizer.decode([int(i)]) for i in order[:3]]
+        assert [t for t, _ in found[:3]] == top
 
 
 def test_an_encoder_has_no_tokens_to_promote(make_model):

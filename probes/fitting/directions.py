@@ -1,6 +1,6 @@
 """A `Direction`: one unit vector in raw activation space, with its site, its gap and where it came from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -139,14 +139,15 @@ class Direction:
         """The tokens this direction promotes and suppresses most when read through the output head (logit
         lens).
 
-        The final norm's gain is applied, its scaling is not. Each entry is (token, logit per unit length,
+        The final norm's gain is applied, and what it takes off (a LayerNorm the mean over coordinates); its
+        scaling is not. Each entry is (token, logit per unit length,
         mean over the vocabulary taken off). Early sites often give no readable tokens: later blocks may still
         turn the direction.
         """
         model.require_generation("the logit lens")
         self.check_model(model)
         weight = model.hf.get_output_embeddings().weight.detach().float().cpu()  # pyright: ignore
-        logits = weight @ (final_norm_gain(model) * self.unit.cpu())
+        logits = weight @ through_final_norm(model, self.unit.cpu())
         logits = logits - logits.mean()
         order = logits.argsort().tolist()
 
@@ -181,20 +182,38 @@ def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:
     return (units @ units.T).numpy()
 
 
-def final_norm_gain(model: Model) -> Float[Tensor, " d"]:
-    """How strongly the norm before the output head weighs each coordinate, measured by pushing a
-    vector of signs through it.
+def through_final_norm(model: Model, unit: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+    """What the norm before the output head lets through of a push along a vector, up to its scaling.
+
+    Measured and not read off names: pushes of the norm show its gain, and whether it takes the mean over
+    coordinates off (a LayerNorm does; the head then never sees a push that is the same in all of them).
+    """
+    norm = _final_norm(model)
+    if norm is None:
+        return unit
+
+    def pushed(by: Tensor) -> Tensor:
+        by = by.to(model.device, model.dtype)[None, None]
+        with torch.no_grad():
+            return ((norm(by) - norm(-by)) / 2)[0, 0].float().cpu()
+
+    signs = torch.ones(model.width)
+    signs[1::2] = -1  # balanced, so that centring changes nothing
+    gain = pushed(signs) * signs
+    everywhere = pushed(torch.ones(model.width))
+    centres = everywhere.norm() < 0.1 * gain.norm()
+    return gain * (unit - unit.mean() if centres else unit)
+
+
+def _final_norm(model: Model) -> Callable[[Tensor], Tensor] | None:
+    """The norm beside the blocks: mostly behind them, in some models named before them, as the norm of the
+    embeddings is.
     """
     inner = inner_model(model.hf)
     owner_path = model.backend.blocks.rpartition(".")[0]
     children = list(inner.get_submodule(owner_path).named_children())
-    after = children[[m for _, m in children].index(model.blocks) + 1 :]
-    norms = [m for name, m in after if "norm" in name.lower() or name.startswith("ln")]
-    if not norms:
-        return torch.ones(model.width)
-    signs = torch.ones(model.width)
-    signs[1::2] = -1  # balanced, so that LayerNorm's centring changes nothing
-    probe = signs.to(model.device, model.dtype)
-    with torch.no_grad():
-        gain = (norms[-1](probe[None, None]) - norms[-1](-probe[None, None]))[0, 0] / 2
-    return gain.float().cpu() * signs
+    at = [m for _, m in children].index(model.blocks)
+    norms = [(name, m) for name, m in children if "norm" in name.lower() or name.startswith("ln")]
+    behind = [m for name, m in norms if (name, m) in children[at + 1 :]]
+    before = [m for name, m in norms if "emb" not in name.lower()]
+    return next(iter([*behind[::-1], *before[::-1]]), None)

@@ -73,11 +73,3 @@ class Whitens(Prepares, Protocol):
 
     @property
     def whiten(self) -> bool: ...
-
-
-@runtime_checkable
-class Penalised(Prepares, Protocol):
-    """A recipe with one penalty on its weights."""
-
-    @property
-    def l2(self) -> float | int: ...

@@ -20,9 +20,10 @@ from probes.fitting.leace import erasure
 from probes.fitting.linear import LinearProbe
 from probes.fitting.meaningless import exchanged_weights, unit_or_zero
 from probes.fitting.nuisances import one_hot
-from probes.fitting.recipe import Penalised, Recipe, Whitens
+from probes.fitting.recipe import Prepares, Recipe, Whitens
 from probes.fitting.solving import solve_positive
-from probes.fitting.transforms import NOISE, Fitted, Transform, spread
+from probes.fitting.transforms import Fitted, Transform, rounding, spread
+from probes.fitting.whitening import whitened
 from probes.reading.store import StoredActivations
 
 Stored = StoredActivations | Activations
@@ -99,7 +100,7 @@ def fit_transform(plan: Transform, acts: Stored) -> dict[str, Fitted]:
     none = torch.zeros(len(acts), 0, dtype=torch.float64)
     raw = moments(acts, none, lambda x: x)
     shift = raw.mean if plan.centre == "mean" else torch.zeros_like(raw.mean)
-    size = (raw.variance + raw.mean.pow(2)).mean(1).sqrt()[:, None]
+    size = (raw.variance + raw.mean.pow(2)).sqrt()
     scale = (
         torch.ones(len(shift), 1) if plan.scale == "none" else spread(plan.scale, raw.variance, size).float()
     )
@@ -122,13 +123,13 @@ def mass_mean(recipe: Whitens, acts: StoredActivations) -> LinearProbe:
     shares = torch.stack([labels / labels.sum(), (1 - labels) / (1 - labels).sum()], dim=1)
     found = moments(acts, shares, z, second=recipe.whiten)
     high, low = found.by_column[:, 0], found.by_column[:, 1]
-    size = (found.variance + found.mean.pow(2)).sum(1).sqrt()[:, None]
-    weight = torch.where((high - low).norm(dim=1, keepdim=True) > NOISE * size, high - low, 0)
+    size = (found.variance + found.mean.pow(2)).sqrt()
+    weight = torch.where((high - low).abs() > rounding(size), high - low, 0)
     if found.covariance is not None:
         # The scatter within classes is the whole scatter less that of the class means.
         p = labels.mean()
         within = found.covariance - p * (1 - p) * (high - low)[:, :, None] * (high - low)[:, None, :]
-        weight = (torch.linalg.pinv(within, rtol=1e-3, hermitian=True) @ weight[..., None])[..., 0]
+        weight = whitened(weight, within, found.variance.sqrt(), found.n - 2)
     bias = -(((high + low) / 2 + found.mean) * weight).sum(1)
 
     def loss(margin: Tensor, at: Tensor) -> Tensor:
@@ -137,13 +138,13 @@ def mass_mean(recipe: Whitens, acts: StoredActivations) -> LinearProbe:
     return _finished(recipe, acts, weight, bias, fitted, loss)
 
 
-def ridge(recipe: Penalised, acts: StoredActivations) -> LinearProbe:
+def ridge(recipe: Prepares, l2: float, acts: StoredActivations) -> LinearProbe:
     """What `Ridge.fit` gives in memory; d x d numbers a site are held."""
     fitted = fit_transform(Transform.parse(recipe.prepare), acts)
     y = torch.from_numpy(np.asarray(acts.y, dtype=float))
     found = moments(acts, (y - y.mean())[:, None], fitted["all"], second=True)
     assert found.covariance is not None
-    gram = found.covariance + recipe.l2 * torch.eye(acts.width, dtype=torch.float64)
+    gram = found.covariance + l2 * torch.eye(acts.width, dtype=torch.float64)
     weight = solve_positive(gram, found.by_column[:, 0] / found.n)
     bias = y.mean() - (found.mean * weight).sum(1)
     binary = bool(np.isin(np.asarray(acts.y), (0, 1)).all())
@@ -185,7 +186,7 @@ def _finished(
     raw = moments(acts, both, lambda x: x)
     by_class, drawn = raw.by_column.split([columns.shape[1], len(exchanges)], dim=1)
     size = (raw.variance + raw.mean.pow(2)).sum(1).sqrt()
-    flat = raw.variance.sum(1).sqrt() <= NOISE * size
+    flat = (raw.variance.sqrt() <= rounding((raw.variance + raw.mean.pow(2)).sqrt())).all(1)
     weight = torch.where(flat[:, None], 0, weight).float()
     bias = torch.where(flat & ~torch.isfinite(bias), 0, bias).float()
     slopes = t.gradient(weight, weight[:, None])[:, 0]

@@ -19,7 +19,7 @@ from probes.fitting.clusters import by_column, centres, column_of, kmeans, neare
 from probes.fitting.leace import leace
 from probes.fitting.nuisances import nuisances
 
-NOISE = 1e-6  # relative spread below which float32 values count as constant
+NOISE = 1e-6  # share of its size by which a float32 value may move by rounding
 PIECE = 2**18  # numbers that are squared at once
 NAMES = ("none", "mean", "median", "rms", "zscore", "l2", "l2+mean", "l2+median")
 
@@ -131,8 +131,9 @@ class Transform:
             else {side: centres(v, clusters, count, "mean") for side, v in x.items()}
         )
         squares = [mean_squares(v, about[side], clusters) for side, v in x.items()]
-        size = torch.stack([mean_square(v) for v in x.values()]).mean(0).sqrt()[:, None]
-        return spread(self.scale, torch.stack(squares).mean(0), size)
+        variance = torch.stack(squares).mean(0)
+        level = torch.stack([about[side].square().mean(1) for side in x]).mean(0)
+        return spread(self.scale, variance, (level + variance).sqrt())
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,19 +232,33 @@ def unit(x: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
 
 
 def spread(
-    scale: str, variance: Float[Tensor, "site d"], size: Float[Tensor, "site 1"]
+    scale: str, variance: Float[Tensor, "site d"], size: Float[Tensor, "site d"]
 ) -> Float[Tensor, "site s"]:
     """Root of the variance, a coordinate (zscore) or a site (rms). A coordinate that never moves
     would be divided by rounding noise, so it is left.
     """
-    found = variance.sqrt() if scale == "zscore" else variance.mean(1).sqrt()[:, None]
-    return torch.where(found > NOISE * size, found, 1.0)
+    moves = variance.sqrt() > rounding(size)
+    if scale == "zscore":
+        return torch.where(moves, variance.sqrt(), 1.0)
+    found = torch.where(moves, variance, 0.0).mean(1).sqrt()[:, None]
+    return torch.where(found > 0, found, 1.0)
+
+
+def rounding(size: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    """Up to how much a coordinate may differ by rounding alone, from the sizes of all.
+
+    From its own, or that of the middle one if larger, as matrix products mix coordinates; not from the
+    largest, which in hidden states may be a thousand times as large and say nothing about the others.
+    """
+    return NOISE * torch.maximum(size, size.median(-1, keepdim=True).values)
 
 
 def no_spread(x: Float[Tensor, "site n d"]) -> Bool[Tensor, " site"]:
     """Sites at which all rows are the same, up to rounding."""
     x = x.float()
-    return mean_squares(x, x.mean(1, keepdim=True)).mean(1).sqrt() <= NOISE * mean_square(x).sqrt()
+    middle = x.mean(1, keepdim=True)
+    variance = mean_squares(x, middle)
+    return (variance.sqrt() <= rounding((middle[:, 0].square() + variance).sqrt())).all(1)
 
 
 def mean_squares(

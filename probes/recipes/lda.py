@@ -8,10 +8,11 @@ from torch import Tensor
 
 from probes.data.activations import Activations
 from probes.fitting.linear import LinearProbe, finish
-from probes.fitting.solving import solve_positive
+from probes.fitting.solving import along, solve_positive
 from probes.fitting.transforms import NOISE, Transform
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
+from probes.recipes.loud import warn_of_a_loud_coordinate
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class LDA:
         weight = solve_positive(covariance, high - low)
         prior = torch.log(y.sum() / (~y).sum().double())
         bias = prior - ((high + low) / 2 * weight).sum(1)
-        margin = torch.einsum("snd,sd->sn", z, weight) + bias[:, None]
+        warn_of_a_loud_coordinate(acts.sites, z, y, weight, self)
+        margin = along(z, weight) + bias[:, None]
         losses = torch.nn.functional.softplus(torch.where(y, -margin, margin)).mean(1)
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
 

@@ -9,11 +9,14 @@ from torch import Tensor
 from probes.data.activations import Activations
 from probes.fitting import streaming
 from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.solving import along
 from probes.fitting.streaming import streams
-from probes.fitting.transforms import NOISE, Transform
+from probes.fitting.transforms import Transform, mean_squares, rounding
+from probes.fitting.whitening import whitened
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 from probes.recipes.lda import within_class
+from probes.recipes.loud import warn_of_a_loud_coordinate
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,9 @@ class MassMean:
 
     The threshold lies midway between the means. It ignores the spread of the classes, so a strong nuisance
     that is correlated with the label tilts it; in return it needs few rows and its direction moves behaviour
-    well. `whiten` divides by the within-class covariance, which reads better on rows like the train rows and
-    moves behaviour worse. Source: Marks and Tegmark, arXiv 2310.06824.
+    well. `whiten` divides by the within-class covariance, shrunk as few rows demand, which reads better on
+    rows like the train rows, finds what lies in quiet coordinates, and moves behaviour worse. Source: Marks
+    and Tegmark, arXiv 2310.06824.
     """
 
     prepare: str | Transform = "none"
@@ -38,7 +42,8 @@ class MassMean:
         acts = singles(acts, self)
         rows = single(acts, self)
         weight, bias = (found[0] for found in self.fit_labels(rows.z, rows.y[None]))
-        margin = torch.einsum("snd,sd->sn", rows.z, weight) + bias[:, None]
+        warn_of_a_loud_coordinate(acts.sites, rows.z, rows.y, weight, self)
+        margin = along(rows.z, weight) + bias[:, None]
         losses = torch.nn.functional.softplus(torch.where(rows.y, -margin, margin)).mean(1)
         return finish(acts, weight, bias, rows.transforms, recipe=self, losses=losses)
 
@@ -55,15 +60,14 @@ class MassMean:
         rest = z - centre[:, None]
         high, low = ((of / of.sum(1, keepdim=True)).to(z) @ rest for of in (y.double(), (~y).double()))
         weight = high - low
-        # Classes with the same mean differ by rounding only; that difference is no direction.
-        size = z.pow(2).sum(2).mean(1).sqrt()[:, None, None]
-        weight = torch.where(weight.norm(dim=2, keepdim=True) > NOISE * size, weight, 0)
+        weight = torch.where(_differs(weight, centre, rest), weight, 0)
         if self.whiten:
-            inverse = (_inverse_spread(rest.double(), labels) for labels in y)
+            rest = rest.double()
+            spread = rest.var(1, correction=0).sqrt()
             weight = torch.stack(
                 [
-                    (m @ w.double()[..., None])[..., 0].to(z)
-                    for m, w in zip(inverse, weight.transpose(0, 1), strict=True)
+                    whitened(w.double(), within_class(rest, labels), spread, z.shape[1] - 2).to(z)
+                    for labels, w in zip(y, weight.transpose(0, 1), strict=True)
                 ],
                 dim=1,
             )
@@ -71,14 +75,11 @@ class MassMean:
         return weight.transpose(0, 1), bias.T
 
 
-def _inverse_spread(rest: Float[Tensor, "site n d"], y: Bool[Tensor, " n"]) -> Float[Tensor, "site d d"]:
-    """Inverse of the within-class covariance, without directions of hardly any spread; where no class
-    has any spread, all directions count alike.
+def _differs(
+    weight: Float[Tensor, "site b d"], centre: Float[Tensor, "site d"], rest: Float[Tensor, "site n d"]
+) -> Bool[Tensor, "site b d"]:
+    """Coordinates in which class means differ by more than rounding, which is no direction. Each by its own
+    size: beside one large constant coordinate all others would look alike.
     """
-    within = within_class(rest, y)
-    none = within.diagonal(dim1=1, dim2=2).mean(1) <= NOISE**2 * rest.pow(2).mean((1, 2))
-    return torch.linalg.pinv(
-        torch.where(none[:, None, None], torch.eye(within.shape[1]).to(within), within),
-        rtol=1e-3,
-        hermitian=True,
-    )
+    variance = mean_squares(rest, torch.zeros_like(centre)[:, None])
+    return weight.abs() > rounding((centre.square() + variance).sqrt())[:, None]
