@@ -226,3 +226,17 @@ def texts() -> list[str]:
         " ".join(WORDS[i] for i in torch.randint(len(WORDS), (n,), generator=generator)) for n in lengths
     ]
     return [*found, found[3]]
+
+
+@pytest.fixture
+def with_lora(make_hf):
+    from peft import LoraConfig, get_peft_model
+
+    def wrap(family="llama", seed=0, **options):
+        torch.manual_seed(seed)
+        return get_peft_model(
+            make_hf(family),
+            LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, **options),
+        ).eval()
+
+    return wrap

@@ -47,7 +47,6 @@ def applied(hf: nn.Module, *edits: Edit, blocks: str | None = None) -> Generator
             f"applied() acts on all tokens, but {placed[0]} depends on which prompts are run; use"
             " edited(model, ...) for positions"
         )
-    with hooked(
-        inner_model(hf), [], [(model.backend.point(w.site), everywhere(w)) for w in writes], shared=True
-    ):
+    changes = [(model.backend.point(w.site), everywhere(w)) for w in writes]
+    with hooked(inner_model(hf), [], changes, shared=True, edits=writes):
         yield hf

@@ -1,16 +1,19 @@
-"""Who a model is: config, tokenizer and sampled weights, so that a direction is never used on a
-foreign model.
+"""Who a model is: config, tokenizer, weights and what else acts on its passes, so that a direction is never
+used on a foreign model, and stored rows are never those of another.
 """
 
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from probes.data.digest import digest
 
 _VOLATILE = (
     "_name_or_path",
@@ -22,13 +25,30 @@ _VOLATILE = (
     "_attn_implementation",
 )
 _MATRICES = 512  # more than this and only some are sampled
-_SAMPLES = 4  # values read per sampled weight matrix
+_SAMPLES = 4  # values read of a tensor
+_known: "WeakKeyDictionary[nn.Module, tuple[Any, tuple[float, ...], str]]" = WeakKeyDictionary()
+_vocabularies: "WeakKeyDictionary[Any, tuple[int, str]]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class State:
+    """What acts on a model's passes besides its weights: adapters and whether they are on, hooks of other
+    people's code, the precision of autocast ("" without), the way attention is computed.
+    """
+
+    adapters: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
+    autocast: str = ""
+    attention: str = ""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Hashes of config and tokenizer, a few weights of the model, and its precision. Names are for
+    """Hashes of config, tokenizer and all weights and buffers (`tensors`), some values of the matrices, by
+    which a copy in another precision is known (`weights`), and what else acts on passes. Names are for
     display only.
+
+    Files from before `tensors` and `state` lack them, and then they are not compared.
     """
 
     name: str
@@ -36,30 +56,48 @@ class Fingerprint:
     tokenizer: str
     dtype: str
     weights: tuple[float, ...]
+    tensors: str = ""
+    state: State = State()
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"weights": list(self.weights)}
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Fingerprint":
-        fields: dict[str, Any] = values | {"weights": tuple(values["weights"])}
-        return cls(**fields)
+        state: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.get("state", {}).items()
+        }
+        fields: dict[str, Any] = {"weights": tuple(values["weights"]), "state": State(**state)}
+        return cls(**values | fields)
 
     def check(self, other: "Fingerprint", what: str) -> None:
-        """Raises ValueError naming the field that differs; a precision variant of the same weights only
-        warns.
+        """Raises ValueError naming the field that differs; another precision of the same weights, or other
+        people's hooks, only warn.
         """
         field = self._differing(other)
-        if field is None:
-            return
-        if field == "weights" and self._rounded(other):
-            made = f"{what} was made in {self.dtype}"
-            warnings.warn(f"{made} and the model {other.name!r} runs in {other.dtype}", stacklevel=3)
+        if field is None or (field == "weights" and self._rounded(other)):
+            self._warn(other, what)
             return
         belongs = f"{what} belongs to model {self.name!r} but was used on {other.name!r}"
-        differs = f"their {field} {'differ' if field == 'weights' else 'differs'}"
+        differs = f"their {field} {'differ' if field.endswith('s') else 'differs'}"
+        if field == "adapters":
+            mine, theirs = ("; ".join(f.state.adapters) or "none" for f in (self, other))
+            differs += f" ({mine}, now {theirs})"
         remedy = "transfer on purpose with direction.on(other_model, reason=...)"
         raise ValueError(f"{belongs}: {differs}. Use it on its own model, or {remedy}")
+
+    def _warn(self, other: "Fingerprint", what: str) -> None:
+        """Says what may make small differences."""
+        mine, theirs = (f.state.autocast or f.dtype for f in (self, other))
+        if mine != theirs:
+            said = f"{what} was made in {mine} and the model {other.name!r} runs in {theirs}"
+            warnings.warn(said, stacklevel=4)
+        if self.tensors and self.state.hooks != other.state.hooks:
+            was, now = (", ".join(f.state.hooks) or "none" for f in (self, other))
+            hooks = (
+                f"{what} was made with these hooks of other code on the model: {was}; now there are: {now}"
+            )
+            warnings.warn(hooks, stacklevel=4)
 
     def _differing(self, other: "Fingerprint") -> str | None:
         """The first field in which two models differ."""
@@ -68,7 +106,11 @@ class Fingerprint:
         # A bare Hugging Face model comes without a tokenizer.
         if self.tokenizer and other.tokenizer and self.tokenizer != other.tokenizer:
             return "tokenizer"
-        return "weights" if self.weights != other.weights else None
+        known = bool(self.tensors and other.tensors)
+        if known and self.state.adapters != other.state.adapters:
+            return "adapters"
+        same = self.weights == other.weights and not (known and self.tensors != other.tensors)
+        return None if same else "weights"
 
     def _rounded(self, other: "Fingerprint") -> bool:
         """Whether the weights are the same but for the rounding of another precision."""
@@ -85,30 +127,57 @@ def made_by(receipt: Mapping[str, Any]) -> Fingerprint | None:
     return Fingerprint.from_dict(receipt["model"]) if "model" in receipt else None
 
 
-def fingerprint(hf: nn.Module, tokenizer: Any, name: str) -> Fingerprint:
+def fingerprint(hf: nn.Module, tokenizer: Any, name: str, state: State) -> Fingerprint:
+    """Who a model is. All its weights are read again only where one of them has changed since, which memory,
+    version and a few values of every tensor tell.
+    """
+    tensors = [(n, t) for n, t in hf.state_dict(keep_vars=True).items() if isinstance(t, Tensor)]
+    values = _samples([t for _, t in tensors])
+    stamp = (tuple((n, t.data_ptr(), t._version, t.dtype) for n, t in tensors), values)
+    known = _known.get(hf)
+    if known is None or known[0] != stamp:
+        known = _known[hf] = (stamp, _matrices(hf), digest(tensors))
     config = {k: v for k, v in hf.config.to_dict().items() if k not in _VOLATILE}  # pyright: ignore
-    words = "" if tokenizer is None else _hash(sorted(tokenizer.get_vocab().items()))
-    # Every matrix: an even stride over sorted names can fall on one kind only, and edits often touch one kind
-    # only.
+    words = "" if tokenizer is None else _words(tokenizer)
+    dtype = str(next(p.dtype for p in hf.parameters() if p.is_floating_point())).removeprefix("torch.")
+    return Fingerprint(name, _hash(config), words, dtype, known[1], known[2], state)
+
+
+def _words(tokenizer: Any) -> str:
+    """A hash of the vocabulary, taken again where its size has changed."""
+    known = _vocabularies.get(tokenizer)
+    if known is None or known[0] != len(tokenizer):
+        known = _vocabularies[tokenizer] = (len(tokenizer), _hash(sorted(tokenizer.get_vocab().items())))
+    return known[1]
+
+
+def _matrices(hf: nn.Module) -> tuple[float, ...]:
+    """A few values of every matrix: an even stride over sorted names can fall on one kind only, and edits
+    often touch one kind only.
+    """
     matrices = sorted(
         (n, p)
         for n, p in hf.named_parameters()
         if p.ndim >= 2 and p.is_floating_point() and p.device.type != "meta"
     )
-    if (
-        len(matrices) > _MATRICES
-    ):  # mixtures of experts have thousands; a hash of the name picks without favouring a kind
+    # Mixtures of experts have thousands; a hash of the name picks without favouring a kind.
+    if len(matrices) > _MATRICES:
         matrices = sorted(matrices, key=lambda item: _hash(item[0]))[:_MATRICES]
-    values: list[float] = []
-    for _, p in matrices:
-        flat = p.detach().flatten()
-        # In whole numbers: float32 steps past the end of a matrix of more than 2^24 values.
-        at = torch.tensor(
-            [i * (flat.numel() - 1) // (_SAMPLES - 1) for i in range(_SAMPLES)], device=flat.device
-        )
-        values += flat[at].float().cpu().tolist()
-    dtype = str(next(p.dtype for p in hf.parameters() if p.is_floating_point())).removeprefix("torch.")
-    return Fingerprint(name, _hash(config), words, dtype, tuple(values))
+    return _samples([p for _, p in matrices])
+
+
+def _samples(tensors: Sequence[Tensor]) -> tuple[float, ...]:
+    """Some values of every tensor, from its first to its last."""
+    found: list[Tensor] = []
+    for t in tensors:
+        if t.numel() and t.device.type != "meta":
+            flat = t.detach().reshape(-1)
+            # In whole numbers: float32 steps past the end of a tensor of more than 2^24 values.
+            at = [i * (flat.numel() - 1) // (_SAMPLES - 1) for i in range(_SAMPLES)]
+            found.append(flat[torch.tensor(at, device=flat.device)].double())
+    if len({f.device for f in found}) > 1:  # blocks on several devices
+        found = [f.cpu() for f in found]
+    return tuple(torch.cat(found).cpu().tolist()) if found else ()
 
 
 def _hash(value: Any) -> str:

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, 
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
 from probes.models.generating import check_options
+from probes.models.state import state_of
 from probes.models.unwrap import fan_in, inner_model, input_device
 from probes.models.writes import Bound, Chosen, Write
 
@@ -75,9 +75,10 @@ class Model:
     def dtype(self) -> torch.dtype:
         return next(p.dtype for p in self.hf.parameters() if p.is_floating_point())
 
-    @cached_property
+    @property
     def fingerprint(self) -> Fingerprint:
-        return fingerprint(self.hf, self.tokenizer, self.name)
+        """Who the model is as it is now; weights may change in place, adapters be switched off."""
+        return fingerprint(self.hf, self.tokenizer, self.name, state_of(self.hf))
 
     def refuse_foreign(self, receipt: Mapping[str, Any], what: str) -> None:
         """Raises ValueError, naming the field that differs, where an artefact belongs to another model.

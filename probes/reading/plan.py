@@ -15,9 +15,12 @@ from probes.data.positions import Position
 from probes.data.sites import Site
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, pad
+from probes.models.backends.hooking import in_force
 from probes.models.backends.points import Average, Pick, Select
 from probes.models.model import Model
 from probes.models.selfcheck import self_check
+from probes.models.unwrap import inner_model
+from probes.models.writes import Write
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,11 @@ class Reading:
     def encoded(self) -> tuple[Encoded, ...]:
         """The tokens of each text."""
         return self.asked.encoded
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """The edits that act on what is read: of every `applied` around the capture and the model's own."""
+        return (*in_force(inner_model(self.model.hf)), *self.model.writes)
 
     @property
     def tokens(self) -> tuple[np.ndarray, ...]:
@@ -174,7 +182,7 @@ class Reading:
             "sites": [str(s) for s in self.sites],
             "data": self.examples.hash,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "edits": [repr(w) for w in self.model.writes],
+            "edits": [repr(w) for w in self.writes],
             "self_check": self.checked or "skipped",
             "versions": {p: version(p) for p in ("torch", "transformers")},
         }

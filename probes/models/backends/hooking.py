@@ -39,6 +39,7 @@ class _Entry:
 
     inner: nn.Module
     shared: bool
+    edits: tuple[Any, ...] = ()
     elders: WeakSet[threading.Thread] = field(default_factory=lambda: WeakSet(threading.enumerate()))
     left: bool = False
 
@@ -54,6 +55,13 @@ class _Entry:
 
 
 _inside: ContextVar[tuple[_Entry, ...]] = ContextVar("hooked", default=())
+
+
+def in_force(inner: nn.Module) -> tuple[Any, ...]:
+    """The edits, innermost first, that act on passes of a model which are made here, besides its own: those
+    of every `applied` that this task or thread is inside of.
+    """
+    return tuple(edit for e in reversed(_inside.get()) if e.inner is inner for edit in e.edits)
 
 
 class _Visits(threading.local):
@@ -104,6 +112,7 @@ def hooked(
     stop: bool = False,
     shared: bool = False,
     optional: Collection[Point] = (),
+    edits: Sequence[Any] = (),
 ) -> Generator[None]:
     """Within the `with`, forward passes of `inner` are changed by `writes` (in order) and shown to `reads`.
 
@@ -111,9 +120,9 @@ def hooked(
     makes, also those of threads started inside. With `stop`, the pass ends once every read was served
     (`forward_until_enough` swallows that ending). Raises Unvisited, naming the points, when a whole pass did
     not meet one that is not `optional`, and at the end of the `with` where no pass met it at all (not if
-    `shared`: other people's code need not make a pass).
+    `shared`: other people's code need not make a pass). `edits` is what `in_force` tells of.
     """
-    entry, visits = _Entry(inner, shared), _Visits(reads, writes, stop)
+    entry, visits = _Entry(inner, shared, tuple(edits)), _Visits(reads, writes, stop)
     handles: list[RemovableHandle] = []
     _inside.set((*_inside.get(), entry))
     try:

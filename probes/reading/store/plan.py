@@ -160,7 +160,7 @@ def _about(reading: Reading) -> dict[str, Any]:
         "at": str(reading.position),
         "width": reading.width,  # heads and stream are captured apart
         "dtype": str(reading.dtype).removeprefix("torch."),
-        "edits": [edit_hash(w) for w in reading.model.writes],
+        "edits": [edit_hash(w) for w in reading.writes],
     }
 
 

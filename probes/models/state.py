@@ -1,0 +1,63 @@
+"""What acts on a model's passes besides its weights: adapters that are switched on, hooks of other people's
+code, autocast, the way attention is computed.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_modules
+
+from probes.data.fingerprint import State
+
+OURS = ("probes", "interventions")
+# They hang hooks on modules as part of running them, some only once they were first needed.
+PART_OF_THE_MODEL = ("torch", "transformers", "accelerate", "peft", "transformer_lens", "nnsight")
+
+
+def state_of(hf: nn.Module) -> State:
+    """Everything that acts on the passes of a model as it is now."""
+    device = next((p.device.type for p in hf.parameters()), "cpu")
+    cast = ""
+    if device != "meta" and torch.is_autocast_enabled(device):
+        cast = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+    attention = str(getattr(hf.config, "_attn_implementation", None) or "")
+    return State(tuple(_adapters(hf)), tuple(_hooks(hf)), cast, attention)
+
+
+def _adapters(hf: nn.Module) -> Iterator[str]:
+    """Adapters of every layer that has some, and whether they act."""
+    seen = set()
+    for layer in hf.modules():
+        active, off = (getattr(layer, name, None) for name in ("active_adapters", "disable_adapters"))
+        if not isinstance(active, list) or not isinstance(off, bool):
+            continue
+        merged = sorted(getattr(layer, "merged_adapters", []))
+        said = f"{', '.join(sorted(active))}{' (switched off)' if off else ''}"
+        said += f" (merged: {', '.join(merged)})" if merged else ""
+        if said not in seen:
+            seen.add(said)
+            yield said
+
+
+def _hooks(hf: nn.Module) -> Iterator[str]:
+    """Where other people's hooks are, and what they are called."""
+    for name, module in hf.named_modules():
+        for fn in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+            if (called := _foreign(fn)) is not None:
+                yield f"{name or 'the model'}: {called}"
+    everywhere = (torch_modules._global_forward_pre_hooks, torch_modules._global_forward_hooks)
+    for hooks in everywhere:
+        yield from (f"every module: {called}" for fn in hooks.values() if (called := _foreign(fn)))
+
+
+def _foreign(fn: Any) -> str | None:
+    """The name of a hook that is neither ours nor a library's that runs the model."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    home = str(getattr(fn, "__module__", "") or type(fn).__module__)
+    if home.partition(".")[0] in (*OURS, *PART_OF_THE_MODEL):
+        return None
+    return f"{home}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"

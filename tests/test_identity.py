@@ -1,0 +1,166 @@
+"""Who a model is: every weight, what is switched on, and what other people's code hangs on it; artefacts and
+stores notice each.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from interventions import Ablate, Add, applied, bake, edited
+from probes import Direction, Examples, MassMean, capture, load_model
+from probes.data.digest import WIDTH, digest, values_of
+from probes.data.fingerprint import Fingerprint
+
+TEXTS = ["the red house", "a small tree", "the river is old", "a house"]
+SITE = "resid_post.1"
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model("gpt2")
+
+
+def grown(model, change):
+    """The same model with its weights changed by a function of name and tensor."""
+    hf = copy.deepcopy(model.hf)
+    with torch.no_grad():
+        for name, tensor in hf.state_dict(keep_vars=True).items():
+            change(name, tensor)
+    return load_model(hf, tokenizer=model.tokenizer)
+
+
+def only(part):
+    def change(name, tensor):
+        if name.endswith(part):
+            tensor += 0.01
+
+    return change
+
+
+@pytest.mark.parametrize("part", ["h.1.ln_1.weight", "h.0.attn.c_attn.bias", "wpe.weight", "mlp.c_fc.weight"])
+def test_every_kind_of_weight_counts(model, part):
+    other = grown(model, only(part))
+    assert other.fingerprint.tensors != model.fingerprint.tensors
+    direction = MassMean().fit(capture(model, Examples(TEXTS, y=[0, 1, 0, 1]), SITE)).direction()
+    with pytest.raises(ValueError, match="their weights differ"):
+        edited(other, Ablate(direction))
+    assert grown(model, lambda name, tensor: None).fingerprint == model.fingerprint
+    edited(grown(model, lambda name, tensor: None), Ablate(direction))
+
+
+def test_a_single_number_anywhere_counts():
+    draw = torch.Generator().manual_seed(0)
+    big = torch.randn(3 * WIDTH + 7, 5, generator=draw)
+    first = values_of(big)
+    for at in (0, 1, 2 * WIDTH, big.numel() // 2, big.numel() - 1):
+        other = big.clone()
+        other.view(-1)[at] += 1e-3
+        assert values_of(other) != first
+    swapped = big.clone()
+    swapped[0], swapped[1] = big[1], big[0]
+    assert values_of(swapped) != first and values_of(big.clone()) == first
+    assert values_of(big.T.contiguous().T) == first  # where it lies is not what it is
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8, torch.bool, torch.float64])
+def test_tensors_of_every_precision_have_values(dtype):
+    t = (torch.arange(4 * WIDTH * 8 + 3) % 7).to(dtype)
+    other = t.clone()
+    other[-2] = 1 - other[-2] if dtype != torch.bool else ~other[-2]
+    assert digest([("a", t)]) == digest([("a", t.clone())]) != digest([("a", other)])
+    assert digest([("a", t[1:])]) == digest([("a", t[1:].clone())]) != digest([("b", t[1:])])
+    assert digest([("a", t.to("meta"))]) == digest([("a", other.to("meta"))])
+
+
+def test_a_model_that_is_trained_in_place_is_another(model):
+    direction = MassMean().fit(capture(model, Examples(TEXTS, y=[0, 1, 0, 1]), SITE)).direction()
+    with torch.no_grad():
+        model.hf.transformer.h[0].ln_1.bias[3] += 0.5  # by the version of the tensor
+    with pytest.raises(ValueError, match="their weights differ"):
+        edited(model, Ablate(direction))
+    with torch.no_grad():
+        model.hf.transformer.h[0].ln_1.bias[3] -= 0.5
+    for p in model.hf.parameters():
+        p.data *= 1.2  # past the versions
+    with pytest.raises(ValueError, match="their weights differ"):
+        edited(model, Ablate(direction))
+
+
+def test_a_bias_that_was_baked_in_makes_another_model(model):
+    direction = MassMean().fit(capture(model, Examples(TEXTS, y=[0, 1, 0, 1]), SITE)).direction()
+    baked = bake(model, Add(direction, gaps=5))
+    with pytest.raises(ValueError, match="their weights differ"):
+        edited(baked, Ablate(direction))
+
+
+def test_an_adapter_that_is_switched_off_is_said(with_lora, make_tokenizer):
+    tuned = load_model(with_lora(), tokenizer=make_tokenizer())
+    on = tuned.fingerprint
+    with tuned.hf.disable_adapter():
+        off = tuned.fingerprint
+        with pytest.raises(ValueError, match=r"adapters differ .default, now default .switched off.."):
+            on.check(off, "the probe")
+    assert tuned.fingerprint == on
+
+
+def test_hooks_of_other_code_are_named_and_ours_are_not(model):
+    plain = model.fingerprint
+
+    def doubled(module: nn.Module, args, output):
+        return output
+
+    with applied(model.hf, Add(Direction.from_vector(np.eye(model.width)[0], SITE, model), norm=1.0)):
+        assert model.fingerprint == plain
+    handle = model.hf.transformer.h[0].mlp.register_forward_hook(doubled)
+    hooked = model.fingerprint
+    assert hooked.state.hooks[0].startswith("transformer.h.0.mlp: ") and "doubled" in hooked.state.hooks[0]
+    with pytest.warns(UserWarning, match="hooks of other code on the model: none; now there are: .*doubled"):
+        plain.check(hooked, "the direction")
+    handle.remove()
+    assert model.fingerprint == plain
+    assert Fingerprint.from_dict(hooked.as_dict()) == hooked
+    old = {k: v for k, v in plain.as_dict().items() if k not in ("tensors", "state")}
+    Fingerprint.from_dict(old).check(plain, "an older file")
+
+
+def kept(model, folder):
+    return capture(model, TEXTS, SITE, store=folder, progress=False).load()
+
+
+def test_a_store_does_not_hand_out_rows_of_what_the_model_was(model, tmp_path):
+    first = kept(model, tmp_path)
+    assert torch.equal(kept(model, tmp_path).x, first.x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = kept(model, tmp_path)
+    assert cast.receipt["model"]["state"]["autocast"] == "bfloat16" and not torch.equal(cast.x, first.x)
+    handle = model.hf.transformer.h[1].register_forward_hook(lambda m, a, out: out * 2)
+    assert not torch.equal(kept(model, tmp_path).x, first.x)
+    handle.remove()
+    assert torch.equal(kept(model, tmp_path).x, first.x)
+    with torch.no_grad():
+        model.hf.transformer.h[0].ln_1.weight *= 1.5
+    assert torch.equal(kept(model, tmp_path).x, capture(model, TEXTS, SITE, progress=False).x)
+    assert not torch.equal(kept(model, tmp_path).x, first.x)
+
+
+def test_rows_read_inside_applied_name_the_edit_and_are_kept_apart(model, tmp_path):
+    edit = Add(Direction.from_vector(np.eye(model.width)[0], "resid_post.0", model), norm=6.0)
+    first = capture(model, TEXTS, SITE, progress=False)
+    with applied(model.hf, edit):
+        inside, stored = capture(model, TEXTS, SITE, progress=False), kept(model, tmp_path)
+    by_value = capture(edited(model, edit), TEXTS, SITE, progress=False)
+    assert inside.receipt["edits"] == by_value.receipt["edits"] and len(inside.receipt["edits"]) == 1
+    assert torch.allclose(inside.x, by_value.x, atol=1e-5) and torch.equal(stored.x, inside.x)
+    assert torch.equal(kept(model, tmp_path).x, first.x) and not first.receipt["edits"]
+
+
+def test_weights_that_did_not_change_are_not_read_again(model, monkeypatch):
+    calls = []
+    monkeypatch.setattr("probes.data.fingerprint.digest", lambda tensors: calls.append(1) or "x")
+    copied = load_model(copy.deepcopy(model.hf), tokenizer=model.tokenizer)
+    for _ in range(3):
+        assert copied.fingerprint.tensors == "x"
+    assert len(calls) == 1
