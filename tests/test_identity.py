@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from interventions import Ablate, Add, applied, bake, edited
+from interventions import Ablate, Add, Affine, Skip, applied, bake, edited
 from probes import Direction, Examples, MassMean, capture, load_model
 from probes.data.digest import WIDTH, digest, values_of
 from probes.data.fingerprint import Fingerprint
@@ -164,3 +164,22 @@ def test_weights_that_did_not_change_are_not_read_again(model, monkeypatch):
     for _ in range(3):
         assert copied.fingerprint.tensors == "x"
     assert len(calls) == 1
+
+
+def test_numbers_taken_from_rows_of_another_model_are_refused(model, make_model):
+    foreign, examples = make_model("gpt2", seed=1), Examples(TEXTS, y=[0, 1, 0, 1])
+    sites = [SITE, "attn_out.1"]
+    own, theirs = (capture(m, examples, sites, progress=False) for m in (model, foreign))
+    direction = MassMean().fit(own).direction(SITE)
+    doors = {
+        "mean_of": lambda rows: edited(model, Ablate(direction, mean_of=rows)),
+        "the reference": lambda rows: edited(model, Affine(direction, rows)),
+        "the direction": lambda rows: direction.calibrated(rows),
+    }
+    for what, door in doors.items():
+        door(own)
+        with pytest.raises(ValueError, match=f"{what} belongs to model .* their weights differ"):
+            door(theirs)
+    edited(model, Skip("attn_out.1", mean_of=own))
+    with pytest.raises(ValueError, match="mean_of belongs to model"):
+        edited(model, Skip("attn_out.1", mean_of=theirs))

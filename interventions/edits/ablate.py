@@ -48,6 +48,8 @@ class Ablate:
         directions = same_site(self.direction)
         for d in directions:
             d.check_model(model)
+        if self.mean_of is not None:
+            model.refuse_foreign(self.mean_of.receipt, "mean_of")
         units = stacked(directions)
         found = []
         for site in target_sites(model, directions[0].site, self.sites):

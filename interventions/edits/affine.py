@@ -35,6 +35,7 @@ class Affine:
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         self.direction.check_model(model)
+        model.refuse_foreign(self.reference.receipt, "the reference")
         y, _ = self.reference.classes
         u = self.direction.unit
         found = []

@@ -34,6 +34,8 @@ class Skip:
                 f"{', '.join(stream)} is the residual stream, which nothing can skip; name attn_out, mlp_out"
                 " or z"
             )
+        if self.mean_of is not None:
+            model.refuse_foreign(self.mean_of.receipt, "mean_of")
         values = [
             (
                 torch.zeros(model.width_at(s))

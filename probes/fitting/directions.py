@@ -12,6 +12,7 @@ from torch import Tensor
 
 from probes.data import artefacts
 from probes.data.activations import Activations
+from probes.data.fingerprint import made_by
 from probes.data.sites import Site, SiteLike, as_site
 from probes.fitting.meaningless import exchanged_directions, without
 from probes.markup.terminal import terminal
@@ -71,8 +72,11 @@ class Direction:
     def calibrated(self, acts: Activations) -> "Direction":
         """The same direction with its gap measured on labelled activations at its site: the distance
         between the class means along it, whichever way it points; what exchanged labels give there is
-        remembered.
+        remembered. Raises ValueError for rows of another model.
         """
+        own, theirs = made_by(self.receipt), made_by(acts.receipt)
+        if own is not None and theirs is not None:
+            own.check(theirs, "the direction")
         y, _ = acts.classes
         along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
         gap = abs(float(along[y].mean() - along[~y].mean()))
