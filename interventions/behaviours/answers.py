@@ -8,7 +8,7 @@ import numpy as np
 
 from interventions.behaviours.measures import MeanValue, TwoSided
 from interventions.behaviours.records import Records
-from probes.data.examples import Examples
+from probes.data.examples import Examples, Text
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded
 from probes.models.model import Model
@@ -33,12 +33,21 @@ class Answers:
     def __post_init__(self) -> None:
         if self.judged_by not in ("answers", "mean"):
             raise ValueError(f"judged_by={self.judged_by!r}; expected 'answers' or 'mean'")
+        for answer in (self.positive, self.negative):
+            if not isinstance(answer, str) or not answer.strip():
+                raise ValueError(
+                    f"an answer is text that is not empty, such as ' yes', got {answer!r}; answers that"
+                    " differ from prompt to prompt stand in columns: Answers('column:right', 'column:wrong')"
+                )
 
-    def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
+    def __call__(
+        self, model: Model, prompts: Examples | Sequence[Text], batch_size: int | None = None
+    ) -> Records:
         """Logit differences; raises ValueError for a model without an output head or answers that
         never differ.
         """
         model.require_generation("asking for an answer")
+        prompts = prompts if isinstance(prompts, Examples) else Examples(prompts)
         if not all(isinstance(p, str) for p in prompts.texts):
             raise ValueError(
                 "answers are asked behind plain prompts; render chat messages with the tokenizer's template"

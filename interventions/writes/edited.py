@@ -1,8 +1,9 @@
 """Running a model under edits: `edited` makes a model value, `applied` covers other people's code."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
@@ -12,23 +13,49 @@ from probes.models.model import Model
 from probes.models.unwrap import inner_model
 from probes.models.writes import everywhere
 
+HINT = "say what to do along a direction: Ablate(direction), Add(direction, gaps=1)"
+HINTS = {
+    "Tensor": f"make a direction of it, Direction.from_vector(vector, 'resid_post.8', model), and {HINT}",
+    "LinearProbe": f"take its direction, probe.direction('resid_post.8'), and {HINT}",
+}
 
-def edited(model: Model, *edits: Edit) -> Model:
+
+def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
     """The model under these edits, as a value: capture it, score it, generate with it; the given model is
     untouched.
 
     Edits act in the order given, after those the model already has. Raises ValueError when an edit belongs to
     another model.
     """
-    if not edits:
-        raise ValueError("no edits given; pass at least one, such as Ablate(direction)")
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"edited takes a Model, got a {type(model).__name__}; wrap it with load_model(model,"
+            " tokenizer=tokenizer), or edit it for a while: with applied(model, edit)"
+        )
     return replace(
-        model, writes=(*model.writes, *(change for edit in edits for change in edit.compile(model)))
+        model, writes=(*model.writes, *(change for edit in listed(edits) for change in edit.compile(model)))
     )
 
 
+def listed(edits: Sequence[Any]) -> list[Edit]:
+    """Edits given one by one or in lists; raises ValueError for none and TypeError for what is no edit."""
+    flat = [e for each in edits for e in (each if isinstance(each, list | tuple) else [each])]
+    if not flat:
+        raise ValueError("no edits given; pass at least one, such as Ablate(direction)")
+    for e in flat:
+        if isinstance(e, type):
+            raise TypeError(
+                f"{e.__name__} is a kind of edit; give an instance, such as {e.__name__}(direction)"
+            )
+        if not isinstance(e, Edit):
+            raise TypeError(f"a {type(e).__name__} is no edit; {HINTS.get(type(e).__name__, HINT)}")
+    return flat
+
+
 @contextmanager
-def applied(hf: nn.Module, *edits: Edit, blocks: str | None = None) -> Generator[nn.Module]:
+def applied(
+    hf: nn.Module | Model, *edits: Edit | Sequence[Edit], blocks: str | None = None
+) -> Generator[nn.Module]:
     """Within the `with`, every forward pass of a Hugging Face model runs under the edits, whoever calls it.
 
     For pipelines, evaluation harnesses and your own loops, also in threads started inside, as streaming
@@ -37,10 +64,13 @@ def applied(hf: nn.Module, *edits: Edit, blocks: str | None = None) -> Generator
     prompt positions are unknown in other people's batches, so `at` must be "all". The model is as before
     afterwards, also when an exception leaves the block.
     """
-    if not edits:
-        raise ValueError("no edits given; pass at least one, such as Ablate(direction)")
+    if isinstance(hf, Model):
+        raise TypeError(
+            "applied takes the Hugging Face model, whose passes other code makes, got a Model; write"
+            " applied(model.hf, edit), or edited(model, edit) for a model value under the edit"
+        )
     model = Model.of(hf, blocks=blocks)
-    writes = [change for edit in edits for change in edit.compile(model)]
+    writes = [change for edit in listed(edits) for change in edit.compile(model)]
     placed = [w for w in writes if w.needs_prompts]
     if placed:
         raise ValueError(

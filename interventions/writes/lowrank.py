@@ -152,7 +152,16 @@ def site_edits(
 
 def same_site(directions: Direction | Sequence[Direction]) -> tuple[Direction, ...]:
     """One or several directions as a tuple; raises ValueError unless all live at one site."""
-    found = (directions,) if isinstance(directions, Direction) else tuple(directions)
+    found: tuple[Any, ...] = (directions,)
+    if not isinstance(directions, Direction) and isinstance(directions, Sequence):
+        found = tuple(directions)
+    for each in found:
+        if not isinstance(each, Direction):
+            raise TypeError(
+                f"an edit goes along a Direction, got a {type(each).__name__}; take one from a probe,"
+                " probe.direction('resid_post.8'), or make one, Direction.from_vector(vector, 'resid_post.8',"
+                " model)"
+            )
     if not found:
         raise ValueError("no directions given; pass one, or several at one site")
     if len({d.site for d in found}) > 1:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 
 KINDS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
 """Kinds that models serve: the residual stream before and after a block, what attention and MLP add to it,
@@ -31,6 +32,9 @@ class Site:
     stack: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("block", "head"):  # numpy's whole numbers become Python's
+            if isinstance(number := getattr(self, name), Integral) and not isinstance(number, bool):
+                object.__setattr__(self, name, int(number))
         if not isinstance(self.block, int) or isinstance(self.block, bool) or self.block < 0:
             raise ValueError(f"a Site needs a 0-based block number, got block={self.block!r}")
 

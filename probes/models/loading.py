@@ -36,6 +36,12 @@ def load_model(
     checkpoint's. Raises ValueError for an unknown backend, a missing tokenizer, or a path that holds no
     model.
     """
+    if (
+        isinstance(dtype, str)
+        and dtype != "auto"
+        and not isinstance(getattr(torch, dtype, None), torch.dtype)
+    ):
+        raise ValueError(f"there is no dtype {dtype!r}; write float32, bfloat16, float16 or auto")
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; there is {', '.join(BACKENDS)}")
     if remote and backend != "nnsight":
@@ -48,6 +54,11 @@ def load_model(
             )
         return _served(str(model), tokenizer, blocks, revision)
     if isinstance(model, nn.Module):
+        if not hasattr(inner_model(model), "config"):
+            raise ValueError(
+                f"a {type(model).__name__} is no Hugging Face model (it has no config); give a"
+                " PreTrainedModel, a folder or a hub name"
+            )
         if device is not None or dtype is not None or device_map is not None:
             raise ValueError(
                 "the model is already in memory and is left as it is; move or cast it yourself, then pass it"
@@ -95,6 +106,10 @@ def _from_hub(
     import transformers
 
     folder = Path(name).expanduser()
+    if not folder.exists() and (name.startswith(("/", "~", ".")) or name.count("/") > 1):
+        raise ValueError(
+            f"there is no folder {name}; give a folder with a model, or a hub name (owner/model)"
+        )
     if folder.is_dir() and not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
         raise ValueError(
             f"{name} is a folder without config.json (or adapter_config.json), so it holds no model"

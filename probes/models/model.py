@@ -218,7 +218,7 @@ class Model:
     def _asked(
         self, texts: Examples | Sequence[Text] | Sequence[Encoded], columns: Mapping[str, np.ndarray] | None
     ) -> Tokenised:
-        if isinstance(texts, Examples):
+        if isinstance(texts, Examples | str):  # Examples refuse one string for many texts
             return self.tokenise(texts)
         if not len(texts):
             raise ValueError("no texts given")

@@ -5,6 +5,7 @@ other people's passes.
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any, overload
 
@@ -76,6 +77,7 @@ def capture(
     checks the model (`probes.selfcheck`), and the result is kept in the receipt. Raises ValueError for
     unknown sites or positions, texts that are empty or too long, and NaN in what was read.
     """
+    _checked(model, dtype, batch_size)
     if not isinstance(examples, Examples):
         examples = Examples(examples)
     reading = Reading.prepare(model, examples, model.sites(sites), Position.parse(at), dtype, check)
@@ -86,6 +88,19 @@ def capture(
     if store is not None:
         return fill(reading, store, shard, batch_size, progress)
     return _into_memory(reading, device, batch_size, progress)
+
+
+def _checked(model: Any, dtype: torch.dtype | None, batch_size: int | None) -> None:
+    """Raises TypeError or ValueError for what cannot be meant."""
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"capture reads a Model, got a {type(model).__name__}; wrap it: load_model(model,"
+            " tokenizer=tokenizer)"
+        )
+    if dtype is not None and not dtype.is_floating_point:
+        raise ValueError(f"dtype={dtype} cannot hold hidden states; take torch.float32, bfloat16 or float16")
+    if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
+        raise ValueError(f"batch_size is a whole number of texts, at least 1, got {batch_size!r}")
 
 
 def _into_memory(
