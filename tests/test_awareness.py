@@ -852,7 +852,10 @@ def test_terminal_tokens_by_class():
 
 def test_terminal_tokens_are_read_where_the_probe_reads(make_model):
     model = make_model("bert")
-    rows = Examples(["red tree yes", "blue yes", "old river no", "tall no"] * 5, y=[1, 1, 0, 0] * 5)
+    said = ["red tree {} yes", "blue {} yes", "old river {} no", "tall {} no"]
+    rows = Examples(
+        [t.format(word) for word in ("a", "the", "is", "not", "was") for t in said], y=[1, 1, 0, 0] * 5
+    )
     assert terminal_tokens(model, rows).word == "one token"  # the separator, alike everywhere
     content = terminal_tokens(model, rows, "last_content")
     assert (

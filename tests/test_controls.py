@@ -533,7 +533,7 @@ def test_the_site_of_a_claim_is_chosen_on_train_groups_alone():
 
 
 def test_texts_in_another_order_than_the_rows_are_refused():
-    from probes.data.rows import text_ids
+    from probes.data.row_names import text_ids
 
     train, test = world()
     texts = [[f"{name} {i}" for i in range(240)] for name in ("a", "b")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from probes.data.examples import Examples
-from probes.evidence.leaks import words
+from probes.data.wording import words
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.data.relatives import SuggestedGroups, suggested
+from probes.data.row_names import say_mixed_labels
 from probes.data.rows import Rows, concat_rows, make_rows
-
-Text = str | list[dict[str, str]]
-"""A plain text, or chat messages such as `[{"role": "user", "content": "..."}]`."""
+from probes.data.texts import Text, cell_text, checked_text
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -21,8 +21,10 @@ class Examples(Rows):
     """Texts with what is known about them.
 
     `texts` are strings or chat messages, `y` is 0/1 (or real), `groups` is the unit that must not cross a
-    split (an entity, a source), `columns` holds anything else per row, `ids` are stable (hash of the text).
-    Raises ValueError on an empty text, a wrong number of rows or NaN labels.
+    split (an entity, a source; default: each text, whatever its case and spacing), `columns` holds anything
+    else per row, `ids` are stable (hash of the text). Given groups that hold the same text become one, with a
+    warning; so are texts that have both labels. Raises ValueError on an empty text, a wrong number of rows or
+    NaN labels.
     """
 
     texts: tuple[Text, ...]
@@ -38,12 +40,13 @@ class Examples(Rows):
         if isinstance(texts, str):
             raise TypeError("texts is one string; give a list of texts")
         texts = tuple(texts)
-        plain = [_plain(text, i) for i, text in enumerate(texts)]
+        plain = [checked_text(text, i) for i, text in enumerate(texts)]
         if not texts:
             raise ValueError("no texts given")
         object.__setattr__(self, "texts", texts)
         for name, value in make_rows(len(texts), y, groups, ids, columns, plain).items():
             object.__setattr__(self, name, value)
+        say_mixed_labels(self.y, plain)
 
     @property
     def hash(self) -> str:
@@ -52,13 +55,16 @@ class Examples(Rows):
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
     def _take(self, index: np.ndarray) -> "Examples":
-        return Examples(
-            [self.texts[i] for i in index],
-            None if self.y is None else self.y[index],
-            self.groups[index],
-            {name: column[index] for name, column in self.columns.items()},
-            self.ids[index],
-        )
+        if not len(index):
+            raise ValueError("no texts given")
+        taken = object.__new__(Examples)  # what was checked and said once is not said again
+        held = vars(self) | {"texts": tuple(self.texts[i] for i in index)}
+        held |= {name: held[name][index] for name in ("groups", "ids")}
+        held["y"] = None if self.y is None else self.y[index]
+        held["columns"] = {name: column[index] for name, column in self.columns.items()}
+        for name, value in held.items():
+            object.__setattr__(taken, name, value)
+        return taken
 
     def with_y(self, label: Any) -> "Examples":
         values = self.column(label) if isinstance(label, str) else label
@@ -67,6 +73,15 @@ class Examples(Rows):
     def with_groups(self, groups: Any) -> "Examples":
         values = self.column(groups) if isinstance(groups, str) else groups
         return Examples(self.texts, self.y, values, self.columns, self.ids)
+
+    def suggest_groups(self) -> SuggestedGroups:
+        """Groups that keep together what probably belongs together: the same text, near-duplicates, texts
+        about the same thing (`probes.data.relatives`).
+
+        A guess from the words alone, for you to look at: `examples.with_groups(found.groups)` takes it.
+        Groups at hand are kept and, where need be, joined.
+        """
+        return suggested(self.texts, self.groups)
 
     def as_chat(self) -> "Examples":
         """Every text as the message of a user, so that a model is asked through its chat template;
@@ -101,7 +116,7 @@ class Examples(Rows):
             raise ValueError(f"column {bad!r} has {empty[bad]} empty cells; fill or drop those rows")
         columns = {str(name): table[name].to_numpy() for name in table.columns if name != text}
         return cls(
-            [_cell(value) for value in table[text]],
+            [cell_text(value) for value in table[text]],
             None if y is None else table[y],
             None if groups is None else table[groups],
             columns,
@@ -137,32 +152,6 @@ class Examples(Rows):
         )
 
 
-def _cell(value: Any) -> Any:
-    """A table's cell as a text: chat messages stay messages (`datasets` gives them as an array),
-    numbers become text.
-    """
-    return list(value) if isinstance(value, list | tuple | np.ndarray) else str(value)
-
-
-def _plain(text: Any, i: int) -> str:
-    if isinstance(text, str):
-        if not text.strip():
-            raise ValueError(
-                f"text {i} is empty; a model cannot read it, so drop the row (its label and group too)"
-            )
-        return text
-    if (
-        isinstance(text, list)
-        and text
-        and all(isinstance(m, dict) and "role" in m and "content" in m for m in text)
-    ):
-        return json.dumps(text)
-    raise TypeError(
-        f"text {i} is {type(text).__name__} {text!r:.60}; expected a string or chat messages with role and"
-        " content"
-    )
-
-
 @dataclass(frozen=True, eq=False, init=False)
 class Pairs(Rows):
     """Contrast pairs: for each statement the text answered yes and the text answered no.
@@ -191,7 +180,7 @@ class Pairs(Rows):
         if not yes:
             raise ValueError("no pairs given")
         for i, (a, b) in enumerate(zip(yes, no, strict=True)):
-            if _plain(a, i) == _plain(b, i):
+            if checked_text(a, i) == checked_text(b, i):
                 raise ValueError(
                     f"pair {i} has the same text twice ({a!r:.60}); yes and no must differ in the answer"
                 )

@@ -1,6 +1,5 @@
 """What travels with every row: label, group, id and columns. Examples, Pairs and Activations share it."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -8,6 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 import torch
+
+from probes.data.row_names import joined, text_ids, text_names, whole_texts
 
 R = TypeVar("R", bound="Rows")
 
@@ -77,20 +78,23 @@ class Rows:
     def split(
         self: R, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0
     ) -> tuple[R, ...]:
-        """Parts of about the given shares in which no group occurs twice.
+        """Parts of about the given shares in which no group and no text occurs twice.
 
         Groups are shuffled by `seed` and dealt out by count of groups; `groups` overrides the rows' own.
-        Raises ValueError when there are fewer groups than parts, or when rows of one `pair_id` would come
-        into different parts.
+        Groups that hold the same text are dealt out as one. Raises ValueError when there are fewer groups
+        than parts, or when rows of one `pair_id` would come into different parts.
         """
         rows = self if groups is None else self.with_groups(groups)
+        units = joined(rows.groups, text_names(rows.ids))
         shares = np.asarray(sizes, dtype=float)
         if shares.ndim != 1 or (shares <= 0).any() or shares.sum() > 1 + 1e-9:
             raise ValueError(f"sizes are positive shares with a sum of at most 1, got {list(sizes)}")
-        names = np.unique(rows.groups)
+        names = np.unique(units)
         if len(names) < len(shares):
+            lost = len(np.unique(rows.groups)) - len(names)
+            shared = f" ({lost} more hold a text that another holds too)" if lost else ""
             raise ValueError(
-                f"{len(names)} groups cannot make {len(shares)} parts; give groups with more than"
+                f"{len(names)} groups{shared} cannot make {len(shares)} parts; give groups with more than"
                 f" {len(names)} values"
             )
         shuffled = np.random.default_rng(seed).permutation(names)
@@ -101,7 +105,7 @@ class Rows:
         starts = np.concatenate([[0], ends[:-1]])
         part = np.full(len(self), -1)
         for k, (a, b) in enumerate(zip(starts, ends, strict=True)):
-            part[np.isin(rows.groups, shuffled[a:b])] = k
+            part[np.isin(units, shuffled[a:b])] = k
         self._pairs_together(part)
         return tuple(self.rows(part == k) for k in range(len(shares)))
 
@@ -194,7 +198,7 @@ def as_column(values: Any, n: int, name: str) -> np.ndarray:
 def make_rows(
     n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """The shared constructor arguments: checked, defaulted (each row its own group, ids from the text)."""
+    """The shared constructor arguments: checked, defaulted (each text its own group, ids from the text)."""
     if ids is None:
         ids = text_ids(texts) if texts is not None else np.arange(n)
     ids = as_column(ids, n, "ids")
@@ -202,23 +206,12 @@ def make_rows(
         raise ValueError(f"ids must be unique, got {n - len(np.unique(ids))} repeats")
     return {
         "y": None if y is None else as_labels(y, n),
-        "groups": as_groups(ids if groups is None else groups, n),
+        "groups": whole_texts(as_groups(ids if groups is None else groups, n), texts, groups is not None),
         "ids": ids,
         "columns": {
             str(k): as_column(v, n, f"column {k!r}") for k, v in ({} if columns is None else columns).items()
         },
     }
-
-
-def text_ids(texts: Sequence[str]) -> np.ndarray:
-    """Stable ids: a hash of the text, with a counter behind texts that occur more than once."""
-    seen: dict[str, int] = {}
-    ids = []
-    for text in texts:
-        key = hashlib.sha256(text.encode()).hexdigest()[:12]
-        seen[key] = seen.get(key, -1) + 1
-        ids.append(key if not seen[key] else f"{key}-{seen[key]}")
-    return np.asarray(ids)
 
 
 def concat_rows(parts: Sequence[Rows]) -> dict[str, Any]:

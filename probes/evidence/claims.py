@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from probes.data.activations import Activations, PairActivations
-from probes.data.rows import Rows, text_ids
+from probes.data.row_names import text_ids
+from probes.data.rows import Rows
 from probes.data.sites import Site
 from probes.evidence.claim_rivals import chosen_within, rival_lines
 from probes.evidence.claim_rule import ClaimNumbers, Level, Use, reasons, ruled, sentence

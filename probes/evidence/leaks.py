@@ -2,22 +2,21 @@
 near-duplicates; and what is safe to use.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from probes.data.examples import Examples
+from probes.data.wording import overlaps, presence, words
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 
 SHINGLE = 3  # words
-CHUNK = 500  # rows compared with all others at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,14 +160,6 @@ def _cell_row(
     }
 
 
-def words(text: str) -> str:
-    """The text's lower-cased words with one space between; the text itself where it has none.
-
-    Texts that differ in punctuation, case or spacing come out the same.
-    """
-    return " ".join(re.findall(r"\w+", text.lower())) or text.strip()
-
-
 def _first(keys: Int[np.ndarray, " n"]) -> Int[np.ndarray, "2 n"]:
     """Each row joined to the first with the same key."""
     _, first, member = np.unique(keys, return_index=True, return_inverse=True)
@@ -179,26 +170,19 @@ def _near(texts: Sequence[str], keys: Int[np.ndarray, " n"], least: float | int)
     """Pairs of different texts whose sets of word triples overlap by at least this Jaccard; texts of
     fewer words are one shingle.
     """
-    known: dict[str, int] = {}
-    index, ends = [], [0]
-    for text in texts:
-        parts = text.split()
-        found = {" ".join(parts[i : i + SHINGLE]) for i in range(max(1, len(parts) - SHINGLE + 1))}
-        index += [known.setdefault(s, len(known)) for s in found]
-        ends.append(len(index))
-    x = csr_matrix((np.ones(len(index), dtype=np.float32), index, ends), shape=(len(texts), len(known)))
-    sizes = np.diff(ends)
+    x = presence([_triples(t) for t in texts])
+    sizes = np.diff(x.indptr)
     pairs = []
-    for start in range(0, len(texts), CHUNK):
-        both = (x[start : start + CHUNK] @ x.T).tocoo()
-        row, column = both.row + start, both.col
-        close = (
-            (row < column)
-            & (both.data >= least * (sizes[row] + sizes[column] - both.data))
-            & (keys[row] != keys[column])
-        )
-        pairs.append(np.stack([row[close], column[close]]))
+    for first, second, both in overlaps(x):
+        close = (both >= least * (sizes[first] + sizes[second] - both)) & (keys[first] != keys[second])
+        pairs.append(np.stack([first[close], second[close]]))
     return np.concatenate(pairs, axis=1).astype(np.int64)
+
+
+def _triples(text: str) -> set[str]:
+    """Three words in a row each; all of them where there are fewer."""
+    said = text.split()
+    return {" ".join(said[i : i + SHINGLE]) for i in range(max(1, len(said) - SHINGLE + 1))}
 
 
 def _foreign(text: str) -> bool:

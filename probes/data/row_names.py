@@ -1,0 +1,91 @@
+"""What a row is called: ids made from texts, what two rows that are one text have in common, and groups that
+never part them.
+"""
+
+import hashlib
+import re
+import warnings
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+OWN = 0.9  # share of groups that are one text from which on groups say nothing
+# As `text_ids` makes them, with the part's number that `Examples.concat` puts in front and the token that
+# `capture` puts behind.
+_MADE_OF_TEXT = re.compile(r"(?:\d+/)*([0-9a-f]{12})(?:-\d+)?(?:@\d+)?")
+
+
+def text_ids(texts: Sequence[str]) -> np.ndarray:
+    """Stable ids: a hash of the text, with a counter behind texts that occur more than once."""
+    seen: dict[str, int] = {}
+    ids = []
+    for text in texts:
+        key = hashlib.sha256(text.encode()).hexdigest()[:12]
+        seen[key] = seen.get(key, -1) + 1
+        ids.append(key if not seen[key] else f"{key}-{seen[key]}")
+    return np.asarray(ids)
+
+
+def text_names(ids: Sequence[Hashable] | np.ndarray) -> np.ndarray:
+    """Ids as strings, the same for rows of one text where the ids were made from texts."""
+    made = [_MADE_OF_TEXT.fullmatch(str(i)) for i in ids]
+    return np.array([str(i) if m is None else m[1] for i, m in zip(ids, made, strict=True)])
+
+
+def same_text(text: str) -> str:
+    """What texts have in common that count as one: case and spacing do not part them."""
+    return " ".join(text.split()).casefold()
+
+
+def joined(groups: np.ndarray, names: Sequence[Hashable] | np.ndarray) -> np.ndarray:
+    """The groups, those that share a name made one, which is called as the group of its first row."""
+    name, known = pd.factorize(np.asarray(names))
+    if len(known) == len(name):
+        return groups
+    group, held = pd.factorize(groups)
+    links = coo_matrix((np.ones(len(group)), (group, name + len(held))), shape=(len(held) + len(known),) * 2)
+    found, part = connected_components(links, directed=False)
+    if found == len(held):  # every name lies within one group
+        return groups
+    _, first, member = np.unique(part[group], return_index=True, return_inverse=True)
+    return groups[first][member]
+
+
+def own_groups(ids: np.ndarray, groups: np.ndarray) -> bool:
+    """Whether nearly every group is one text: nobody said which rows belong together."""
+    names, group = pd.factorize(text_names(ids))[0], pd.factorize(groups)[0]
+    held = np.unique(np.stack([group, names]), axis=1)[0]
+    return bool((np.bincount(held) == 1).mean() >= OWN)
+
+
+def whole_texts(groups: np.ndarray, texts: Sequence[str] | None, given: bool) -> np.ndarray:
+    """The groups, those that hold the same text made one; warns where they were given otherwise."""
+    if texts is None:
+        return groups
+    whole = joined(groups, [same_text(t) for t in texts])
+    if given and whole is not groups:
+        moved = whole != groups
+        before, after = len(np.unique(groups)), len(np.unique(whole))
+        warnings.warn(
+            f"{before} groups became {after}: a text (such as {texts[int(moved.argmax())]!r:.60}) stands in"
+            " several of them, and one text must not be in train and in test",
+            stacklevel=4,
+        )
+    return whole
+
+
+def say_mixed_labels(y: np.ndarray | None, names: Sequence[str] | np.ndarray) -> None:
+    """Warns where rows of one text have both labels, which no reading of the text can tell apart."""
+    if y is None or not np.isin(y, (0, 1)).all():
+        return
+    seen = pd.Series(np.asarray(y)).groupby(np.asarray(names)).nunique()
+    mixed = seen[seen > 1].index
+    if len(mixed):
+        warnings.warn(
+            f"{len(mixed)} texts have both labels (such as {str(mixed[0])!r:.60}); drop them, or find out"
+            " which label is right: no reading of the text can tell them apart",
+            stacklevel=3,
+        )
