@@ -8,6 +8,10 @@ from probes.evidence.rivals import Rivals
 from probes.metrics.estimates import Estimate
 
 ALONG = 0.95  # |cosine| to the probe's direction from which an edit is along it
+REMEDY = (
+    "put what belongs together into one group before the split: examples.suggest_groups() proposes groups,"
+    " split(sizes, groups='column') takes a column"
+)
 Level = Literal["chance", "decodable", "decodable beyond the text"]
 
 
@@ -24,6 +28,21 @@ class Use:
     @property
     def along(self) -> bool:
         return self.cosine is not None and self.cosine >= ALONG
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How many of the test rows say again, with the same label, what train rows say, and two such texts."""
+
+    rows: int
+    of: int
+    example: tuple[str, str]
+
+    @property
+    def told(self) -> str:
+        test, train = (f"{text!r:.70}" for text in self.example)
+        what = "resemble train rows of the same label or are about the same thing"
+        return f"{self.rows} of {self.of} test rows {what} (such as {test} and {train})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +69,8 @@ class ClaimNumbers:
     use: Use | None
     alpha: float
     margin: float
+    seen: Seen | None = None
+    read: str = ""
 
 
 def ruled(n: ClaimNumbers) -> Finding[Level, ClaimNumbers]:
@@ -78,7 +99,8 @@ def _ahead(rivals: Rivals, margin: float) -> bool:
 def sentence(found: Finding[Level, ClaimNumbers]) -> str:
     """What may be claimed."""
     n, level = found.numbers, found.word
-    over = f"on {n.auroc.n_groups} held-out groups ({n.auroc.n} rows)"
+    read = f", {n.read}" if n.read else ""
+    over = f"on {n.auroc.n_groups} held-out groups ({n.auroc.n} rows{read})"
     shuffles = f"p={n.p:.3f} over {n.shuffles} shuffles of the labels, best of {n.n_sites} sites each"
     if level == "chance":
         told = found.checks["beyond shuffled labels"] and found.checks["interval above .5"]
@@ -110,7 +132,9 @@ def reasons(found: Finding[Level, ClaimNumbers]) -> tuple[str, ...]:
         why = _against_beyond(found.numbers)
     else:
         why = _against_all_baselines(found.numbers)
-    return (*why, *_against_use(found))
+    seen = found.numbers.seen
+    left_out = [] if seen is None else [f"{seen.told} and were left out; {REMEDY}"]
+    return (*why, *left_out, *_against_use(found))
 
 
 def _against_any(found: Finding[Level, ClaimNumbers]) -> list[str]:

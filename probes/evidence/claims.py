@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from probes.data.activations import Activations, PairActivations
-from probes.data.row_names import text_ids
 from probes.data.rows import Rows
 from probes.data.sites import Site
 from probes.evidence.claim_rivals import chosen_within, rival_lines
+from probes.evidence.claim_rows import claim_rows, read_apart, require_separate, texts_of
 from probes.evidence.claim_rule import ClaimNumbers, Level, Use, reasons, ruled, sentence
 from probes.evidence.finding import MARGIN
 from probes.evidence.permutation import Null, shuffled_null
@@ -108,10 +108,12 @@ def claim(
     a baseline is of other rows, or without shuffles (docs/controls.md).
     """
     _require_shuffles(n)
-    read = None if texts is None else _texts(train, test, texts)
-    _require_separate(train, test, read)
-    found = _fitted(recipe, train, test, n, seed, progress, unit)
+    read = None if texts is None else texts_of(train, test, texts)
+    require_separate(train, test, read)
+    rows = claim_rows(train, test, read)
     others = rival_lines(recipe, train, test, baselines or {}, read, seed)
+    train, test = rows.parts(train, test)
+    found = _fitted(recipe, train, test, n, seed, progress, unit)
     numbers = ClaimNumbers(
         what=what,
         site=str(found.site),
@@ -121,12 +123,14 @@ def claim(
         shuffles=n,
         n_sites=found.n_sites,
         null_level=found.null.level(),
-        rivals=_compared(found.line, others, test),
+        rivals=_compared(found.line, {name: line[rows.kept] for name, line in others.items()}, test),
         with_texts=read is not None,
         with_baselines=bool(baselines),
         use=None if effect is None else _use(effect, found.probe),
         alpha=alpha,
         margin=margin,
+        seen=rows.seen,
+        read=read_apart(train.receipt, test.receipt),
     )
     return _said(numbers, found.site, found.null)
 
@@ -205,30 +209,6 @@ def seed_spread(
     )
 
 
-def _texts(
-    train: Rows, test: Rows, texts: str | tuple[Sequence[str], Sequence[str]]
-) -> tuple[Sequence[str], Sequence[str]]:
-    """The texts of the train and of the test rows; raises ValueError where they are not the texts of
-    these rows.
-    """
-    if isinstance(texts, str):
-        return train.column(texts).tolist(), test.column(texts).tolist()
-    for part, rows, name in ((texts[0], train, "train"), (texts[1], test, "test")):
-        if len(part) != len(rows):
-            raise ValueError(
-                f"{len(part)} {name} texts were given for {len(rows)} {name} rows; give one text a row, in"
-                " the same order"
-            )
-        # Rows captured from Examples carry ids made from their texts, which tell when the order differs.
-        made, ids = np.asarray(text_ids([str(t) for t in part])).astype(str), rows.ids.astype(str)
-        if np.isin(made, ids).any() and not np.array_equal(made, ids):
-            raise ValueError(
-                f"the {name} texts are not in the order of the {name} rows; split the Examples with the same"
-                " sizes and seed, or keep the texts in a column: texts='text'"
-            )
-    return texts
-
-
 def _compared(line: np.ndarray, others: Mapping[str, np.ndarray], test: Rows) -> Rivals:
     return compared(
         others,
@@ -242,22 +222,3 @@ def _require_shuffles(n: int) -> None:
         raise ValueError(
             f"a claim rests on shuffled labels: n must be at least 1 (199 for p down to .005), got {n}"
         )
-
-
-def _require_separate(
-    train: Activations | PairActivations,
-    test: Activations | PairActivations,
-    texts: tuple[Sequence[str], Sequence[str]] | None,
-) -> None:
-    shared = {"groups": np.intersect1d(train.groups, test.groups)}
-    if "pair_id" in train.columns and "pair_id" in test.columns:
-        shared["pair_id"] = np.intersect1d(train.columns["pair_id"], test.columns["pair_id"])
-    if texts is not None:
-        shared["texts"] = np.intersect1d([str(t) for t in texts[0]], [str(t) for t in texts[1]])
-    for name, both in shared.items():
-        if len(both):
-            raise ValueError(
-                f"train and test share {len(both)} {name} (such as {both[0]!r}); split by groups that keep"
-                " them apart, acts.split(sizes, groups=...), and give groups to arrays that are wrapped one"
-                " by one"
-            )

@@ -1,0 +1,147 @@
+"""The rows of a claim: their texts, what train and test must not share, and test rows that say again what
+train rows say.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Shaped
+
+from probes.data.relatives import Relatives, related
+from probes.data.row_names import joined, own_groups, text_ids
+from probes.data.rows import Rows
+from probes.evidence.claim_rule import REMEDY, Seen
+from probes.evidence.finding import FEWEST
+
+R = TypeVar("R", bound=Rows)
+TEXT_COLUMNS = ("text", "statement", "prompt", "question")
+Texts = tuple[Sequence[str], Sequence[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class ClaimRows:
+    """Groups of the train rows and of the test rows with what belongs together joined, which test rows are
+    left, and what is known of the others.
+    """
+
+    train: Shaped[np.ndarray, " train"]
+    test: Shaped[np.ndarray, " test"]
+    kept: Bool[np.ndarray, " test"]
+    seen: Seen | None
+
+    def parts(self, train: R, test: R) -> tuple[R, R]:
+        """The rows as the claim is made on them."""
+        whole = replace(train, groups=self.train), replace(test, groups=self.test)
+        return whole if self.seen is None else (whole[0], whole[1].rows(self.kept))
+
+
+def claim_rows(train: Rows, test: Rows, texts: Texts | None) -> ClaimRows:
+    """What may stand in a claim: test rows that say what a train row of the same label says are left out,
+    since a probe may remember it.
+
+    Where every row is its own group, rows about the same thing count too, and what belongs together is made
+    one group; groups that were given are taken at their word, and near-duplicates alone count. Raises
+    ValueError when too few test rows are left.
+    """
+    every = np.ones(len(test), dtype=bool)
+    read = _carried(train, test) if texts is None else texts
+    if read is None:
+        return ClaimRows(train.groups, test.groups, every, None)
+    said = [str(t) for part in read for t in part]
+    own = own_groups(train.ids, train.groups) and own_groups(test.ids, test.groups)
+    found = related(said) if own else related(said).closest
+    groups = joined(np.concatenate([train.groups, test.groups]), found.groups)
+    again = _again(found, np.asarray(train.y), np.asarray(test.y))
+    whole = groups[: len(train)], groups[len(train) :]
+    if not again.any():
+        return ClaimRows(*whole, every, None)
+    seen = Seen(int(again.sum()), len(test), _example(found, said, train, test, again))
+    kept = ~again
+    left, classes = len(np.unique(whole[1][kept])), len(np.unique(np.asarray(test.y)[kept]))
+    if left < FEWEST or classes < 2:
+        few = f"the {kept.sum()} others ({left} groups, {classes} classes) cannot carry a claim"
+        raise ValueError(f"{seen.told}, so a probe may have their labels by memory; {few}. {REMEDY}")
+    return ClaimRows(*whole, kept, seen)
+
+
+def _carried(train: Rows, test: Rows) -> Texts | None:
+    """Texts that the rows bring along in a column of a usual name."""
+    for name in TEXT_COLUMNS:
+        held = [part.columns[name].tolist() for part in (train, test) if name in part.columns]
+        if len(held) == 2 and all(isinstance(t, str) for part in held for t in part):
+            return held[0], held[1]
+    return None
+
+
+def _again(found: Relatives, y: np.ndarray, z: np.ndarray) -> Bool[np.ndarray, " test"]:
+    """Test rows with a relative among the train rows of their label."""
+    again = np.zeros(len(z), dtype=bool)
+    for label in np.unique(z):
+        train = np.concatenate([y == label, np.zeros(len(z), dtype=bool)])
+        again |= found.beside(train)[len(y) :] & (z == label)
+    return again
+
+
+def _example(
+    found: Relatives, said: Sequence[str], train: Rows, test: Rows, again: Bool[np.ndarray, " test"]
+) -> tuple[str, str]:
+    """A test text and a train text of the same label that belong together."""
+    at = len(train) + int(again.argmax())
+    alone = np.arange(len(said)) == at
+    same = np.asarray(train.y) == np.asarray(test.y)[at - len(train)]
+    kin = found.beside(alone)[: len(train)] & same
+    return said[at], said[int(kin.argmax())]
+
+
+def texts_of(train: Rows, test: Rows, texts: str | Texts) -> Texts:
+    """The texts of the train and of the test rows; raises ValueError where they are not the texts of
+    these rows.
+    """
+    if isinstance(texts, str):
+        return train.column(texts).tolist(), test.column(texts).tolist()
+    for part, rows, name in ((texts[0], train, "train"), (texts[1], test, "test")):
+        if len(part) != len(rows):
+            raise ValueError(
+                f"{len(part)} {name} texts were given for {len(rows)} {name} rows; give one text a row, in"
+                " the same order"
+            )
+        # Rows captured from Examples carry ids made from their texts, which tell when the order differs.
+        made, ids = np.asarray(text_ids([str(t) for t in part])).astype(str), rows.ids.astype(str)
+        if np.isin(made, ids).any() and not np.array_equal(made, ids):
+            raise ValueError(
+                f"the {name} texts are not in the order of the {name} rows; split the Examples with the same"
+                " sizes and seed, or keep the texts in a column: texts='text'"
+            )
+    return texts
+
+
+def require_separate(train: Rows, test: Rows, texts: Texts | None) -> None:
+    """Raises ValueError where train and test share a group, a pair or a text."""
+    shared = {"groups": np.intersect1d(train.groups, test.groups)}
+    if "pair_id" in train.columns and "pair_id" in test.columns:
+        shared["pair_id"] = np.intersect1d(train.columns["pair_id"], test.columns["pair_id"])
+    if texts is not None:
+        shared["texts"] = np.intersect1d([str(t) for t in texts[0]], [str(t) for t in texts[1]])
+    for name, both in shared.items():
+        if len(both):
+            raise ValueError(
+                f"train and test share {len(both)} {name} (such as {both[0]!r}); split by groups that keep"
+                " them apart, acts.split(sizes, groups=...), and give groups to arrays that are wrapped one"
+                " by one"
+            )
+
+
+def read_apart(train: Mapping[str, Any], test: Mapping[str, Any]) -> str:
+    """How train and test rows were read, where their receipts say that it was not alike; else nothing."""
+    if all(train.get(name) == test.get(name) for name in ("at", "edits")):
+        return ""
+    return f"fitted on rows read {_reading(train)}, tested on rows read {_reading(test)}"
+
+
+def _reading(receipt: Mapping[str, Any]) -> str:
+    at = str(receipt.get("at", "elsewhere"))
+    place = f"token {at}" if re.fullmatch(r"-?[0-9]+", at) else at
+    return f"at {place} under {' and '.join(receipt.get('edits', ())) or 'no edit'}"
