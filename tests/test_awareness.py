@@ -952,8 +952,9 @@ def prompts(n=24, word="yes", start=0):
     body = ["red tree", "blue house near river", "old stone", "tall river alpha", "small tree beta gamma"]
     texts, y, groups = [], [], []
     for k in range(start, start + n):
+        more = f" {body[k // 25]}" if k >= 25 else ""  # no prompt twice
         for label in (1, 0):
-            texts.append(f"{body[k % 5]} {word if label else 'no'} {body[(k // 5) % 5]} .")
+            texts.append(f"{body[k % 5]} {word if label else 'no'} {body[(k // 5) % 5]}{more} .")
             y.append(label)
             groups.append(f"g{k}")
     return Examples(texts, y=y, groups=groups)

@@ -22,6 +22,7 @@ from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
 from probes.evidence.calibration import platt
 from probes.fitting.linear import LinearProbe
+from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.thresholds import exceeded_at_most
 from probes.models.backends.hooks import Hooks
 from probes.models.model import Model
@@ -64,9 +65,11 @@ class Monitor:
 
         The model answers the prompts and each answer's highest score counts, since one token over the
         threshold is an alarm; with `alarming` prompts the highest scores also fit the map to probabilities.
-        Neither may have been used to fit the probe. Raises ValueError for too few prompts to tell such a
-        rate.
+        Raises ValueError for prompts that the probe was fitted on, and for too few to tell such a rate.
         """
+        for prompts in (harmless, *(() if alarming is None else (alarming,))):
+            asked = prompts if isinstance(prompts, Examples) else Examples(prompts)
+            refuse_rows_of_fit(probe, asked, "a threshold")
         watch = cls(probe, as_site(site), float("inf"))
         quiet = np.array(
             [w.scores.max() for w in watch.watch(model, harmless, max_new_tokens=max_new_tokens)]

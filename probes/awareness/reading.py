@@ -20,6 +20,7 @@ from probes.data.examples import Examples
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.strips import TokenStrip
 from probes.fitting.linear import LinearProbe
+from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.scores import as_scores
 from probes.models.model import Model
 from probes.reading.capture import capture, capture_pairs
@@ -69,8 +70,8 @@ class AwarenessProbe:
         """Fixes orientation, threshold and units on labelled texts (y is 1 for test prompts) that the probe
         was not fitted on.
 
-        Raises ValueError without both classes, for a probe of several sites where none is named, and where
-        `reads` does not suit the probe.
+        Raises ValueError without both classes, for a probe of several sites where none is named, where
+        `reads` does not suit the probe, and for texts that the probe was fitted on.
         """
         if site is None and len(probe.sites) > 1:
             raise ValueError(
@@ -82,6 +83,7 @@ class AwarenessProbe:
                 f"a probe of {'pairs' if probe.reads_pairs else 'single texts'} cannot read {reads!r}; pair"
                 ' probes read "answers", the others "position" or "tokens"'
             )
+        refuse_rows_of_fit(probe, calibration, "calibration")
         calibration.classes  # noqa: B018 - raises without two classes
         one = probe[as_site(site)] if site is not None else probe
         form = form or (AnswerForm() if reads == "answers" else None)

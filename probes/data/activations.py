@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.data.receipts import common_receipt
 from probes.data.rows import Rows, as_column, concat_rows, make_rows
 from probes.data.sites import Site, SiteLike, as_site
 
@@ -136,12 +137,12 @@ class Activations(Sited):
 
     @staticmethod
     def concat(parts: Sequence["Activations"]) -> "Activations":
-        """Rows of several captures under one another; sites and model must agree, ids must not clash."""
+        """Rows of several captures under one another; sites, model, place and edits must agree, ids must not
+        clash.
+        """
         if len({p.sites for p in parts}) > 1:
             raise ValueError("the parts have different sites; choose common ones first, acts[sites]")
-        models = {str(p.receipt.get("model")) for p in parts}
-        if len(models) > 1:
-            raise ValueError("the parts were captured from different models")
+        receipt = common_receipt([p.receipt for p in parts])
         rows = concat_rows(parts)
         if len(np.unique(rows["ids"])) != len(rows["ids"]):
             raise ValueError("ids clash between the parts; give the Examples distinct ids")
@@ -152,7 +153,7 @@ class Activations(Sited):
             sites=parts[0].sites,
             example=np.concatenate([p.example + s for p, s in zip(parts, starts, strict=True)]),
             token=None if any(t is None for t in tokens) else np.concatenate(tokens),  # pyright: ignore
-            receipt=parts[0].receipt | {"data": [p.receipt.get("data") for p in parts]},
+            receipt=receipt,
             **rows,
         )
 

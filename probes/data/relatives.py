@@ -4,11 +4,11 @@ the same thing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Int, Shaped
-from scipy.sparse import coo_matrix, csr_matrix, identity
+from scipy.sparse import coo_matrix, eye_array
 from scipy.sparse.csgraph import connected_components
 
 from probes.data.row_names import joined
@@ -53,10 +53,10 @@ class Relatives:
         return (self._linked @ there.astype(float) > 0)[self.wording]
 
     @property
-    def _linked(self) -> csr_matrix:
+    def _linked(self) -> Any:
         n = int(self.wording.max()) + 1
         pairs = coo_matrix((np.ones(len(self.first)), (self.first, self.second)), shape=(n, n)).tocsr()
-        return pairs + pairs.T + identity(n, format="csr")
+        return pairs + pairs.T + eye_array(n, format="csr")
 
 
 def related(texts: Sequence[str]) -> Relatives:
@@ -69,18 +69,15 @@ def related(texts: Sequence[str]) -> Relatives:
     in common: some thousand short texts take a second.
     """
     _, first, wording = np.unique([words(t) for t in texts], return_index=True, return_inverse=True)
-    kept = [texts[i] for i in first]  # each wording once: repeats would make its own words common
+    kept = [str(texts[i]) for i in first]  # each wording once: repeats would make its own words common
     about = sharing(presence(words_and_names(kept)), ABOUT)
     close = sharing(presence([phrases(t) for t in kept]), ABOUT)
-    pairs = pd.DataFrame(
-        {
-            "first": np.concatenate([about.first, close.first]),
-            "second": np.concatenate([about.second, close.second]),
-            "nearly": np.concatenate([np.zeros(len(about.first), bool), close.share >= NEARLY]),
-        }
-    )
-    pairs = pairs.groupby(["first", "second"], as_index=False).max()
-    return Relatives(wording, *(pairs[name].to_numpy() for name in ("first", "second", "nearly")))
+    n = len(kept)
+    both = np.concatenate([about.first * n + about.second, close.first * n + close.second])
+    pair, at = np.unique(both, return_inverse=True)
+    nearly = np.zeros(len(pair), dtype=bool)
+    nearly[at[len(about.first) :]] = close.share >= NEARLY
+    return Relatives(wording, pair // n, pair % n, nearly)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,5 +140,5 @@ def _pairs(found: Relatives, texts: Sequence[str], near: bool) -> tuple[tuple[tu
     if near:
         kin |= np.bincount(found.wording) > 1
         again = [np.flatnonzero(found.wording == w) for w in np.flatnonzero(np.bincount(found.wording) > 1)]
-        shown += [(texts[rows[0]], texts[rows[1]]) for rows in again[:SHOWN]]
+        shown += [(texts[int(rows[0])], texts[int(rows[1])]) for rows in again[:SHOWN]]
     return tuple(shown[:SHOWN]), int(kin[found.wording].sum())

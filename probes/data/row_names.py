@@ -81,8 +81,9 @@ def say_mixed_labels(y: np.ndarray | None, names: Sequence[str] | np.ndarray) ->
     """Warns where rows of one text have both labels, which no reading of the text can tell apart."""
     if y is None or not np.isin(y, (0, 1)).all():
         return
-    seen = pd.Series(np.asarray(y)).groupby(np.asarray(names)).nunique()
-    mixed = seen[seen > 1].index
+    name, known = pd.factorize(np.asarray(names))
+    positive = np.bincount(name, np.asarray(y))
+    mixed = known[(positive > 0) & (positive < np.bincount(name))]
     if len(mixed):
         warnings.warn(
             f"{len(mixed)} texts have both labels (such as {str(mixed[0])!r:.60}); drop them, or find out"

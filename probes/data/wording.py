@@ -8,10 +8,11 @@ slots weighs much.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import csr_matrix, diags_array
 
 CHUNK = 500  # rows compared with all others at a time
 PHRASE = 3  # words of the longest phrase
@@ -73,8 +74,8 @@ def _names(sentence: Sequence[str], small: set[str]) -> Iterator[str]:
         run = []
 
 
-def presence(features: Sequence[set[str]]) -> csr_matrix:
-    """Which row holds which feature, as ones; features in the order of their first row."""
+def presence(features: Sequence[set[str]]) -> Any:
+    """Which row holds (sparse) which feature, as ones; features in the order of their first row."""
     known: dict[str, int] = {}
     index, ends = [], [0]
     for held in features:
@@ -85,7 +86,7 @@ def presence(features: Sequence[set[str]]) -> csr_matrix:
     )
 
 
-def overlaps(x: csr_matrix) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def overlaps(x: Any) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """What every two rows have in common, first < second: rows, rows and the inner product, a chunk at a
     time.
     """
@@ -95,7 +96,7 @@ def overlaps(x: csr_matrix) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray
         yield both.row[before] + start, both.col[before], both.data[before]
 
 
-def sharing(held: csr_matrix, least: float) -> Sharing:
+def sharing(held: Any, least: float) -> Sharing:
     """Pairs of rows that have at least this share of their weight in common, and more than chance explains.
 
     The share is the cosine of the rows weighted by the logarithm of rows per row that holds a feature. Chance
@@ -109,7 +110,7 @@ def sharing(held: csr_matrix, least: float) -> Sharing:
     square, rate = weight**2, often / n
     total = held @ square
     expected, spread = held @ (square * rate), np.sqrt(held @ (square**2 * rate * (1 - rate)))
-    x = (held @ diags(weight)).tocsr()
+    x = csr_matrix(held @ diags_array(weight))
     x.eliminate_zeros()
     parts = []
     for first, second, common in overlaps(x):
@@ -121,7 +122,7 @@ def sharing(held: csr_matrix, least: float) -> Sharing:
     return Sharing(first.astype(np.int64), second.astype(np.int64), np.minimum(share, 1.0))
 
 
-def _one_of_equals(held: csr_matrix) -> csr_matrix:
+def _one_of_equals(held: Any) -> Any:
     """One feature for all that the same rows hold, where those are many: the words of a template are one
     thing, however many they are.
     """

@@ -12,6 +12,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.sites import Site
 from probes.evidence.readout import scored
 from probes.fitting.linear import LinearProbe
+from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.estimates import Estimate, mean
 from probes.metrics.resampling import bootstrapped
 from probes.metrics.scores import probabilities
@@ -70,8 +71,10 @@ def calibrate(
     the test rows of the probe.
 
     `platt` is a sigmoid with two numbers (arXiv 1706.04599 discusses it), `isotonic` any rising step
-    function, which needs some hundred rows. Raises ValueError unless both classes are there.
+    function, which needs some hundred rows. Raises ValueError unless both classes are there, and for rows
+    that the probe was fitted on or that share a group with them.
     """
+    refuse_rows_of_fit(probe, acts, "calibration")
     y = acts.classes[0].numpy()
     values, names = scored(probe, acts)
     scores = torch.from_numpy(values)

@@ -53,7 +53,8 @@ def claim_rows(train: Rows, test: Rows, texts: Texts | None) -> ClaimRows:
     said = [str(t) for part in read for t in part]
     own = own_groups(train.ids, train.groups) and own_groups(test.ids, test.groups)
     found = related(said) if own else related(said).closest
-    groups = joined(np.concatenate([train.groups, test.groups]), found.groups)
+    groups = np.concatenate([train.groups, test.groups])
+    groups = joined(groups, found.groups) if own else groups
     again = _again(found, np.asarray(train.y), np.asarray(test.y))
     whole = groups[: len(train)], groups[len(train) :]
     if not again.any():

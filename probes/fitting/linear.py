@@ -16,6 +16,7 @@ from probes.fitting.directions import Direction
 from probes.fitting.meaningless import exchanged_directions
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import Recipe
+from probes.fitting.rows_of_fit import rows_of_fit
 from probes.fitting.solving import along
 from probes.fitting.transforms import Fitted, no_spread
 from probes.models.model import Model
@@ -218,7 +219,7 @@ def finish(
         gap_from=gap_from,
         sign_from=sign_from,
         recipe=str(recipe),
-        receipt={**acts.receipt, **(notes or {})},
+        receipt={**acts.receipt, **rows_of_fit(acts), **(notes or {})},
         losses=torch.full((len(acts.sites),), torch.nan) if losses is None else losses.detach().float(),
         cosines=cosines.detach().float(),
         exchanged=exchanged_directions(acts).half(),

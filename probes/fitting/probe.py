@@ -2,18 +2,23 @@
 loading.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
 from probes.data.fingerprint import made_by
+from probes.data.positions import INTEGER, ONE_PER_TEXT
+from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike, as_site
+from probes.fitting.rows_of_fit import was_fitted_on
 from probes.fitting.transforms import Fitted
 from probes.markup.terminal import terminal
 
@@ -77,6 +82,7 @@ class Probe:
         own, theirs = made_by(self.receipt), made_by(acts.receipt)
         if own is not None and theirs is not None:
             own.check(theirs, "the probe")
+        _say_other_place(self.receipt, acts.receipt)
         index = self.index_of(acts.sites)
         transform = self.transforms[side].at(index).to(x.device)
         if x.shape[-1] != transform.shift.shape[-1]:
@@ -85,6 +91,12 @@ class Probe:
                 f" {transform.shift.shape[-1]}"
             )
         return index, transform(x, transform.clusters(acts.columns, middle))
+
+    def was_fitted_on(self, rows: Rows) -> Bool[np.ndarray, " n"]:
+        """Which rows are rows that the probe was fitted on, or share a group with them, as far as its receipt
+        tells: scores of those flatter.
+        """
+        return was_fitted_on(self.receipt, rows)
 
     def save(self, path: str | Path) -> Path:
         """Writes the probe as safetensors with a JSON header; the file appears only once it is complete."""
@@ -127,3 +139,15 @@ class Probe:
         sites = f"{len(self.sites)} sites: {span}"
         # Names may come from a file.
         return terminal(f"{type(self).__name__}({self.recipe}, {sites}, sign from {self.sign_from})")
+
+
+def _say_other_place(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
+    """Warns where both were read at one place a text, and not at the same one."""
+    places = [str(receipt["at"]) for receipt in (fitted, scored) if "at" in receipt]
+    one = all(p.partition(":")[0] in ONE_PER_TEXT or INTEGER.fullmatch(p) for p in places)
+    if one and len(set(places)) == 2:
+        warnings.warn(
+            f"the probe was fitted on rows read at {places[0]} and scores rows read at {places[1]}; capture"
+            f" with at={places[0]!r}, or say that it is carried over",
+            stacklevel=5,
+        )

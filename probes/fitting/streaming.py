@@ -21,6 +21,7 @@ from probes.fitting.linear import LinearProbe
 from probes.fitting.meaningless import exchanged_weights, unit_or_zero
 from probes.fitting.nuisances import one_hot
 from probes.fitting.recipe import Prepares, Recipe, Whitens
+from probes.fitting.rows_of_fit import rows_of_fit
 from probes.fitting.solving import solve_positive
 from probes.fitting.transforms import Fitted, Transform, rounding, spread
 from probes.fitting.whitening import whitened
@@ -203,7 +204,7 @@ def _finished(
         transforms=fitted,
         sign_from="train labels",
         recipe=str(recipe),
-        receipt=dict(acts.receipt),
+        receipt={**acts.receipt, **rows_of_fit(acts)},
         weight=weight,
         bias=bias,
         sign=torch.ones_like(bias),

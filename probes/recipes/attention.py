@@ -14,6 +14,7 @@ from probes.data.checks import check_size
 from probes.data.rows import Rows
 from probes.fitting.lbfgs import Objective, WithSlope, differentiated, minimise
 from probes.fitting.probe import Probe
+from probes.fitting.rows_of_fit import rows_of_fit
 from probes.fitting.transforms import Transform
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
@@ -99,9 +100,8 @@ class AttentionPooled:
         )
         theta, losses = minimise(differentiated(objective), theta, self.steps, settled=1e-10)
         found = theta[:, :d].float(), theta[:, d:-1].float(), theta[:, -1].float(), losses.float()
-        return AttentionProbe(
-            acts.sites, rows.transforms, "train labels", str(self), dict(acts.receipt), *found
-        )
+        receipt = {**acts.receipt, **rows_of_fit(acts)}
+        return AttentionProbe(acts.sites, rows.transforms, "train labels", str(self), receipt, *found)
 
 
 def texts_of(acts: Activations) -> Rows:

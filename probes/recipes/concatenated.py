@@ -13,6 +13,7 @@ from probes.data.sites import SiteLike, as_site
 from probes.fitting.directions import Direction
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import Recipe, SolvesLabels
+from probes.fitting.rows_of_fit import rows_of_fit
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import Logistic
@@ -90,7 +91,8 @@ class Concatenated:
         centred = parts - parts.mean(1, keepdim=True)
         shares = (centred * (total - total.mean())).mean(1) / total.var(correction=0).clamp_min(1e-30)
         margin = torch.where(rows.y, total + bias[0, 0].to(total), -(total + bias[0, 0].to(total)))
-        receipt = {**acts.receipt, "loss": round(float(softplus(-margin).mean()), 6)}
+        loss = round(float(softplus(-margin).mean()), 6)
+        receipt = {**acts.receipt, **rows_of_fit(acts), "loss": loss}
         biases = torch.full((sites,), float(bias[0, 0]) / sites)
         return ConcatenatedProbe(
             acts.sites,

@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 from probes.data.activations import Activations
 from probes.fitting.lbfgs import differentiated, minimise
 from probes.fitting.probe import Probe
+from probes.fitting.rows_of_fit import rows_of_fit
 from probes.fitting.transforms import Transform
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
@@ -108,7 +109,7 @@ class MLP:
             rows.transforms,
             "train labels",
             str(self),
-            {**acts.receipt, **notes},
+            {**acts.receipt, **rows_of_fit(acts), **notes},
             w_in,
             b_in,
             w_out,

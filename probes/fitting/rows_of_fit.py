@@ -1,0 +1,107 @@
+"""The rows a probe was fitted on, kept in its receipt so that they are recognised: short hashes of names (of
+numbers, where rows have no names) and of groups.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt
+
+from probes.data.row_names import own_groups, text_names
+from probes.data.rows import Rows
+
+KEPT = 4096  # hashes of a fit, 8 bytes each in a file
+BYTES = 6
+
+Hashes = UInt[np.ndarray, " n"]
+
+
+def rows_of_fit(acts: Any) -> dict[str, Any]:
+    """What goes into the receipt of a probe fitted on these rows (Activations, pairs, a store)."""
+    named = has_names(acts)
+    names = _names(acts.ids) if named else _numbers(acts, str(acts.sites[0]))
+    told: dict[str, Any] = {"n": len(acts), "hashes": _sketch(names)}
+    if not named:
+        told["site"] = str(acts.sites[0])
+    if _grouped(acts):
+        told["groups"] = _sketch(_hashes([str(g).encode() for g in np.unique(acts.groups)]))
+    return {"fitted_on": told}
+
+
+def was_fitted_on(receipt: Mapping[str, Any], rows: Any) -> Bool[np.ndarray, " n"]:
+    """Which rows are rows of the fit, or share a group with them, as far as the receipt tells.
+
+    Rows of one text are recognised wherever in it they were read. Of a fit on more than 4,096 rows that many
+    are kept, drawn by their hash.
+    """
+    told = receipt.get("fitted_on")
+    found = np.zeros(len(rows), dtype=bool)
+    if told is None:
+        return found
+    if has_names(rows) and "site" not in told:
+        found |= _among(_names(rows.ids), told["hashes"])
+    elif not has_names(rows) and told.get("site") in map(str, rows.sites):
+        found |= _among(_numbers(rows, told["site"]), told["hashes"])
+    if "groups" in told and _grouped(rows):
+        member = np.unique(rows.groups.astype(str), return_inverse=True)
+        found |= _among(_hashes([g.encode() for g in member[0]]), told["groups"])[member[1]]
+    return found
+
+
+def refuse_rows_of_fit(probe: Any, rows: Any, purpose: str) -> None:
+    """Raises ValueError where rows are rows of the probe's fit, on which it separates the classes better than
+    anywhere else.
+    """
+    known = was_fitted_on(getattr(probe, "receipt", {}), rows)
+    if known.any():
+        which = f"{known.sum()} of {len(rows)} rows (such as {str(rows.ids[int(known.argmax())])!r})"
+        raise ValueError(
+            f"{which} are rows that the probe was fitted on, or share a group with them; {purpose} takes rows"
+            " of its own: split into three parts, acts.split((0.5, 0.25, 0.25)), and give groups to arrays"
+            " that are wrapped one by one"
+        )
+
+
+def has_names(rows: Rows) -> bool:
+    """Whether ids say which row it is: arrays number theirs from 0 each, which says nothing."""
+    return rows.ids.dtype.kind not in "iu" or "data" in getattr(rows, "receipt", {"data": None})
+
+
+def _grouped(rows: Any) -> bool:
+    """Whether groups say more than which text a row is of."""
+    texts = getattr(rows, "example", None)
+    numbered = texts is not None and np.array_equal(rows.groups, texts)
+    return not numbered and not own_groups(rows.ids, rows.groups)
+
+
+def _names(ids: np.ndarray) -> Hashes:
+    return _hashes([name.encode() for name in text_names(ids)])
+
+
+def _numbers(acts: Any, site: str) -> Hashes:
+    """A hash of every row's numbers at a site, on pairs those of the yes side."""
+    index = [str(s) for s in acts.sites].index(site)
+    x = (acts.yes if hasattr(acts, "yes") else acts.x)[index]
+    rows = x.detach().to("cpu", torch.float32).numpy()
+    return _hashes([row.tobytes() for row in rows])
+
+
+def _hashes(values: Sequence[bytes]) -> Hashes:
+    digests = b"".join(hashlib.blake2b(v, digest_size=BYTES).digest() + b"\0" * (8 - BYTES) for v in values)
+    return np.frombuffer(digests, dtype="<u8")
+
+
+def _sketch(hashes: Hashes) -> str:
+    """The smallest of the hashes, as text."""
+    kept = np.unique(hashes)[:KEPT].astype("<u8")
+    return base64.b64encode(kept.view(np.uint8).reshape(-1, 8)[:, :BYTES].tobytes()).decode()
+
+
+def _among(hashes: Hashes, sketch: str) -> Bool[np.ndarray, " n"]:
+    raw = np.frombuffer(base64.b64decode(sketch), dtype=np.uint8).reshape(-1, BYTES)
+    known = np.pad(raw, ((0, 0), (0, 8 - BYTES))).copy().view("<u8")[:, 0]
+    return np.isin(hashes, known)
