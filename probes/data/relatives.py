@@ -134,7 +134,8 @@ def _pairs(found: Relatives, texts: Sequence[str], near: bool) -> tuple[tuple[tu
     """Some pairs of texts of one kind, and how many rows have such a relative."""
     at = np.flatnonzero(found.nearly == near)
     row = np.unique(found.wording, return_index=True)[1]
-    shown = [(texts[row[found.first[k]]], texts[row[found.second[k]]]) for k in at[:SHOWN]]
+    ends = [(int(row[found.first[k]]), int(row[found.second[k]])) for k in at[:SHOWN]]
+    shown = [(texts[i], texts[j]) for i, j in ends]
     kin = np.zeros(len(row), dtype=bool)
     kin[np.concatenate([found.first[at], found.second[at]])] = True
     if near:

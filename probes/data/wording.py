@@ -16,8 +16,9 @@ from scipy.sparse import csr_matrix, diags_array
 
 CHUNK = 500  # rows compared with all others at a time
 PHRASE = 3  # words of the longest phrase
-TEMPLATE = 10  # texts that hold a feature from which on it may be part of a template
-BEYOND_CHANCE = 5.0  # standard deviations above what words drawn one by one would share
+TEMPLATE = 0.05  # share of the texts from which on a feature may be part of a template,
+AT_LEAST, AT_MOST = 4, 10  # but in so many texts it is none, and in so many it may be one
+BEYOND_CHANCE = 4.0  # standard deviations above what words drawn one by one would share
 
 # Scripts without spaces: every character is a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -129,9 +130,10 @@ def _one_of_equals(held: Any) -> Any:
     columns = held.tocsc()
     columns.sort_indices()
     often = np.diff(columns.indptr)
+    many = np.clip(TEMPLATE * held.shape[0], AT_LEAST, AT_MOST)
     keys = {}
-    for k in np.flatnonzero(often >= TEMPLATE):
+    for k in np.flatnonzero(often >= many):
         rows = columns.indices[columns.indptr[k] : columns.indptr[k + 1]]
         keys.setdefault(rows.tobytes(), int(k))
-    kept = np.union1d(np.flatnonzero(often < TEMPLATE), np.fromiter(keys.values(), dtype=np.int64))
+    kept = np.union1d(np.flatnonzero(often < many), np.fromiter(keys.values(), dtype=np.int64))
     return columns[:, kept].tocsr()
