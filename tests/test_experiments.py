@@ -73,9 +73,14 @@ def test_encoder_without_answers_is_read_only_and_says_so(make_hf, make_tokenize
     make_hf("bert").save_pretrained(folder)
     make_tokenizer(encoder=True).save_pretrained(folder)
     data = tmp_path / "d.csv"
+    things = [
+        f"{a} {b}"
+        for a in ("red", "old", "tall", "blue", "small")
+        for b in ("house", "tree", "stone", "river")
+    ]
     pd.DataFrame(
         {
-            "statement": ["the red house is old", "a tree is not tall"] * 20,
+            "statement": [s for thing in things for s in (f"the {thing} is near", f"a {thing} is not tall")],
             "label": [0, 1] * 20,
             "who": [i // 2 for i in range(40)],
         }
