@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from threadpoolctl import threadpool_limits
 
 from probes import CCS, CRC, LinearProbe, PairActivations, auroc
+from probes.evidence.choose_unlabelled import best_site_without_labels, matched_noise, pair_losses
 from probes.polarity import polarity_report, published_metrics
 from probes.testing import planted
 
@@ -242,3 +243,38 @@ def test_a_weaker_signal_takes_a_stronger_penalty_and_noise_is_seen_by_the_held_
 def test_penalties_that_are_none_are_refused(l2):
     with pytest.raises(ValueError, match="l2"):
         CCS(l2=l2)
+
+
+def test_without_labels_the_site_is_chosen_where_something_flips_and_nothing_stands_on_noise():
+    train, test = (
+        PairActivations.from_arrays(
+            torch.cat([noise.yes, rows.yes]), torch.cat([noise.no, rows.no]), y=rows.y
+        )
+        for noise, rows in ((hidden_states(s, 0.0, sites=1), hidden_states(s, 0.3, sites=1)) for s in (0, 1))
+    )
+    null = pair_losses(CCS().fit(matched_noise(train)), matched_noise(test, 1))
+    losses = pair_losses(CCS().fit(train), test)
+    chosen = best_site_without_labels(losses, null, test.sites, test.groups)
+    assert chosen.index == 1 and chosen.stands and chosen.equal.tolist() == [False, True]
+    assert np.allclose(chosen.values, (null - losses).mean(1))
+    turned = CCS().fit(train.with_y(1 - np.asarray(train.y)))
+    assert np.allclose(pair_losses(turned, test), losses, atol=1e-6), "labels have no part in it"
+    alone = best_site_without_labels(losses[:1], null[:1], test.sites[:1], test.groups)
+    assert alone.index == 0 and not alone.stands, "though its loss is below that of a constant"
+    assert losses[0].mean() < 0.2
+    with pytest.raises(ValueError, match=r"\(2, 200\) for 1 sites; give one line a site"):
+        best_site_without_labels(losses, null, test.sites[:1])
+    losses[0, 3] = np.nan
+    with pytest.raises(ValueError, match=r"NaN at array\.0; leave"):
+        best_site_without_labels(losses, null, test.sites)
+
+
+def test_matched_noise_has_the_covariances_of_the_pairs_and_no_two_kinds():
+    pairs = hidden_states(0, 3.0, n=1000, d=10, sites=1, noise=0.3)
+    noise = matched_noise(pairs)
+    assert noise.y is None and np.array_equal(noise.groups, pairs.groups)
+    both, made = (torch.cat([p.yes[0], p.no[0]], dim=1).double() for p in (pairs, noise))
+    assert torch.allclose(made.mean(0), both.mean(0), atol=0.2)
+    assert (torch.cov(made.T) - torch.cov(both.T)).abs().max() < 0.15 * torch.cov(both.T).diagonal().max()
+    apart = (CCS().fit(p).losses for p in (pairs, noise))
+    assert next(apart) < 0.01 < 0.05 < next(apart)

@@ -73,8 +73,9 @@ def equal_to_best(
 class BestSite:
     """The chosen site, its place in the list, and what the choice rests on.
 
-    `values` is the AUROC on validation by site, `equal` the sites as good as the highest within noise.
-    Without `stands` no site is above chance, and the one returned is merely the highest.
+    `values` is the AUROC on validation by site (the loss, where there were no labels), `equal` the sites as
+    good as the best within noise. Without `stands` no site is above chance, and the one returned is merely
+    the best.
     """
 
     site: Site | str
