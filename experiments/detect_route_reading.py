@@ -14,6 +14,7 @@ from probes import Activations, MassMean, Site
 from probes.display.plots import COLOURS, axes
 from probes.evidence.categories import Categories, CategoriesRead, categories_null, categories_read
 from probes.evidence.permutation import Null
+from probes.metrics.floors import too_coarse
 
 SURE = 0.05
 
@@ -29,6 +30,11 @@ class Detection:
     @property
     def carries(self) -> bool:
         return self.policy.p_value <= SURE
+
+    @property
+    def cannot_tell(self) -> bool:
+        """Whether so few other choices of categories could not have shown a policy."""
+        return self.policy.cannot_tell(SURE)
 
 
 def detect(acts: Activations, nulls: Sequence[str], kinds: Categories, policies: int, seed: int) -> Detection:
@@ -115,13 +121,19 @@ def curves(found: Mapping[str, Detection]) -> Axes:
 
 def claims(report: Report, found: Mapping[str, Detection]) -> None:
     lowest = min(float(d.found.categories.max()) for d in found.values())
-    without = ", ".join(name for name, d in found.items() if not d.carries)
+    without = ", ".join(name for name, d in found.items() if not d.carries and not d.cannot_tell)
     some = f", also in {without}, where no policy is found across categories" if without else ""
     report.claim(
         f"Detection does not tell policies apart: the category of a request is decodable (AUROC {lowest:.2f}"
         f" or more) in every model{some}."
     )
     for name, d in found.items():
+        if d.cannot_tell:
+            report.claim(
+                f"{name}: whether a policy carries over to categories the probe has not seen could not be"
+                f" told (AUROC {d.policy.observed.max():.2f}): against {len(d.policy.best)} other choices of"
+                f" categories {too_coarse(d.policy.least_p, SURE, len(d.policy.best))}."
+            )
         if d.carries:
             numbers = f"AUROC {d.policy.observed.max():.2f}, p={d.policy.p_value:.3f}"
             report.claim(

@@ -28,6 +28,10 @@ SAID = {
         " whatever the order of its scores (AUROC {own:.2f}, p={p:.2f})"
     ),
     "at chance": "is at chance for truth at {site} (AUROC {own:.2f}, p={p:.2f})",
+    "too few shuffles": (
+        "could not be told from chance at {site} (AUROC {own:.2f}): under so few shuffles of the labels p"
+        " cannot fall to .05 (p={p:.2f})"
+    ),
     "reads other labels": (
         "reads {rivals} at least as much as truth at {site} (AUROC {own:.2f} on truth, p={p:.2f})"
     ),
@@ -103,7 +107,7 @@ def strongest(f: MethodReading, at: int) -> str:
 def sentence(f: MethodReading, baseline: float) -> str:
     """What one method reads at its site, and where its own loss would have taken it."""
     degenerate = f.polarity is not None and not f.polarity.findings[f.at].checks[SAYS_SOMETHING]
-    word = f.reads.word(f.at, f.p, baseline, degenerate)
+    word = f.reads.word(f.at, f.p, baseline, degenerate, least_p=f.null.least_p)
     rivals = ", ".join(f.reads.rivals(f.at))
     said = SAID[word].format(site=f.site, own=f.reads.own[f.at], p=f.p, rivals=rivals, baseline=baseline)
     if word == "degenerate":

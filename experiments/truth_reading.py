@@ -11,8 +11,9 @@ from experiments.report import Report
 from experiments.statements import EMBEDDED, as_pairs, labels_in
 from probes import CCS, Estimate, Examples, MassMean, Model, Site, capture, cosine_map, plots
 from probes.data.labels import Label
-from probes.evidence.decodable import Decodable, Methods, Parts, decode
+from probes.evidence.decodable import ALPHA, Decodable, Methods, Parts, decode
 from probes.evidence.site_reading import LabelReading, label_reading, label_readings
+from probes.metrics.floors import too_coarse
 
 TRUTH = Label("truth", "y")
 WITH_VERDICTS = f"{EMBEDDED}truth_verdicts"  # it learnt to say whether an answer was right
@@ -96,6 +97,9 @@ def claim_standing(reading: Decodable, report: Report) -> None:
     )
     if reading.beyond_text:
         report.claim(f"Truth is linearly decodable on held-out groups: {numbers}.")
+    elif reading.cannot_tell:
+        why = too_coarse(reading.null.least_p, ALPHA, len(reading.null.best))
+        report.claim(f"Whether truth is decodable could not be told: {why} ({numbers}).")
     else:
         report.claim(f"Truth is at chance or no better than the text alone: {numbers}.")
 

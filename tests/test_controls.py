@@ -450,6 +450,7 @@ def claim_numbers(**known):
         "linear": True,
         "auroc": between(0.7, 0.9),
         "p": 0.025,
+        "least_p": 0.025,
         "shuffles": 39,
         "n_sites": 3,
         "null_level": 0.6,

@@ -137,7 +137,7 @@ def numbers(**known):
         "by_answers": False,
         "moved": between(0.5, 1.5),
         "p": 0.04,
-        "controls": Controls(np.array([-0.1, 0.2]), np.array([0.0])),
+        "controls": Controls(np.linspace(-0.1, 0.2, 20), np.array([0.0])),
         "before": {"mean logit difference": between(0.0, 0.2)},
         "after": {"mean logit difference": between(1.0, 1.2)},
         "others": {},
@@ -222,6 +222,19 @@ def test_what_stands_against_an_edit_is_said_comparison_by_comparison():
 def test_the_sign_flip_is_judged_by_its_interval(flipped, other_way):
     found = ruled(numbers(flipped=flipped))
     assert found.checks["sign flip goes the other way"] == other_way
+
+
+def test_too_few_controls_to_tell_an_edit_apart_are_said_and_not_called_like_it():
+    few = numbers(controls=Controls(np.linspace(-0.1, 0.2, 10), np.array([0.0])), p=1 / 11)
+    found = judged(few)
+    assert found.word == "not told apart from random edits"
+    assert found.sentence.startswith("Too few controls to tell it apart")
+    assert any("p cannot fall below 0.091" in reason for reason in found.why_not_more)
+    like = judged(numbers(p=0.5))
+    assert like.sentence.startswith("Not told apart from controls")
+    assert not any(
+        "cannot fall" in reason for reason in (*like.why_not_more, *judged(numbers()).why_not_more)
+    )
 
 
 def test_what_is_said_of_answers_is_a_share_of_them():

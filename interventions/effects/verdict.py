@@ -11,6 +11,7 @@ from probes.evidence.finding import Finding, excludes
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate
+from probes.metrics.floors import cannot_tell, least_p, too_coarse
 
 Word = Literal[
     "no effect shown", "not told apart from random edits", "moves behaviour", "moves behaviour, at a cost"
@@ -151,6 +152,8 @@ def _sentence(found: Finding[Word, EditNumbers]) -> str:
     if found.word == "no effect shown":
         return f"No effect is shown: {said}; {random}."
     if found.word == "not told apart from random edits":
+        if cannot_tell(least_p(len(n.controls.moved)), n.alpha):
+            return f"Too few controls to tell it apart: {said}; {random}."
         return f"Not told apart from controls: {said}, but {random}."
     if n.kl is None:
         return f"{said}; {random}."
@@ -182,11 +185,19 @@ def _range(n: EditNumbers, moved: np.ndarray) -> str:
 
 def _reasons(n: EditNumbers) -> tuple[str, ...]:
     """What stands in the way of a stronger word."""
-    found = [_against_flip(n), *(_against(n, name, moved) for name, moved in n.others.items())]
+    found = [_too_few(n), _against_flip(n), *(_against(n, name, moved) for name, moved in n.others.items())]
     found += _about_controls(n.controls.drawn)
     if n.kl is None:
         found.append("the cost on unrelated text was not measured; give neutral texts")
     return tuple(reason for reason in found if reason is not None)
+
+
+def _too_few(n: EditNumbers) -> str | None:
+    """What so few controls could not have shown."""
+    least = least_p(len(n.controls.moved))
+    if n.p <= n.alpha or not cannot_tell(least, n.alpha):
+        return None
+    return too_coarse(least, n.alpha, len(n.controls.moved))
 
 
 def _against_flip(n: EditNumbers) -> str | None:

@@ -1,5 +1,7 @@
 """Labels exchanged between rows, as a permutation test asks for."""
 
+import math
+
 import numpy as np
 
 
@@ -44,6 +46,15 @@ def exchanged(
     for rows, values, sizes in exchanges:
         out[rows] = np.repeat(rng.permutation(values), sizes)
     return out
+
+
+def labellings(exchanges: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
+    """How many labellings these exchanges can give; infinite where they are too many to count."""
+    ways = 0.0
+    for _, values, _ in exchanges:
+        counts = np.unique(values, return_counts=True)[1]
+        ways += math.lgamma(len(values) + 1) - sum(math.lgamma(int(k) + 1) for k in counts)
+    return math.exp(ways) if ways < 700 else math.inf
 
 
 def _members(names: np.ndarray) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ from typing import Literal
 from probes.evidence.finding import FEWEST, Finding
 from probes.evidence.rivals import Rivals
 from probes.metrics.estimates import Estimate
+from probes.metrics.floors import cannot_tell, too_coarse
 
 ALONG = 0.95  # |cosine| to the probe's direction from which an edit is along it
 REMEDY = (
@@ -50,9 +51,9 @@ class ClaimNumbers:
     """What a claim rests on, and the limits asked.
 
     `auroc` is that of the chosen site on held-out groups, `p` its p-value under `shuffles` of the labels,
-    with the best of `n_sites` sites each; `null_level` is what they exceed once in twenty. `with_texts` says
-    whether classifiers of the text are among the rivals, `with_baselines` whether others are. `use` is None
-    where no edit was measured.
+    with the best of `n_sites` sites each, and `least_p` the smallest it could have been; `null_level` is what
+    they exceed once in twenty. `with_texts` says whether classifiers of the text are among the rivals,
+    `with_baselines` whether others are. `use` is None where no edit was measured.
     """
 
     what: str
@@ -60,6 +61,7 @@ class ClaimNumbers:
     linear: bool
     auroc: Estimate
     p: float
+    least_p: float
     shuffles: int
     n_sites: int
     null_level: float
@@ -105,6 +107,8 @@ def sentence(found: Finding[Level, ClaimNumbers]) -> str:
     if level == "chance":
         told = found.checks["beyond shuffled labels"] and found.checks["interval above .5"]
         because = "from too few groups to tell" if told else "as chance would have it"
+        if found.checks["interval above .5"] and cannot_tell(n.least_p, n.alpha):
+            because = "from too few shuffles or units to tell"
         read = f"{n.what} is read at {n.site} with AUROC {n.auroc} {over}"
         return f"Nothing may be claimed: {read}, {because} ({shuffles})."
     decodable = f"{n.what} is {'linearly ' if n.linear else ''}decodable at {n.site}"
@@ -143,7 +147,9 @@ def _against_any(found: Finding[Level, ClaimNumbers]) -> list[str]:
         why.append(
             f"{n.auroc.n_groups} held-out groups cannot carry an interval; at least {FEWEST} are asked"
         )
-    if not checks["beyond shuffled labels"]:
+    if cannot_tell(n.least_p, n.alpha):
+        why.append(too_coarse(n.least_p, n.alpha, n.shuffles))
+    elif not checks["beyond shuffled labels"]:
         why.append(f"shuffled labels reach {n.null_level:.2f} in the best site of one run in twenty")
     if not checks["interval above .5"]:
         why.append("the interval reaches .5")

@@ -120,6 +120,7 @@ def claim(
         linear=found.linear,
         auroc=auroc(found.line, test.y, test.groups),
         p=found.p,
+        least_p=found.null.least_p,
         shuffles=n,
         n_sites=found.n_sites,
         null_level=found.null.level(),

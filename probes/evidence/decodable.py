@@ -67,6 +67,11 @@ class Decodable:
         return best_item(self.surface)
 
     @property
+    def cannot_tell(self) -> bool:
+        """Whether shuffled labels could not have been beaten, whatever there is."""
+        return self.null.cannot_tell(ALPHA)
+
+    @property
     def beyond_text(self) -> bool:
         """Above shuffled labels with the choice of site paid for, and above everything the text alone gives
         away.

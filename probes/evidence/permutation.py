@@ -1,5 +1,6 @@
 """The permutation test: the whole pipeline on exchanged labels, with the choice of the best site paid for."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 
 from probes.data.activations import Activations, PairActivations
-from probes.data.shuffling import exchangeable, exchanged
+from probes.data.shuffling import exchangeable, exchanged, labellings
 from probes.evidence.readout import scored
 from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
 from probes.markup.progress import progress_bar
 from probes.metrics.estimates import aurocs
+from probes.metrics.floors import cannot_tell, least_p
 from probes.metrics.scores import as_scores
 from probes.recipes.inputs import single
 
@@ -25,11 +27,13 @@ class Null:
     """AUROC of the same pipeline on shuffled labels: [shuffle, site], and its maximum over sites, [shuffle].
 
     `p_value` is the share of shuffles (plus one) whose best site reaches the best true one, so choosing the
-    best layer is paid for.
+    best layer is paid for. `labellings` is how many shuffles differ; few of them, or few draws, bound what p
+    can be (`least_p`), and where that is above the level asked for nothing could have been found.
     """
 
     by_site: Float[np.ndarray, "b site"]
     observed: Float[np.ndarray, " site"]
+    labellings: float = math.inf
 
     @property
     def best(self) -> Float[np.ndarray, " b"]:
@@ -38,6 +42,14 @@ class Null:
     @property
     def p_value(self) -> float:
         return float((1 + (self.best >= self.observed.max()).sum()) / (1 + len(self.best)))
+
+    @property
+    def least_p(self) -> float:
+        return least_p(len(self.best), self.labellings)
+
+    def cannot_tell(self, alpha: float = 0.05) -> bool:
+        """Whether p could not have fallen to this level, whatever there is."""
+        return cannot_tell(self.least_p, alpha)
 
     @property
     def p_by_site(self) -> Float[np.ndarray, " site"]:
@@ -84,7 +96,8 @@ def shuffled_null(
     scored(recipe.fit(train) if probe is None else probe, test)
     scores = scores_under(recipe, train, test, y.astype(bool), progress, probe)
     found = aurocs(scores, z[:, None])
-    return Null(found[1:], found[0])
+    many = [exchangeable(np.asarray(p.y), p.groups, of) for p, of in zip((train, test), units, strict=True)]
+    return Null(found[1:], found[0], math.prod(map(labellings, many)))
 
 
 def scores_under(

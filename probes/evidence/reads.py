@@ -9,12 +9,18 @@ import numpy as np
 from probes.data.activations import Activations, PairActivations
 from probes.fitting.linear import LinearProbe
 from probes.metrics.estimates import Estimate, auroc
+from probes.metrics.floors import cannot_tell
 
 CLEAR = 0.1
 """AUROC away from .5, either way, from which another label counts as read."""
 
 ReadsWord = Literal[
-    "degenerate", "at chance", "reads other labels", "no more than a baseline", "reads its label"
+    "degenerate",
+    "too few shuffles",
+    "at chance",
+    "reads other labels",
+    "no more than a baseline",
+    "reads its label",
 ]
 
 
@@ -43,15 +49,24 @@ class LabelsRead:
         return tuple(name for name, e in self.others.items() if _off(e, at) > least)
 
     def word(
-        self, at: int, p: float, baseline: float, degenerate: bool = False, alpha: float = 0.05
+        self,
+        at: int,
+        p: float,
+        baseline: float,
+        degenerate: bool = False,
+        alpha: float = 0.05,
+        least_p: float = 0.0,
     ) -> ReadsWord:
         """What may be said at one site, given its p under shuffled labels and the AUROC of a baseline.
 
-        A probe that hardly moves from row to row is `degenerate`, and its numbers mean nothing.
+        A probe that hardly moves from row to row is `degenerate`, and its numbers mean nothing. `least_p` is
+        the smallest p that the shuffles could have given; above `alpha` they tell nothing.
         """
         if degenerate:
             return "degenerate"
         low = float(self.own.low[at])
+        if low > 0.5 and cannot_tell(least_p, alpha):
+            return "too few shuffles"
         if p > alpha or low <= 0.5:
             return "at chance"
         if self.rivals(at):

@@ -11,11 +11,12 @@ import pandas as pd
 
 from probes.data.examples import Examples, Text
 from probes.data.positions import At, Position
-from probes.data.shuffling import shuffled
+from probes.data.shuffling import exchangeable, labellings, shuffled
 from probes.evidence.finding import MARGIN
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, auroc_difference
+from probes.metrics.floors import cannot_tell, least_p
 from probes.models.model import Model
 
 SHUFFLES = 199
@@ -85,7 +86,8 @@ class TerminalTokens(Displayed):
 
     `counts` has a row a token and a column a class. `distance` is the total variation between the classes: 0
     for the same tokens equally often, 1 for none in common. `p` is the share of relabellings (whole groups,
-    or rows within mixed groups) that set the classes as far apart.
+    or rows within mixed groups) that set the classes as far apart, and `least_p` the smallest it could have
+    been: where that is above `alpha`, nothing is told.
     """
 
     counts: pd.DataFrame
@@ -93,16 +95,19 @@ class TerminalTokens(Displayed):
     p: float
     at: str
     alpha: float
+    least_p: float = 0.0
 
     @property
-    def word(self) -> Literal["one token", "balanced", "different tokens"]:
+    def word(self) -> Literal["one token", "balanced", "different tokens", "cannot tell"]:
         if len(self.counts) == 1:
             return "one token"
+        if cannot_tell(self.least_p, self.alpha):
+            return "cannot tell"
         return "different tokens" if self.p <= self.alpha else "balanced"
 
     def __bool__(self) -> bool:
-        """Whether the token at this position is no shortcut to the label."""
-        return self.word != "different tokens"
+        """Whether the token at this position is shown to be no shortcut to the label."""
+        return self.word in ("one token", "balanced")
 
     @property
     def sentence(self) -> str:
@@ -115,6 +120,10 @@ class TerminalTokens(Displayed):
                 f"Equal terminal token: position {self.at} reads {self.counts.index[0]!r} in every text."
             ),
             "balanced": f"Balanced: {told}.",
+            "cannot tell": (
+                f"Cannot tell: {told}, but with so few relabellings p cannot fall below {self.least_p:.3f};"
+                " give more groups, or end all texts alike."
+            ),
             "different tokens": (
                 f"Different terminal tokens: {told}, so the token alone gives the label away; end all texts"
                 " alike."
@@ -197,5 +206,10 @@ def compare_tokens(
         index=pd.Index(known, name="token"),
     )
     return TerminalTokens(
-        counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index], found, p, at, alpha
+        counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index],
+        found,
+        p,
+        at,
+        alpha,
+        least_p(len(drawn), labellings(exchangeable(label, member, None))),
     )
