@@ -1,10 +1,14 @@
 """Behaviour under edits: answers, cost on neutral text, effects beside their controls."""
 
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from interventions import Ablate, Add, Answers, edited, effect, neutral_cost
+from interventions.behaviours.answers import _warn_without_space
 from probes import Direction, Examples
 
 PROMPTS = [
@@ -134,3 +138,38 @@ def test_neutral_text_without_a_next_token_is_refused(make_hf, make_tokenizer):
     bare = load_model(make_hf("llama"), tokenizer=tokenizer)
     with pytest.raises(ValueError, match="1 neutral texts have fewer than two tokens"):
         neutral_cost(bare, bare, ["yes", "a tree"])
+
+
+def summed(model, prompt: str, answer: str) -> float:
+    """The log-probability of an answer's tokens behind a prompt, by the plain model."""
+    start = len(model.tokenizer(prompt)["input_ids"])
+    ids = torch.tensor([model.tokenizer(prompt + answer)["input_ids"]])
+    with torch.no_grad():
+        logits = model.hf(input_ids=ids).logits[0].log_softmax(-1)
+    return float(sum(logits[k - 1, ids[0, k]] for k in range(start, ids.shape[1])))
+
+
+def test_answers_of_several_tokens_count_as_wholes(model, examples):
+    pair = " red tree no", " blue yes"
+    found = Answers(*pair)(model, examples)
+    whole = [summed(model, p, pair[0]) - summed(model, p, pair[1]) for p in PROMPTS]
+    assert np.allclose(found.values, whole, atol=1e-4) and found.unit == "log-probability difference"
+    one_token = Answers(" red", " blue")(model, examples)
+    assert not np.allclose(found.values, one_token.values, atol=1e-2) and one_token.unit == "logit difference"
+    # One row of several tokens among others of one: all are measured alike.
+    mixed = Examples(PROMPTS[:2], columns={"right": [" yes", " red tree no"], "wrong": [" no", " blue yes"]})
+    both = Answers("column:right", "column:wrong")(model, mixed).values
+    alone = Answers(" yes", " no")(model, examples.rows([0])).values
+    assert both == pytest.approx([alone[0], whole[1]], abs=1e-4)
+
+
+def test_an_answer_that_lacks_its_space_is_said(model, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # To most tokenizers a word behind a space is another token.
+        by_letter = lambda self, texts: [SimpleNamespace(ids=tuple(map(ord, t))) for t in texts]  # noqa: E731
+        monkeypatch.setattr(type(model), "encode", by_letter)
+        _warn_without_space(model, ["is it?"], {" yes", " no", "."})
+        _warn_without_space(model, ["is it? "], {"yes", "no"})
+    with pytest.warns(UserWarning, match=r"'yes' follows 'is it\?' without a space"):
+        _warn_without_space(model, ["is it?"], {"yes", " no"})

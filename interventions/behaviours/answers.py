@@ -1,11 +1,13 @@
-"""Which of two answers a model gives, as a logit difference at the first token where the answers part."""
+"""Which of two answers a model gives, as the difference of their log-probabilities."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from interventions.behaviours.logprob import Continuations, logprobs
 from interventions.behaviours.measures import MeanValue, TwoSided
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples, Text
@@ -16,12 +18,14 @@ from probes.models.model import Model
 
 @dataclass(frozen=True)
 class Answers:
-    """The logit of one answer minus that of another, for every prompt.
+    """The log-probability of one answer minus that of another, for every prompt.
 
     `positive` and `negative` are answer texts as they would follow the prompt, such as " yes" and " no"; or
-    names of columns of the prompts, as `column:NAME`, where the right words differ from row to row. Only the
-    first token in which the two differ counts, so answers of several tokens need a single forward pass (a
-    shared start is put behind the prompt). By default a model is judged by which answer it prefers, and an
+    names of columns of the prompts, as `column:NAME`, where the right words differ from row to row. A shared
+    start is put behind the prompt. Where one token is left of each answer, one pass gives the logit
+    difference; of longer answers all tokens count, summed, so that the longer of two is at a disadvantage
+    (`Choices(per_token=True)` divides by the length). Answers that follow at once where a space would be
+    another token are warned of. By default a model is judged by which answer it prefers, and an
     edit by how many answers it changes; with `judged_by="mean"` by the mean logit difference, for prompts on
     which the preferred answer stays the same.
     """
@@ -43,7 +47,7 @@ class Answers:
     def __call__(
         self, model: Model, prompts: Examples | Sequence[Text], batch_size: int | None = None
     ) -> Records:
-        """Logit differences; raises ValueError for a model without an output head or answers that
+        """Differences in nats; raises ValueError for a model without an output head or answers that
         never differ.
         """
         model.require_generation("asking for an answer")
@@ -55,18 +59,25 @@ class Answers:
             )
         prompts = model.tokenise(prompts)
         asked = prompts.derived(repr(self), lambda: self._asked(model, prompts))
-        logits = model.logits(asked.prompts, batch_size).numpy()
-        rows = np.arange(len(logits))
-        difference = logits[rows, asked.first] - logits[rows, asked.second]
         name = f"{self.positive.strip()} against {self.negative.strip()}"
         measure = TwoSided() if self.judged_by == "answers" else MeanValue()
-        return Records.of(prompts, name, "logit difference", difference, judged_by=measure)
+        if asked.at_once:
+            unit = "logit difference"
+            logits = model.logits(asked.first.prompts, batch_size).numpy()
+            rows = np.arange(len(logits))
+            of_first, of_second = (
+                logits[rows, [part.new(i)[0] for i in rows]] for part in (asked.first, asked.second)
+            )
+        else:
+            unit = "log-probability difference"
+            of_first, of_second = (logprobs(model, part, batch_size) for part in (asked.first, asked.second))
+        return Records.of(prompts, name, unit, of_first - of_second, judged_by=measure)
 
     def _asked(self, model: Model, prompts: Tokenised) -> "_Asked":
         first, second = self._texts(self.positive, prompts), self._texts(self.negative, prompts)
         texts = tuple(map(str, prompts.texts))
-        cut, a, b = _parted(model, texts, prompts.encoded, first, second)
-        return _Asked(Tokenised(prompts, cut, model.tokenizer), a, b)
+        _warn_without_space(model, texts, {*first, *second})
+        return _parted(model, prompts, texts, first, second)
 
     def _texts(self, answer: str, prompts: Examples) -> Sequence[str]:
         if answer.startswith("column:"):
@@ -76,28 +87,29 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """Prompts up to where their two answers part, and the token in which each answer then goes on."""
+    """Prompts up to where their two answers part, with what is left of each answer behind them."""
 
-    prompts: Tokenised
-    first: list[int]
-    second: list[int]
+    first: Continuations
+    second: Continuations
+
+    @property
+    def at_once(self) -> bool:
+        """Whether one token is left of every answer, so that the logits behind the prompts tell."""
+        return all(len(part.new(i)) == 1 for part in (self.first, self.second) for i in range(len(part)))
 
 
 def _parted(
-    model: Model, prompts: Sequence[str], bare: Sequence[Encoded], first: Sequence[str], second: Sequence[str]
-) -> tuple[list[Encoded], list[int], list[int]]:
-    """For each prompt the tokens up to where its two answers part, and the tokens that follow there.
-
-    Prompt and answer are tokenised together, as the model would meet them.
-    """
+    model: Model, asked: Tokenised, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]
+) -> _Asked:
+    """Prompt and answer are tokenised together, as the model would meet them."""
     same = [a for a, b in zip(first, second, strict=True) if a == b]
     if same:
         raise ValueError(f"the two answers are the same text ({same[0]!r}); they must differ")
     ends = [
         model.encode([p + a for p, a in zip(prompts, answers, strict=True)]) for answers in (first, second)
     ]
-    cut, on, off = [], [], []
-    for i, (prompt, a, b) in enumerate(zip(bare, *ends, strict=True)):
+    cut = []
+    for i, (prompt, a, b) in enumerate(zip(asked.encoded, *ends, strict=True)):
         n = next((k for k, (s, t) in enumerate(zip(a.ids, b.ids, strict=False)) if s != t), None)
         if n is None:
             raise ValueError(
@@ -111,6 +123,23 @@ def _parted(
             )
         offsets = None if a.offsets is None else a.offsets[:n]
         cut.append(Encoded(a.ids[:n], a.special[:n], offsets, a.text))
-        on.append(a.ids[n])
-        off.append(b.ids[n])
-    return cut, on, off
+    before = Tokenised(asked, cut, model.tokenizer)
+    return _Asked(*(Continuations(before, tuple(end)) for end in ends))
+
+
+def _warn_without_space(model: Model, prompts: Sequence[str], answers: set[str]) -> None:
+    """Says where an answer follows its prompt at once and a space before it would give other tokens: models
+    mostly write the one with the space, so that the other form asks for something they hardly ever say.
+    """
+    follows = next((p for p in prompts if p and not p[-1].isspace()), None)
+    if follows is None:
+        return
+    for answer in sorted(a for a in answers if a[:1].isalpha()):
+        bare, spaced = model.encode([follows + answer, f"{follows} {answer}"])
+        if bare.ids != spaced.ids:
+            warnings.warn(
+                f"the answer {answer!r} follows {follows[-30:]!r} without a space, which is another token"
+                f" than {' ' + answer!r}; begin answers with the space, or end prompts in white space",
+                stacklevel=2,
+            )
+            return
