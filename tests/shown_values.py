@@ -20,6 +20,7 @@ from probes import Estimate, Examples, Site
 from probes.awareness import Leaks, TokenStrip, TwoByTwo, two_by_two
 from probes.awareness import Verdict as CrossedVerdict
 from probes.controls import Claim, Null
+from probes.data.relatives import SuggestedGroups
 from probes.evidence.polarity_rule import PolarityNumbers, ruled
 from probes.evidence.shortcuts import LetterCheck, TerminalTokens
 from probes.polarity import PolarityReport
@@ -40,6 +41,11 @@ def token_view(text: str) -> TokenView:
 def token_strip(text: str) -> TokenStrip:
     scores = np.array([9.0, 2.0, -1.0])
     return TokenStrip(("<s>", text, "down\n"), (True, False, False), scores, 1.5, 1.0)
+
+
+def suggested_groups(text: str) -> SuggestedGroups:
+    groups = np.array([text, text, "b"])
+    return SuggestedGroups(groups, ((text, f"{text}!"),), (("b", text),), 2, 2, 3)
 
 
 def leaks(text: str) -> Leaks:
@@ -213,6 +219,7 @@ EXAMPLES: dict[type, Callable[[str], Any]] = {
     PolarityReport: polarity_report,
     Records: records,
     Remeasured: remeasured,
+    SuggestedGroups: suggested_groups,
     Sweep: sweep,
     TerminalTokens: terminal_tokens,
     TokenStrip: token_strip,

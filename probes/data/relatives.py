@@ -100,11 +100,18 @@ class SuggestedGroups(Displayed):
         """Whether anything belongs together that the groups at hand keep apart."""
         return len(np.unique(self.groups)) < self.before
 
-    def __repr__(self) -> str:
+    @property
+    def summary(self) -> str:
         sizes = np.unique(self.groups, return_counts=True)[1]
-        lines = [
-            f"{len(sizes)} groups of {len(self.groups)} rows (largest {sizes.max()}), from {self.before}"
-        ]
+        said = f"{len(sizes)} groups of {len(self.groups)} rows (largest {sizes.max()}), from {self.before}"
+        if not self.found:
+            return f"{said}: nothing to be joined"
+        if sizes.max() > LARGEST * len(self.groups):
+            return f"{said}; most rows hang together: split by a column of your own instead"
+        return f"{said}; to use them: examples.with_groups(found.groups), before the split"
+
+    def __repr__(self) -> str:
+        lines = [self.summary]
         kinds = (
             ("say nearly the same as another row", self.rows_nearly, self.nearly),
             ("are about the same thing as another row", self.rows_about, self.about),
@@ -112,10 +119,6 @@ class SuggestedGroups(Displayed):
         for what, rows, pairs in kinds:
             lines += [f"{rows} rows {what}{', such as' if pairs else ''}"]
             lines += [f"  {a!r:.70} | {b!r:.70}" for a, b in pairs]
-        if self.found and sizes.max() > LARGEST * len(self.groups):
-            lines.append("most rows hang together: split by a column of your own instead")
-        elif self.found:
-            lines.append("to use them: examples.with_groups(found.groups), before the split")
         return terminal("\n".join(lines))
 
 

@@ -1,5 +1,6 @@
 """How the values of `probes` look in a notebook or on a page: importing this registers their looks."""
 
+from probes.data.relatives import SuggestedGroups
 from probes.data.strips import TokenStrip
 from probes.evidence.claims import Claim
 from probes.evidence.crossed import TwoByTwo
@@ -56,6 +57,14 @@ def leaks(value: Leaks) -> Markup:
     """What was found, cell by cell, and which cells share originals."""
     shared = tag("p", "Rows made from an original that another cell uses:")
     return joined(tag("p", value.summary), table(value.table), shared, table(value.shared))
+
+
+@html.register(SuggestedGroups)
+def suggested_groups(value: SuggestedGroups) -> Markup:
+    """How many groups there are, and some of the texts that belong together."""
+    kinds = (("say nearly the same", value.nearly), ("are about the same thing", value.about))
+    rows = [(*pair, kind) for kind, pairs in kinds for pair in pairs]
+    return joined(tag("p", value.summary), grid(rows, ("text", "and text", "belong together, since they")))
 
 
 @html.register(Claim)
