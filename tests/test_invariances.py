@@ -29,8 +29,8 @@ from probes.recipes.attention import texts_of
 from probes.testing import planted, planted_tokens
 
 KINDS = [*((r, "single") for r in SINGLE), *((r, "paired") for r in PAIRED), *((r, "tokens") for r in TOKENS)]
-# Coordinate-wise scaling (zscore; whitening, which shrinks the covariance of standardised coordinates) and random
-# starts depend on the basis; these do not.
+# Coordinate-wise scaling (zscore; whitening, which shrinks the covariance of standardised coordinates) and
+# random starts depend on the basis; these do not.
 ROTATED = [
     *(
         (r, "single")
