@@ -199,7 +199,8 @@ def test_a_direction_remembers_what_exchanged_labels_give_on_its_rows(narrow, tm
 
 def test_rows_that_differ_in_one_way_only_are_not_a_control_of_it(narrow):
     model, _, _ = narrow
-    word = Examples([f"the n{i % 2}" for i in range(20)], y=np.arange(20) % 2, groups=np.arange(20) // 2)
+    texts = [f"n{2 + i // 2} the n{i % 2}" for i in range(20)]
+    word = Examples(texts, y=np.arange(20) % 2, groups=np.arange(20) // 2)
     acts = capture(model, word, SITE, progress=False)
     edit = Add(MassMean().fit(acts).direction(), gaps=1)
     found = meaningless(model, edit, word, acts, 20, 1, 0)
