@@ -400,7 +400,7 @@ def test_an_encoder_and_published_cells_are_read_only_and_the_gate_stays_shut(
                 "--data",
                 str(
                     written(
-                        t, prompt=["a"] * 2, context=["evaluation"] * 2, format=["casual"] * 2, group=[1, 2]
+                        t, prompt=["a", "b"], context=["evaluation"] * 2, format=["casual"] * 2, group=[1, 2]
                     )
                 ),
             ],
