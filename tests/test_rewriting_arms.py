@@ -365,7 +365,7 @@ def test_prompts_with_the_same_text_are_asked_one_by_one(model):
         right = prompts.column("k").astype(float)
         return Records.of(prompts, "keyed", "key", right)
 
-    originals = Examples([written(2, 2, 2)] * 4, groups=[0, 0, 1, 1], columns={"k": [0, 1, 2, 3]})
+    originals = Examples([written(2, 2, 2)] * 4, groups=[0, 0, 0, 0], columns={"k": [0, 1, 2, 3]})
     arms = choose(gated(originals, [written(1, 1, 1)] * 4, 1), None, by_probe)
     result = remeasured(model, keyed, arms, progress=False)
     assert list(result.records) == [ORIGINAL, SELECTED, RANDOM, ANTI] and all(

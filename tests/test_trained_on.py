@@ -113,7 +113,12 @@ def test_the_numbers_of_a_frozen_probe_are_those_of_its_scores_and_few_prompts_g
         for b in ("is tall", "is small")
         for w in ("yes", "no")
     ]
-    many = Examples(texts * 20, y=[0, 1] * 120, groups=np.arange(240) // 12, ids=np.arange(240))
+    many = Examples(
+        [f"{i // 12} {t}" for i, t in enumerate(texts * 20)],
+        y=[0, 1] * 120,
+        groups=np.arange(240) // 12,
+        ids=np.arange(240),
+    )
     train, calibration, test = many.split((0.3, 0.2, 0.5), seed=0)
     probe = fit_awareness(model, train, calibration, "resid_post.1", "logistic")
     few = version_numbers(probe, model, test, n_boot=50)
