@@ -1,6 +1,7 @@
 """The wheel holds the two packages and nothing else; the README says what is true."""
 
 import ast
+import random
 import re
 import subprocess
 import sys
@@ -82,9 +83,24 @@ def test_the_readme_lines_run(tmp_path, make_hf, make_tokenizer, monkeypatch):
 
     make_hf("llama", num_hidden_layers=9).save_pretrained(tmp_path / "model")
     make_tokenizer().save_pretrained(tmp_path / "model")
+    draw = random.Random(0)
+    vocabulary = [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "near",
+        "red",
+        "blue",
+        "small",
+        "river",
+        "house",
+        "stone",
+    ]
+    said = [" ".join(draw.choices(vocabulary, k=7)) for _ in range(40)]
     rows = [
-        ("the red house is old", 1, i // 2) if i % 2 else ("a tree is not tall ?", 0, i // 2)
-        for i in range(40)
+        (f"the {words} is old", 1, i // 2) if i % 2 else (f"a {words} is not tall ?", 0, i // 2)
+        for i, words in enumerate(said)
     ]
     pd.DataFrame(rows, columns=["prompt", "label", "city"]).to_csv(tmp_path / "statements.csv")
     monkeypatch.chdir(tmp_path)
