@@ -100,7 +100,8 @@ def test_other_choices_of_categories_too_few_to_tell_are_said():
 
     found = {}
     for name, others in (("few", 10), ("many", 99)):
-        found[name] = Detection((), Found(), Null(np.full((others, 1), 0.5), np.array([1.0])))  # pyright: ignore
+        null = Null(np.full((others, 1), 0.5), np.array([1.0]))
+        found[name] = Detection((), Found(), null)  # pyright: ignore
     found["none"] = Detection((), Found(), Null(np.full((99, 1), 0.5), np.array([0.4])))  # pyright: ignore
     report = Report()
     claims(report, found)  # pyright: ignore
