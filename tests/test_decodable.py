@@ -14,6 +14,7 @@ from probes.evidence.rivals import best_item, best_of
 from probes.evidence.site_reading import site_reading
 
 WORDS = ("house", "tree", "stone", "river")
+FILLERS = ("old", "tall", "small", "near", "alpha", "beta", "gamma", "delta", "was", "lives")
 METHODS = Methods({"MassMean": MassMean(), "Logistic": Logistic()}, {"CRC": CRC()})
 
 
@@ -22,15 +23,16 @@ def questions(label: str, n: int = 96, seed: int = 0) -> tuple[Examples, Pairs]:
     way round ("order"), or a word ("word"), or drawn ("nothing").
     """
     draw = np.random.default_rng(seed)
-    texts, y = [], []
+    texts, nouns, y = [], [], []
     for _ in range(n):
         turned, of_word, drawn = draw.integers(0, 2, 3)
-        filler = draw.choice(["old", "tall", "small", "near"])
+        filler = " ".join(draw.choice(FILLERS, 4))
+        nouns.append(draw.choice(WORDS))
         pair = ("red", "blue") if turned else ("blue", "red")
-        texts.append(f"{filler} {draw.choice(WORDS)} {pair[0]} {pair[1]} {'yes' if of_word else 'no'}")
+        texts.append(f"{filler} {nouns[-1]} {pair[0]} {pair[1]} {'yes' if of_word else 'no'}")
         y.append({"order": turned, "word": of_word, "nothing": drawn}[label])
     groups = np.arange(n) // 2
-    rows = Examples(texts, y=y, groups=groups, columns={"plain": [t.split()[1] for t in texts]})
+    rows = Examples(texts, y=y, groups=groups, columns={"plain": nouns})
     pairs = Pairs([f"{t} true" for t in texts], [f"{t} false" for t in texts], y, groups=groups)
     return rows, pairs
 

@@ -402,7 +402,7 @@ def test_a_steered_arm_goes_through_the_same_evaluation(model):
     towards = Direction.from_vector(
         model.hf.get_output_embeddings().weight.detach()[number].clone(), "resid_post.2", model
     )
-    originals = Examples(words, groups=list(range(20)), columns={"answer": [word] * 20})
+    originals = Examples(words, groups=list(range(4)) * 5, columns={"answer": [word] * 20})
     candidates = Candidates(
         originals, 1, tuple(f"{w} red" for w in words), True, "made up", ("",) * 20, ("0",) * 20
     )

@@ -58,7 +58,7 @@ def examples(texts):
         "pair": [[i, {"a": i}] for i in range(n)],
         "mixed": [1, "a", None] * (n // 3),
     }
-    return Examples(texts, y=np.arange(n) % 2, groups=[f"g{i // 2}" for i in range(n)], columns=columns)
+    return Examples(texts, y=np.arange(n) % 2, groups=list("aabbccddb"), columns=columns)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_columns_of_any_kind_come_back_when_a_store_is_opened(model, texts, tmp_
         "none": [None, "x", 1.5] * (n // 3),
         "word": list("abcdefghi"),
     }
-    examples = Examples(texts, columns=columns, ids=np.arange(n) + 100, groups=["a", "b", "c"] * (n // 3))
+    examples = Examples(texts, columns=columns, ids=np.arange(n) + 100, groups=list("abcabcaba"))
     read(model, examples, store=tmp_path)
     same_rows(open_store(tmp_path), read(model, examples))
     assert open_store(tmp_path).columns["word"].dtype.kind == "U"
@@ -347,7 +347,7 @@ def test_a_finished_store_runs_nothing_and_stays_as_it_is(model, examples, tmp_p
 def test_new_labels_reuse_the_shards_and_come_into_the_index(model, examples, texts, tmp_path, passes):
     read(model, examples, store=tmp_path)
     passes.clear()
-    other = Examples(texts, y=np.arange(9) / 10, groups=list("abcabcabc"), columns={"new": list("ihgfedcba")})
+    other = Examples(texts, y=np.arange(9) / 10, groups=list("abcabcaba"), columns={"new": list("ihgfedcba")})
     same_rows(read(model, other, store=tmp_path), read(model, other, sites=["resid_post.0"], store=tmp_path))
     assert passes == []
     same_rows(open_store(tmp_path, model), read(model, other))

@@ -96,10 +96,14 @@ def test_a_shift_within_groups_is_free_of_what_groups_differ_by():
 
 def test_a_letter_that_a_coin_chose_is_read_and_nothing_is_without_it(make_model):
     plain = Examples(
-        [f"red tree is {w} {v}" for w in ("old", "tall", "small") for v in ("blue", "alpha", "beta", "gamma")]
-        * 2,
-        groups=np.arange(24) // 2,
-        ids=np.arange(24),
+        [
+            f"{a} tree is {w} {v}"
+            for a in ("red", "near", "house", "stone")
+            for w in ("old", "tall", "small")
+            for v in ("blue", "alpha", "beta", "gamma")
+        ],
+        groups=np.arange(48) // 2,
+        ids=np.arange(48),
     )
     found = letters_by_coin(make_model(), Logistic(), plain, ("yes", "no"), "resid_post.1")
     assert found.with_answer.value > 0.95 and found.artefact and 0.2 < found.without_answer.value < 0.8
