@@ -2,6 +2,7 @@
 standard library.
 """
 
+import gzip
 import json
 import os
 import re
@@ -210,6 +211,10 @@ class JudgeServer:
             handler.close_connection = True
         elif kind == "body":
             send(handler, value)
+        elif kind == "redirect":
+            send(handler, "", 307, {"Location": value})
+        elif kind == "packed":
+            send(handler, gzip.compress(json.dumps(sound).encode()), headers={"Content-Encoding": "gzip"})
         elif kind == "say":
             send(handler, json.dumps(completion(value)))
         elif kind == "refuse":
@@ -228,9 +233,12 @@ class JudgeServer:
 
 
 def send(
-    handler: BaseHTTPRequestHandler, body: str, status: int = 200, headers: dict[str, str] | None = None
+    handler: BaseHTTPRequestHandler,
+    body: str | bytes,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
 ) -> None:
-    data = body.encode()
+    data = body.encode() if isinstance(body, str) else body
     handler.send_response(status)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", str(len(data)))

@@ -33,9 +33,10 @@ from interventions.behaviours.records import Behaviour
 from interventions.judging import Judge, JudgeError, Limits
 from interventions.judging.answers import read_expected, read_label, read_score
 from interventions.judging.asking import on_own_loop
-from interventions.judging.client import Reply, RequestFailed, retry_after, sleep_unless
+from interventions.judging.client import retry_after, sleep_unless
 from interventions.judging.ledger import Ledger
 from interventions.judging.question import fence, question
+from interventions.judging.replies import Reply, RequestFailed
 from probes import Examples
 from tests.judge_server import JudgeServer, by_colour, completion, texts_of, transformers_serve
 from tests.patience import ends_within
@@ -159,6 +160,10 @@ SCORES = {
     '{"score": true}': "malformed",
     '{"score": NaN}': "malformed",
     '{"score": 1e999}': "malformed",
+    f'{{"score": {"9" * 400}}}': "off the scale",
+    f'{{"score": -{"9" * 400}}}': "off the scale",
+    f'{{"score": {"9" * 5000}}}': "malformed",
+    "9" * 400: "malformed",
     "²": "malformed",
     "٣": "malformed",
     "1_0": "malformed",
@@ -200,6 +205,9 @@ def test_the_expected_score_weighs_the_numbers_by_their_probability():
         and read({"8": 0.9, "9": 0.1}).failure == "split numbers"
     )
     assert read({"8": 0.9, "9": 0.1}, scale=(0, 9)).score == pytest.approx(8.1)
+    # Probabilities that add up to more than 1 are none; numbers of more digits than can be read are no score.
+    assert read({"80": 0.9, "90": 0.9}).failure == "malformed"
+    assert read({"9" * 5000: 0.7, "50": 0.3}).score == 50.0
     assert (
         read_expected(reply("I cannot", refusal="no", tokens=first_token({"50": 1.0})), (0, 100)).failure
         == "refused"
@@ -356,10 +364,11 @@ def test_reference_answers_come_from_columns_and_chat_prompts_are_shown_by_role(
     judge(rubric="Is it {column:gold}? Not {this}.", limits=Limits(concurrency=1)).grade(
         prompts, ["red", "blue"]
     )
-    assert ["Is it Paris? Not {this}." in r["messages"][0]["content"] for r in server.requests] == [
-        True,
-        False,
-    ]
+    for request, gold in zip(server.requests, ("Paris", "Rome"), strict=True):
+        system, user = (message["content"] for message in request["messages"])
+        named = re.search(r"Is it \[column gold (\w+)\]\? Not \{this\}\.", system)
+        assert f"[column gold {named[1]}]\n{gold}\n[end of column gold {named[1]}]" in user
+        assert gold not in system
     assert texts_of(server.requests[1])[0] == "system: be brief\n\nuser: q2"
     with pytest.raises(ValueError, match="no column 'silver'"):
         judge(rubric="{column:silver}").grade(prompts, ["red", "blue"])
@@ -654,7 +663,7 @@ def damaged_grade(asked, prompts, texts):
         return asked.grade(prompts, texts)
 
 
-DAMAGE = [b"\0" * 40, b"{}", b'{"key": "x"}', b"[1]", b"null", b"\xff\xfe", b"[" * 5000]
+DAMAGE = [b"\0" * 40, b"[" * 100_000, b"{}", b'{"key": "x"}', b"[1]", b"null", b"\xff\xfe", b"[" * 5000]
 
 
 @pytest.mark.parametrize("line", DAMAGE, ids=lambda line: repr(line[:12]))
@@ -854,10 +863,16 @@ def test_wrong_settings_are_named(judge, tmp_path, monkeypatch):
         ({"max_failed": 2}, "max_failed"),
         ({"base_url": "http://me:password@host/v1"}, "no password"),
         ({"options": {"extra_headers": {}}}, "no password"),
+        ({"base_url": f"http://host/v1?api_key={KEY}"}, "query"),
+        ({"options": {"extra_query": {"api-key": KEY}}}, "named like a key .found: api-key"),
+        ({"options": {"extra_body": {"auth": {"access_token": KEY}}}}, "access_token"),
         ({"options": {"messages": []}}, "may not hold"),
     ]:
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(ValueError, match=says) as refused:
             judge(**options)
+        assert KEY not in str(refused.value)
+    ordinary = {"extra_query": {"api-version": "1"}, "extra_body": {"top_k": 1, "tokens": 3, "keep_alive": 1}}
+    assert judge(options=ordinary).options == ordinary
     with pytest.raises(TypeError, match="JSON"):
         judge(options={"seed": object()})
     prompts, texts = colours(3)

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from interventions.judging.client import Chat, Reply
+from interventions.judging.client import Chat
+from interventions.judging.replies import Reply
 
 
 class Watch:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interventions.judging.client import Reply, RequestFailed
+from interventions.judging.replies import Reply, RequestFailed
 
 MIN_MASS = 0.25
+MOST_MASS = 1.01
+"""Probabilities of one token's alternatives add up to 1 at most, and to a little more by rounding."""
 REFUSED, EMPTY, CUT_OFF, MALFORMED = "refused", "empty", "cut off", "malformed"
 FINAL = (REFUSED, "little mass", "split numbers")
 """Failures that asking the same again would not mend."""
@@ -48,11 +50,13 @@ def read_score(reply: Reply, scale: tuple[int, int]) -> Answered:
         return Answered(failure=failure)
     if isinstance(answer, str) and re.fullmatch(r"[+-]?\d+(\.\d+)?", answer.strip(), re.ASCII):
         answer = float(answer)
-    if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
+    if isinstance(answer, bool) or not isinstance(answer, int | float):
         return Answered(failure=MALFORMED)
-    return (
-        Answered(score=float(answer)) if scale[0] <= answer <= scale[1] else Answered(failure="off the scale")
-    )
+    if isinstance(answer, float) and not math.isfinite(answer):
+        return Answered(failure=MALFORMED)
+    # Compared as it is: a whole number of 400 digits has no float.
+    on = scale[0] <= answer <= scale[1]
+    return Answered(score=float(answer)) if on else Answered(failure="off the scale")
 
 
 def read_expected(reply: Reply, scale: tuple[int, int]) -> Answered:
@@ -74,21 +78,27 @@ def read_expected(reply: Reply, scale: tuple[int, int]) -> Answered:
         )
     mass: dict[int, float] = {}
     for alternative in reply.tokens[0]["top_logprobs"]:
-        token = str(alternative.get("token")).strip()
-        if (
-            token.isascii()
-            and token.isdigit()
-            and str(int(token)) == token
-            and scale[0] <= int(token) <= scale[1]
-        ):
-            mass[int(token)] = mass.get(int(token), 0.0) + math.exp(alternative["logprob"])
+        number = _whole(alternative["token"].strip(), scale)
+        if number is not None:
+            mass[number] = mass.get(number, 0.0) + math.exp(alternative["logprob"])
     total = sum(mass.values())
+    if total > MOST_MASS:
+        return Answered(failure=MALFORMED)
     if total < MIN_MASS:
         return Answered(failure="little mass")
     goes_on = len(reply.tokens) > 1 and str(reply.tokens[1].get("token"))[:1].isdigit()
     if goes_on or (scale[1] > 9 and max(mass) <= 9):
         return Answered(failure="split numbers")
     return Answered(score=sum(number * p for number, p in mass.items()) / total)
+
+
+def _whole(token: str, scale: tuple[int, int]) -> int | None:
+    """The number on the scale that a token is, written as numbers are; None for any other token."""
+    # Longer numbers are off the scale, and Python refuses to read those of some thousand digits.
+    if not (token.isascii() and token.isdigit()) or len(token) > len(str(scale[1])):
+        return None
+    number = int(token)
+    return number if str(number) == token and scale[0] <= number <= scale[1] else None
 
 
 def _nothing(reply: Reply) -> str | None:

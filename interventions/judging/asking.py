@@ -12,9 +12,11 @@ from random import shuffle
 from typing import Any, TypeVar
 
 from interventions.judging.answers import FINAL, Answered
-from interventions.judging.client import Chat, Reply, RequestFailed
+from interventions.judging.client import Chat
 from interventions.judging.ledger import Entry, Ledger
+from interventions.judging.replies import Reply, RequestFailed
 from probes.markup.progress import progress_bar
+from probes.markup.terminal import terminal
 
 T = TypeVar("T")
 
@@ -130,7 +132,7 @@ async def _ask(
     key: str, item: Item, chat: Chat, read: Callable[[str, Reply], Answered], judge: str, tries: int
 ) -> Entry:
     """One item, asked the same again while its answers cannot be read."""
-    entry = Entry(key, judge, item.id, None, None, "", None, None, None, 0, 0, 0, "")
+    entry = Entry(key, judge, terminal(item.id), None, None, "", None, None, None, 0, 0, 0, "")
     for n in range(1, tries + 1):
         seed = {"seed": item.request["seed"] + n - 1} if item.reseed and "seed" in item.request else {}
         reply = await chat.ask({**item.request, **seed})
@@ -138,11 +140,11 @@ async def _ask(
         raw = reply.content if reply.content is not None else reply.refusal
         entry = replace(
             entry,
-            label=None if answered.label is None else chat.key.hide(answered.label),
+            label=answered.label,
             score=answered.score,
             failure=answered.failure,
-            raw=None if raw is None else chat.key.hide(raw),
-            model=None if reply.model is None else chat.key.hide(reply.model),
+            raw=raw,
+            model=reply.model,
             finish_reason=reply.finish_reason,
             tokens_in=entry.tokens_in + reply.tokens_in,
             tokens_out=entry.tokens_out + reply.tokens_out,

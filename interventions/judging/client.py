@@ -6,14 +6,16 @@ a Retry-After above two minutes; so the few lines of waiting are here.
 """
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from typing import Any
+
+from interventions.judging.replies import Passing, Reply, RequestFailed, read_reply
+from interventions.judging.secret import Secret
 
 HOPELESS = {
     401: "the key is not accepted",
@@ -56,72 +58,6 @@ class Limits:
             )
 
 
-class Secret:
-    """A key that shows itself to no one who does not call `reveal`."""
-
-    def __init__(self, value: str) -> None:
-        value = value.strip()  # keys read from files end in a line break
-        if (
-            not value or not value.isascii() or not value.isprintable()
-        ):  # HTTP libraries would quote such a key in their error
-            raise ValueError(
-                "the API key is empty or holds characters that no HTTP header can carry; look at where it"
-                " comes from"
-            )
-        self.reveal = lambda: value
-
-    def __repr__(self) -> str:
-        return "Secret(...)"
-
-    def __deepcopy__(self, memo: Any) -> "Secret":
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a key is not pickled; give the name of an environment variable (api_key_env) and let every"
-            " process read its own"
-        )
-
-    def hide(self, text: str) -> str:
-        """The text without the key: servers quote it in error messages. Placeholders such as EMPTY,
-        which may be ordinary words, stay.
-        """
-        return text.replace(self.reveal(), "[key]") if len(self.reveal()) >= 8 else text
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer as the server gave it; `tokens` are the answer's tokens with their alternatives,
-    where asked for.
-    """
-
-    content: str | None
-    refusal: str | None
-    finish_reason: str | None
-    model: str | None
-    tokens_in: int
-    tokens_out: int
-    tokens: tuple[Mapping[str, Any], ...] | None = None
-
-
-class RequestFailed(Exception):
-    """A request that failed for good: `reason` in two words for counting; `ends_run` when every other
-    request would fail the same way.
-    """
-
-    def __init__(self, reason: str, detail: str, ends_run: bool = False) -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.ends_run = reason, ends_run
-
-
-class Passing(Exception):
-    """A failure that may pass: `after` is the server's Retry-After in seconds, where it gave one."""
-
-    def __init__(self, reason: str, detail: str = "", after: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason, self.detail, self.after = reason, detail, after
-
-
 async def sleep_unless(seconds: float, stopped: asyncio.Event) -> None:
     """Waits for these seconds, or for less where the event is set meanwhile."""
     with suppress(TimeoutError):
@@ -149,10 +85,11 @@ class Chat:
             raise ImportError(
                 'judges and rewriters ask through the openai package: pip install "hookprobe[judge]"'
             ) from error
+        # Only asking needs the HTTP library, which comes with the openai package.
+        from interventions.judging.wire import opened
+
         self.openai, self.limits, self.key = openai, limits, key
-        self.client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=key.reveal(), max_retries=0, timeout=limits.timeout
-        )
+        self.client = opened(base_url, key.reveal(), limits.timeout)
         self.interval = 60 / limits.requests_per_minute if limits.requests_per_minute else 0.0
         self.next_slot = self.paused_until = 0.0
         self.stopped = asyncio.Event()
@@ -173,7 +110,7 @@ class Chat:
             try:
                 return await self._send(request)
             except Passing as failure:
-                detail = self.key.hide(failure.detail)
+                detail = failure.detail
                 if failure.after is not None and failure.after > self.limits.patience:
                     raise RequestFailed(
                         failure.reason,
@@ -228,11 +165,11 @@ class Chat:
             ) from None
         except errors.APIStatusError as error:
             raise self._judged(error) from None
-        return read_reply(body)
+        return read_reply(body, self.key.hide)
 
     def _judged(self, error: Any) -> Exception:
         """Whether an HTTP error is worth another request, fails this item, or fails the run."""
-        status, detail = error.status_code, self.key.hide(" ".join(error.response.text.split()))[:300]
+        status, detail = error.status_code, " ".join(self.key.hide(error.response.text).split())[:300]
         if status in HOPELESS or error.code == "insufficient_quota":
             return RequestFailed(
                 f"HTTP {status}",
@@ -259,34 +196,3 @@ def retry_after(headers: Mapping[str, str], now: Callable[[], float] = time.time
         except ValueError:
             return None
     return max(seconds, 0.0) if seconds == seconds else None
-
-
-def read_reply(body: bytes) -> Reply:
-    """The parts of an answer that a judge needs; raises Passing for a body that is no chat
-    completion, such as a proxy's error page.
-    """
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Passing("not JSON", repr(body[:80])) from None
-    if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
-        raise Passing("no completion", repr(body[:80]))
-    usage, choice = _object(found.get("usage")), _object((found["choices"] or [None])[0])
-    message, tokens = _object(choice.get("message")), _object(choice.get("logprobs")).get("content")
-    return Reply(
-        content=_text(message.get("content")),
-        refusal=_text(message.get("refusal")),
-        finish_reason=_text(choice.get("finish_reason")),
-        model=_text(found.get("model")),
-        tokens_in=int(usage.get("prompt_tokens") or 0),
-        tokens_out=int(usage.get("completion_tokens") or 0),
-        tokens=tuple(map(_object, tokens)) if isinstance(tokens, list) else None,
-    )
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

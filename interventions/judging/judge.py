@@ -12,10 +12,12 @@ import numpy as np
 from interventions.behaviours.records import Records, completions
 from interventions.judging.answers import Answered, read_expected, read_label, read_score
 from interventions.judging.asking import Item
-from interventions.judging.client import Limits, Reply, Secret
+from interventions.judging.client import Limits
 from interventions.judging.ledger import Entry, Ledger
-from interventions.judging.question import digest, form_of, plain, question, request_of, rubrics
+from interventions.judging.question import columns_of, digest, form_of, plain, question, request_of
+from interventions.judging.replies import Reply
 from interventions.judging.runs import JUDGING, Usage, ask_items, chat_at, check_settings, usage_of
+from interventions.judging.secret import Secret
 from probes.data.examples import Examples
 from probes.models.model import Model
 
@@ -27,12 +29,13 @@ class Judge:
     """A behaviour: the model under study writes up to `max_new_tokens` behind each prompt, and `model` at
     `base_url` grades what it wrote.
 
-    `rubric` says in plain words what is graded; `{column:NAME}` in it is replaced by that column of the
-    prompts, such as a reference answer. Give `classes` for labels (values are then 1 for `target`, the first
-    class unless named, and 0 for others) or `scale` for scores; `expected=True` reads the score as a mean
-    over the first token's 20 likeliest alternatives. Every verdict is in the file `ledger` (JSON lines) the
-    moment it comes, and is never asked for again: the same rubric, model, parameters and texts find it there.
-    `limits` says how the endpoint is treated.
+    `rubric` says in plain words what is graded; `{column:NAME}` in it speaks of that column of the prompts,
+    such as a reference answer, which stands fenced like the texts. Give `classes` for labels (values are then
+    1 for `target`, the first class unless named, and 0 for others) or `scale` for scores; `expected=True`
+    reads the score as a mean over the first token's 20 likeliest alternatives. Every verdict is in the file
+    `ledger` (JSON lines) the moment it comes, and is never asked for again: the same rubric, model,
+    parameters and texts find it there. `limits` says how the endpoint is treated. The texts go to `base_url`
+    and nowhere else: redirects to another server end the run.
 
     Answers that cannot be read are asked for again, `tries` times in all, and never guessed. Rows without a
     verdict are NaN, with the reason in the column `failure`; when they are more than the share `max_failed`,
@@ -123,12 +126,15 @@ class Judge:
             self.progress,
             again,
             JUDGING,
+            self._fault,
         )
         return self._records(prompts, given, entries, failures)
 
     def usage(self) -> Usage:
         """Tokens and their estimated cost, of all answers that the ledger holds for this judge."""
-        return usage_of([e for e in Ledger(self.ledger).lines if e.judge == self.digest], self.price)
+        return usage_of(
+            [e for e in Ledger(self.ledger, self._fault).lines if e.judge == self.digest], self.price
+        )
 
     def _parameters(self) -> dict[str, Any]:
         found: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
@@ -139,10 +145,11 @@ class Judge:
         """The key of every row, and what is asked under each key."""
         form = form_of(self.classes, self.scale, self.expected)
         keys, items = [], {}
-        for rubric, prompt, text, id in zip(
-            rubrics(self.rubric, prompts), map(plain, prompts.texts), texts, prompts.ids, strict=True
+        for prompt, text, columns, id in zip(
+            map(plain, prompts.texts), texts, columns_of(self.rubric, prompts), prompts.ids, strict=True
         ):
-            request = request_of(self.model, question(rubric, form, prompt, text), self._parameters())
+            messages = question(self.rubric, form, prompt, text, columns)
+            request = request_of(self.model, messages, self._parameters())
             key = digest(request, prompt, text)
             keys.append(key)
             items[key] = Item(str(id), request, items[key].rows + 1 if key in items else 1)
@@ -152,6 +159,17 @@ class Judge:
         if self.scale is None:
             return read_label(reply, self.classes)
         return read_expected(reply, self.scale) if self.expected else read_score(reply, self.scale)
+
+    def _fault(self, entry: Entry) -> str:
+        """What is wrong with a line of the ledger that says it is this judge's; "" for nothing."""
+        if entry.judge != self.digest or entry.failure:
+            return ""
+        if self.scale is None:
+            known = entry.label in self.classes and entry.score is None
+            return "" if known else f"label: {str(entry.label)[:40]!r} is none of the classes {self.classes}"
+        low, high = self.scale
+        on = entry.label is None and entry.score is not None and low <= entry.score <= high
+        return "" if on else f"score: {entry.score} is not on the scale from {low} to {high}"
 
     def _chat(self, n: int) -> Any:
         return chat_at(self.base_url, self.api_key, self.api_key_env, self.limits, n)

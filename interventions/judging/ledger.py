@@ -4,12 +4,16 @@ killed run has lost nothing it was given.
 
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 from filelock import FileLock, Timeout
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from interventions.judging.replies import Count, first_fault
 
 
 @dataclass(frozen=True)
@@ -21,31 +25,43 @@ class Entry:
     summed over all `tries` of the item; `raw` is the last answer, `model` what the server called itself.
     """
 
+    # The form of a line of the file: these fields, of these types, and no others.
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
+
     key: str
     judge: str
     id: str
     label: str | None
-    score: float | None
+    score: Annotated[float, Field(allow_inf_nan=False)] | None
     failure: str
     raw: str | None
     model: str | None
     finish_reason: str | None
-    tokens_in: int
-    tokens_out: int
-    tries: int
+    tokens_in: Count
+    tokens_out: Count
+    tries: Count
     time: str
+
+
+_LINE = TypeAdapter(Entry)
+
+
+def anything(entry: Entry) -> str:
+    """No fault, whatever an entry's verdict is."""
+    return ""
 
 
 class Ledger:
     """The entries of a ledger file, kept up with what other processes append.
 
     A last line without its end is a write that was cut off: it does not count, and the next append closes it.
-    Lines that cannot be read are counted in `damaged` and their items are asked again. An item that several
-    lines speak of counts once: the first verdict, or the last failure while there is none.
+    Lines that cannot be read, or whose entry has a `fault`, are counted in `damaged` and their items asked
+    again; `why` says what is wrong with the first of them. An item that several lines speak of counts once:
+    the first verdict, or the last failure while there is none.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, fault: Callable[[Entry], str] = anything) -> None:
+        self.path, self.fault = Path(path), fault
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(f"{self.path}.lock", timeout=120)
         self._forget()
@@ -55,6 +71,7 @@ class Ledger:
         self.lines: list[Entry] = []
         self.known: dict[str, Entry] = {}
         self.damaged = self._read = 0
+        self.why = ""
 
     def catch_up(self) -> None:
         """Reads the complete lines that were appended since the last look."""
@@ -71,10 +88,12 @@ class Ledger:
             body = file.read()
         body = body[: body.rfind(b"\n") + 1]
         self._read += len(body)
-        for line in body.split(b"\n"):
-            entry = parsed(line)
-            if entry is None:
-                self.damaged += bool(line.strip())
+        for line in filter(bytes.strip, body.split(b"\n")):
+            entry, why = parsed(line)
+            why = why or ("" if entry is None else self.fault(entry))
+            if entry is None or why:
+                self.damaged += 1
+                self.why = self.why or why
                 continue
             self.lines.append(entry)
             before = self.known.get(entry.key)
@@ -124,17 +143,12 @@ class Ledger:
             first.release()
 
 
-def parsed(line: bytes) -> Entry | None:
-    """The entry in a line; None when the line is damaged or says nothing definite."""
+def parsed(line: bytes) -> tuple[Entry | None, str]:
+    """The entry in a line, or None and what is wrong: the line is damaged or says nothing definite."""
     try:
-        found = Entry(**json.loads(line))
-    except (ValueError, TypeError, RecursionError):
-        return None
-    counts = (found.tokens_in, found.tokens_out, found.tries)
-    if (
-        not isinstance(found.key, str)
-        or not all(isinstance(c, int) for c in counts)
-        or (found.label is None and found.score is None) != bool(found.failure)
-    ):
-        return None
-    return found
+        found = _LINE.validate_json(line)
+    except ValidationError as error:
+        return None, first_fault(error)
+    if (found.label is None and found.score is None) != bool(found.failure):
+        return None, "failure: a line has either a label, a score or a reason why there is none"
+    return found, ""

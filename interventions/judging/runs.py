@@ -3,17 +3,28 @@ when that is too much. Judges and rewriters share it.
 """
 
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from interventions.judging.answers import Answered
 from interventions.judging.asking import Item, Outcome, ask_all, counted, on_own_loop
-from interventions.judging.client import Chat, Limits, Reply, Secret
-from interventions.judging.ledger import Entry, Ledger
+from interventions.judging.client import Chat, Limits
+from interventions.judging.ledger import Entry, Ledger, anything
+from interventions.judging.replies import Reply
+from interventions.judging.secret import Secret
+
+SECRET_NAME = re.compile(
+    r"(^|[-_])(api[-_]?key|(access|auth|bearer)[-_]?token|authorization|password|passwd|secret|subscription-key"
+    r"|sig|signature)$|^(key|token|auth)$",
+    re.IGNORECASE,
+)
+"""Names of parameters whose values are keys; `max_tokens` and `keep_alive` are none."""
 
 
 class JudgeError(RuntimeError):
@@ -70,18 +81,22 @@ def ask_items(
     progress: bool,
     again: bool,
     words: Words,
+    fault: Callable[[Entry], str] = anything,
 ) -> tuple[list[Entry | None], list[str]]:
     """The ledger's entry for every row's key (None where no answer came) and the reason why it holds no
     result ("" where it does).
 
     What the ledger lacks is asked first: `chat` gives the endpoint for a number of items, `read` reads the
-    answer to a key. `again` asks anew for known failures. Warns when rows have no result, raises JudgeError
-    when they are more than the share `max_failed`. To be called by what the user calls.
+    answer to a key, `fault` says what is wrong with an entry of the ledger. `again` asks anew for known
+    failures. Warns when rows have no result, raises JudgeError when they are more than the share
+    `max_failed`. To be called by what the user calls.
     """
-    ledger = Ledger(path)
+    ledger = Ledger(path, fault)
     if ledger.damaged:
         warnings.warn(
-            f"{ledger.damaged} lines of {path} cannot be read; their items are asked again", stacklevel=3
+            f"{ledger.damaged} lines of {path} cannot be read (the first one: {ledger.why}); their items are"
+            " asked again",
+            stacklevel=3,
         )
     done = {k for k in items if k in ledger.known and not (again and ledger.known[k].failure)}
     lost = sum(items[k].rows for k in done if ledger.known[k].failure)
@@ -152,13 +167,26 @@ def check_settings(
         raise ValueError(
             f"tries must be 1 or more and max_failed a share between 0 and 1, got {tries} and {max_failed}"
         )
-    if "@" in (base_url or "") or "extra_headers" in options:
+    said, address = _secrets(options), urlsplit(base_url or "")
+    if "@" in (base_url or "") or address.query or "extra_headers" in options or said:
+        what = f" (found: {said})" if said else ""
         raise ValueError(
-            "base_url and options are written down, so they must hold no password or header; give the key as"
-            " api_key or api_key_env"
+            "base_url and options are written down, so they must hold no password, query or header, and no"
+            f" parameter that is named like a key{what}; give the key as api_key or api_key_env, and other"
+            " parameters of the address as options={'extra_query': {...}}"
         )
     if taken := set(options) & {"model", "messages", "stream", "n", *reserved}:
         raise ValueError(f"options may not hold {sorted(taken)}: {who} sets them itself")
+
+
+def _secrets(options: Mapping[str, Any]) -> str:
+    """The name of a parameter, at any depth, that looks as if its value were a key; "" for none."""
+    for name, value in options.items():
+        if SECRET_NAME.search(str(name)):
+            return str(name)
+        if isinstance(value, Mapping) and (found := _secrets(value)):
+            return found
+    return ""
 
 
 def chat_at(

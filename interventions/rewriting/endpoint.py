@@ -10,10 +10,12 @@ from typing import Any
 
 from interventions.judging.answers import CUT_OFF, EMPTY, REFUSED, Answered
 from interventions.judging.asking import Item
-from interventions.judging.client import Limits, Reply, Secret
+from interventions.judging.client import Limits
 from interventions.judging.ledger import Ledger
 from interventions.judging.question import digest, request_of
+from interventions.judging.replies import Reply
 from interventions.judging.runs import Words, ask_items, chat_at, check_settings, usage_of
+from interventions.judging.secret import Secret
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
 from probes.data.examples import Examples
