@@ -7,7 +7,7 @@ import pytest
 
 from probes import Activations, MassMean
 from probes.controls import claim, shuffled_null
-from probes.data.shuffling import exchangeable, labellings
+from probes.data.shuffling import exchangeable
 from probes.evidence.permutation import Null
 from probes.evidence.reads import LabelsRead
 from probes.evidence.shortcuts import compare_tokens
@@ -35,11 +35,11 @@ def test_the_least_p_is_one_draw_in_all_or_one_labelling():
 def test_labellings_are_counted_as_they_are_exchanged():
     y = np.array([0, 0, 0, 1, 1, 1])
     rows = np.arange(6)
-    assert labellings(exchangeable(y, rows, None)) == pytest.approx(20)
+    assert exchangeable(y, rows, None).labellings() == pytest.approx(20)
     # Three groups of two rows of one label, and one group that mixes them.
     y, groups = np.array([0, 0, 0, 0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    assert labellings(exchangeable(y, groups, None)) == pytest.approx(3 * 2)
-    assert labellings(exchangeable(np.arange(10_000) % 2, np.arange(10_000), None)) == np.inf
+    assert exchangeable(y, groups, None).labellings() == pytest.approx(3 * 2)
+    assert exchangeable(np.arange(10_000) % 2, np.arange(10_000), None).labellings() == np.inf
 
 
 @pytest.mark.parametrize(("groups", "shuffles"), [(40, 9), (6, 199)], ids=["few shuffles", "few groups"])

@@ -9,6 +9,7 @@ from torch import nn
 
 from interventions.writes.lowrank import Edit
 from probes.models.backends.hooking import hooked
+from probes.models.compiled import eagerly
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
 from probes.models.writes import everywhere
@@ -61,8 +62,8 @@ def applied(
     For pipelines, evaluation harnesses and your own loops, also in threads started inside, as streaming
     generation needs. A thread with edits or readings of its own on the same model sees only those. Of nested
     blocks the innermost acts first; give edits to one block to fix their order. Edits here act on all tokens:
-    prompt positions are unknown in other people's batches, so `at` must be "all". The model is as before
-    afterwards, also when an exception leaves the block.
+    prompt positions are unknown in other people's batches, so `at` must be "all". Compiled models run
+    uncompiled meanwhile. The model is as before afterwards, also when an exception leaves the block.
     """
     if isinstance(hf, Model):
         raise TypeError(
@@ -78,5 +79,5 @@ def applied(
             " edited(model, ...) for positions"
         )
     changes = [(model.backend.point(w.site), everywhere(w)) for w in writes]
-    with hooked(inner_model(hf), [], changes, shared=True, edits=writes):
+    with eagerly(), hooked(inner_model(hf), [], changes, shared=True, edits=writes):
         yield hf

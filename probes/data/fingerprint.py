@@ -24,6 +24,7 @@ _VOLATILE = (
     "architectures",
     "_attn_implementation",
 )
+COMPILED = "_orig_mod."  # torch.compile puts it into names
 _MATRICES = 512  # more than this and only some are sampled
 _SAMPLES = 4  # values read of a tensor
 _known: "WeakKeyDictionary[nn.Module, tuple[Any, tuple[float, ...], str]]" = WeakKeyDictionary()
@@ -131,7 +132,8 @@ def fingerprint(hf: nn.Module, tokenizer: Any, name: str, state: State) -> Finge
     """Who a model is. All its weights are read again only where one of them has changed since, which memory,
     version and a few values of every tensor tell.
     """
-    tensors = [(n, t) for n, t in hf.state_dict(keep_vars=True).items() if isinstance(t, Tensor)]
+    state_dict = hf.state_dict(keep_vars=True).items()
+    tensors = [(n.replace(COMPILED, ""), t) for n, t in state_dict if isinstance(t, Tensor)]
     values = _samples([t for _, t in tensors])
     stamp = (tuple((n, t.data_ptr(), t._version, t.dtype) for n, t in tensors), values)
     known = _known.get(hf)
@@ -156,7 +158,7 @@ def _matrices(hf: nn.Module) -> tuple[float, ...]:
     often touch one kind only.
     """
     matrices = sorted(
-        (n, p)
+        (n.replace(COMPILED, ""), p)
         for n, p in hf.named_parameters()
         if p.ndim >= 2 and p.is_floating_point() and p.device.type != "meta"
     )

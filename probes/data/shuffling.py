@@ -1,62 +1,92 @@
 """Labels exchanged between rows, as a permutation test asks for."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Int, Shaped
 
 
-def shuffled(
-    y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None = None
-) -> np.ndarray:
-    """Labels exchanged where that is fair: within a group that holds several labels, and between whole groups
-    that hold one.
+@dataclass(frozen=True, eq=False)
+class Exchanges:
+    """What may be exchanged: units of one label each, which trade it within their pool.
+
+    `rows` stand unit after unit, `sizes` says how many rows a unit has, and units stand pool after pool.
+    """
+
+    y: Shaped[np.ndarray, " n"]
+    rows: Int[np.ndarray, " n"]
+    sizes: Int[np.ndarray, " u"]
+    pool: Int[np.ndarray, " u"]
+
+    @property
+    def values(self) -> Shaped[np.ndarray, " u"]:
+        """The label of each unit."""
+        return self.y[self.rows[np.cumsum(self.sizes) - self.sizes]]
+
+    def drawn(self, rng: np.random.Generator, n: int) -> Shaped[np.ndarray, "b n"]:
+        """Labels of the rows under n exchanges."""
+        values, out = self.values, np.empty((n, len(self.rows)), dtype=self.y.dtype)
+        for row in out:
+            # Whole numbers keep the pools apart; what stands behind the point shuffles the units of each.
+            order = np.argsort(self.pool + rng.random(len(self.pool)))
+            row[self.rows] = np.repeat(values[order], self.sizes)
+        return out
+
+    def labellings(self) -> float:
+        """How many labellings these exchanges can give; infinite where they are too many to count."""
+        of_pool, of_both = np.bincount(self.pool), np.bincount(_both(self.pool, _codes(self.values)))
+        ways = _log_factorials(of_pool) - _log_factorials(of_both)
+        return math.exp(ways) if ways < 700 else math.inf
+
+
+def exchangeable(
+    y: Shaped[np.ndarray, " n"], groups: Shaped[np.ndarray, " n"], unit: Shaped[np.ndarray, " n"] | None
+) -> Exchanges:
+    """Which rows may exchange labels with which: rows of a group that holds several labels among themselves,
+    and groups that hold one with each other, as wholes.
 
     Rows of a `unit` (wordings of one statement, a statement with its opposite) keep together: units of one
     label exchange it as wholes within their group, units of several labels permute them among their own rows.
     """
-    return exchanged(y, exchangeable(y, groups, unit), rng)
+    y, row = np.asarray(y), np.arange(len(y))
+    label, group = _codes(y), _codes(groups)
+    units = row if unit is None else _both(group, _codes(unit))
+    plain, whole = _of_one_label(label, group), _of_one_label(label, units)
+    # Pool 0 is that of whole groups; behind it come those of groups and those of units.
+    pool = np.select([plain, whole], [np.zeros_like(row), 1 + group], 1 + len(y) + units)
+    traded = _both(pool, np.select([plain, whole], [group, units], row))
+    order = np.argsort(traded, kind="stable")
+    sizes = np.bincount(traded)
+    return Exchanges(y, order, sizes, _codes(pool[order])[np.cumsum(sizes) - sizes])
 
 
-def exchangeable(
-    y: np.ndarray, groups: np.ndarray, unit: np.ndarray | None
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """What may be exchanged: rows, unit after unit, the label of each unit, and how many rows it has."""
-    found, constant = [], []
-    for rows in _members(groups):
-        if (y[rows] == y[rows[0]]).all():
-            constant.append(rows)
-            continue
-        units = [rows[k] for k in _members(rows if unit is None else unit[rows])]
-        same = [bool((y[u] == y[u[0]]).all()) for u in units]
-        found.append(_wholes(y, [u for u, whole in zip(units, same, strict=True) if whole]))
-        found += [(u, y[u], np.ones(len(u), int)) for u, whole in zip(units, same, strict=True) if not whole]
-    return [each for each in (*found, _wholes(y, constant)) if len(each[0])]
+def shuffled(
+    y: Shaped[np.ndarray, " n"],
+    groups: Shaped[np.ndarray, " n"],
+    rng: np.random.Generator,
+    unit: Shaped[np.ndarray, " n"] | None = None,
+) -> Shaped[np.ndarray, " n"]:
+    """Labels exchanged once where that is fair, see `exchangeable`."""
+    return exchangeable(y, groups, unit).drawn(rng, 1)[0]
 
 
-def _wholes(y: np.ndarray, units: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Units of one label each, which exchange it as wholes."""
-    rows = np.concatenate(units) if units else np.empty(0, int)
-    return rows, np.array([y[u[0]] for u in units]), np.array([len(u) for u in units], int)
+def _codes(names: Shaped[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Whole numbers in place of names, in the order of the names."""
+    return np.unique(names, return_inverse=True)[1]
 
 
-def exchanged(
-    y: np.ndarray, exchanges: list[tuple[np.ndarray, np.ndarray, np.ndarray]], rng: np.random.Generator
-) -> np.ndarray:
-    out = np.array(y, copy=True)
-    for rows, values, sizes in exchanges:
-        out[rows] = np.repeat(rng.permutation(values), sizes)
-    return out
+def _both(major: Int[np.ndarray, " n"], minor: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Codes of pairs of whole numbers."""
+    return _codes(major * (minor.max() + 1) + minor)
 
 
-def labellings(exchanges: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> float:
-    """How many labellings these exchanges can give; infinite where they are too many to count."""
-    ways = 0.0
-    for _, values, _ in exchanges:
-        counts = np.unique(values, return_counts=True)[1]
-        ways += math.lgamma(len(values) + 1) - sum(math.lgamma(int(k) + 1) for k in counts)
-    return math.exp(ways) if ways < 700 else math.inf
+def _of_one_label(label: Int[np.ndarray, " n"], member: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Whether all the rows a row is together with have its label."""
+    first = np.zeros(member.max() + 1, dtype=int)
+    first[member] = label
+    return ~np.isin(member, member[label != first[member]])
 
 
-def _members(names: np.ndarray) -> list[np.ndarray]:
-    member = np.unique(names, return_inverse=True)[1]
-    return np.split(np.argsort(member, kind="stable"), np.cumsum(np.bincount(member))[:-1])
+def _log_factorials(counts: Int[np.ndarray, " k"]) -> float:
+    return sum(math.lgamma(int(k) + 1) for k in counts)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from probes.data.activations import Activations, PairActivations
-from probes.data.shuffling import exchangeable, exchanged, labellings
+from probes.data.shuffling import Exchanges, exchangeable
 from probes.evidence.readout import scored
 from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
 from probes.markup.progress import progress_bar
@@ -87,17 +87,19 @@ def shuffled_null(
     once, and not at all if `probe` is what they made of these train rows.
     """
     rng = np.random.default_rng(seed)
-    units = [part.columns.get("pair_id") if unit is None else part.column(unit) for part in (train, test)]
-    draws = [
-        _two_classes(np.asarray(part.y), part.groups, rng, of, n)
-        for part, of in zip((train, test), units, strict=True)
+    parts = [
+        exchangeable(
+            np.asarray(part.y),
+            part.groups,
+            part.columns.get("pair_id") if unit is None else part.column(unit),
+        )
+        for part in (train, test)
     ]
-    y, z = np.stack([np.asarray(train.y), *draws[0]]), np.stack([np.asarray(test.y), *draws[1]])
+    y, z = (np.concatenate([part.y[None], _two_classes(part, rng, n)]) for part in parts)
     scored(recipe.fit(train) if probe is None else probe, test)
     scores = scores_under(recipe, train, test, y.astype(bool), progress, probe)
     found = aurocs(scores, z[:, None])
-    many = [exchangeable(np.asarray(p.y), p.groups, of) for p, of in zip((train, test), units, strict=True)]
-    return Null(found[1:], found[0], math.prod(map(labellings, many)))
+    return Null(found[1:], found[0], math.prod(part.labellings() for part in parts))
 
 
 def scores_under(
@@ -157,23 +159,18 @@ def _signed(probe: Any, train: PairActivations, test: Any, labels: np.ndarray) -
     return flips[..., None] * score
 
 
-def _two_classes(
-    y: np.ndarray, groups: np.ndarray, rng: np.random.Generator, unit: np.ndarray | None, n: int
-) -> list[np.ndarray]:
+def _two_classes(part: Exchanges, rng: np.random.Generator, n: int) -> Int[np.ndarray, "n rows"]:
     """n shuffles with both classes."""
-    if not np.array_equal(np.unique(y), [0, 1]):
+    if not np.array_equal(np.unique(part.y), [0, 1]):
         raise ValueError(
-            f"shuffling needs labels 0 and 1, both of them, got values {np.unique(y)[:5].tolist()}"
+            f"shuffling needs labels 0 and 1, both of them, got values {np.unique(part.y)[:5].tolist()}"
         )
-    exchanges, found = exchangeable(y, groups, unit), []
-    while len(found) < n:
-        for _ in range(1000):
-            drawn = exchanged(y, exchanges, rng)
-            if len(np.unique(drawn)) == 2:
-                found.append(drawn)
-                break
-        else:
-            raise ValueError(
-                "a thousand shuffles gave one class only; there are too few groups to exchange labels between"
-            )
-    return found
+    found = part.drawn(rng, n)
+    for _ in range(1000):
+        alike = found.min(1) == found.max(1)
+        if not alike.any():
+            return found
+        found[alike] = part.drawn(rng, int(alike.sum()))
+    raise ValueError(
+        "a thousand shuffles gave one class only; there are too few groups to exchange labels between"
+    )

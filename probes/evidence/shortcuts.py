@@ -11,7 +11,7 @@ import pandas as pd
 
 from probes.data.examples import Examples, Text
 from probes.data.positions import At, Position
-from probes.data.shuffling import exchangeable, labellings, shuffled
+from probes.data.shuffling import exchangeable
 from probes.evidence.finding import MARGIN
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -194,8 +194,9 @@ def compare_tokens(
         np.add.at(table, (of, code), 1)
         return float(np.abs(table[1] / table[1].sum() - table[0] / table[0].sum()).sum() / 2)
 
-    found, rng = apart(label), np.random.default_rng(seed)
-    drawn = [apart(shuffled(label, member, rng)) for _ in range(n)] if len(known) > 1 else []
+    found, exchanges = apart(label), exchangeable(label, member, None)
+    shuffles = exchanges.drawn(np.random.default_rng(seed), n) if len(known) > 1 else []
+    drawn = [apart(each) for each in shuffles]
     # Rounding must not make an equal relabelling look smaller.
     p = (1 + sum(d >= found - 1e-9 for d in drawn)) / (1 + len(drawn))
     counts = pd.DataFrame(
@@ -211,5 +212,5 @@ def compare_tokens(
         p,
         at,
         alpha,
-        least_p(len(drawn), labellings(exchangeable(label, member, None))),
+        least_p(len(drawn), exchanges.labellings()),
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows
-from probes.data.shuffling import exchangeable, exchanged
+from probes.data.shuffling import exchangeable
 
 REMEMBERED = 20  # as many as an effect has controls
 FLAT = 1e-4  # share of the rows' length below which what they differ by is rounding
@@ -46,15 +46,15 @@ def exchanged_weights(acts: Rows, n: int = REMEMBERED, seed: int = 0) -> Float[T
     rng = np.random.default_rng(seed)
     if acts.y is None:
         names, group = np.unique(acts.groups, return_inverse=True)
-        drawn = [rng.permutation(np.arange(len(names)) % 2)[group] for _ in range(n)]
+        tossed = rng.permuted(np.tile(np.arange(len(names)) % 2, (n, 1)), axis=1)
+        drawn = tossed[:, group]
         known = np.ones((len(acts), 1))
     else:
         y = np.asarray(acts.y, dtype=float)
-        units = exchangeable(y, acts.groups, acts.columns.get("pair_id"))
-        drawn = [exchanged(y, units, rng) for _ in range(n)]
+        drawn = exchangeable(y, acts.groups, acts.columns.get("pair_id")).drawn(rng, n)
         known = np.stack([np.ones(len(y)), y], 1)
     basis = np.linalg.qr(known)[0]
-    c = np.stack(drawn).astype(float)
+    c = drawn.astype(float)
     c = c - c.mean(1, keepdims=True)
     left = c - (c @ basis) @ basis.T
     size = np.linalg.norm(left, axis=1, keepdims=True)

@@ -8,6 +8,7 @@ from torch import nn
 
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend
+from probes.models.compiled import original
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
 
@@ -30,8 +31,9 @@ def load_model(
     """Loads a model by hub name or folder, or wraps one that is already in memory (which is never changed).
 
     `backend` says what runs it: "hooks" (plain PyTorch, the fastest), "transformer_lens" or "nnsight", which
-    give the same numbers and are imported only then. `remote=True` runs an nnsight model on NDIF by its hub
-    name; it was tested up to the network. Causal language models, encoders (reading only) and PEFT adapters
+    give the same numbers and are imported only then. A compiled model is run as it was before it was
+    compiled. `remote=True` runs an nnsight model on NDIF by its hub name; it was tested up to the network.
+    Causal language models, encoders (reading only) and PEFT adapters
     work. `blocks` names the list of transformer blocks where it cannot be found; `dtype` defaults to the
     checkpoint's. Raises ValueError for an unknown backend, a missing tokenizer, or a path that holds no
     model.
@@ -66,8 +68,8 @@ def load_model(
             )
         if tokenizer is None:
             raise ValueError("a model in memory needs its tokenizer: load_model(model, tokenizer=tokenizer)")
-        name = getattr(inner_model(model).config, "_name_or_path", "") or type(model).__name__
-        hf = model
+        name = getattr(inner_model(model).config, "_name_or_path", "") or type(original(model)).__name__
+        hf = original(model)
     else:
         hf, tokenizer = _from_hub(str(model), tokenizer, dtype, device_map, revision, trust_remote_code)
         if device is not None:

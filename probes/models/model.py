@@ -17,6 +17,7 @@ from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, encode
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
+from probes.models.compiled import original
 from probes.models.generating import check_options
 from probes.models.state import state_of
 from probes.models.unwrap import fan_in, inner_model, input_device
@@ -48,6 +49,7 @@ class Model:
         cls, hf: nn.Module, tokenizer: Any = None, name: str | None = None, blocks: str | None = None
     ) -> "Model":
         """A Hugging Face model in memory, read through plain hooks."""
+        hf = original(hf)
         return cls(hf, tokenizer, name or type(hf).__name__, Hooks(hf, blocks))
 
     @property

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
 
-from probes.data.fingerprint import State
+from probes.data.fingerprint import COMPILED, State
 
 OURS = ("probes", "interventions")
 # They hang hooks on modules as part of running them, some only once they were first needed.
@@ -47,7 +47,7 @@ def _hooks(hf: nn.Module) -> Iterator[str]:
     for name, module in hf.named_modules():
         for fn in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
             if (called := _foreign(fn)) is not None:
-                yield f"{name or 'the model'}: {called}"
+                yield f"{name.replace(COMPILED, '') or 'the model'}: {called}"
     everywhere = (torch_modules._global_forward_pre_hooks, torch_modules._global_forward_hooks)
     for hooks in everywhere:
         yield from (f"every module: {called}" for fn in hooks.values() if (called := _foreign(fn)))

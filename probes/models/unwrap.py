@@ -12,19 +12,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from probes.models.compiled import eagerly, original, uncompile_forwards
+
 _evaluating: Counter[int] = Counter()
 _switching = threading.Lock()
 
 
 def inner_model(hf: nn.Module) -> nn.Module:
-    """The Hugging Face model itself, out of a PEFT wrapper (whose adapters act from inside its modules)."""
+    """The Hugging Face model itself, out of `torch.compile` and of a PEFT wrapper (whose adapters act from
+    inside its modules).
+    """
+    hf = original(hf)
     if hasattr(hf, "get_base_model") and hasattr(hf, "peft_config"):
         if any(c.is_prompt_learning for c in hf.peft_config.values()):  # pyright: ignore
             raise ValueError(
                 "prompt-tuning adapters add virtual tokens, so token positions would be off; merge or remove"
                 " the adapter"
             )
-        return hf.get_base_model()  # pyright: ignore
+        return original(hf.get_base_model())  # pyright: ignore
     return hf
 
 
@@ -69,8 +74,8 @@ def find_blocks(hf: nn.Module, path: str | None = None) -> str:
 
 @contextmanager
 def evaluating(hf: nn.Module) -> Generator[None]:
-    """Dropout off and no gradients; every module's training flag is put back as it was, by the last
-    thread that needs them off.
+    """Dropout off, no gradients, nothing compiled; every module's training flag is put back as it was, by
+    the last thread that needs them off.
     """
     with _switching:
         training = [m for m in hf.modules() if m.training or id(m) in _evaluating]
@@ -78,7 +83,7 @@ def evaluating(hf: nn.Module) -> Generator[None]:
             _evaluating[id(m)] += 1
             m.training = False
     try:
-        with torch.no_grad():
+        with torch.no_grad(), eagerly(hf):
             yield
     finally:
         with _switching:
@@ -94,7 +99,9 @@ def sharing_copy(hf: nn.Module) -> nn.Module:
     touches; costs no memory to speak of.
     """
     weights = (*hf.parameters(), *hf.buffers())
-    return copy.deepcopy(hf, {id(t): t for t in weights})
+    found = copy.deepcopy(hf, {id(t): t for t in weights})
+    uncompile_forwards(found)
+    return found
 
 
 def without_head(hf: nn.Module) -> nn.Module:

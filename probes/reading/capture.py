@@ -19,6 +19,7 @@ from probes.data.positions import Position
 from probes.data.sites import Site, SiteLike, SitesLike, as_site
 from probes.markup.progress import progress_bar
 from probes.models.backends.hooking import hooked
+from probes.models.compiled import eagerly
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
 from probes.reading.plan import Reading, refuse_unreadable
@@ -236,7 +237,10 @@ def recording(
     def reader(site: Site) -> Callable[[Tensor], None]:
         return lambda h: record.passes[site].append(h.detach().to(device, copy=True))
 
-    with hooked(
-        inner_model(model.hf), [(model.backend.point(site), reader(site)) for site in wanted], shared=True
+    with (
+        eagerly(),
+        hooked(
+            inner_model(model.hf), [(model.backend.point(site), reader(site)) for site in wanted], shared=True
+        ),
     ):
         yield record

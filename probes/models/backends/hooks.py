@@ -20,6 +20,7 @@ from probes.models.backends.points import (
     head_columns,
     proven,
 )
+from probes.models.compiled import eagerly, original
 from probes.models.unwrap import evaluating, fan_in, find_blocks, inner_model, offloaded, without_head
 
 
@@ -27,7 +28,7 @@ class ModuleTree:
     """What backends share that address a model by the names of its Hugging Face modules."""
 
     def __init__(self, hf: nn.Module, blocks: str | None = None) -> None:
-        self.hf = hf
+        self.hf = original(hf)
         self.inner = inner_model(hf)
         self.blocks = find_blocks(hf, blocks)
         self._layout: Layout | None = None
@@ -91,5 +92,6 @@ class Hooks(ModuleTree):
         self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]
     ) -> Tensor:
         changes = [(self.point(site), write) for site, write in writes]
-        with evaluating(self.hf), hooked(self.inner, [], changes):
+        # Some caches have transformers compile the model as it goes.
+        with evaluating(self.hf), eagerly(), hooked(self.inner, [], changes):
             return self.hf.generate(**inputs, **options)  # pyright: ignore
