@@ -9,7 +9,8 @@ import torch
 from probes import Examples, Position, Site, capture, capture_generated, load_model
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded
-from probes.models.ends import end_tokens, until_end
+from probes.models.decoding import end_tokens
+from probes.models.ends import until_end
 from tests.test_capture import Shift
 
 PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river", "no tree"]
@@ -107,7 +108,7 @@ def test_what_ends_a_text_is_found_whoever_names_it(settings, tokenizer, ends, m
     hf.generation_config.eos_token_id = settings
     words.eos_token = tokenizer
     expected = {words.convert_tokens_to_ids(e) if isinstance(e, str) else e for e in ends}
-    assert end_tokens(load_model(hf, tokenizer=words)) == expected
+    assert end_tokens(hf, words) == expected
     first = min(expected, default=5)
     written = [11, 12, first, 13, first]
     assert until_end(written, expected) == ([11, 12] if expected else written)

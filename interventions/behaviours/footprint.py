@@ -16,7 +16,6 @@ from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
-from probes.models.ends import end_tokens, until_end
 from probes.models.model import Model
 
 MARGINAL = 3
@@ -204,23 +203,11 @@ def _ranked(
 
 def _written(model: Model, asked: Tokenised, max_new_tokens: int, batch_size: int | None) -> list[Continued]:
     """Every prompt with the tokens of its greedy continuation, up to the end of text."""
-    ends = end_tokens(model)
     found: list[Continued | None] = [None] * len(asked)
-    options = {
-        "do_sample": False,
-        "pad_token_id": model.pad_id,
-        "max_new_tokens": max_new_tokens,
-        "use_cache": True,
-    }
+    decoding = model.decoding(max_new_tokens, {})
     for batch in model.batches(asked.encoded, batch_size, side="left"):
-        writes = model.bound_writes(batch, asked, cached=True)
-        out = model.backend.generate(
-            {"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)},
-            writes,
-            options,
-        )
-        for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :].tolist(), strict=True):
-            own = until_end(new, ends)
+        made = model.generate_batch(batch, asked, decoding)
+        for row, own in zip(batch.rows, made, strict=True):
             prompt = asked.encoded[row]
             found[row] = Continued(
                 prompt,

@@ -109,13 +109,14 @@ class Monitor:
         probe in the pass). Raises ValueError for a model on another backend than hooks.
         """
         site_writes = self._prepared(model, then)
+        decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
         asked = model.tokenise(prompts)
         found: dict[int, Watched] = {}
         for batch in model.batches(asked.encoded, batch_size, side="left"):
             run = self._watching(model, batch, asked, site_writes, stop=then == "stop")
-            ids = run.generate(max_new_tokens, options)
+            made = run.generate(decoding)
             for i, row in enumerate(batch.rows.tolist()):
-                found[row] = run.watched(i, ids)
+                found[row] = run.watched(i, made[i])
         return [found[i] for i in range(len(asked))]
 
     def stream(
@@ -128,6 +129,7 @@ class Monitor:
         the same model do not see.
         """
         site_writes = self._prepared(model, then)
+        decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
         asked = model.tokenise([prompt])
         (batch,) = model.batches(asked.encoded, 1, side="left")
         steps: queue.Queue[Step | BaseException | None] = queue.Queue()
@@ -135,7 +137,7 @@ class Monitor:
 
         def work() -> None:
             try:
-                run.generate(max_new_tokens, options)
+                run.generate(decoding)
             except BaseException as error:
                 steps.put(error)
             else:

@@ -16,7 +16,7 @@ from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
 from probes.models.backends.hooking import hooked
 from probes.models.backends.hooks import Hooks
-from probes.models.ends import end_tokens, until_end
+from probes.models.decoding import Decoding
 from probes.models.model import Model
 from probes.models.writes import Write, everywhere
 
@@ -42,35 +42,28 @@ class WatchedBatch:
     scores: list[Float[Tensor, " batch"]] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
     wrote: bool = False
+    columns: int = 0
 
     def __post_init__(self) -> None:
         self.alarmed: Bool[Tensor, " batch"] = torch.zeros(
             len(self.batch.rows), dtype=torch.bool, device=self.model.device
         )
 
-    def generate(self, max_new_tokens: int, options: dict[str, Any]) -> Tensor:
-        from transformers import StoppingCriteriaList
-
-        model, batch = self.model, self.batch
+    def generate(self, decoding: Decoding) -> list[list[int]]:
+        """The new tokens of every row; raises ValueError for ways of decoding that cannot be watched."""
+        model = self.model
         backend = model.backend
         assert isinstance(backend, Hooks)
-        inputs = {"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)}
-        own = model.bound_writes(batch, self.asked, cached=True)
         # Behind the model's own edits, which act whether or not there is an alarm.
-        writes = [*own, *((w.site, self._if_alarmed(w)) for w in self.triggered)]
-        settings = (
-            {"do_sample": False, "pad_token_id": model.pad_id}
-            | options
-            | {"max_new_tokens": max_new_tokens, "use_cache": True}
-        )
-        settings["stopping_criteria"] = StoppingCriteriaList(
-            [*settings.get("stopping_criteria", ()), _Stop(self)]
-        )
+        writes = [(w.site, self._if_alarmed(w)) for w in self.triggered]
         with hooked(backend.inner, [(backend.point(self.site), self._read)]):
-            return backend.generate(inputs, writes, settings)
+            return model.generate_batch(self.batch, self.asked, decoding, writes, [_Stop(self)])
 
     def _read(self, h: Tensor) -> None:
-        """The score of the newest token of every row."""
+        """The score of the newest token of every row, once the prompt was read whole."""
+        self.columns += h.shape[1]
+        if self.columns < self.batch.ids.shape[1]:  # a part of a long prompt that is read in chunks
+            return
         score = h[:, -1].float() @ self.weight.to(h.device) + self.bias
         self.scores.append(score)
         self.alarmed |= (score > self.threshold).to(self.alarmed.device)
@@ -86,12 +79,11 @@ class WatchedBatch:
 
         return act
 
-    def watched(self, i: int, ids: Tensor) -> Watched:
-        """What was written in row i, up to its end of text, and the scores of the prompt's last token
-        and of every token that was read.
+    def watched(self, i: int, new: list[int]) -> Watched:
+        """What was written in row i, up to its end, and the scores of the prompt's last token and of every
+        token that was read.
         """
-        new = ids[i, self.batch.ids.shape[1] :].tolist()
-        length = len(until_end(new, end_tokens(self.model)))
+        length = len(new)
         scores = torch.stack(self.scores, dim=1)[i].cpu().numpy().astype(np.float64)
         above = np.flatnonzero(scores[: length + 1] > self.threshold)
         decode = self.model.tokenizer.decode

@@ -22,7 +22,8 @@ from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
 from probes.data.examples import Examples, Text
 from probes.markup.progress import progress_bar
-from probes.models.ends import end_tokens
+from probes.models.decoding import end_tokens, plain
+from probes.models.generating import own_choices
 from probes.models.model import Model
 
 
@@ -31,11 +32,12 @@ class LocalRewriter:
     """Rewrites each prompt k times with a Hugging Face model, in its chat template where the tokenizer has
     one.
 
-    Candidate j of a prompt is sampled with random numbers of its own, made from the seed, the prompt's id and
-    j; so it does not depend on the other prompts, on k or on the batch (but for rounding, which can tip a
-    choice between tokens). Each answer is in the file `ledger` (JSON lines) once its batch is through and is
-    never made again. `instruction` stands in for `DIRECTED`, `undirected` for `UNDIRECTED`. Answers that are
-    no rewrite are failures with a name; a warning counts them. Raises ValueError for an edited model, one
+    Candidate j of a prompt is sampled with random numbers of its own, made from the seed, the prompt's id
+    and j; so it does not depend on the other prompts, on k or on the batch (but for rounding, which can
+    tip a choice between tokens). Tokens that the model's generation config suppresses or penalises are
+    so. Each answer is in the file `ledger` (JSON lines) once its batch is through and is never made
+    again. `instruction` stands in for `DIRECTED`, `undirected` for `UNDIRECTED`. Answers that are no
+    rewrite are failures with a name; a warning counts them. Raises ValueError for an edited model, one
     that writes no text, and prompts that leave no room for `max_new_tokens`.
     """
 
@@ -66,7 +68,9 @@ class LocalRewriter:
         check_k(k)
         instruction = (self.instruction or DIRECTED) if directed else (self.undirected or UNDIRECTED)
         who = {name: value for name, value in self.model.fingerprint.as_dict().items() if name != "name"}
-        name = digest("local", who, instruction, self.temperature, self.top_p, self.max_new_tokens)
+        drawn = (self.temperature, self.top_p, self.max_new_tokens)
+        own = plain(own_choices(self.model.hf))
+        name = digest("local", who, instruction, *drawn, *([own] if own else []))
         # One key a row: the id tells prompts apart that have the same text.
         questions = [self._question(instruction, asked(text)) for text in prompts.texts]
         keys = [
@@ -144,7 +148,10 @@ class LocalRewriter:
         if not rows:
             return []
         sampler = Sampler(
-            [int(keys[row], 16) for row in rows], self.temperature, self.top_p, sorted(end_tokens(self.model))
+            [int(keys[row], 16) for row in rows],
+            self.temperature,
+            self.top_p,
+            sorted(end_tokens(self.model.hf, self.model.tokenizer)),
         )
         # The rows come longest first, as `batches` gave them, and one batch holds them all: the sampler's
         # rows are these.
@@ -153,6 +160,7 @@ class LocalRewriter:
             self.max_new_tokens,
             batch_size=len(rows),
             logits_processor=[sampler],
+            **own_choices(self.model.hf),
         )
         found = []
         for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):

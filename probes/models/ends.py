@@ -1,27 +1,59 @@
-"""Where a generated text ends."""
+"""Where each generated text ends: at an end token, a stop string, or a criterion of the user's own."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
+from typing import Any
 
-from probes.models.model import Model
-from probes.models.unwrap import inner_model
-
-
-def end_tokens(model: Model) -> frozenset[int]:
-    """The tokens that end a generated text, as the model's generation settings name them, or else its
-    tokenizer.
-
-    There are none where neither names one: texts then end at their limit only.
-    """
-    settings = getattr(inner_model(model.hf), "generation_config", None)
-    ends = None if settings is None else settings.eos_token_id
-    if ends is None:
-        ends = model.tokenizer.eos_token_id
-    if ends is None:
-        return frozenset()
-    return frozenset([ends] if isinstance(ends, int) else ends)
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 
 def until_end(tokens: list[int], ends: Set[int]) -> list[int]:
     """The tokens before the first that ends the text; what a batch was padded with lies behind it."""
     length = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
     return tokens[:length]
+
+
+class Ends:
+    """A stopping criterion that stands for all of them, and remembers at which length each row ended.
+
+    A row that has ended is padded, or goes on being written, until the longest has; only here is it known
+    where. `criteria` are called as Hugging Face `generate` calls them. One batch of prompts, once.
+    """
+
+    def __init__(self, tokens: Set[int], criteria: Sequence[Any], rows: int, width: int) -> None:
+        self.tokens, self.criteria, self.width = tokens, tuple(criteria), width
+        self.lengths: list[int | None] = [None] * rows
+
+    def __call__(self, input_ids: Int[Tensor, "row pos"], scores: Any, **kwargs: Any) -> Bool[Tensor, " row"]:
+        ended = torch.isin(input_ids[:, -1], torch.tensor(sorted(self.tokens), device=input_ids.device))
+        for criterion in self.criteria:
+            ended = ended | torch.as_tensor(criterion(input_ids, scores, **kwargs), device=input_ids.device)
+        # Beams are more rows than prompts, in changing order; where these end is found afterwards.
+        if len(ended) == len(self.lengths):
+            for row in ended.nonzero()[:, 0].tolist():
+                if self.lengths[row] is None:
+                    self.lengths[row] = input_ids.shape[1] - self.width
+        return ended
+
+    def cut(self, made: Int[Tensor, "row pos"], again: bool) -> list[list[int]]:
+        """The new tokens of every row up to its end; a token that ends the text is left out, a stop string
+        is kept.
+
+        With `again` the criteria are asked anew at every length: for ways of decoding that write several
+        tokens a pass or keep several texts a prompt.
+        """
+        found = []
+        for row, ids in enumerate(made):
+            length = self._length(ids) if again else self.lengths[row]
+            found.append(until_end(ids[self.width :].tolist()[:length], self.tokens))
+        return found
+
+    def _length(self, ids: Int[Tensor, " pos"]) -> int | None:
+        return next(
+            (n - self.width for n in range(self.width + 1, len(ids) + 1) if self._ended(ids[None, :n])), None
+        )
+
+    def _ended(self, ids: Int[Tensor, "1 pos"]) -> bool:
+        own = int(ids[0, -1]) in self.tokens
+        return own or any(bool(torch.as_tensor(c(ids, None)).all()) for c in self.criteria)

@@ -18,7 +18,8 @@ from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, 
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
 from probes.models.compiled import original
-from probes.models.generating import check_options
+from probes.models.decoding import Decoding
+from probes.models.generating import check_options, check_rows
 from probes.models.state import state_of
 from probes.models.unwrap import fan_in, inner_model, input_device
 from probes.models.writes import Bound, Chosen, Write
@@ -247,6 +248,32 @@ class Model:
             bound.append((w.site, Bound(w, chosen, cached)))
         return bound
 
+    def decoding(self, max_new_tokens: int, options: Mapping[str, Any], reader: str = "") -> Decoding:
+        """How texts will be written under these options; raises ValueError for those that cannot be kept,
+        also where `reader` (the name of a call) reads one new token of every prompt a pass.
+        """
+        found = Decoding.of(self.hf, self.tokenizer, self.pad_id, max_new_tokens, options)
+        if reader:
+            check_rows(found, reader)
+        placed = any(w.needs_prompts for w in self.writes)
+        check_options(self.hf, options, found, placed, max_new_tokens)
+        return found
+
+    def generate_batch(
+        self,
+        batch: Batch,
+        asked: Tokenised,
+        decoding: Decoding,
+        more_writes: Sequence[tuple[Site, Callable[[Tensor], Tensor]]] = (),
+        stopping: Sequence[Any] = (),
+    ) -> list[list[int]]:
+        """The new tokens of every row of a left-padded batch of the prompts, each up to its own end."""
+        cached = decoding.settings.get("use_cache") is not False
+        writes = [*self.bound_writes(batch, asked, cached), *more_writes]
+        inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
+        said, ends = decoding.begun(len(batch.rows), batch.ids.shape[1], stopping)
+        return ends.cut(self.backend.generate(inputs, writes, said), decoding.several_texts_or_tokens)
+
     def generate(
         self,
         prompts: Examples | Sequence[Text],
@@ -258,25 +285,22 @@ class Model:
         """Continuations only, greedy unless asked (`do_sample=True, temperature=...`); other keywords go to
         Hugging Face `generate`.
 
-        Edits at position `all` act on prompt and new tokens; at any other position they act on that token of
-        the prompt (span positions read the columns of `Examples`). For several samples a prompt, give it
-        several times. Raises ValueError for options that cannot be kept (`probes.models.generating`).
+        Greedy means the likeliest token each time: of the model's own generation config only where texts end
+        counts, and a warning names what else it asks for. With `do_sample=True` it fills in what the call
+        leaves open. Edits at position `all` act on prompt and new tokens; at any other position they act on
+        that token of the prompt (span positions read the columns of `Examples`). For several samples a
+        prompt, give it several times. Raises ValueError for options that cannot be kept
+        (`probes.models.generating`).
         """
         self.require_generation("generate")
         if isinstance(prompts, str):
             raise TypeError("prompts is one string; give a list of prompts")
-        check_options(self.hf, kwargs, placed=any(w.needs_prompts for w in self.writes))
+        decoding = self.decoding(max_new_tokens, {"use_cache": use_cache} | kwargs)
         asked = self.tokenise(prompts)
         texts = [""] * len(asked)
-        own = {"do_sample": False, "pad_token_id": self.pad_id, "return_dict_in_generate": False}
-        options = own | kwargs
         for batch in self.batches(asked.encoded, batch_size, side="left"):
-            writes = self.bound_writes(batch, asked, cached=use_cache)
-            inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
-            out = self.backend.generate(
-                inputs, writes, {"max_new_tokens": max_new_tokens, "use_cache": use_cache} | options
-            )
-            for row, new in zip(batch.rows, out[:, batch.ids.shape[1] :], strict=True):
+            made = self.generate_batch(batch, asked, decoding)
+            for row, new in zip(batch.rows, made, strict=True):
                 texts[row] = self.tokenizer.decode(new, skip_special_tokens=True)
         return texts
 

@@ -1,6 +1,6 @@
 """Hidden states of the model's own answers, read while it writes them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from probes.data.tokens import Batch
 from probes.markup.progress import progress_bar
 from probes.models.backends.hooking import hooked
 from probes.models.backends.hooks import Hooks
-from probes.models.ends import end_tokens, until_end
+from probes.models.decoding import Decoding
 from probes.models.model import Model
 from probes.reading.plan import Reading, refuse_unreadable
 
@@ -41,22 +41,25 @@ def capture_generated(
     answer that is empty gives none. Edits of the model act as in `generate`. Raises ValueError where the
     backend or the model cannot generate, and when every answer is empty.
     """
-    backend = _backend_for(model, max_new_tokens, options)
+    backend = _backend_for(model, max_new_tokens)
+    # One token more than asked for: a token has a hidden state only once it was read to make the next.
+    decoding = model.decoding(max_new_tokens + 1, {"use_cache": True} | options, "capture_generated")
     examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
     reading = Reading.prepare(model, examples, model.sites(sites), Position("last"), dtype, check)
     answers: dict[int, list[int]] = {}
     parts: dict[int, list[Tensor]] = {}
     with progress_bar("generate", progress, total=len(examples), unit="text") as bar:
         for batch in model.batches(reading.encoded, batch_size, side="left"):
-            made, states = _generate(reading, backend, batch, max_new_tokens, options)
+            made, states = _generate(reading, backend, batch, max_new_tokens, decoding)
             for i, text in enumerate(batch.rows.tolist()):
                 answers[text] = made[i]
                 parts[text] = [h[i, : len(made[i])] for h in states]
             bar.update(len(batch.rows))
-    return _joined(reading, answers, parts)
+    said = decoding.receipt() | {"max_new_tokens": max_new_tokens}
+    return _joined(reading, answers, parts, {"at": "generated", "generation": said})
 
 
-def _backend_for(model: Model, max_new_tokens: int, options: Mapping[str, Any]) -> Hooks:
+def _backend_for(model: Model, max_new_tokens: int) -> Hooks:
     """The backend that reads while it generates; raises ValueError where the call cannot be served."""
     model.require_generation("capture_generated")
     if not isinstance(model.backend, Hooks):
@@ -65,17 +68,11 @@ def _backend_for(model: Model, max_new_tokens: int, options: Mapping[str, Any]) 
         )
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    refused = {"num_return_sequences", "num_beams", "use_cache"} & set(options)
-    if refused:
-        raise ValueError(
-            f"{', '.join(sorted(refused))} would change which row is which token; leave it out, and give a"
-            " prompt several times for several samples"
-        )
     return model.backend
 
 
 def _generate(
-    reading: Reading, backend: Hooks, batch: Batch, max_new_tokens: int, options: dict[str, Any]
+    reading: Reading, backend: Hooks, batch: Batch, max_new_tokens: int, decoding: Decoding
 ) -> tuple[list[list[int]], list[Tensor]]:
     """New tokens of every row up to the end of text, and per site their states [batch, new, d]."""
     model, width = reading.model, batch.ids.shape[1]
@@ -92,17 +89,9 @@ def _generate(
 
         return read
 
-    inputs = {"input_ids": batch.ids.to(model.device), "attention_mask": batch.mask.to(model.device)}
-    # One token more than asked for: a token has a hidden state only once it was read to make the next.
-    settings = (
-        {"do_sample": False, "pad_token_id": model.pad_id}
-        | options
-        | {"max_new_tokens": max_new_tokens + 1, "use_cache": True}
-    )
     with hooked(backend.inner, [(backend.point(site), reader(site)) for site in reading.sites]):
-        out = backend.generate(inputs, model.bound_writes(batch, reading.asked, cached=True), settings)
-    ends = end_tokens(model)
-    made = [until_end(row[:max_new_tokens], ends) for row in out[:, width:].tolist()]
+        written = model.generate_batch(batch, reading.asked, decoding)
+    made = [row[:max_new_tokens] for row in written]
     return made, [
         (
             torch.cat(kept[s], dim=1)
@@ -113,7 +102,9 @@ def _generate(
     ]
 
 
-def _joined(reading: Reading, answers: dict[int, list[int]], parts: dict[int, list[Tensor]]) -> Activations:
+def _joined(
+    reading: Reading, answers: dict[int, list[int]], parts: dict[int, list[Tensor]], said: dict[str, Any]
+) -> Activations:
     """Rows of all answers under one another, in the order of the prompts."""
     order = range(len(reading.encoded))
     counts = np.array([len(answers[i]) for i in order])
@@ -145,5 +136,5 @@ def _joined(reading: Reading, answers: dict[int, list[int]], parts: dict[int, li
         sites=reading.sites,
         example=example,
         token=token,
-        receipt=reading.receipt | {"at": "generated"},
+        receipt=reading.receipt | said,
     )

@@ -135,10 +135,11 @@ class NNsight(ModuleTree):
             with self._turn, evaluating(self.hf), evaluating(self._copy):
                 return self._copy.generate(**inputs, **options)  # pyright: ignore
         # What a trace says behind an open loop over decoding steps never runs, so the ids are kept from here.
-        call = {"fn": lambda **kwargs: made.append(self._copy.generate(**kwargs))}  # pyright: ignore
+        # Options do not travel through nnsight, which has keywords of its own.
+        call = {"fn": lambda **given: made.append(self._copy.generate(**given, **options))}  # pyright: ignore
         with self._turn, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*the loop asked for a step the run did not make")
-            self._traced(call | {**inputs, **options}, visits, logits=False, every_step=True)
+            self._traced(call | dict(inputs), visits, logits=False, every_step=True)
         return made[0]
 
     def _visits(
