@@ -2,6 +2,8 @@
 was not asked for.
 """
 
+import dataclasses
+import html
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -129,6 +131,43 @@ def test_names_that_are_no_hub_ids_do_not_become_base_models(tmp_path, probe, na
         ModelCard.load(save_folder(named(probe, "org/llama"), tmp_path / "p") / "README.md").data.base_model
         == "org/llama"
     )
+
+
+HOME = "/home/alice/secret-project"
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        (f"{HOME}/llama", "llama"),
+        ("~/secret-project/llama", "llama"),
+        ("../secret-project/llama", "llama"),
+        ("secret-project/old/llama", "llama"),
+        (r"C:\Users\alice\secret-project\llama", "llama"),
+        (f"{HOME}/hub/models--org--llama/snapshots/0123abc", "org/llama"),
+        ("org/llama", "org/llama"),
+    ],
+)
+def test_a_folder_to_be_published_names_no_folder_of_the_machine(tmp_path, captured, name, left):
+    d = named(captured.directions[0], name)
+    made = dataclasses.replace(d, source=f"vector from '{HOME}/v.gguf', and/or 1/2 of it")
+    folder = save_folder(made, tmp_path / "out")
+    for path in folder.iterdir():
+        told = path.read_bytes().decode("utf-8", "replace")
+        assert "secret-project" not in told and "alice" not in told, path.name
+    loaded = load_folder(folder)
+    assert loaded.receipt["model"]["name"] == left
+    assert loaded.source == "vector from 'v.gguf', and/or 1/2 of it"
+    assert loaded.receipt | {"model": None} == d.receipt | {"model": None}
+
+
+def test_a_card_holds_no_live_html_and_no_markdown_of_others(tmp_path, captured):
+    hostile = "<script>alert(1)</script> `x` [y](javascript:z) *w* &lt;"
+    d = dataclasses.replace(captured.directions[0], source=hostile)
+    text = (save_folder(d, tmp_path / "out") / "README.md").read_text()
+    assert "<script" not in text and "](javascript" not in text
+    shown = html.unescape(re.search(r"- Recipe: <code>(.*)</code>", text)[1])
+    assert shown == hostile
 
 
 def test_saving_again_replaces_and_keeps_other_files(tmp_path, probe):
@@ -262,9 +301,12 @@ def test_a_hostile_source_stays_code_on_its_line_of_the_card(source, tmp_path):
     d = replace(Direction.from_vector([1.0, 2.0], "resid_post.0"), source=source)
     text = (save_folder(d, tmp_path / "d") / "README.md").read_text()
     line = next(line for line in text.splitlines() if line.startswith("- Recipe: "))
-    fence = re.match("- Recipe: (`+)", line)[1]
-    assert line.endswith(fence) and re.findall("`+", line).count(fence) == 2, "nothing inside closes it"
     assert "\n# Owned" not in text and "\x1b" not in text
     shown = " ".join(source.replace("\x1b", r"\x1b").split())
+    if "<" in source:  # tags are not left to how a page reads backticks
+        assert html.unescape(re.fullmatch("- Recipe: <code>([^<`*]*)</code>", line)[1]) == shown
+        return
+    fence = re.match("- Recipe: (`+)", line)[1]
+    assert line.endswith(fence) and re.findall("`+", line).count(fence) == 2, "nothing inside closes it"
     assert line.removeprefix(f"- Recipe: {fence}").removesuffix(fence).strip() == shown
     assert "from probes.hub import load_folder" in text

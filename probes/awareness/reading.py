@@ -2,9 +2,8 @@
 threshold, the units.
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +17,7 @@ from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples
 from probes.data.sites import Site, SiteLike, as_site
+from probes.data.stored import Stored
 from probes.data.strips import TokenStrip
 from probes.fitting.linear import LinearProbe
 from probes.fitting.rows_of_fit import refuse_rows_of_fit
@@ -142,32 +142,41 @@ class AwarenessProbe:
 
     def save(self, path: str | Path) -> Path:
         """Writes probe and scale as one safetensors file with a JSON header."""
-        with tempfile.TemporaryDirectory() as folder:
-            tensors, header = artefacts.load(self.probe.save(Path(folder) / "probe"), LinearProbe.KIND)
+        tensors, inner = self.probe.packed()
         own = {
             "reads": self.reads,
             "at": self.at,
             "form": None if self.form is None else asdict(self.form),
             "scale": self.scale.as_dict(),
         }
-        inner = {k: v for k, v in header.items() if k not in ("kind", "format_version", "versions")}
         return artefacts.save(path, self.KIND, tensors, {"awareness": own, "probe": inner})
 
     @classmethod
     def load(cls, path: str | Path) -> "AwarenessProbe":
-        """Reads what `save` wrote; raises ValueError saying what the file is instead."""
-        tensors, header = artefacts.load(path, cls.KIND)
-        with tempfile.TemporaryDirectory() as folder:
-            probe = LinearProbe.load(
-                artefacts.save(Path(folder) / "probe", LinearProbe.KIND, tensors, header["probe"])
-            )
-        own = header["awareness"]
-        form = (
-            None
-            if own["form"] is None
-            else AnswerForm(**own["form"] | {"letters": tuple(own["form"]["letters"])})
-        )
-        return cls(probe, Scale.from_dict(own["scale"]), own["reads"], own["at"], form)
+        """Reads what `save` wrote; raises ValueError saying what the file is instead, or which field of it is
+        not as it must be.
+        """
+        return artefacts.load(path, cls.KIND, cls._unpacked)
+
+    @classmethod
+    def _unpacked(cls, stored: Stored) -> "AwarenessProbe":
+        inner = stored.plain("probe", dict[str, Any])
+        version = {"format_version": stored.header["format_version"]}
+        probe = LinearProbe.unpacked(replace(stored, header=inner | version))
+        if len(probe.sites) != 1:
+            raise stored.fault("probe.sites", f"must be one site, got {len(probe.sites)}")
+        asked = stored.plain("awareness.form", dict[str, Any] | None)
+        form = None if asked is None else stored.plain("awareness.form", AnswerForm)
+        reads, at = stored.plain("awareness.reads", Reads), stored.plain("awareness.at", str)
+        if (reads == "answers") != probe.reads_pairs or (form is None and reads == "answers"):
+            raise stored.fault("awareness.reads", f"is {reads!r}, which the probe or the form does not suit")
+        scale = stored.plain("awareness.scale", Scale)
+        numbers = (scale.centre, scale.spread, scale.slope, scale.offset)
+        if abs(scale.sign) != 1 or not np.isfinite(numbers).all() or not scale.spread > 0:
+            raise stored.fault("awareness.scale", "needs a sign of 1 or -1, finite numbers, a spread above 0")
+        if np.isnan(scale.threshold):
+            raise stored.fault("awareness.scale.threshold", "is no number")
+        return cls(probe, scale, reads, at, form)
 
     def __repr__(self) -> str:
         where = {

@@ -7,13 +7,15 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from probes.data.digest import digest
+from probes.data.stored import Stored, checked
 
 _VOLATILE = (
     "_name_or_path",
@@ -37,6 +39,8 @@ class State:
     people's code, the precision of autocast ("" without), the way attention is computed.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     adapters: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
     autocast: str = ""
@@ -52,6 +56,8 @@ class Fingerprint:
     Files from before `tensors` and `state` lack them, and then they are not compared.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     name: str
     config: str
     tokenizer: str
@@ -65,11 +71,8 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Fingerprint":
-        state: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.get("state", {}).items()
-        }
-        fields: dict[str, Any] = {"weights": tuple(values["weights"]), "state": State(**state)}
-        return cls(**values | fields)
+        """What `as_dict` gave; raises pydantic's ValidationError, a ValueError, for anything else."""
+        return checked(cls, values)
 
     def check(self, other: "Fingerprint", what: str) -> None:
         """Raises ValueError naming the field that differs; another precision of the same weights, or other
@@ -123,9 +126,24 @@ class Fingerprint:
         return bool(((mine - theirs).abs() <= allowed).all())
 
 
+def check_receipt(stored: Stored) -> None:
+    """Raises ValueError for a file whose receipt does not say in the usual form which model it belongs to."""
+    receipt = stored.plain("receipt", dict[str, Any])
+    if "model" in receipt and receipt["model"] != _named_only(receipt):
+        stored.plain("receipt.model", Fingerprint)
+
+
 def made_by(receipt: Mapping[str, Any]) -> Fingerprint | None:
-    """The model that an artefact with this receipt belongs to; None where it does not say."""
-    return Fingerprint.from_dict(receipt["model"]) if "model" in receipt else None
+    """The model that an artefact with this receipt belongs to; None where it does not say, or only a name."""
+    if "model" not in receipt or receipt["model"] == _named_only(receipt):
+        return None
+    return Fingerprint.from_dict(receipt["model"])
+
+
+def _named_only(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    """What the entry of a model is that has a name and nothing to know it by."""
+    model = receipt["model"]
+    return {"name": model.get("name")} if isinstance(model, dict) else {}
 
 
 def fingerprint(hf: nn.Module, tokenizer: Any, name: str, state: State) -> Fingerprint:

@@ -4,7 +4,7 @@ that people can read.
 
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from probes.data.artefacts import complete, kind_of
 from probes.fitting.directions import Direction
 from probes.fitting.linear import LinearProbe
 from probes.fitting.probe import Probe
+from probes.markup.pieces import code_in_markdown
 from probes.markup.terminal import terminal
 from probes.recipes import KINDS
 
@@ -19,6 +20,10 @@ _FILES: dict[str, type[Probe] | type[Direction]] = {
     "probe.safetensors": Probe,
     "direction.safetensors": Direction,
 }
+
+_CACHED = re.compile(r"(?:~|[A-Za-z]:)?[/\\][^'\"\n]*?models--([\w.-]+?)--([\w.-]+)[/\\]snapshots[/\\]\w+")
+_FOLDERS = re.compile(r"(?<![\w.:/\\-])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^/\\'\"<>|\n]+[/\\])+")
+"""A model in the hub's cache; the folders of a path that begins at a root, at home, here or above."""
 
 
 def save_folder(artefact: Probe | Direction, folder: str | Path) -> Path:
@@ -121,9 +126,34 @@ def _refuse_other(name: str, there: set[str], where: Any) -> None:
 
 
 def _write(artefact: Probe | Direction, folder: Path, shown_as: str) -> None:
+    artefact = _published(artefact)
     artefact.save(folder / _file(artefact))
     with complete(folder / "README.md") as part:
         part.write_text(_card(artefact, shown_as), encoding="utf-8")
+
+
+def _published(artefact: Probe | Direction) -> Probe | Direction:
+    """The artefact without what its texts tell of folders of this machine: of a path its last part is left,
+    of one in the hub's cache the repository's name.
+    """
+    texts = {f.name: getattr(artefact, f.name) for f in fields(artefact)}
+    return replace(artefact, **{k: _bare(v) for k, v in texts.items() if isinstance(v, str | dict)})
+
+
+def _bare(value: Any) -> Any:
+    """A tree of texts without folders; other values stay as they are."""
+    if isinstance(value, dict):
+        found = {key: _bare(item) for key, item in value.items()}
+        name = found.get("name")
+        # A model's name may be a relative path, which only the disk can tell from a repository's name.
+        if isinstance(name, str) and "/" in name and not _is_hub_id(name):
+            found["name"] = Path(name).name
+        return found
+    if isinstance(value, list | tuple):
+        return type(value)(_bare(item) for item in value)
+    if not isinstance(value, str):
+        return value
+    return _FOLDERS.sub("", _CACHED.sub(r"\1/\2", value))
 
 
 @dataclass(frozen=True)
@@ -161,6 +191,8 @@ def _card(artefact: Probe | Direction, shown_as: str) -> str:
 def _code(value: Any) -> str:
     """The value as code on one line of Markdown, whatever it holds: names may come from anybody's files."""
     line = " ".join(terminal(value).split())
+    if set(line) & set("<>&"):  # some pages take tags out of code in backticks first
+        return str(code_in_markdown(line))
     longest = max(map(len, re.findall("`+", line)), default=0)
     fence, space = "`" * (longest + 1), " " if longest else ""
     return f"{fence}{space}{line}{space}{fence}"

@@ -12,12 +12,16 @@ from torch import Tensor
 
 from probes.data import artefacts
 from probes.data.activations import Activations
-from probes.data.fingerprint import made_by
+from probes.data.fingerprint import check_receipt, made_by
 from probes.data.sites import Site, SiteLike, as_site
+from probes.data.stored import Form, Stored
 from probes.fitting.meaningless import exchanged_directions, without
 from probes.markup.terminal import terminal
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
+
+LENGTH = 1e-3  # by which a unit vector may miss length 1
+FORM = Form(half=("exchanged",))
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +48,7 @@ class Direction:
     def __post_init__(self) -> None:
         artefacts.laid_out(self)
         norm = float(self.unit.norm())
-        if not np.isfinite(norm) or abs(norm - 1) > 1e-3:
+        if not np.isfinite(norm) or abs(norm - 1) > LENGTH:
             raise ValueError(
                 f"a direction has unit length, got a vector of length {norm:g}; use Direction.from_vector"
             )
@@ -161,17 +165,38 @@ class Direction:
         return {"promoted": named(order[::-1][:k]), "suppressed": named(order[:k])}
 
     def save(self, path: str | Path) -> Path:
-        header = {
-            name: getattr(self, name) for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")
-        }
+        """Writes the direction as safetensors with a JSON header; a gap that is not known (NaN) is none.
+
+        Raises ValueError for a gap that is not above 0, as those of probes as they were trained may be.
+        """
+        gap = None if self.gap is None or np.isnan(self.gap) else self.gap
+        if gap is not None and not 0 < gap < np.inf:
+            raise ValueError(
+                f"the gap of a saved direction is a length above 0, got {gap:g}; measure it with"
+                " direction.calibrated(acts), or turn the probe"
+            )
+        header = {name: getattr(self, name) for name in ("gap_from", "source", "receipt", "exact", "cosine")}
         tensors = {"unit": self.unit} | ({} if self.exchanged is None else {"exchanged": self.exchanged})
-        return artefacts.save(path, "direction", tensors, header | {"site": str(self.site)})
+        return artefacts.save(path, "direction", tensors, header | {"gap": gap, "site": str(self.site)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Direction":
-        tensors, header = artefacts.load(path, "direction")
-        fields = {name: header[name] for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")}
-        return cls(site=Site.parse(header["site"]), **tensors, **fields)
+        """Reads a direction; raises ValueError saying what the file is instead, or which field of it is
+        not as it must be.
+        """
+        return artefacts.load(path, "direction", cls.unpacked)
+
+    @classmethod
+    def unpacked(cls, stored: Stored) -> "Direction":
+        """The direction of what a file holds, every field checked."""
+        check_receipt(stored)
+        site = Site.parse(stored.plain("site", str))
+        found = cls(**stored.built(cls, FORM, {}, site=site))
+        if found.gap is not None and not found.gap > 0:
+            raise stored.fault("gap", f"is {found.gap}, expected a number above 0, or none")
+        if abs(found.cosine) > 1 + LENGTH:
+            raise stored.fault("cosine", f"is {found.cosine}, expected a number from -1 to 1")
+        return found
 
     def __repr__(self) -> str:
         gap = "no gap" if self.gap is None else f"gap {self.gap:.3g}"

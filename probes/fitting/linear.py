@@ -12,7 +12,8 @@ from torch import Tensor
 from probes.data.activations import Activations, PairActivations, Side
 from probes.data.examples import Examples
 from probes.data.sites import SiteLike, as_site
-from probes.fitting.directions import Direction
+from probes.data.stored import Form, Stored
+from probes.fitting.directions import LENGTH, Direction
 from probes.fitting.meaningless import exchanged_directions
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import Recipe
@@ -37,6 +38,7 @@ class LinearProbe(Probe):
     """
 
     KIND: ClassVar[str] = "linear probe"
+    FORM: ClassVar[Form] = Form(unknown=("losses", "gaps"), half=("exchanged",))
 
     weight: Float[Tensor, "site d"]
     bias: Float[Tensor, " site"]
@@ -66,12 +68,28 @@ class LinearProbe(Probe):
         )
 
     @classmethod
-    def brought_up(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def brought_up(cls, stored: Stored) -> Stored:
         """Files of format version 1 hold no sign: weight and bias had been turned themselves; they and the
         first of version 2 remember no exchanged labels.
         """
-        none = tensors["units"][:, None][:, :0]
-        return {"sign": torch.ones_like(tensors["bias"]), "exchanged": none, **tensors}
+        more: dict[str, Tensor] = {}
+        bias, units = (stored.tensors.get(name) for name in ("bias", "units"))
+        if stored.header["format_version"] == 1 and bias is not None:
+            more["sign"] = torch.ones_like(bias)
+        if units is not None and units.ndim == 2:
+            more["exchanged"] = units[:, None][:, :0].half()
+        return replace(stored, tensors=more | dict(stored.tensors))
+
+    @classmethod
+    def unpacked(cls, stored: Stored) -> "LinearProbe":
+        """The probe of what a file holds; signs are 1 or -1, units of length 1 or 0."""
+        probe = super().unpacked(stored)
+        if not (probe.sign.abs() == 1).all():
+            raise stored.fault("the tensor 'sign'", "holds other numbers than 1 and -1")
+        lengths = probe.units.norm(dim=1)
+        if not ((lengths == 0) | ((lengths - 1).abs() < LENGTH)).all():
+            raise stored.fault("the tensor 'units'", "holds vectors that are not of length 1 or 0")
+        return probe
 
     def _margin(
         self, acts: Activations | PairActivations, x: Tensor, side: str, middle: Tensor

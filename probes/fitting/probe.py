@@ -14,10 +14,11 @@ from torch import Tensor
 
 from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
-from probes.data.fingerprint import made_by
+from probes.data.fingerprint import check_receipt, made_by
 from probes.data.positions import INTEGER, ONE_PER_TEXT
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike, as_site
+from probes.data.stored import Form, Stored
 from probes.fitting.rows_of_fit import was_fitted_on
 from probes.fitting.transforms import Fitted
 from probes.markup.terminal import terminal
@@ -35,6 +36,7 @@ class Probe:
     """
 
     KIND: ClassVar[str] = "probe"
+    FORM: ClassVar[Form] = Form(unknown=("losses",))
 
     sites: tuple[Site, ...]
     transforms: dict[str, Fitted]
@@ -100,6 +102,10 @@ class Probe:
 
     def save(self, path: str | Path) -> Path:
         """Writes the probe as safetensors with a JSON header; the file appears only once it is complete."""
+        return artefacts.save(path, self.KIND, *self.packed())
+
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What is saved: tensors by name, and the fields of the header."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("transforms", "sites")}
         tensors = {name: value for name, value in plain.items() if isinstance(value, Tensor)}
         header = {name: value for name, value in plain.items() if name not in tensors}
@@ -109,30 +115,39 @@ class Probe:
             "sites": [str(s) for s in self.sites],
             "transforms": {k: t.header() for k, t in self.transforms.items()},
         }
-        return artefacts.save(path, self.KIND, tensors, header)
+        return tensors, header
 
     @classmethod
     def load(cls: type[P], path: str | Path) -> P:
-        """Reads a probe of this class; raises ValueError saying what the file is instead."""
-        stored, header = artefacts.load(path, cls.KIND)
-        tensors = cls.brought_up(stored)
-        transforms = {}
-        for side, plain in header["transforms"].items():
-            own: dict[str, Any] = {
-                name.removeprefix(f"{side}."): t for name, t in tensors.items() if name.startswith(f"{side}.")
-            }
-            transforms[side] = Fitted(**plain | {"values": tuple(plain["values"])}, **own)
-        given: dict[str, Any] = {
-            f.name: tensors[f.name] if f.name in tensors else header[f.name]
-            for f in fields(cls)
-            if f.name not in ("transforms", "sites")
-        }
-        return cls(transforms=transforms, sites=tuple(map(Site.parse, header["sites"])), **given)
+        """Reads a probe of this class; raises ValueError saying what the file is instead, or which field of
+        it is not as it must be.
+        """
+        return artefacts.load(path, cls.KIND, cls.unpacked)
 
     @classmethod
-    def brought_up(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The tensors of a file, with what older formats lacked."""
-        return tensors
+    def unpacked(cls: type[P], stored: Stored) -> P:
+        """The probe of what a file holds, every field checked."""
+        stored = cls.brought_up(stored)
+        names = stored.plain("sites", tuple[str, ...])
+        if not names or len(set(names)) < len(names):
+            raise stored.fault("sites", f"must be one or more different sites, got {list(names)}")
+        check_receipt(stored)
+        sides = stored.plain("transforms", dict[str, Any])
+        if set(sides) not in ({"all"}, {"yes", "no"}):
+            raise stored.fault("transforms", f"are of {sorted(sides)}, expected all, or yes and no")
+        shift = stored.tensors.get(f"{next(iter(sides))}.shift")
+        sizes = {"site": len(names)} | ({} if shift is None else {"d": shift.shape[-1] if shift.ndim else 0})
+        transforms = {side: Fitted.unpacked(stored, side, sizes) for side in sides}
+        prefixes = tuple(f"{side}." for side in sides)
+        own = {k: t for k, t in stored.tensors.items() if not k.startswith(prefixes)}
+        sites = tuple(Site.parse(name) for name in names)
+        given = {"transforms": transforms, "sites": sites}
+        return cls(**replace(stored, tensors=own).built(cls, cls.FORM, dict(sizes), **given))
+
+    @classmethod
+    def brought_up(cls, stored: Stored) -> Stored:
+        """What a file holds, with what older formats lacked."""
+        return stored
 
     def __repr__(self) -> str:
         span = str(self.sites[0]) if len(self.sites) == 1 else f"{self.sites[0]} to {self.sites[-1]}"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probes.data.artefacts import laid_out
 from probes.data.checks import check_choices
+from probes.data.stored import Form, Stored
 from probes.fitting.clusters import by_column, centres, column_of, kmeans, nearest, picked
 from probes.fitting.leace import leace
 from probes.fitting.nuisances import nuisances
@@ -215,6 +216,26 @@ class Fitted:
     def _each(self, change: Any) -> "Fitted":
         tensors = {name: change(t) for name, t in self.tensors().items()}
         return Fitted(**{**self.header(), **tensors})
+
+    @classmethod
+    def unpacked(cls, stored: Stored, side: str, sizes: Mapping[str, int]) -> "Fitted":
+        """The transform of one side of what a file holds; raises ValueError for fields that do not fit each
+        other.
+        """
+        at, own = f"transforms.{side}", stored.within(f"{side}.")
+        given = own.built(cls, Form(positive=("scale",)), lengths := dict(sizes), at)
+        names, width = set(stored.plain(at, dict[str, Any])), lengths["s"]
+        if strange := sorted(names - {"name", "unit_rows", "by", "values"}):
+            raise stored.fault(f"{at}.{strange[0]}", "is unknown to this version")
+        if width not in (1, lengths["d"]):
+            raise stored.fault(f"the tensor '{side}.scale'", f"has {width} numbers a site")
+        found = cls(**given)
+        clusters = 1 if found.by is None else len(found.values)
+        if found.centroids is None and clusters != lengths["c"]:
+            raise stored.fault(f"the tensor '{side}.shift'", f"has {lengths['c']} rows for {clusters} values")
+        if len({t is None for t in (found.mean, found.read, found.write)}) == 2:
+            raise stored.fault(at, "erases with some of mean, read and write, expected all or none")
+        return found
 
     def tensors(self) -> dict[str, Tensor]:
         """What is saved as numbers."""

@@ -1,5 +1,6 @@
 """What pages are made of: every text and every attribute is escaped here, and only here."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 _EMPTY = ("br", "wbr")
+_MARKS = re.compile(r"[^\w\s.,:()-]|_", re.ASCII)
 
 
 def tag(name: str, *inside: Any, **attributes: str) -> Markup:
@@ -20,6 +22,11 @@ def tag(name: str, *inside: Any, **attributes: str) -> Markup:
     if name in _EMPTY:
         return opened
     return Markup("{}{}</{}>").format(opened, joined(*inside), name)
+
+
+def code_in_markdown(text: str) -> Markup:
+    """A line of code for a page in Markdown: all marks are entities, which are neither tags nor Markdown."""
+    return tag("code", Markup(_MARKS.sub(lambda mark: f"&#{ord(mark[0])};", text)))
 
 
 def joined(*parts: Any) -> Markup:
