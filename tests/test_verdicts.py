@@ -165,8 +165,9 @@ def between(low, high):
         ({"moved": Estimate(1.0, float("nan"), float("nan"), 20, 1)}, "no effect shown"),
         ({"p": 0.051}, "not told apart from random edits"),
         ({"by_answers": True}, "moves behaviour"),
-        ({"by_answers": True, "excess": between(0.0, 0.4)}, "no effect shown"),
-        ({"by_answers": True, "excess": between(-0.4, -0.1)}, "no effect shown"),
+        ({"by_answers": True, "moved": between(0.0, 0.2), "excess": between(-0.1, 0.2)}, "no effect shown"),
+        ({"by_answers": True, "excess": between(0.0, 0.4)}, "not told apart from random edits"),
+        ({"by_answers": True, "excess": between(-0.4, -0.1)}, "not told apart from random edits"),
         ({"others": {"at resid_post.1": between(2.0, 3.0)}, "flipped": between(0.5, 1.5)}, "moves behaviour"),
         ({"kl": between(0.04, 0.06)}, "moves behaviour"),
         ({"kl": between(0.05, 0.06)}, "moves behaviour, at a cost"),
@@ -205,6 +206,7 @@ def test_what_stands_against_an_edit_is_said_comparison_by_comparison():
     )
     assert found.checks == {
         "interval excludes 0": True,
+        "more than controls on average": True,
         "beyond directions that mean nothing": True,
         "sign flip goes the other way": False,
         "cost within the limit": True,
@@ -247,9 +249,9 @@ def test_what_is_said_of_answers_is_a_share_of_them():
     }
     said = judged(numbers(**share)).sentence
     assert said == (
-        "Add(d) changes 50.0% [40.0%, 60.0%] of the answers (yes or no): balanced accuracy 0.975 [0.950,"
-        " 1.000] before, 0.500 [0.400, 0.600] after; 2 edits of its size along directions that mean nothing"
-        " (the covariance of h) change 0.0% to 2.0%, 1 isotropic ones 1.0% to 1.0% (p=0.040)."
+        "Moves behaviour: Add(d) changes 50.0% [40.0%, 60.0%] of the answers (yes or no): balanced accuracy"
+        " 0.975 [0.950, 1.000] before, 0.500 [0.400, 0.600] after; 2 edits of its size along directions that"
+        " mean nothing (the covariance of h) change 0.0% to 2.0%, 1 isotropic ones 1.0% to 1.0% (p=0.040)."
     )
 
 

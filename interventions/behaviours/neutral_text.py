@@ -111,6 +111,11 @@ def neutral_costs(
             loss[i + 1, batch.rows] = per_text(cross_entropy(logp.transpose(1, 2), target, reduction="none"))
             kl[i, batch.rows] = per_text(kl_div(logp, reference, log_target=True, reduction="none").sum(-1))
     return [
-        Cost(mean(k, share=False), mean_difference(after, loss[0]), float(loss[0].mean()))
+        Cost(_at_least_0(mean(k, share=False)), mean_difference(after, loss[0]), float(loss[0].mean()))
         for k, after in zip(kl, loss[1:], strict=True)
     ]
+
+
+def _at_least_0(kl: Estimate) -> Estimate:
+    """A divergence is no less than 0, which an interval about a mean of few texts does not know."""
+    return kl if np.isnan(kl.low) else replace(kl, low=max(0.0, float(kl.low)))

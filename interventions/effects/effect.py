@@ -225,21 +225,22 @@ class Effect(Displayed):
         return mean_difference(other.values[here], self.base[here], self.groups[here]) if len(here) else None
 
     def table(self) -> pd.DataFrame:
-        """The behaviour's measure and the share of changed answers: unedited, edited, under every comparison,
-        and the range over the controls and over isotropic random edits.
+        """The behaviour's measure and, where it is judged by answers, the share of them that changed:
+        unedited, edited, under every comparison, and the range over controls and isotropic random edits.
         """
         rows = self.rows(None)
         lines = [("unedited", self._headline(self.before, rows), "")]
         for name, r in {self.edit: self.now, **self.others}.items():
             here = rows[r.measured[rows]]
-            lines.append((name, self._headline(r, here), f"{self._share_changed(r, here):.2f}"))
+            changed = f"{self._share_changed(r, here):.2f}" if self.measure.by_answers else ""
+            lines.append((name, self._headline(r, here), changed))
         lines.append((f"{len(self.random)} controls ({self.drawn.source})", *self._ranges(self.random, rows)))
         isotropic = [r for r in self.isotropic if r.measured[rows].all()]
         if isotropic:
             lines.append((f"{len(isotropic)} isotropic random", *self._ranges(isotropic, rows)))
-        return pd.DataFrame(
-            lines, columns=["edit", next(iter(self.shown("base"))), "share of answers changed"]
-        )
+        columns = ["edit", next(iter(self.shown("base"))), "share of answers changed"]
+        found = pd.DataFrame(lines, columns=columns)
+        return found if self.measure.by_answers else found.drop(columns=columns[2])
 
     def _headline(self, records: Records, rows: np.ndarray) -> str:
         """The first measure on some prompts; a dash where they cannot show it."""

@@ -4,7 +4,7 @@ A direction that was fitted lies where states vary, and a model reacts more to a
 along a random vector of the same length. So the null of an edit is made of directions of that kind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from probes.data.activations import Activations
 from probes.data.examples import Examples
 from probes.data.sites import Site
 from probes.fitting.directions import Direction
-from probes.fitting.meaningless import exchanged_directions
+from probes.fitting.meaningless import completed, exchanged_directions
 from probes.models.model import Model
 from probes.reading.capture import capture
 
@@ -45,12 +45,13 @@ class Meaningless:
 @dataclass(frozen=True, eq=False)
 class _Rows:
     """Vectors to draw from: a combination of centred rows lies where rows differ from one another.
-    `weigh` gives the k-th.
+    `weigh` gives the k-th; `note` is what is to be said of them.
     """
 
     source: str
     x: Float[Tensor, "rows d"]
     weigh: Callable[[np.random.Generator, int], Shaped[np.ndarray, " rows"]]
+    note: str = ""
 
     @property
     def varied(self) -> bool:
@@ -74,9 +75,11 @@ def meaningless(
 ) -> Meaningless:
     """`n` frames of `rank` directions for the edit's home site.
 
-    From exchanged labels where that can be: differences of class means after labels were exchanged as in
-    `shuffled_null`, of rows less their class mean, so that the direction itself is not in them. The rows are
-    `train`, or those the direction was fitted on, of which it remembers as much. Otherwise directions with
+    From exchanged labels where that can be: what labels exchanged as in `shuffled_null` would give if the
+    true ones meant nothing. That is a difference of class means of rows less their class mean, and as much of
+    the direction itself as these labels have in common with the true ones, so that few groups, whose labels
+    can be exchanged in few ways, show nothing. The rows are `train`, or those the direction was fitted on, of
+    which it remembers as much. Otherwise directions with
     the covariance of h at the last token of the prompts (within classes, where the direction is that between
     the classes of their y). Where rows differ in one way only, so that those are all (nearly) the direction
     tested, with the covariance of h over all tokens of the prompts.
@@ -85,9 +88,9 @@ def meaningless(
     sources: list[Callable[[], _Rows]] = []
     if train is not None and site in train.sites and train.y is not None:
         own = exchanged_directions(train[site], n * rank, seed)[0].cpu()
-        sources.append(lambda: _remembered(own))
-    elif (own := remembered(edit, site)) is not None:
-        sources.append(lambda: _remembered(own))
+        sources.append(lambda: _remembered([(own, tested)]))
+    elif known := remembered(edit, site, tested):
+        sources.append(lambda: _remembered(known))
     some = prompts
     if len(prompts) > ROWS:
         some = prompts.rows(np.unique(np.linspace(0, len(prompts) - 1, ROWS).astype(int)))
@@ -97,8 +100,12 @@ def meaningless(
     for source in sources:
         rows = source()
         if not rows.varied:
-            notes.append(f"rows of one class do not differ, so {rows.source} gives no direction")
+            notes.append(
+                "rows of one class do not differ, or labels can be exchanged in one way only, so"
+                f" {rows.source} gives no direction"
+            )
             continue
+        notes += [rows.note] if rows.note else []
         found = _drawn(rows, n, rank, seed, tested, notes)
         if found.cosines is None or float(np.median(found.cosines)) < PARALLEL:
             return found
@@ -134,27 +141,36 @@ def cosine_of(edit: Edit, direction: Direction) -> float | None:
     return max((abs(d.cosine_to(direction)) for d in own), default=None)
 
 
-def remembered(edit: Edit, site: Site) -> Float[Tensor, "k d"] | None:
-    """What the directions of an edit remember of exchanged labels on their rows; None where one remembers
-    nothing.
+Remembered = tuple[Float[Tensor, "k d"], Float[Tensor, " d"] | None]
+
+
+def remembered(edit: Edit, site: Site, tested: Float[Tensor, " d"] | None) -> list[Remembered]:
+    """What the directions of an edit remember of exchanged labels on their rows, each with the direction;
+    nothing where one remembers nothing.
     """
     if isinstance(edit, Erase):
-        return edit.exchanged.get(site)
+        return [(edit.exchanged[site].float().cpu(), tested)] if site in edit.exchanged else []
     if not isinstance(edit, Ablate | Add | Affine | Clamp):
-        return None
-    own = [d.exchanged for d in same_site(edit.direction)]
-    known = [e.float().cpu() for e in own if e is not None]
-    return torch.cat(known) if len(known) == len(own) else None
+        return []
+    directions = same_site(edit.direction)
+    known = [(d.exchanged.float().cpu(), d.unit.cpu()) for d in directions if d.exchanged is not None]
+    return known if len(known) == len(directions) else []
 
 
-def _remembered(own: Float[Tensor, "k d"]) -> _Rows:
+def _remembered(known: Sequence[Remembered]) -> _Rows:
     """Directions from exchanged labels, each once, in turn; combinations of them where more are asked for."""
-    x = own[own.any(1)]
+    source = "exchanging labels"
+    drawn = torch.cat([own for own, _ in known])
+    if not drawn.any():
+        return _Rows(source, drawn, _normal(len(drawn)))
+    x = torch.cat([own if unit is None else completed(own, unit) for own, unit in known])
 
     def weigh(rng: np.random.Generator, k: int) -> np.ndarray:
         return np.eye(len(x))[k] if k < len(x) else rng.normal(size=len(x))
 
-    return _Rows("exchanging labels", x, weigh)
+    same = int((~drawn.any(1)).sum())
+    few = f"{same} of {len(drawn)} exchanges give the true labels again, since few groups can exchange theirs"
+    return _Rows(source, x, weigh, few if same else "")
 
 
 def _last(model: Model, prompts: Examples, site: Site, tested: Tensor | None) -> _Rows:

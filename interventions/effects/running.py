@@ -53,7 +53,7 @@ def effect(
     whole = joined(edit)
     prompts = base.tokenise(prompts)  # once, for all the models that are asked
     before = behaviour(base, prompts) if before is None else before
-    drawn, controls = _controls(base, whole, prompts, train, n_controls, seed)
+    drawn, controls = controls_of(base, whole, prompts, n_controls, seed, train)
     beside = _isotropic(base, whole, prompts, seed) if compare else []
     named = comparisons(whole, base) if compare else {}
     edits = [whole, *controls, *beside, *named.values()]
@@ -100,8 +100,8 @@ def _checked(n_controls: int, before: Records | None, prompts: Examples) -> None
         )
 
 
-def _controls(
-    base: Model, edit: Edit, prompts: Tokenised, train: Activations | None, n: int, seed: int
+def controls_of(
+    base: Model, edit: Edit, prompts: Examples, n: int, seed: int, train: Activations | None = None
 ) -> tuple[Drawn, list[Edit]]:
     """Edits of the same size along directions that mean nothing, and where these come from."""
     changes = edit.compile(base)

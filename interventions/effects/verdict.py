@@ -19,6 +19,7 @@ Word = Literal[
 SIGN_FLIP = "sign flip"  # what a comparison is called
 MOVES = ("moves behaviour", "moves behaviour, at a cost")
 EVEN = (0.8, 1.25)  # sizes of controls over the edit's, on average over tokens, that need no word
+HALF = 0.5**0.5  # |cosine| from which a control lies along the edit's direction for the larger part
 NEAR = 0.9  # |cosine| of a control's direction to the edit's from which it counts as nearly the same
 
 
@@ -28,7 +29,8 @@ class Verdict(Displayed):
     stronger one.
 
     `no effect shown`: the interval of what the edit moved reaches 0. `not told apart from random edits`:
-    edits of its size along directions that mean nothing move behaviour as far. `moves behaviour`: they do
+    edits of its size along directions that mean nothing move behaviour as far, one of them, or on average
+    within the interval of the difference. `moves behaviour`: they do
     not, and where the cost on neutral text was measured it is within the limit; otherwise `at a cost`.
     """
 
@@ -116,9 +118,11 @@ def judged(n: EditNumbers) -> Verdict:
 def ruled(n: EditNumbers) -> Finding[Word, EditNumbers]:
     """The strongest word the numbers allow."""
     beyond = n.p <= n.alpha
-    checks = {"interval excludes 0": excludes(n.excess), "beyond directions that mean nothing": beyond}
-    if n.by_answers:
-        checks["interval excludes 0"] = bool(n.excess.low > 0)
+    checks = {
+        "interval excludes 0": bool(n.moved.low > 0) if n.by_answers else excludes(n.moved),
+        "more than controls on average": bool(n.excess.low > 0) if n.by_answers else excludes(n.excess),
+        "beyond directions that mean nothing": beyond,
+    }
     if n.flipped is not None:
         checks["sign flip goes the other way"] = not _same_side(n.change, n.flipped)
     if n.kl is not None:
@@ -129,7 +133,7 @@ def ruled(n: EditNumbers) -> Finding[Word, EditNumbers]:
 def _word(checks: Mapping[str, bool]) -> Word:
     if not checks["interval excludes 0"]:
         return "no effect shown"
-    if not checks["beyond directions that mean nothing"]:
+    if not (checks["more than controls on average"] and checks["beyond directions that mean nothing"]):
         return "not told apart from random edits"
     return "moves behaviour" if checks.get("cost within the limit", True) else "moves behaviour, at a cost"
 
@@ -155,6 +159,7 @@ def _sentence(found: Finding[Word, EditNumbers]) -> str:
         if cannot_tell(least_p(len(n.controls.moved)), n.alpha):
             return f"Too few controls to tell it apart: {said}; {random}."
         return f"Not told apart from controls: {said}, but {random}."
+    said = f"Moves behaviour: {said}"
     if n.kl is None:
         return f"{said}; {random}."
     cost = f"It costs {n.kl:.3f} nats of KL per token of unrelated text"
@@ -185,8 +190,15 @@ def _range(n: EditNumbers, moved: np.ndarray) -> str:
 
 def _reasons(n: EditNumbers) -> tuple[str, ...]:
     """What stands in the way of a stronger word."""
-    found = [_too_few(n), _against_flip(n), *(_against(n, name, moved) for name, moved in n.others.items())]
-    found += _about_controls(n.controls.drawn)
+    found = [
+        _too_few(n),
+        _on_average(n),
+        _against_flip(n),
+        *(_against(n, name, moved) for name, moved in n.others.items()),
+    ]
+    found += [*_about_controls(n.controls.drawn), _hidden(n)]
+    if n.kl is not None and n.kl.value <= n.max_kl < n.kl.high:
+        found.append(f"the cost may be over the limit of {n.max_kl:g}: its interval reaches {n.kl.high:.3f}")
     if n.kl is None:
         found.append("the cost on unrelated text was not measured; give neutral texts")
     return tuple(reason for reason in found if reason is not None)
@@ -198,6 +210,24 @@ def _too_few(n: EditNumbers) -> str | None:
     if n.p <= n.alpha or not cannot_tell(least, n.alpha):
         return None
     return too_coarse(least, n.alpha, len(n.controls.moved))
+
+
+def _on_average(n: EditNumbers) -> str | None:
+    """That what it does beyond controls may be nothing, where it beats each of them."""
+    if ruled(n).word in MOVES or n.p > n.alpha or (n.moved.low <= 0 and n.by_answers):
+        return None
+    form = ".1%" if n.by_answers else ".3f"
+    return f"the interval of what it does beyond controls on average reaches 0 ({n.excess:{form}})"
+
+
+def _hidden(n: EditNumbers) -> str | None:
+    """That controls are so much like the direction tested that a real effect may be hidden behind them."""
+    cosines = n.controls.drawn.cosines
+    if cosines is None or ruled(n).word in MOVES or np.median(cosines) < HALF / 2:
+        return None
+    alike = f"the controls' directions are like the one tested (median |cosine| {np.median(cosines):.2f})"
+    hidden = "so they move what it moves and may hide a real effect"
+    return f"{alike}, {hidden}; give train=, the rows it was found on, or more groups"
 
 
 def _against_flip(n: EditNumbers) -> str | None:
@@ -212,7 +242,7 @@ def _against(n: EditNumbers, name: str, moved: Estimate | None) -> str | None:
     """What a comparison says against the edit; None where it says nothing."""
     if moved is None:
         return f"no prompt could be measured under {name}"
-    if name == SIGN_FLIP or not _as_far(n, moved):
+    if name == SIGN_FLIP or not _as_far(n, moved) or ruled(n).word == "no effect shown":
         return None
     form = ".1%" if n.by_answers else ".3f"
     as_far = f"the same direction moves it as far {name} ({moved:{form}})"

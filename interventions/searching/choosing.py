@@ -12,16 +12,18 @@ from jaxtyping import Float, Shaped
 from interventions.searching.goals import Goal, GoalLike, Outcome, as_goal
 from interventions.searching.option import Choice, Option
 from probes.evidence.choose import BOOTSTRAPS, SURE, Ranked, equal_to_best
+from probes.metrics.floors import cannot_tell, least_p
 from probes.metrics.resampling import bootstrapped
 
 TieLike = GoalLike
+ALPHA = 0.05  # how often options that mean nothing may stand
 CHEAPEST, FEWEST, EARLIEST = "cheapest", "fewest sites", "earliest"
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Options with their outcomes on the same rows, the unedited outcome, and each round of matched random
-    edits, one an option.
+    """Options with their outcomes on the same rows, the unedited outcome, and each round of controls,
+    one an option.
     """
 
     options: tuple[Option, ...]
@@ -89,8 +91,8 @@ def _ranked(candidates: Candidates, goal: Goal, noise: Noise) -> Ranked:
 
 
 def _doubts(candidates: Candidates, outcome: Outcome, goal: Goal, seed: int) -> tuple[str, ...]:
-    """Why the option does not stand: the difference from unedited is within noise, or matched random edits do
-    as well.
+    """Why the option does not stand: the difference from unedited is within noise, or edits of its size along
+    directions that mean nothing do as well, or are too few to tell.
     """
     found = []
     change = _changes(goal, [outcome], candidates.unedited)
@@ -103,7 +105,9 @@ def _doubts(candidates: Candidates, outcome: Outcome, goal: Goal, seed: int) -> 
     as_good = sum(r >= float(goal.gain(now, before)) for r in random)
     if as_good:
         rounds = f"in {as_good} of {len(random)} rounds"
-        found.append(f"{rounds} the best of the matched random edits does as well")
+        found.append(f"{rounds} the best of the controls does as well")
+    elif cannot_tell(least_p(len(random)), ALPHA):
+        found.append(f"{len(random)} rounds of controls cannot tell: ask `effect`, on other prompts")
     return tuple(found)
 
 

@@ -1,5 +1,5 @@
-"""Choosing an edit is a measurement: every option asked the same validation prompts, beside a few matched
-random edits.
+"""Choosing an edit is a measurement: every option asked the same validation prompts, beside a few edits of
+its size along directions that mean nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from interventions.behaviours.neutral_text import neutral_costs
 from interventions.behaviours.records import Behaviour, Records
-from interventions.effects.random import matched_random
+from interventions.effects.running import controls_of
 from interventions.searching.option import Option
 from interventions.searching.searched import Searched
 from interventions.writes.edited import edited
@@ -21,7 +21,7 @@ from probes.data.examples import Examples
 from probes.models.model import Model
 
 FEW = 3
-"""Matched random edits beside every option: enough to doubt a candidate, too few to report one."""
+"""Controls beside every option: enough to doubt a candidate, too few to report one."""
 
 
 def search(
@@ -39,16 +39,16 @@ def search(
     """Measures every option on validation prompts, so that `.best(...)` can choose one; report the choice on
     other prompts, with `effect`.
 
-    An option is an edit, or several as one. Beside each stand `n_controls` random edits that change h by the
-    same mean length per token: a few, to see whether a candidate stands; `effect` takes the full number for
-    the one chosen. With `neutral` texts the cost (KL and loss) is measured. `before` saves a run when the
-    unedited behaviour on these prompts is known. Raises ValueError without options, or for a `before` of
-    other prompts or of another behaviour.
+    An option is an edit, or several as one. Beside each stand `n_controls` controls as in `effect`: edits of
+    its size along directions that mean nothing. Three may speak against a choice, not for it; with 19 or more
+    `choice.stands` can be true. `effect` takes its own number for the one chosen. With `neutral` texts the
+    cost (KL and loss) is measured. `before` saves a run when the unedited behaviour on these prompts is
+    known. Raises ValueError without options, or for a `before` of other prompts or of another behaviour.
     """
     if not options:
         raise ValueError("no options given; name at least one, such as {'block 3': Ablate(direction)}")
     if n_controls < 0:
-        raise ValueError(f"n_controls={n_controls}; expected 0 or more random edits beside every option")
+        raise ValueError(f"n_controls={n_controls}; expected 0 or more controls beside every option")
     if before is not None and not np.array_equal(before.ids, validation.ids):
         counts = f"{len(before)} records of other prompts than the {len(validation)} given"
         raise ValueError(f"before holds {counts}; measure it on the same prompts")
@@ -58,9 +58,9 @@ def search(
     runs_wanted = len(edits) * (1 + n_controls)
     with tqdm(total=runs_wanted, desc="options", delay=2, leave=False, disable=not progress) as bar:
         for name, edit in edits.items():
-            random = matched_random(model, edit, validation, n_controls, seed) if n_controls else []
+            controls = controls_of(model, edit, validation, n_controls, seed)[1] if n_controls else []
             runs = []
-            for each in (edit, *random):
+            for each in (edit, *controls):
                 runs.append(behaviour(edited(model, each), validation))
                 before.same_measure(runs[-1])
                 bar.update()

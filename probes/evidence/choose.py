@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
+from scipy.stats import norm
 
 from probes.data.checks import check_share, check_size
 from probes.data.sites import Site
 from probes.metrics.estimates import auroc_within
-from probes.metrics.resampling import bootstrapped, weighted_auroc
+from probes.metrics.resampling import bootstrapped, resampled, weighted_auroc
 
 ONE_ERROR = 0.68  # of a normal quantity this share lies within one standard error
 SAME_AUROC = 0.005  # half a point of AUROC, which nobody would choose a site by
@@ -69,13 +70,40 @@ def equal_to_best(
     return Ranked(values, best, equal)
 
 
+def level_of_the_best(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    groups: Shaped[np.ndarray, " n"] | None = None,
+    *,
+    level: float = SURE,
+    n_boot: int = 2 * BOOTSTRAPS,
+    seed: int = 0,
+) -> float:
+    """At which level the interval of the best of several options has to be taken, so that it pays for having
+    been chosen: the lower end of the highest of many that are all at chance then lies above chance as seldom
+    as that of a single one at `level`.
+
+    From how far, in standard errors, the farthest option lies from its value when groups are resampled for
+    all at once; options that go together cost less than those that do not.
+    """
+    values = np.asarray(statistic(np.ones((1, n)))[0], dtype=float)
+    drawn = np.asarray(resampled(statistic, n, groups, n_boot, seed), dtype=float)
+    drawn = drawn[~np.isnan(drawn).any(axis=1)]
+    each = (1 + level) / 2
+    if len(drawn) < n_boot / 2:
+        return 2 * each ** (1 / len(values)) - 1  # as if no option went with another
+    error = drawn.std(axis=0)
+    farthest = ((drawn - values) / np.where(error > 0, error, np.inf)).max(axis=1)
+    return max(level, 2 * float(norm.cdf(np.quantile(farthest, each))) - 1)
+
+
 @dataclass(frozen=True, eq=False)
 class BestSite:
     """The chosen site, its place in the list, and what the choice rests on.
 
     `values` is the AUROC on validation by site (the loss, where there were no labels), `equal` the sites as
-    good as the best within noise. Without `stands` no site is above chance, and the one returned is merely
-    the best.
+    good as the best within noise. Without `stands` no site is above chance once it is paid for that the best
+    of them was taken, and the one returned is merely the best.
     """
 
     site: Site | str
@@ -100,11 +128,11 @@ def best_site(
     As good means at most half a point of AUROC below, or within one standard error of the paired difference
     over groups (`equal_to_best`): later blocks still hold what an earlier one wrote. A site whose scores are
     all the same is never chosen over one where they differ. Where the highest AUROC is not above .5 with its
-    95% interval, no site is known to be better than another, the earliest would be the embedding, and the
-    highest is returned with `stands` False. With `strata` (such as the format of each row) AUROC is taken
-    within each of them that has both classes, and averaged. Sites may be listed in any order; other names
-    count as given. Raises ValueError where no stratum has both classes, for NaN scores, and for labels other
-    than 0 and 1, one a row.
+    95% interval, which pays for all the sites (`level_of_the_best`), no site is known to be better than
+    another, the earliest would be the embedding, and the highest is returned with `stands` False. With
+    `strata` (such as the format of each row) AUROC is taken within each of them that has both classes, and
+    averaged. Sites may be listed in any order; other names count as given. Raises ValueError where no stratum
+    has both classes, for NaN scores, and for labels other than 0 and 1, one a row.
     """
     lines, label = _lines(scores, sites), np.asarray(y)
     _check_labels(label, lines.shape[1])
@@ -120,7 +148,8 @@ def best_site(
 
     values = by_site(np.ones((1, len(label))))[0]
     ranked = equal_to_best(usable, len(label), groups, within=SAME_AUROC, seed=seed)
-    top = auroc_within(lines[ranked.best], label, parts, groups, level=SURE)
+    level = level_of_the_best(by_site, len(label), groups, seed=seed)
+    top = auroc_within(lines[ranked.best], label, parts, groups, level=level)
     stands = bool(top.low > CHANCE)
     index = _earliest(sites, np.flatnonzero(ranked.equal)) if stands else ranked.best
     return BestSite(sites[index], index, values, ranked.equal, stands)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 
 from probes.data.activations import PairActivations
 from probes.data.sites import Site
-from probes.evidence.choose import SURE, BestSite, equal_to_best
+from probes.evidence.choose import BestSite, equal_to_best, level_of_the_best
 from probes.fitting.linear import LinearProbe
 from probes.metrics.estimates import mean
 from probes.recipes.ccs import burns_loss
@@ -53,7 +53,8 @@ def best_site_without_labels(
     the answer most clearly, and that need not be truth, so where any labels are at hand choose by them
     (`best_site`); docs/recipes.md has the regret. `values` are the mean gains, `equal` the sites as good
     within one standard error of the difference over groups; among those the highest is taken. Without
-    `stands` no gain is above 0 with its 95% interval: nothing was found beyond what noise gives. Raises
+    `stands` no gain is above 0 with its 95% interval, which pays for all the sites: nothing was found beyond
+    what noise gives. Raises
     ValueError for another number of lines than sites, or NaN.
     """
     gains = np.asarray(null, dtype=float) - np.asarray(losses, dtype=float)
@@ -67,5 +68,6 @@ def best_site_without_labels(
         return (weights @ gains.T) / weights.sum(1, keepdims=True)
 
     ranked = equal_to_best(gained, gains.shape[1], groups, seed=seed)
-    top = mean(gains[ranked.best], groups, share=False, level=SURE)
+    level = level_of_the_best(gained, gains.shape[1], groups, seed=seed)
+    top = mean(gains[ranked.best], groups, share=False, level=level)
     return BestSite(sites[ranked.best], ranked.best, ranked.values, ranked.equal, bool(top.low > 0))

@@ -18,10 +18,12 @@ FLAT = 1e-4  # share of the rows' length below which what they differ by is roun
 def exchanged_directions(
     acts: Activations | PairActivations, n: int = REMEMBERED, seed: int = 0
 ) -> Float[Tensor, "site k d"]:
-    """The unit vectors, in raw space, of differences of class means under exchanged labels; the class means
-    are taken off the rows first, so that what the true labels find is not among them.
+    """Differences of class means under exchanged labels, in raw space; the class means are taken off the rows
+    first, so that what the true labels find is not among them.
 
-    Of pairs it is the difference yes - no. Zero where rows of a class do not differ.
+    Each is as long as its labels are unlike the true ones: 1 - |r| where they correlate by r. The direction
+    that such labels would give, were there nothing but noise, is `completed` by as much of the true one as
+    they share with it. Of pairs it is the difference yes - no. Zero where rows of a class do not differ.
     """
     weigh = exchanged_weights(acts, n, seed)
     sides = [acts.x] if isinstance(acts, Activations) else [acts.yes, acts.no]
@@ -33,12 +35,12 @@ def exchanged_directions(
         if len(rows) == 2:
             differ = differ - (rows[1] - rows[1].mean(0))
         size = rows[0].pow(2).sum(1).mean().sqrt()
-        found.append(unit_or_zero(weigh.to(differ) @ differ, size))
+        found.append(of_length(weigh.to(differ) @ differ, weigh.norm(dim=1), size))
     return torch.stack(found)
 
 
 def exchanged_weights(acts: Rows, n: int = REMEMBERED, seed: int = 0) -> Float[Tensor, "k n"]:
-    """Weights of the rows, of length 1 a draw, whose sums over rows those directions are.
+    """Weights of the rows, as long as the directions are that their sums over rows point along.
 
     Labels are exchanged as in `shuffled_null`. The weights are orthogonal to 1 and to y, which for two
     classes is to take the class means off the rows. Without y (pairs) labels are tossed for whole groups.
@@ -59,17 +61,31 @@ def exchanged_weights(acts: Rows, n: int = REMEMBERED, seed: int = 0) -> Float[T
     left = c - (c @ basis) @ basis.T
     size = np.linalg.norm(left, axis=1, keepdims=True)
     # Where few labels can be exchanged a draw may be the labels themselves, and nothing but rounding is left.
-    real = size > 1e-9 * np.linalg.norm(c, axis=1, keepdims=True).clip(1e-30)
-    return torch.from_numpy(np.where(real, left / size.clip(1e-30), 0)).float()
+    unlike = size / np.linalg.norm(c, axis=1, keepdims=True).clip(1e-30)
+    length = 1 - np.sqrt(np.clip(1 - unlike**2, 0, 1))
+    return torch.from_numpy(np.where(unlike > 1e-6, length * left / size.clip(1e-30), 0)).float()
+
+
+def completed(vectors: Float[Tensor, "k d"], unit: Float[Tensor, " d"]) -> Float[Tensor, "k d"]:
+    """The directions that exchanged labels stand for: what is as long as 1 - |r|, and r of the direction that
+    the true labels gave.
+    """
+    v = vectors.float()
+    length = v.norm(dim=1, keepdim=True).clamp_max(1)
+    shared = 1 - length
+    return shared * unit.to(v) + (1 - shared.pow(2)).sqrt() * v / length.clamp_min(1e-30)
 
 
 def without(vectors: Float[Tensor, "k d"], unit: Float[Tensor, " d"]) -> Float[Tensor, "k d"]:
-    """Unit vectors without their part along another, of length 1 again, in the same precision."""
+    """Vectors without their part along another, as long as before, in the same precision."""
     v, u = vectors.float(), unit.to(vectors.device).float()
-    return unit_or_zero(v - (v @ u)[:, None] * u, torch.ones(())).to(vectors.dtype)
+    length = v.norm(dim=1)
+    return of_length(v - (v @ u)[:, None] * u, length, torch.ones(())).to(vectors.dtype)
 
 
-def unit_or_zero(vectors: Float[Tensor, "k d"], size: Float[Tensor, ""]) -> Float[Tensor, "k d"]:
-    """Vectors of length 1; zero where they are rounding beside rows of this size."""
-    norm = vectors.norm(dim=1, keepdim=True)
-    return torch.where(norm > FLAT * size, vectors / norm.clamp_min(1e-30), 0)
+def of_length(
+    vectors: Float[Tensor, "k d"], length: Float[Tensor, " k"], size: Float[Tensor, ""]
+) -> Float[Tensor, "k d"]:
+    """Vectors made as long as is asked; zero where they are rounding beside rows of this size."""
+    norm, length = vectors.norm(dim=1, keepdim=True), length.to(vectors)[:, None]
+    return torch.where(norm > FLAT * size * length, length * vectors / norm.clamp_min(1e-30), 0)

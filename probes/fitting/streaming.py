@@ -18,7 +18,7 @@ from torch import Tensor
 from probes.data.activations import Activations
 from probes.fitting.leace import erasure
 from probes.fitting.linear import LinearProbe
-from probes.fitting.meaningless import exchanged_weights, unit_or_zero
+from probes.fitting.meaningless import exchanged_weights, of_length
 from probes.fitting.nuisances import one_hot
 from probes.fitting.recipe import Prepares, Recipe, Whitens
 from probes.fitting.rows_of_fit import rows_of_fit
@@ -199,6 +199,7 @@ def _finished(
         losses += loss(
             torch.einsum("snd,sd->sn", t(part.x), weight).double() + bias[:, None], torch.from_numpy(index)
         )
+    lengths = exchanges.norm(dim=1)
     return LinearProbe(
         sites=acts.sites,
         transforms=fitted,
@@ -213,7 +214,7 @@ def _finished(
         gap_from=gap_from,
         losses=(losses / len(acts)).float(),
         cosines=(norm[:, 0] > 0).float(),
-        exchanged=torch.stack([unit_or_zero(d, s) for d, s in zip(drawn, size, strict=True)]).half(),
+        exchanged=torch.stack([of_length(d, lengths, s) for d, s in zip(drawn, size, strict=True)]).half(),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from scipy.stats import norm, t
 
 from probes.metrics.estimate import Estimate
@@ -40,16 +41,9 @@ def bootstrapped(
     `of_all_alike`, to which `within` says what the statistic can be. For AUROC, accuracy and means use what
     `metrics.estimates` has, which covers with fewer groups.
     """
-    member, n_groups = group_codes(groups, n)
+    n_groups = group_codes(groups, n)[1]
     value = statistic(np.ones((1, n)))[0]
-    rng = np.random.default_rng(seed)
-    draws: list[np.ndarray] = []
-    chunk = max(1, min(n_boot, 20_000_000 // max(1, n)))
-    for start in range(0, n_boot, chunk):
-        size = min(chunk, n_boot - start)
-        counts = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=size)
-        draws.append(statistic(counts[:, member].astype(float)))
-    sampled = np.concatenate(draws)
+    sampled = resampled(statistic, n, groups, n_boot, seed)
     kept = ~np.isnan(sampled).any(axis=1)
     pick = (lambda a: float(a[0])) if shape == () else (lambda a: a.reshape(shape))
     if n_groups == 1 or not kept.any():
@@ -65,6 +59,21 @@ def bootstrapped(
     low, high = (np.where(still, same, end) for same, end in zip(alike, (low, high), strict=True))
     doubt = "groups that all show 0 say nothing of others" if np.isnan(low).any() else ""
     return Estimate(pick(value), pick(low), pick(high), n, n_groups, level, doubt)
+
+
+def resampled(
+    statistic: Callable[[np.ndarray], np.ndarray], n: int, groups: Any, n_boot: int, seed: int
+) -> Float[np.ndarray, "b k"]:
+    """A statistic of weighted rows under every resampling of the groups."""
+    member, n_groups = group_codes(groups, n)
+    rng = np.random.default_rng(seed)
+    draws: list[np.ndarray] = []
+    chunk = max(1, min(n_boot, 20_000_000 // max(1, n)))
+    for start in range(0, n_boot, chunk):
+        size = min(chunk, n_boot - start)
+        counts = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=size)
+        draws.append(statistic(counts[:, member].astype(float)))
+    return np.concatenate(draws)
 
 
 def _expanded_tail(n_groups: int, level: float) -> float:
