@@ -49,8 +49,9 @@ def test_every_generated_token_has_the_state_of_a_pass_without_cache(family, mak
     assert len(acts) > 4
     assert (acts.x - read_whole(model, acts, PROMPTS, acts.sites)).abs().max() <= 1e-5
     texts = model.generate(PROMPTS, max_new_tokens=6)
+    # Behind the prompt, an answer begins with a space; alone it has none.
     assert [str(acts.columns["answer"][acts.example == i][0]) for i in np.unique(acts.example)] == [
-        texts[i] for i in np.unique(acts.example)
+        f" {texts[i]}" if texts[i] else "" for i in np.unique(acts.example)
     ]
 
 
@@ -69,7 +70,7 @@ def test_rows_say_which_token_of_which_prompt_they_are(make_model):
         assert acts.token[here].tolist() == list(range(length, length + here.sum()))
         assert set(acts.columns["prompt_tokens"][here]) == {length}
         assert set(acts.columns["n"][here]) == {5 + i}
-        assert " ".join(acts.columns["token_text"][here]) == acts.columns["answer"][here][0]
+        assert f" {' '.join(acts.columns['token_text'][here])}" == acts.columns["answer"][here][0]
     assert acts.receipt["at"] == "generated"
     assert len(set(acts.ids)) == len(acts)
 
@@ -145,11 +146,11 @@ def test_what_would_mix_rows_is_refused(make_model):
 
 
 def test_a_later_capture_of_the_whole_text_has_the_same_rows(make_model):
-    """What people do by hand, where the tokens of prompt and answer do not merge."""
+    """What people do by hand: prompt and answer are one text, the space between them included."""
     model = make_model()
     acts = capture_generated(model, PROMPTS, "resid_post.1", max_new_tokens=4, **WORDS_ONLY)
     answered = [i for i in range(len(PROMPTS)) if (acts.example == i).any()]
-    joined = [f"{PROMPTS[i]} {acts.columns['answer'][acts.example == i][0]}" for i in answered]
+    joined = [f"{PROMPTS[i]}{acts.columns['answer'][acts.example == i][0]}" for i in answered]
     starts = [int(acts.columns["prompt_tokens"][acts.example == i][0]) for i in answered]
     whole = capture(
         model, Examples(joined, columns={"prompt_tokens": starts}), "resid_post.1", at="generated"

@@ -234,7 +234,8 @@ def test_whole_numbers_of_any_kind_are_token_numbers(without_type_checks):
 @pytest.mark.parametrize("at", NO_POSITION)
 def test_a_position_nobody_knows_raises_with_the_list_of_words(at):
     words = (
-        "use last, last_content, first, mean, all, prompt, answer, after_instruction, generated, a token"
+        "use last, last_content, first, mean, all, prompt, answer, after_instruction, generated,"
+        " from_last, a token"
         " index, a range such as 2:5, -3: or :4, span:COLUMN, span_end:COLUMN, chars:COLUMN, text:SUBSTRING,"
         " text_end:SUBSTRING, turn:ROLE or turn_end:ROLE"
     )

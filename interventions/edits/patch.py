@@ -108,6 +108,11 @@ class Patch:
                 "the source does not say at which tokens it was captured; say where its rows go:"
                 " Patch(source, at='last')"
             )
+        if position_of(at).onward:
+            raise ValueError(
+                f"position {at} goes on as long as tokens come, and a patch has its number of rows; patch at"
+                " 'last', or add a direction there"
+            )
         example = (
             np.arange(len(self.source))
             if self.source.example is None

@@ -15,6 +15,8 @@
   column `answer` stands); all before
 - `after_instruction`: what follows the content of the last user turn, up to the end of the text
 - `generated`: from the token on whose number column `prompt_tokens` holds
+- `from_last`: the prompt's last token and all that come after it, those of an answer too, also while it is
+  being written (a prompt is the whole text, or as many tokens as column `prompt_tokens` says)
 
 Substrings, characters and turns are looked up in the text that was tokenised (a chat as its template renders
 it), and a token belongs to them if it shares a character with them.
@@ -32,7 +34,10 @@ from probes.data.chat import Turn
 from probes.data.spans import characters, occurrences, overlapping
 from probes.data.tokens import Encoded
 
-WORDS = ("last", "last_content", "first", "mean", "all", "prompt", "answer", "after_instruction", "generated")
+WORDS = (
+    *("last", "last_content", "first", "mean", "all", "prompt", "answer", "after_instruction", "generated"),
+    "from_last",
+)
 ARGUMENTS = {
     "span": "COLUMN",
     "span_end": "COLUMN",
@@ -104,6 +109,11 @@ class Position:
         """Whether every text gives exactly one row: one token, or one average."""
         return self.kind in ONE_PER_TEXT
 
+    @property
+    def onward(self) -> bool:
+        """Whether the tokens that come after the text belong to it too."""
+        return self.kind == "from_last"
+
     def tokens(self, encoded: Encoded, columns: dict[str, Any]) -> np.ndarray:
         """The picked token indices of one text in rising order, counted from its first token; raises
         ValueError if there is none.
@@ -131,6 +141,11 @@ class Position:
             case "range":
                 assert self.bounds is not None
                 return self._some(np.arange(n)[slice(*self.bounds)], f"{text!r:.60} has {n} tokens")
+            case "from_last":
+                prompt = _count(columns["prompt_tokens"]) if "prompt_tokens" in columns else n
+                return self._some(
+                    np.arange(max(prompt - 1, 0), n), f"{text!r:.60} has {n} tokens and a prompt of {prompt}"
+                )
             case "generated":
                 start = _count(self._cell(columns, "prompt_tokens"))
                 return self._some(

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from probes.data.examples import Examples
 from probes.data.positions import Position
-from probes.data.tokens import Batch, Encoded
+from probes.data.tokens import Batch, Encoded, encoded_ids, text_behind
 
 T = TypeVar("T")
 
@@ -46,6 +46,33 @@ class Tokenised(Examples):
         texts = [e.text if e.text.strip() else str(e.ids) for e in encoded]
         return cls(Examples(texts, columns=dict(columns or {}), ids=numbers), encoded, tokenizer)
 
+    @classmethod
+    def of_ids(cls, ids: Sequence[Sequence[int]], tokenizer: Any) -> "Tokenised":
+        """Texts given as token ids, taken as they are."""
+        return cls.of_tokens([encoded_ids(tokenizer, each) for each in ids], tokenizer)
+
+    def followed_by(self, answers: Sequence[Sequence[int]]) -> "Tokenised":
+        """These prompts with the token ids of an answer behind each, as `generate(..., return_ids=True)`
+        gives them: read at "generated", "from_last" or "all", they are the very tokens that were written.
+
+        Columns gain `answer` (its text) and `prompt_tokens`. Raises ValueError for another number of answers.
+        """
+        if len(answers) != len(self):
+            raise ValueError(f"{len(answers)} answers for {len(self)} prompts; give one each, in their order")
+        wholes = [
+            encoded_ids(self.tokenizer, (*prompt.ids, *new))
+            for prompt, new in zip(self.encoded, answers, strict=True)
+        ]
+        own = {
+            "answer": np.array(
+                [text_behind(self.tokenizer, p.ids, a) for p, a in zip(self.encoded, answers, strict=True)]
+            ),
+            "prompt_tokens": np.array([len(prompt) for prompt in self.encoded]),
+        }
+        texts = [e.text if e.text.strip() else str(e.ids) for e in wholes]
+        rows = Examples(texts, self.y, self.groups, {**self.columns, **own}, self.ids)
+        return Tokenised(rows, wholes, self.tokenizer)
+
     def places(self, at: Position) -> tuple[np.ndarray, ...]:
         """The token numbers that a position picks in each text; raises ValueError where it picks none."""
         if at not in self._places:
@@ -56,11 +83,16 @@ class Tokenised(Examples):
         return self._places[at]
 
     def chosen(self, at: Position, batch: Batch) -> Bool[torch.Tensor, "batch pos"]:
-        """Which places of a padded batch of these texts a position picks."""
+        """Which places of a padded batch of these texts, or of these with more tokens behind, a position
+        picks.
+        """
         chosen = torch.zeros(batch.ids.shape, dtype=torch.bool)
         found = self.places(at)
         for i, row in enumerate(batch.rows):
             chosen[i, torch.from_numpy(found[row] + batch.start[i])] = True
+            if at.onward:
+                first = int(found[row][0] + batch.start[i])
+                chosen[i, first:] = batch.mask[i, first:].bool()
         return chosen
 
     def derived(self, name: Hashable, make: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -110,6 +111,32 @@ def _check(i: int, e: Encoded, bos: int | None, max_length: int | None) -> None:
         raise ValueError(
             f"text {i} starts with two beginning-of-text tokens; the tokenizer adds one already, so {remedy}"
         )
+
+
+def encoded_ids(tokenizer: Any, ids: Sequence[int]) -> Encoded:
+    """Token ids as a text, taken as they are; where each lies in the text is not known."""
+    whole = tuple(int(i) for i in ids)
+    special = _special_ids(tokenizer)
+    text = tokenizer.decode(list(whole), skip_special_tokens=True)
+    return Encoded(whole, tuple(i in special for i in whole), None, text, None, tokenizer)
+
+
+def text_behind(tokenizer: Any, prompt: Sequence[int], new: Sequence[int]) -> str:
+    """New tokens as the text that goes on from the prompt: decoded by themselves, SentencePiece tokens lose
+    the space in front of their first word. By themselves all the same where the prompt's text changes with
+    them (a character that is half in it).
+    """
+    head, whole = (tokenizer.decode([*ids], skip_special_tokens=True) for ids in (prompt, [*prompt, *new]))
+    if whole.startswith(head):
+        return whole[len(head) :]
+    return tokenizer.decode([*new], skip_special_tokens=True)
+
+
+def are_ids(texts: Any) -> bool:
+    """Whether texts are given as token ids: whole numbers each."""
+    return bool(len(texts)) and all(
+        not isinstance(t, str | Encoded) and len(t) and all(isinstance(i, Integral) for i in t) for t in texts
+    )
 
 
 def check_vocabulary(encoded: Sequence[Encoded], tokenizer: Any, size: int, name: str) -> None:

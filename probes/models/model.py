@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from probes.data.examples import Examples, Text
 from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.tokenised import Tokenised
-from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, encode
+from probes.data.tokens import Batch, Encoded, Side, are_ids, batches, check_vocabulary, encode
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
 from probes.models.compiled import original
@@ -141,14 +141,22 @@ class Model:
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
         return encode(self.tokenizer, texts, self.max_length)
 
-    def tokenise(self, prompts: Examples | Sequence[Text]) -> Tokenised:
+    def tokenise(self, prompts: Examples | Sequence[Text] | Sequence[Sequence[int]]) -> Tokenised:
         """The prompts with their tokens, made once and passed along: what is tokenised already comes
-        back as it is.
+        back as it is. Token ids are taken as they are.
         """
         if isinstance(prompts, Tokenised) and prompts.tokenizer is self.tokenizer:
             return prompts
-        examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
+        if not isinstance(prompts, Examples | str) and are_ids(prompts):
+            found = Tokenised.of_ids(prompts, self.tokenizer)  # pyright: ignore[reportArgumentType]
+            check_vocabulary(found.encoded, self.tokenizer, self._embeddings, self.name)
+            return found
+        examples = prompts if isinstance(prompts, Examples) else Examples(prompts)  # pyright: ignore
         return Tokenised(examples, self.encode(examples.texts), self.tokenizer)
+
+    @property
+    def _embeddings(self) -> int:
+        return inner_model(self.hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
 
     def batches(
         self, encoded: Sequence[Encoded], batch_size: int | None = None, side: Side | None = None
@@ -230,8 +238,7 @@ class Model:
             raise TypeError("give either texts or encoded tokens, not a mixture")
         if not encoded:
             encoded = self.encode([t for t in texts if not isinstance(t, Encoded)])
-        rows = inner_model(self.hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
-        check_vocabulary(encoded, self.tokenizer, rows, self.name)
+        check_vocabulary(encoded, self.tokenizer, self._embeddings, self.name)
         return Tokenised.of_tokens(encoded, self.tokenizer, columns)
 
     def bound_writes(self, batch: Batch, asked: Tokenised, cached: bool = False) -> list[tuple[Site, Bound]]:
@@ -274,22 +281,46 @@ class Model:
         said, ends = decoding.begun(len(batch.rows), batch.ids.shape[1], stopping)
         return ends.cut(self.backend.generate(inputs, writes, said), decoding.several_texts_or_tokens)
 
+    @overload
     def generate(
         self,
-        prompts: Examples | Sequence[Text],
+        prompts: Examples | Sequence[Text] | Sequence[Sequence[int]],
+        max_new_tokens: int = ...,
+        batch_size: int | None = ...,
+        use_cache: bool = ...,
+        return_ids: Literal[False] = ...,
+        **kwargs: Any,
+    ) -> list[str]: ...
+    @overload
+    def generate(
+        self,
+        prompts: Examples | Sequence[Text] | Sequence[Sequence[int]],
+        max_new_tokens: int = ...,
+        batch_size: int | None = ...,
+        use_cache: bool = ...,
+        *,
+        return_ids: Literal[True],
+        **kwargs: Any,
+    ) -> list[list[int]]: ...
+    def generate(
+        self,
+        prompts: Examples | Sequence[Text] | Sequence[Sequence[int]],
         max_new_tokens: int = 20,
         batch_size: int | None = None,
         use_cache: bool = True,
+        return_ids: bool = False,
         **kwargs: Any,
-    ) -> list[str]:
+    ) -> list[str] | list[list[int]]:
         """Continuations only, greedy unless asked (`do_sample=True, temperature=...`); other keywords go to
         Hugging Face `generate`.
 
         Greedy means the likeliest token each time: of the model's own generation config only where texts end
         counts, and a warning names what else it asks for. With `do_sample=True` it fills in what the call
-        leaves open. Edits at position `all` act on prompt and new tokens; at any other position they act on
-        that token of the prompt (span positions read the columns of `Examples`). For several samples a
-        prompt, give it several times. Raises ValueError for options that cannot be kept
+        leaves open. With `return_ids` the token ids of each continuation, up to its end: decoding may drop a
+        space, and `tokenise(prompts).followed_by(ids)` is read exactly. Edits at `all` act on prompt and new
+        tokens, at `from_last` on the prompt's last and all new ones; at any other position on that token of
+        the prompt (span positions read the columns of `Examples`). For several samples a prompt, give it
+        several times. Raises ValueError for options that cannot be kept
         (`probes.models.generating`).
         """
         self.require_generation("generate")
@@ -297,12 +328,12 @@ class Model:
             raise TypeError("prompts is one string; give a list of prompts")
         decoding = self.decoding(max_new_tokens, {"use_cache": use_cache} | kwargs)
         asked = self.tokenise(prompts)
-        texts = [""] * len(asked)
+        ids: list[list[int]] = [[] for _ in asked.encoded]
         for batch in self.batches(asked.encoded, batch_size, side="left"):
             made = self.generate_batch(batch, asked, decoding)
             for row, new in zip(batch.rows, made, strict=True):
-                texts[row] = self.tokenizer.decode(new, skip_special_tokens=True)
-        return texts
+                ids[row] = new
+        return ids if return_ids else [self.tokenizer.decode(new, skip_special_tokens=True) for new in ids]
 
     def __repr__(self) -> str:
         edits = f", {len(self.writes)} edited sites" if self.writes else ""

@@ -148,10 +148,10 @@ class Bound:
             return self._act(h, 0)
         first, self._seen = self._seen, self._seen + h.shape[1] if self.cached else 0
         part = self.batch.places[:, first : first + h.shape[1]].to(h.device)
+        # Tokens made during generation lie behind the prompt, where all or nothing is chosen.
+        part = nn.functional.pad(part, (0, h.shape[1] - part.shape[1]), value=self.write.at.onward)
         if not part.any():
             return h
-        # Tokens made during generation lie behind the prompt, where nothing is chosen.
-        part = nn.functional.pad(part, (0, h.shape[1] - part.shape[1]))
         return torch.where(part[..., None], self._act(h, first), h)
 
     def __repr__(self) -> str:

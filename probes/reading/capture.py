@@ -17,6 +17,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples, Pairs, Text
 from probes.data.positions import Position
 from probes.data.sites import Site, SiteLike, SitesLike, as_site
+from probes.data.tokens import are_ids
 from probes.markup.progress import progress_bar
 from probes.models.backends.hooking import hooked
 from probes.models.compiled import eagerly
@@ -29,7 +30,7 @@ from probes.reading.store import StoredActivations, fill
 @overload
 def capture(
     model: Model,
-    examples: Examples | Sequence[Text],
+    examples: Examples | Sequence[Text] | Sequence[Sequence[int]],
     sites: SitesLike = ...,
     at: str | int | slice | Position = ...,
     *,
@@ -43,7 +44,7 @@ def capture(
 @overload
 def capture(
     model: Model,
-    examples: Examples | Sequence[Text],
+    examples: Examples | Sequence[Text] | Sequence[Sequence[int]],
     sites: SitesLike = ...,
     at: str | int | slice | Position = ...,
     *,
@@ -56,7 +57,7 @@ def capture(
 ) -> StoredActivations: ...
 def capture(
     model: Model,
-    examples: Examples | Sequence[Text],
+    examples: Examples | Sequence[Text] | Sequence[Sequence[int]],
     sites: SitesLike = "resid_post",
     at: str | int | slice | Position = "last",
     *,
@@ -70,17 +71,18 @@ def capture(
 ) -> Activations | StoredActivations:
     """Hidden states of each text at the given sites and tokens, rows in the order of the examples.
 
-    All sites come from one forward pass that ends after the last one needed; only the picked tokens leave the
-    model's device. `sites` is a kind (all its blocks), a site, or a list; `at` is a position
-    (`probes.data.positions`). Rows arrive on `device` in `dtype` (default: the model's). With `store` they go
-    to that folder instead and come back as `StoredActivations`: an interrupted capture goes on where it
-    stopped, a finished one is reused, and `shard="i/n"` does one part of n. A model's first capture also
-    checks the model (`probes.selfcheck`), and the result is kept in the receipt. Raises ValueError for
-    unknown sites or positions, texts that are empty or too long, and NaN in what was read.
+    All sites come from one forward pass that ends after the last one needed; only the picked tokens leave
+    the model's device. `sites` is a kind (all its blocks), a site, or a list; `at` is a position
+    (`probes.data.positions`). Texts may be token ids. Rows arrive on `device` in `dtype` (default: the
+    model's). With `store` they go to that folder instead and come back as `StoredActivations`: an
+    interrupted capture goes on where it stopped, a finished one is reused, and `shard="i/n"` does one
+    part of n. A model's first capture also checks the model (`probes.selfcheck`), and the result is kept
+    in the receipt. Raises ValueError for unknown sites or positions, texts that are empty or too long,
+    and NaN in what was read.
     """
     _checked(model, dtype, batch_size)
     if not isinstance(examples, Examples):
-        examples = Examples(examples)
+        examples = model.tokenise(examples) if are_ids(examples) else Examples(examples)  # pyright: ignore
     reading = Reading.prepare(model, examples, model.sites(sites), Position.parse(at), dtype, check)
     if store is None and shard is not None:
         raise ValueError(

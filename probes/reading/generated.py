@@ -11,7 +11,7 @@ from probes.data.activations import Activations
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
-from probes.data.tokens import Batch
+from probes.data.tokens import Batch, text_behind
 from probes.markup.progress import progress_bar
 from probes.models.backends.hooking import hooked
 from probes.models.backends.hooks import Hooks
@@ -35,11 +35,14 @@ def capture_generated(
     """The answers the model gives to the prompts, and the hidden state at every token of them: one row a new
     token.
 
-    `token` counts from the prompt's first token, so row and token are the same in a later capture of prompt
-    and answer together. Columns gain `answer` (the whole text), `prompt_tokens` and `token_text`. Greedy
-    unless asked; further options go to Hugging Face `generate`. The end-of-text token is no row, and an
-    answer that is empty gives none. Edits of the model act as in `generate`. Raises ValueError where the
-    backend or the model cannot generate, and when every answer is empty.
+    `token` counts from the prompt's first token, so row and token are the same in a later capture of
+    prompt and answer together. Columns gain `answer` (the whole text, with the space that parts it from
+    the prompt), `prompt_tokens`, `token_id` and `token_text`. Words that were not written as the
+    tokenizer would split them are read again exactly from token ids:
+    `model.tokenise(prompts).followed_by(ids)`. Greedy unless asked; further options go to Hugging Face
+    `generate`. The end-of-text token is no row, and an answer that is empty gives none. Edits of the
+    model act as in `generate`. Raises ValueError where the backend or the model cannot generate, and when
+    every answer is empty.
     """
     backend = _backend_for(model, max_new_tokens)
     # One token more than asked for: a token has a hidden state only once it was read to make the next.
@@ -121,10 +124,12 @@ def _joined(
     prompt = np.array([len(e) for e in reading.encoded])
     token = np.concatenate([prompt[i] + np.arange(n) for i, n in enumerate(counts)])
     rows, decode = reading.examples, reading.model.tokenizer.decode
-    texts = np.array([decode(answers[i], skip_special_tokens=True) for i in order])
+    words = reading.model.tokenizer
+    texts = np.array([text_behind(words, reading.encoded[i].ids, answers[i]) for i in order])
     own = {
         "answer": texts[example],
         "prompt_tokens": prompt[example],
+        "token_id": np.array([t for i in order for t in answers[i]]),
         "token_text": np.array([decode([t]) for i in order for t in answers[i]]),
     }
     return Activations(
