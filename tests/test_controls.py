@@ -553,6 +553,7 @@ def test_texts_in_another_order_than_the_rows_are_refused():
     assert set(claim(MassMean(), *named, texts="text", n=9).surface) == {
         *("length", "style", "words", "characters", "first and last words"),
         *("one word", "two words", "order of words", "trees", "nearest texts"),
+        *("a few characters", "place of a word", "numbers and repetitions"),
     }
     with pytest.raises(ValueError, match=r"shape \(3, 240\)"):
         claim(MassMean(), train, test, baselines={"all sites": MassMean().fit(train).score(test)}, n=9)

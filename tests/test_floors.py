@@ -108,3 +108,18 @@ def test_other_choices_of_categories_too_few_to_tell_are_said():
     said = "\n".join(report.said)
     assert "also in none, where no policy is found" in said and "many: what separates" in said
     assert "few: whether a policy carries over" in said and "could not be told" in said
+
+
+def test_classes_are_called_balanced_only_where_a_token_could_tell_little():
+    rng, balanced = np.random.default_rng(0), {"telling, few": 0, "telling, many": 0, "alike, many": 0}
+    for _ in range(40):
+        for kind in balanced:
+            y = np.arange(24 if kind.endswith("few") else 1000) % 2
+            share = np.where(y == 1, 0.75, 0.25) if kind.startswith("telling") else 0.5
+            tokens = np.where(rng.random(len(y)) < share, "a", "b").tolist()
+            balanced[kind] += bool(compare_tokens(tokens, y, n=39))
+    assert balanced["telling, few"] == balanced["telling, many"] == 0 and balanced["alike, many"] >= 32, (
+        balanced
+    )
+    few = compare_tokens(["a", "b", "b", "a"] * 4, [0, 1] * 8)
+    assert few.word == "cannot tell" and "leave room for" in few.sentence

@@ -91,6 +91,72 @@ def test_each_rule_finds_the_labels_made_by_it_on_texts_it_has_not_seen(made):
     assert 0.3 < reached(nothing[RULES[made]], coin[170:]) < 0.7
 
 
+def with_word(text, label, r, yes, no):
+    """One of two words at some place."""
+    text[r.integers(len(text))] = yes if label else no
+    return " ".join(text)
+
+
+def layout(mark):
+    """A mark of white space somewhere, against none."""
+    return lambda text, label, r: " ".join(text).replace(" ", mark, int(label))
+
+
+def letter_of_many(text, label, r):
+    letters = [chr(0x4E10 + k) for k in r.integers(0, 300, 60)]
+    letters[r.integers(60)] = "\u4e03" if label else "\u4e05"
+    return "".join(letters)
+
+
+def half(text, label, r):
+    middle = len(text) // 2
+    text[r.integers(middle) if label else r.integers(middle, len(text))] = "marker"
+    return " ".join(text)
+
+
+def again(text, label, r):
+    own = [f"w{k}" for k in r.permutation(2000)[:30]]
+    own[7] = own[20] if label else own[7]
+    return " ".join(own)
+
+
+FORMS = {
+    "two spaces": (layout("  "), "a few characters"),
+    "tab": (layout("\t"), "a few characters"),
+    "space at the end": (lambda text, label, r: " ".join(text) + " " * label, "a few characters"),
+    "inside a word": (lambda *made: with_word(*made, "exqzit", "exzqit"), "a few characters"),
+    "all capitals": (lambda *made: with_word(*made, "SHOUT", "Shout"), "a few characters"),
+    "one letter": (letter_of_many, "a few characters"),
+    "first half": (half, "place of a word"),
+    "number": (
+        lambda t, y, r: with_word(t, y, r, str(r.integers(500, 1000)), str(r.integers(100, 500))),
+        "numbers and repetitions",
+    ),
+    "even number": (
+        lambda t, y, r: with_word(t, y, r, str(2 * r.integers(50, 500)), str(2 * r.integers(50, 500) + 1)),
+        "numbers and repetitions",
+    ),
+    "a word again": (again, "numbers and repetitions"),
+    "odd length": (lambda text, label, r: " ".join(text[: 40 + label]), "numbers and repetitions"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_labels_made_by_layout_characters_places_and_numbers_are_found(form):
+    make, name = FORMS[form]
+    r = np.random.default_rng(2)
+    y = r.integers(0, 2, N)
+    plain = [[w.replace("w", "v") for w in text] for text in texts_of(r, N, 41)]
+    if name == "numbers and repetitions":  # no other numbers
+        plain = [["".join(chr(97 + int(c)) for c in w if c.isdigit()) + "e" for w in t] for t in plain]
+    said = [make(list(t), int(label), r) for t, label in zip(plain, y, strict=True)]
+    found = surface_scores(said[:170], y[:170], said[170:])
+    assert reached(found[name], y[170:]) > 0.95, {k: reached(v, y[170:]) for k, v in found.items()}
+    coin = np.random.default_rng(1).integers(0, 2, N)
+    nothing = surface_scores(said[:170], coin[:170], said[170:])
+    assert 0.3 < reached(nothing[name], coin[170:]) < 0.7
+
+
 def test_nearest_texts_and_trees_find_what_no_single_rule_does():
     r = np.random.default_rng(0)
     seeds = texts_of(r, 40, 12)

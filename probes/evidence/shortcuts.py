@@ -19,6 +19,7 @@ from probes.metrics.estimates import Estimate, auroc, auroc_difference
 from probes.metrics.floors import cannot_tell, least_p
 from probes.models.model import Model
 
+APART = 0.2  # total variation between the classes that is as good as none
 SHUFFLES = 199
 
 
@@ -87,7 +88,10 @@ class TerminalTokens(Displayed):
     `counts` has a row a token and a column a class. `distance` is the total variation between the classes: 0
     for the same tokens equally often, 1 for none in common. `p` is the share of relabellings (whole groups,
     or rows within mixed groups) that set the classes as far apart, and `least_p` the smallest it could have
-    been: where that is above `alpha`, nothing is told.
+    been: where that is above `alpha`, nothing is told. `at_most` is how far apart the classes may still lie:
+    what the distance is above that of relabellings on average, and two of their standard deviations more.
+    Classes are balanced where that is at most .2 (a token alone then tells them apart with an AUROC of .6 at
+    most); few texts cannot show it.
     """
 
     counts: pd.DataFrame
@@ -96,6 +100,7 @@ class TerminalTokens(Displayed):
     at: str
     alpha: float
     least_p: float = 0.0
+    at_most: float = 0.0
 
     @property
     def word(self) -> Literal["one token", "balanced", "different tokens", "cannot tell"]:
@@ -103,7 +108,9 @@ class TerminalTokens(Displayed):
             return "one token"
         if cannot_tell(self.least_p, self.alpha):
             return "cannot tell"
-        return "different tokens" if self.p <= self.alpha else "balanced"
+        if self.p <= self.alpha:
+            return "different tokens"
+        return "balanced" if self.at_most <= APART else "cannot tell"
 
     def __bool__(self) -> bool:
         """Whether the token at this position is shown to be no shortcut to the label."""
@@ -119,16 +126,20 @@ class TerminalTokens(Displayed):
             "one token": (
                 f"Equal terminal token: position {self.at} reads {self.counts.index[0]!r} in every text."
             ),
-            "balanced": f"Balanced: {told}.",
-            "cannot tell": (
-                f"Cannot tell: {told}, but with so few relabellings p cannot fall below {self.least_p:.3f};"
-                " give more groups, or end all texts alike."
-            ),
+            "balanced": f"Balanced: {told}, at most {self.at_most:.2f}.",
+            "cannot tell": f"Cannot tell: {told}, but {self._untold}; or end all texts alike.",
             "different tokens": (
                 f"Different terminal tokens: {told}, so the token alone gives the label away; end all texts"
                 " alike."
             ),
         }[self.word]
+
+    @property
+    def _untold(self) -> str:
+        if cannot_tell(self.least_p, self.alpha):
+            few = f"with so few relabellings p cannot fall below {self.least_p:.3f}"
+            return f"{few}; give more groups"
+        return f"so few texts leave room for {self.at_most:.2f}; give more texts"
 
     def __repr__(self) -> str:
         return terminal(f"{self.sentence}\n{self.counts.head(8).to_string()}")
@@ -213,4 +224,5 @@ def compare_tokens(
         at,
         alpha,
         least_p(len(drawn), exchanges.labellings()),
+        max(0.0, found - float(np.mean(drawn)) + 2 * float(np.std(drawn))) if drawn else 0.0,
     )

@@ -3,15 +3,24 @@ weights.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from probes.evidence.text_rules import best_order, best_pair, best_word, ends
+from probes.evidence.text_rules import (
+    best_characters,
+    best_order,
+    best_pair,
+    best_place,
+    best_word,
+    ends,
+)
 from probes.metrics.estimates import Estimate, auroc
 from probes.models.loading import load_model
 from probes.models.model import Model
@@ -22,6 +31,7 @@ NEAREST = 5
 BANDS = 8  # bands of length
 CLOSEST = 0.01  # cosine distance below which no text is nearer than another
 
+NUMBER = re.compile(r"[0-9]{1,15}")
 STYLE = {
     "characters": r".",
     "words": r"\S+",
@@ -40,12 +50,19 @@ def surface_scores(
     """Scores of the test texts by classifiers fitted on the train texts alone.
 
     Linear ones of length (in bands), of eight style counts, of words and word pairs, of character n-grams, of
-    the first and last words and characters; the best single word or phrase, pair of words, and order of two
-    words (`probes.evidence.text_rules`); a forest of trees on counts; the labels of the nearest texts.
+    the first and last words and characters; the best single word or phrase, run of characters, pair of words,
+    order of two words, and half of the text that a word stands in (`probes.evidence.text_rules`); trees on
+    counts, and on numbers, parities and repetitions; the labels of the nearest texts.
     """
     y = np.asarray(train_y).astype(int)
     train, test = list(train_texts), list(test_texts)
-    rules = {"one word": best_word, "two words": best_pair, "order of words": best_order}
+    rules = {
+        "one word": best_word,
+        "a few characters": best_characters,
+        "two words": best_pair,
+        "order of words": best_order,
+        "place of a word": best_place,
+    }
     found = {
         name: np.asarray(model.decision_function(test), dtype=float)
         for name, model in ((name, model.fit(train, y)) for name, model in _linear().items())
@@ -91,17 +108,21 @@ def _voting(n: int) -> dict[str, Any]:
         CountVectorizer(token_pattern=r"\S+", lowercase=False, max_features=MOST_WORDS),
         FunctionTransformer(_lengths),
         FunctionTransformer(_style),
+        FunctionTransformer(_measures),
     )
     # scikit-learn declares these as texts, and takes a share and a function too.
     share: Any = 0.3
     close: Any = _close
     trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, max_features=share, random_state=0)
     nearest = KNeighborsClassifier(min(NEAREST, n), metric="cosine", weights=close)
-    bands = DecisionTreeClassifier(
-        max_leaf_nodes=BANDS, min_samples_leaf=max(1, min(5, n // 10)), random_state=0
-    )
+    few = max(1, min(5, n // 10))
+
+    def bands() -> Any:
+        return DecisionTreeClassifier(max_leaf_nodes=BANDS, min_samples_leaf=few, random_state=0)
+
     return {
-        "length": make_pipeline(FunctionTransformer(_lengths), bands),
+        "length": make_pipeline(FunctionTransformer(_lengths), bands()),
+        "numbers and repetitions": make_pipeline(FunctionTransformer(_measures), bands()),
         "trees": make_pipeline(counts, trees),
         "nearest texts": make_pipeline(
             TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5), lowercase=False), nearest
@@ -143,6 +164,26 @@ def random_weights(model: Model, seed: int = 0) -> Model:
 
 def _lengths(texts: Sequence[str]) -> np.ndarray:
     return np.array([[len(t), len(t.split())] for t in texts], dtype=float)
+
+
+def _measures(texts: Sequence[str]) -> np.ndarray:
+    """Numbers in digits and their parity, whether counts are odd, and how often words come again."""
+    return np.array([_measured(t) for t in texts], dtype=float)
+
+
+def _measured(text: str) -> list[int]:
+    numbers = [int(n) for n in NUMBER.findall(text)] or [-1]
+    words = text.split()
+    again = sum(a == b for a, b in pairwise(words))
+    return [
+        *(f(numbers) for f in (min, max, sum, len)),
+        *(n for at in (0, -1) for n in (numbers[at], numbers[at] % 2)),
+        *(len(counted) % 2 for counted in (words, text)),
+        again,
+        max(Counter(words).values(), default=0),
+        len(words) - len(set(words)),
+        words[:1] == words[-1:],
+    ]
 
 
 def _style(texts: Sequence[str]) -> np.ndarray:
