@@ -121,5 +121,6 @@ def test_classes_are_called_balanced_only_where_a_token_could_tell_little():
     assert balanced["telling, few"] == balanced["telling, many"] == 0 and balanced["alike, many"] >= 32, (
         balanced
     )
-    few = compare_tokens(["a", "b", "b", "a"] * 4, [0, 1] * 8)
+    few = compare_tokens(["a", "b", "b", "a"] * 4 + ["a"], [*[0, 1] * 8, 0])
     assert few.word == "cannot tell" and "leave room for" in few.sentence
+    assert compare_tokens(["a", "b", "b", "a"] * 4, [0, 1] * 8).word == "balanced", "made so"

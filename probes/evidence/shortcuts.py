@@ -20,6 +20,7 @@ from probes.metrics.floors import cannot_tell, least_p
 from probes.models.model import Model
 
 APART = 0.2  # total variation between the classes that is as good as none
+EXACT = 1e-9
 SHUFFLES = 199
 
 
@@ -91,7 +92,7 @@ class TerminalTokens(Displayed):
     been: where that is above `alpha`, nothing is told. `at_most` is how far apart the classes may still lie:
     what the distance is above that of relabellings on average, and two of their standard deviations more.
     Classes are balanced where that is at most .2 (a token alone then tells them apart with an AUROC of .6 at
-    most); few texts cannot show it.
+    most), which few texts cannot show, or where these texts were made so that the distance is 0.
     """
 
     counts: pd.DataFrame
@@ -110,7 +111,8 @@ class TerminalTokens(Displayed):
             return "cannot tell"
         if self.p <= self.alpha:
             return "different tokens"
-        return "balanced" if self.at_most <= APART else "cannot tell"
+        # Texts made so that either class ends in the same tokens equally often are balanced, however few.
+        return "balanced" if self.at_most <= APART or self.distance < EXACT else "cannot tell"
 
     def __bool__(self) -> bool:
         """Whether the token at this position is shown to be no shortcut to the label."""
@@ -126,13 +128,17 @@ class TerminalTokens(Displayed):
             "one token": (
                 f"Equal terminal token: position {self.at} reads {self.counts.index[0]!r} in every text."
             ),
-            "balanced": f"Balanced: {told}, at most {self.at_most:.2f}.",
+            "balanced": f"Balanced: {told}{self._bound}.",
             "cannot tell": f"Cannot tell: {told}, but {self._untold}; or end all texts alike.",
             "different tokens": (
                 f"Different terminal tokens: {told}, so the token alone gives the label away; end all texts"
                 " alike."
             ),
         }[self.word]
+
+    @property
+    def _bound(self) -> str:
+        return "" if self.distance < EXACT else f", at most {self.at_most:.2f}"
 
     @property
     def _untold(self) -> str:
@@ -209,7 +215,7 @@ def compare_tokens(
     shuffles = exchanges.drawn(np.random.default_rng(seed), n) if len(known) > 1 else []
     drawn = [apart(each) for each in shuffles]
     # Rounding must not make an equal relabelling look smaller.
-    p = (1 + sum(d >= found - 1e-9 for d in drawn)) / (1 + len(drawn))
+    p = (1 + sum(d >= found - EXACT for d in drawn)) / (1 + len(drawn))
     counts = pd.DataFrame(
         {
             name: np.bincount(code[label == k], minlength=len(known))
@@ -224,5 +230,5 @@ def compare_tokens(
         at,
         alpha,
         least_p(len(drawn), exchanges.labellings()),
-        max(0.0, found - float(np.mean(drawn)) + 2 * float(np.std(drawn))) if drawn else 0.0,
+        max(0.0, found - float(np.mean(drawn))) + 2 * float(np.std(drawn)) if drawn else 0.0,
     )
