@@ -228,14 +228,16 @@ def test_a_line_with_an_odd_field_is_named_and_asked_again(field, value, judge, 
     assert len(server.requests) == 4
 
 
-@pytest.mark.parametrize("change", [{"label": "purple"}, {"label": None, "score": 3.0}, {"note": 1}])
+@pytest.mark.parametrize(
+    "change", [{"label": "purple"}, {"label": None, "score": 3.0}, {"score": 3.0}, {"note": 1}]
+)
 def test_a_verdict_that_this_judge_cannot_give_is_asked_again(change, judge, server):
     prompts, texts = judge_faults.texts(3)
     asked = judge()
     asked.grade(prompts, texts)
     first, *rest = Path(asked.ledger).read_text().splitlines()
     _rewrite(asked, [json.dumps(json.loads(first) | change), *rest])
-    with pytest.warns(UserWarning, match="label|note"):
+    with pytest.warns(UserWarning, match="label|note|failure"):
         assert asked.grade(prompts, texts).values.tolist() == [0, 1, 1]
     # What is said under another judge's name is that judge's business.
     other = json.loads(first) | {"judge": "another", "key": "k", "label": "purple"}

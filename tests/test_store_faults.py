@@ -12,12 +12,14 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 import probes.reading.store.shards
@@ -375,6 +377,69 @@ def test_a_new_store_in_a_read_only_folder_says_so_before_anything_is_run(read, 
     assert read.passes == []
 
 
+# --- strays, lost shards, stopped writers
+# -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "stray",
+    ["@eaDir/", "notes/", "resid_post.0/@eaDir/", "resid_post.0/{shard} (1).safetensors", "resid_post.0 (1)/",
+     "resid_post.0/{shard}.safetensors.tmp", "resid_post.0/{shard}x.safetensors", ".DS_Store", "Thumbs.db"],
+)  # fmt: skip
+def test_what_sync_tools_leave_behind_is_passed_over(stray, read):
+    made = read()
+    shard = next((made.folder / "resid_post.0").glob("*.safetensors"))
+    before, right = faults.contents(made.folder), open_store(made.folder).load()
+    place = made.folder / stray.format(shard=shard.stem)
+    if stray.endswith("/"):
+        place.mkdir()
+        (place / shard.name).write_bytes(shard.read_bytes())
+    else:
+        place.write_bytes(shard.read_bytes())
+    found = open_store(made.folder)
+    assert found.missing == 0 and set(found.sites) == set(made.sites)
+    assert torch.equal(found.load().x, right.x)
+    # Nor do they hinder mending, where shards are counted.
+    (made.folder / "manifest.json").write_bytes(b"{}")
+    assert torch.equal(read().load().x, made.load().x)
+    assert before.items() <= faults.contents(made.folder).items()
+
+
+def test_rows_of_a_lost_shard_are_said_to_be_left_out(read):
+    made = read()
+    shard = sorted((made.folder / "resid_post.0").glob("*.safetensors"))[1]
+    shard.unlink()
+    rows = made.plan.rows[int(shard.stem)]
+    with pytest.warns(UserWarning, match=rf"{rows} of 9 rows .*{re.escape(str(shard))}.*same capture"):
+        found = open_store(made.folder)
+    assert found.missing == rows and len(found.load()) == 9 - rows
+    assert len(read().load()) == 9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_store(made.folder).missing == 0
+
+
+@pytest.mark.parametrize("name", ["plan", "00001"])
+def test_a_long_wait_for_another_process_is_said(name, read, monkeypatch, tmp_path):
+    folder = read().folder
+    before = faults.contents(folder)
+    (folder / "manifest.json").write_bytes(b"{}")
+    shutil.rmtree(folder / "resid_post.0")
+    monkeypatch.setattr("probes.reading.store.filling.PATIENCE", 0.05)
+    held = FileLock(folder / ".locks" / f"{name}.lock", thread_local=False)
+    held.acquire()
+    said = []
+
+    def heard(message, *args, **options):
+        said.append(str(message))
+        held.release()  # the other process has gone on
+
+    monkeypatch.setattr("probes.reading.store.filling.warnings.warn", heard)
+    read()
+    assert len(said) == 1 and held.lock_file in said[0] and "kill -CONT" in said[0]
+    assert faults.contents(folder) == before
+
+
 # --- full disks
 # -----------------------------------------------------------------------------------------------------
 
@@ -385,7 +450,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_anything_is_run(read, monkey
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, needed - 1))
     with pytest.raises(
         OSError,
-        match=r"this capture writes 0\.00 GiB more into .* and the disk has 0\.00 GiB left; nothing was run",
+        match=r"writes 2\.2 KiB more into .* the disk has 2\.2 KiB left, 1 bytes too few; nothing was run",
     ):
         read()
     assert read.passes == []

@@ -149,6 +149,6 @@ def parsed(line: bytes) -> tuple[Entry | None, str]:
         found = _LINE.validate_json(line)
     except ValidationError as error:
         return None, first_fault(error)
-    if (found.label is None and found.score is None) != bool(found.failure):
+    if (found.label is not None) + (found.score is not None) + bool(found.failure) != 1:
         return None, "failure: a line has either a label, a score or a reason why there is none"
     return found, ""

@@ -24,6 +24,7 @@ from probes.reading.store.plan import DamagedManifest, Plan, content_key, make_p
 from probes.reading.store.shards import check_shard, planned_shards, shard_path, write_shards
 from probes.reading.store.stored import StoredActivations, stored
 
+PATIENCE = 60.0  # seconds of waiting for another process before that is said
 ShardLike = str | tuple[int, int] | None
 
 
@@ -164,13 +165,25 @@ def _replace(path: Path, body: bytes) -> None:
 
 
 def _lock(folder: Path, name: str, wait: bool) -> FileLock | None:
-    """A lock that this process holds now; None when another one holds it and we do not wait."""
-    lock = FileLock(folder / ".locks" / f"{name}.lock", timeout=-1 if wait else 0, thread_local=False)
+    """A lock that this process holds now; None when another one holds it and we do not wait. Says so when the
+    wait is long, and goes on waiting.
+    """
+    path = folder / ".locks" / f"{name}.lock"
+    lock = FileLock(path, timeout=PATIENCE if wait else 0, thread_local=False)
     try:
-        (folder / ".locks").mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            if not wait:
+                return None
+            warnings.warn(
+                f"waiting since {PATIENCE} s for another process that holds {path}; if it is stopped and"
+                " not at work, let it go on (kill -CONT) or end it, and this one takes over (fuser"
+                f" {path} tells which process it is)",
+                stacklevel=2,
+            )
+            lock.acquire(timeout=-1)
     except OSError as error:
         raise OSError(
             f"cannot write to the store {folder} ({error.strerror}); give a folder that can be written to."
@@ -197,9 +210,17 @@ def _refuse_small_disk(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
-            f"this capture writes {needed / 2**30:.2f} GiB more into {folder} and the disk has"
-            f" {free / 2**30:.2f} GiB left; nothing was run"
+            f"this capture writes {_size(needed)} more into {folder} and the disk has {_size(free)} left,"
+            f" {_size(needed - free)} too few; nothing was run"
         )
+
+
+def _size(n: int) -> str:
+    """Bytes in the unit that leaves a number to read."""
+    for step, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if n >= step:
+            return f"{n / step:.1f} {unit}"
+    return f"{n} bytes"
 
 
 def _capture_shards(reading: Reading, folder: Path, plan: Plan, shards: Sequence[int], bar: Any) -> None:

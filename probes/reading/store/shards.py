@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,25 @@ from torch import Tensor
 from probes.data.sites import Site
 from probes.reading.store.plan import Plan
 
+_SITE = re.compile(r"[a-z]\w*\.\d+(\.\d+)?", re.ASCII)
+_SHARD = re.compile(r"(\d{5,})\.safetensors", re.ASCII)
+
 
 def shard_path(folder: Path, site: Site, shard: int) -> Path:
     return folder / str(site).replace(":", "-") / f"{shard:05d}.safetensors"
+
+
+def shard_files(folder: Path) -> dict[Site, set[int]]:
+    """The shards that are there, by site; whatever else lies in the folders, such as copies that a
+    synchronised disk made, is none.
+    """
+    found: dict[Site, set[int]] = {}
+    for place in folder.iterdir():
+        if not place.is_dir() or not _SITE.fullmatch(place.name):
+            continue
+        files = (_SHARD.fullmatch(path.name) for path in place.iterdir())
+        found[Site.parse(place.name)] = {int(name[1]) for name in files if name is not None}
+    return found
 
 
 def write_shards(
@@ -115,6 +132,8 @@ def planned_shards(folder: Path, key: str) -> int | None:
     """
     told: Counter[int] = Counter()
     for path in folder.glob("*/[0-9]*.safetensors"):
+        if not (_SITE.fullmatch(path.parent.name) and _SHARD.fullmatch(path.name)):
+            continue
         try:
             header, _ = _opened(path)
         except ValueError:

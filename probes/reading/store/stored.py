@@ -2,6 +2,7 @@
 when they are asked for.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from probes.data.sites import Site, SiteLike, SitesLike
 from probes.models.model import Model
 from probes.reading.store.index import places, read_index
 from probes.reading.store.plan import Plan, edit_hash
-from probes.reading.store.shards import check_shard, open_shard
+from probes.reading.store.shards import check_shard, open_shard, shard_files, shard_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,17 +168,27 @@ def open_store(
     row_data, width = read_index(folder, plan)
     if model is not None:
         _check_model(row_data["receipt"], plan, model, folder)
-    there = sorted(
-        (Site.parse(p.name) for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")),
-        key=lambda s: (s.kind, s.block, s.head or 0),
-    )
-    held = {s: {int(p.stem) for p in (folder / str(s)).glob("[0-9]*.safetensors")} for s in there}
+    held = shard_files(folder)
+    there = sorted(held, key=lambda s: (s.kind, s.block, s.head or 0))
     # A capture that has just begun makes a folder first.
     chosen = _named(tuple(s for s in there if held[s]), sites, folder)
     wanted = {s for s, texts in enumerate(plan.texts) if texts}
     finished = set.intersection(wanted, *(held[s] for s in chosen)) if chosen else set()
     row_data["receipt"] |= {"sites": [str(s) for s in chosen]}
-    return stored(folder, plan, row_data, chosen, width, finished)
+    found = stored(folder, plan, row_data, chosen, width, finished)
+    if found.missing:
+        warnings.warn(_lost(found, {s: wanted - held[s] for s in chosen}), stacklevel=2)
+    return found
+
+
+def _lost(found: StoredActivations, gone: Mapping[Site, set[int]]) -> str:
+    """Which rows are left out, why, and what brings them."""
+    first = next((shard_path(found.folder, site, min(s)) for site, s in gone.items() if s), found.folder)
+    return (
+        f"{found.missing} of {found.missing + len(found)} rows of {found.folder} are left out: their shards"
+        f" are not there at all sites (such as {first}). Where a capture goes on they come with it; where"
+        " none does, they were lost or never written, and the same capture into this store reads them"
+    )
 
 
 def _named(held: tuple[Site, ...], sites: SitesLike | None, folder: Path) -> tuple[Site, ...]:
