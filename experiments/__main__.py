@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from typing import Any
 
 import matplotlib
 import transformers
@@ -9,7 +10,7 @@ import tyro
 
 from experiments import NAMES
 from experiments.printing import make_console, shown
-from experiments.report import Report, check_out, write
+from experiments.report import Report, check_out, keep, write
 from interventions.judging import JudgeError
 
 
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int:
     try:
         check_out(config.out)
         report = Report(name, module.QUESTION, config, console)
-        module.main(config, report)
+        _run(module, config, report)
         folder = write(report, config.out)
     except (ValueError, TypeError, FileNotFoundError, JudgeError) as error:
         # What a user can mend arrives as a sentence; anything else keeps its traceback.
@@ -45,6 +46,18 @@ def main(arguments: list[str]) -> int:
     console.print(shown(f"report: {folder / 'report.html'}"), soft_wrap=True)
     print(folder)
     return 0
+
+
+def _run(module: Any, config: Any, report: Report) -> None:
+    """The experiment; what it has measured is kept where an error ends it."""
+    try:
+        module.main(config, report)
+    except Exception as error:
+        if report.rows:
+            kept = keep(report, config.out, error)
+            said = f"what was measured until then is kept in {kept}"
+            make_console(stderr=True).print(shown((said, "dim")), soft_wrap=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 
-from experiments.report import Report
+from experiments.report import Report, plain_name
 from probes.awareness import TwoByTwo
 from probes.awareness.context import ContextReading
 from probes.display.crossed_plots import four_cells
@@ -31,7 +31,7 @@ def reading_section(report: Report, readings: Mapping[str, ContextReading]) -> N
         for ax, (run, t) in zip(panels, r.runs.items(), strict=True):
             four_cells(t, ax, f"{run}: {t.verdict.word}")
         caption = f"{name}: every dot a prompt; red evaluation, blue deployment"
-        figures.append((report.figure(f"cells_{name}", panels[0]), caption))
+        figures.append((report.figure(f"cells_{plain_name(name)}", panels[0]), caption))
         pieces += [
             tag(
                 "p",

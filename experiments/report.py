@@ -6,6 +6,7 @@ import io
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -121,45 +122,83 @@ def check_out(out: Path) -> None:
         ) from error
 
 
+def plain_name(text: str) -> str:
+    """A text, such as a model's name, as part of a file's name: what has a meaning there becomes "_"."""
+    return re.sub(r"[^\w.=+ -]|^\.+", "_", text, flags=re.ASCII) or "_"
+
+
 def write(report: Report, out: Path) -> Path:
-    """Writes the run folder `out/<experiment>/<id>`; it appears complete or not at all."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    final = out / report.name / f"{stamp}-{uuid.uuid4().hex[:6]}"
-    part = final.with_name(f".{final.name}.part")
-    (part / "figures").mkdir(parents=True)
+    """Writes the run folder `out/<experiment>/<id>`; it appears complete or not at all.
+
+    But for what cannot be drawn: the folder then holds the results without it, and RuntimeError says where.
+    """
+    final, part, config, manifest = _begun(report, out)
     try:
-        images = {}
-        for name, figure in report.figures.items():
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=150)
-            (part / "figures" / f"{name}.png").write_bytes(buffer.getvalue())
-            images[name] = base64.b64encode(buffer.getvalue()).decode()
-            plt.close(figure)
-        manifest = {
-            "experiment": report.name,
-            "command": shlex.join(["python", "-m", "experiments", *sys.argv[1:]]),
-            "finished": stamp,
-            "seconds": round(time.time() - report.started, 1),
-            "python": platform.python_version(),
-            "machine": platform.platform(),
-            "versions": {p: version(p) for p in PACKAGES},
-            "git": _commit(),
-            **report.facts,
-        }
-        config = _plain(dataclasses.asdict(report.config))
-        results = {"schema_version": SCHEMA_VERSION, "claims": report.claims, "rows": _plain(report.rows)}
-        for name, value in (("config", config), ("manifest", _plain(manifest)), ("results", results)):
-            (part / f"{name}.json").write_text(
-                json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-            )
-        environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text())
-        html = template.render(report=report, config=config, manifest=manifest, images=images)
-        (part / "report.html").write_text(html)
+        try:
+            _draw(report, part, config, manifest)
+        except Exception as error:  # whatever a drawing library raises, what was measured is there
+            os.replace(part, final)
+            raise RuntimeError(f"drawing failed ({error!r}); the results are kept in {final}") from error
         os.replace(part, final)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return final
+
+
+def keep(report: Report, out: Path, error: BaseException) -> Path:
+    """Writes what was measured until an error ended the run, without figures and report."""
+    report.facts["unfinished"] = repr(error)
+    final, part, _, _ = _begun(report, out)
+    kept = final.with_name(f"{final.name}-unfinished")
+    os.replace(part, kept)
+    return kept
+
+
+def _begun(report: Report, out: Path) -> tuple[Path, Path, Any, dict[str, Any]]:
+    """Where the run folder will be and where it is made, with config, manifest and results in it: measured
+    numbers are on the disk before anything is drawn.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    final = out / report.name / f"{stamp}-{uuid.uuid4().hex[:6]}"
+    part = final.with_name(f".{final.name}.part")
+    (part / "figures").mkdir(parents=True)
+    manifest = {
+        "experiment": report.name,
+        "command": shlex.join(["python", "-m", "experiments", *sys.argv[1:]]),
+        "finished": stamp,
+        "seconds": round(time.time() - report.started, 1),
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "versions": {p: version(p) for p in PACKAGES},
+        "git": _commit(),
+        **report.facts,
+    }
+    config = _plain(dataclasses.asdict(report.config))
+    results = {"schema_version": SCHEMA_VERSION, "claims": report.claims, "rows": _plain(report.rows)}
+    try:
+        for name, value in (("config", config), ("manifest", _plain(manifest)), ("results", results)):
+            (part / f"{name}.json").write_text(
+                json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            )
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return final, part, config, manifest
+
+
+def _draw(report: Report, part: Path, config: Any, manifest: dict[str, Any]) -> None:
+    """Figures and the report to read."""
+    images = {}
+    for name, figure in report.figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=150)
+        (part / "figures" / f"{name}.png").write_bytes(buffer.getvalue())
+        images[name] = base64.b64encode(buffer.getvalue()).decode()
+        plt.close(figure)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text())
+    html = template.render(report=report, config=config, manifest=manifest, images=images)
+    (part / "report.html").write_text(html)
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 
 from experiments.awareness_use import places_table
-from experiments.report import Report
+from experiments.report import Report, plain_name
 from interventions.behaviours.candour import CANDOUR
 from interventions.display.rewriting_plots import arm_answers, flows, score_shifts
 from interventions.judging.runs import Usage
@@ -109,7 +109,7 @@ def evaluate_section(report: Report, studies: Mapping[str, Study]) -> None:
     tables, figures = [], []
     for model, s in studies.items():
         tables += answers_tables(report, model, s)
-        figure = report.figure(f"answers_{model}", arm_answers(s.result, title=model))
+        figure = report.figure(f"answers_{plain_name(model)}", arm_answers(s.result, title=model))
         figures.append((figure, f"{model}: kinds of answers by arm"))
     asked = next(iter(studies.values())).result.records
     shown = [a for a in (SELECTED, RANDOM, UNDIRECTED, STEERED) if a in asked]

@@ -169,6 +169,60 @@ def test_a_failure_while_writing_leaves_no_half_written_folder(tmp_path, monkeyp
     assert not list(tmp_path.rglob("*.*"))
 
 
+def test_what_was_measured_outlives_a_picture_that_cannot_be_drawn(tmp_path):
+    import matplotlib.pyplot as plt
+
+    from experiments import report as module
+    from experiments.truth import Config
+
+    report = module.Report("truth", "why?", Config(out=tmp_path))
+    report.add("auroc", 0.75, site="resid_post.1")
+    figure = plt.figure()
+    figure.text(0, 0, "$\\undefined{$")  # no mathematics, and no door took the dollars off
+    report.figure("curve", figure)
+    with pytest.raises(RuntimeError, match=r"drawing failed .*; the results are kept in ") as caught:
+        module.write(report, tmp_path)
+    plt.close(figure)
+    (folder,) = (tmp_path / "truth").iterdir()
+    assert str(folder) in str(caught.value)
+    (row,) = json.loads((folder / "results.json").read_text())["rows"]
+    assert row["value"] == 0.75 and not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_what_was_measured_outlives_an_error_at_the_end_of_a_run(rows, tmp_path, monkeypatch, capsys):
+    import experiments.truth as experiment
+
+    def measures_and_dies(config, report):
+        for i in range(rows):
+            report.add("auroc", 0.75, row=i)
+        raise ValueError("late")
+
+    monkeypatch.setattr(experiment, "main", measures_and_dies)
+    assert main(["truth", "--out", str(tmp_path)]) == 1
+    said, kept = capsys.readouterr().err, list(tmp_path.rglob("results.json"))
+    assert "late" in said and len(kept) == rows
+    if rows:
+        assert str(kept[0].parent) in said and kept[0].parent.name.endswith("-unfinished")
+        assert "late" in json.loads((kept[0].parent / "manifest.json").read_text())["unfinished"]
+
+
+@pytest.mark.parametrize(
+    "name", ["org/model", "../../evil", "..", "a\\b", "[INST] $x$", "\x1b]0;", "", "é/ü"]
+)
+def test_a_models_name_can_be_part_of_a_figures_name(name, tmp_path):
+    import matplotlib.pyplot as plt
+
+    from experiments.report import Report, plain_name
+    from experiments.truth import Config
+
+    report = Report("truth", "why?", Config(out=tmp_path))
+    for figure in (plain_name(name), f"answers_{plain_name(name)}"):
+        assert report.figure(figure, plt.figure()) == figure and not {"/", "\\"} & set(figure)
+    assert plain_name("SmolLM2-135M_x.1") == "SmolLM2-135M_x.1"
+    plt.close("all")
+
+
 def test_listing_help_and_unknown_names(capsys):
     assert main([]) == 0 and "truth" in capsys.readouterr().out
     assert main(["nonsense"]) == 2 and "unknown experiment" in capsys.readouterr().out

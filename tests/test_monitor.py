@@ -199,6 +199,14 @@ def test_the_threshold_keeps_its_false_alarm_rate_on_new_prompts(llama, probe):
     assert "120 harmless prompts" in repr(monitor) and monitor.probability(np.zeros(1)) is None
     with pytest.raises(ValueError, match=r"cannot fix a false-alarm rate of 0\.01"):
         Monitor.calibrated(llama, probe, SITE, prompts[:20], false_alarms=0.01, max_new_tokens=2)
+    # Before anything is written.
+    asked: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Monitor, "watch", lambda *given, **options: asked.append(given))
+        for rate, n in ((0, 60), (0.0, 60), (-0.1, 60), (1, 60), (float("nan"), 60), (0.01, 20)):
+            with pytest.raises(ValueError, match="false-alarm rate"):
+                Monitor.calibrated(llama, probe, SITE, prompts[:n], false_alarms=rate)
+    assert not asked
     alarming = [f"{p} no no" for p in prompts[:30]]
     both = Monitor.calibrated(
         llama, probe, SITE, prompts[:60], alarming=alarming, false_alarms=0.1, max_new_tokens=2

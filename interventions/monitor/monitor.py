@@ -23,7 +23,7 @@ from probes.data.tokens import Batch
 from probes.evidence.calibration import platt
 from probes.fitting.linear import LinearProbe
 from probes.fitting.rows_of_fit import refuse_rows_of_fit
-from probes.metrics.thresholds import exceeded_at_most
+from probes.metrics.thresholds import exceeded_at_most, may_lie_above
 from probes.models.backends.hooks import Hooks
 from probes.models.model import Model
 from probes.models.writes import Write
@@ -57,7 +57,7 @@ class Monitor:
         harmless: Examples | Sequence[Text],
         *,
         alarming: Examples | Sequence[Text] | None = None,
-        false_alarms: float = 0.05,
+        false_alarms: float | int = 0.05,
         max_new_tokens: int = 20,
     ) -> "Monitor":
         """A threshold that at most this share of new harmless prompts is expected to cross anywhere in their
@@ -67,6 +67,8 @@ class Monitor:
         threshold is an alarm; with `alarming` prompts the highest scores also fit the map to probabilities.
         Raises ValueError for prompts that the probe was fitted on, and for too few to tell such a rate.
         """
+        # Before the answers are written, which takes long.
+        may_lie_above(len(harmless), false_alarms, rows="harmless prompts", kind="false-alarm rate")
         for prompts in (harmless, *(() if alarming is None else (alarming,))):
             asked = prompts if isinstance(prompts, Examples) else Examples(prompts)
             refuse_rows_of_fit(probe, asked, "a threshold")

@@ -16,7 +16,7 @@ ROUNDING = 1e-9
 
 def exceeded_at_most(
     negatives: Float[np.ndarray, "*batch n"],
-    rate: float,
+    rate: float | int,
     *,
     rows: str = "negative rows",
     kind: str = "false-positive rate",
@@ -25,19 +25,30 @@ def exceeded_at_most(
 
     Raises ValueError for fewer rows than `fewest_negatives(rate)`; `rows` and `kind` name them there.
     """
-    if not 0 < rate < 1:
-        raise ValueError(f"a {kind} lies between 0 and 1, got {rate:g}")
     n = negatives.shape[-1]
+    above = may_lie_above(n, rate, rows=rows, kind=kind)
+    return np.sort(negatives, axis=-1)[..., n - 1 - above]
+
+
+def may_lie_above(
+    n: int, rate: float | int, *, rows: str = "negative rows", kind: str = "false-positive rate"
+) -> int:
+    """How many of n negative rows may lie above a threshold that a new one is to exceed at this rate.
+
+    Raises ValueError where n rows cannot fix such a rate; to be asked before what makes the scores is run.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"a {kind} lies between 0 and 1, got {rate:g}; no rows can fix one of 0")
     # With k of n rows above it, a new row lies above with probability (k + 1) / (n + 1).
     above = math.floor((n + 1) * rate + ROUNDING) - 1
     if above < 0:
         raise ValueError(
             f"{n} {rows} cannot fix a {kind} of {rate:g}; it takes at least {fewest_negatives(rate)}"
         )
-    return np.sort(negatives, axis=-1)[..., n - 1 - above]
+    return above
 
 
-def fewest_negatives(rate: float) -> int:
+def fewest_negatives(rate: float | int) -> int:
     """The smallest number of negative rows that can fix a false-positive rate: n with (n + 1) * rate
     of 1 or more.
     """
