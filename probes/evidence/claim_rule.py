@@ -11,8 +11,9 @@ from probes.metrics.floors import cannot_tell, too_coarse
 ALONG = 0.95  # |cosine| to the probe's direction from which an edit is along it
 REMEDY = (
     "put what belongs together into one group before the split: examples.suggest_groups() proposes groups,"
-    " split(sizes, groups='column') takes a column. Groups that are given are taken at their word: where texts"
-    " are made of parts that come again (A is larger than B), give the part that train and test must not share"
+    " split(sizes, groups='column') takes a column. Groups that are given are taken at their word: where"
+    " texts are made of parts that come again (A is larger than B), give the part that train and test must"
+    " not share"
 )
 Level = Literal["chance", "decodable", "decodable beyond the text"]
 
