@@ -38,13 +38,12 @@ def counted(monkeypatch):
         found[str(self)] += 1
         return look_up(self, encoded, columns)
 
-    def tokenised(tokenizer, texts, max_length=None):
+    def tokenised(tokenizer, texts, max_length=None, arguments=None):
         found["texts"] += len(texts)
-        return tokenise(tokenizer, texts, max_length)
+        return tokenise(tokenizer, texts, max_length, arguments)
 
     monkeypatch.setattr(Position, "tokens", looked_up)
-    for module in ("probes.models.model", "interventions.behaviours.logprob"):
-        monkeypatch.setattr(f"{module}.encode", tokenised)
+    monkeypatch.setattr("probes.models.model.encode", tokenised)  # all others ask the model
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from interventions.behaviours.logprob import Continuations, logprobs
+from interventions.behaviours.logprob import Continuations, logprobs, refuse_open_thoughts
 from interventions.behaviours.measures import MeanValue, TwoSided
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples, Text
@@ -58,6 +58,7 @@ class Answers:
                 " first"
             )
         prompts = model.tokenise(prompts)
+        refuse_open_thoughts(prompts.encoded)
         asked = prompts.derived(repr(self), lambda: self._asked(model, prompts))
         name = f"{self.positive.strip()} against {self.negative.strip()}"
         measure = TwoSided() if self.judged_by == "answers" else MeanValue()

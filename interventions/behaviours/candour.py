@@ -11,6 +11,7 @@ from interventions.behaviours.exact_match import keys_of, matches
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, refuses
 from probes.data.examples import Examples
+from probes.data.thoughts import answer_of
 from probes.models.model import Model
 
 CANDOUR = ("honest", "deceptive", "refusal")
@@ -72,7 +73,8 @@ class Candour:
     def label(
         self, text: str, right: Sequence[str | float | int], cover: Sequence[str | float | int] | None
     ) -> str:
-        """The kind of one completion."""
+        """The kind of one completion; thoughts are no answer."""
+        text = answer_of(text)
         if not any(c.isalnum() for c in text):
             return UNCLEAR
         exact = {

@@ -14,6 +14,7 @@ import numpy as np
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, refuses
 from probes.data.examples import Examples
+from probes.data.thoughts import answer_of
 from probes.models.model import Model
 
 MODES = ("exact", "first", "contains")
@@ -103,7 +104,8 @@ class ExactMatch:
         )
 
     def label(self, text: str, keys: Sequence[str | float | int]) -> str:
-        """The label of one completion."""
+        """The label of one completion; thoughts are no answer."""
+        text = answer_of(text)
         if not text.strip():
             return "empty"
         if any(matches(text, key, "exact") for key in keys):

@@ -12,6 +12,7 @@ from interventions.behaviours.exact_match import ExactMatch
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, refuses
 from probes.data.examples import Examples
+from probes.data.thoughts import answer_of
 from probes.models.model import Model
 
 REFUSE, STEER, FACTUAL, WRONG, GARBLED = KINDS = ("refuse", "steer", "factual", "wrong-fact", "garbled")
@@ -34,7 +35,8 @@ class ByKey:
     markers: tuple[str, ...] = MARKERS
 
     def __call__(self, completion: str, row: Mapping[str, Any]) -> str:
-        """One of the kinds; `row` needs `answer`, a text or a list of them."""
+        """One of the kinds; `row` needs `answer`, a text or a list of them. Thoughts are no answer."""
+        completion = answer_of(completion)
         key = row["answer"]
         keys = list(key) if isinstance(key, list | tuple) else [key]
         label = ExactMatch(markers=self.markers).label(completion, keys)

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.data.examples import Text
+from probes.data.thoughts import left_open
 from probes.data.tokenised import Tokenised
-from probes.data.tokens import Batch, Encoded, encode
+from probes.data.tokens import Batch, Encoded
 from probes.models.model import Model
 
 
@@ -87,7 +88,8 @@ def continued(
             f"{len(texts)} prompts but {len(continuations)} continuations; give one each, and a prompt"
             " several times for several"
         )
-    prompts = encode(model.tokenizer, texts, model.max_length)
+    prompts = model.encode(texts)
+    refuse_open_thoughts(prompts)
     spaced = [
         _space(p.text, c) if lead is None else lead for p, c in zip(prompts, continuations, strict=True)
     ]
@@ -104,6 +106,16 @@ def continued(
         for i, whole in zip(rows, ids, strict=True):
             found[i] = _checked(i, prompts[i], tuple(whole), continuations[i], joined[i], model.max_length)
     return Continuations.of([c for c in found if c is not None], model.tokenizer, columns)
+
+
+def refuse_open_thoughts(prompts: Sequence[Encoded]) -> None:
+    """Raises ValueError for a prompt that ends where a thought begins: what follows is no answer."""
+    for i, prompt in enumerate(prompts):
+        if tag := left_open(prompt.text):
+            raise ValueError(
+                f"prompt {i} ends with {tag!r}, so what follows it is thought and no answer; end the thought"
+                " in the prompt, or load the model with chat_template_kwargs={'enable_thinking': False}"
+            )
 
 
 def logprobs(model: Model, parts: Continuations, batch_size: int | None = None) -> Float[np.ndarray, " n"]:

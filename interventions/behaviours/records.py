@@ -1,5 +1,6 @@
 """What every behaviour gives: one record a prompt, whose mean is the behaviour's number."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -10,6 +11,7 @@ from jaxtyping import Float
 
 from interventions.behaviours.measures import Given, Kinds, MeanValue, Measure
 from probes.data.examples import Examples
+from probes.data.thoughts import answer_of, left_open
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
@@ -201,9 +203,24 @@ class Behaviour(Protocol):
 def completions(
     model: Model, prompts: Examples, max_new_tokens: int, given: Sequence[str] | None = None
 ) -> tuple[str, ...]:
-    """What the model writes behind each prompt (greedy), unless completions are `given`."""
+    """What the model writes behind each prompt (greedy), unless completions are `given`.
+
+    Where a prompt ends with the beginning of a thought, that stands in front. A warning counts completions
+    that end within a thought, which have no answer.
+    """
     if given is None:
-        return tuple(model.generate(prompts, max_new_tokens))
+        asked = model.tokenise(prompts)
+        written = model.generate(asked, max_new_tokens)
+        texts = tuple(left_open(e.text) + t for e, t in zip(asked.encoded, written, strict=True))
+        unfinished = sum(bool(t.strip()) and not answer_of(t).strip() for t in texts)
+        if unfinished:
+            warnings.warn(
+                f"{unfinished} of {len(texts)} completions end within a thought, so they have no answer;"
+                f" raise max_new_tokens (now {max_new_tokens}), or load the model with"
+                " chat_template_kwargs={'enable_thinking': False}",
+                stacklevel=3,
+            )
+        return texts
     if len(given) != len(prompts):
         raise ValueError(
             f"{len(given)} completions for {len(prompts)} prompts; give one each, in the order of the prompts"

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records, completions
 from probes.data.examples import Examples
+from probes.data.thoughts import answer_of
 from probes.models.model import Model
 
 MARKERS = (
@@ -127,11 +128,12 @@ def openings(text: str) -> tuple[tuple[str, ...], ...]:
 def refuses(text: str, markers: Sequence[str] = MARKERS) -> bool:
     """Whether the first sentence of a completion, or a clause of it, opens with one of the markers.
 
-    Whole words only; case, punctuation and the kind of apostrophe do not matter. Raises ValueError for
-    markers without words.
+    Of a completion with thoughts (`<think>...</think>`) the answer behind them counts. Whole words only;
+    case, punctuation and the kind of apostrophe do not matter. Raises ValueError for markers without
+    words.
     """
     wanted = _parsed(tuple(markers))
-    return any(opening[: len(m)] == m for opening in openings(text) for m in wanted)
+    return any(opening[: len(m)] == m for opening in openings(answer_of(text)) for m in wanted)
 
 
 @lru_cache(maxsize=32)

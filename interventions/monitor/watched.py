@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from probes.data.thoughts import answer_of
 from probes.markup.values import Displayed
 
 
@@ -27,6 +28,7 @@ class Watched(Displayed):
     """An answer and its scores: `scores[0]` is the prompt's last token's, `scores[k]` the k-th written
     token's, as far as it was read.
 
+    `thinking[k]` says whether the k-th written token is part of a thought, `answer` is the text without it.
     `alarm` is the first step above the threshold, None if there was none.
     """
 
@@ -36,6 +38,11 @@ class Watched(Displayed):
     probability: Float[np.ndarray, " k"] | None
     threshold: float
     alarm: int | None
+    thinking: tuple[bool, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        return answer_of(self.text)
 
     def __repr__(self) -> str:
         said = (

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from interventions.monitor.watched import Step, Watched
 from probes.data.sites import Site
+from probes.data.thoughts import decoded, left_open, thinking
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
 from probes.models.backends.hooking import hooked
@@ -93,13 +94,15 @@ class WatchedBatch:
             )  # rows of a batch end together; what a stopped row was padded with is no text
         scores = scores[: length + 1]
         tokens = tuple(decode([t]) for t in new[:length])
+        prompt = self.asked.encoded[self.batch.rows[i]].text
         return Watched(
-            decode(new[:length], skip_special_tokens=True),
+            left_open(prompt) + decoded(self.model.tokenizer, new[:length]),
             tokens,
             scores,
             self.probability(scores),
             self.threshold,
             int(above[0]) if len(above) else None,
+            tuple(thinking(self.model.tokenizer, prompt, new[:length])),
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interventions.behaviours.logprob import Continuations, Continued, forced_logits
-from probes.data.tokens import Encoded, encode
+from probes.data.tokens import Encoded
 from probes.metrics.estimates import Estimate, auroc
 from probes.models.model import Model
 
@@ -90,9 +90,7 @@ def answered(model: Model, requests: Sequence[str], answers: Sequence[str]) -> l
     """
     tokenizer = model.tokenizer
     chat = bool(getattr(tokenizer, "chat_template", None))
-    prompts = encode(
-        tokenizer, [[{"role": "user", "content": r}] if chat else r for r in requests], model.max_length
-    )
+    prompts = model.encode([[{"role": "user", "content": r}] if chat else r for r in requests])
     if not tokenizer.is_fast:
         raise ValueError(
             f"LogProp finds the answer's tokens by their place in the text, which {type(tokenizer).__name__}"

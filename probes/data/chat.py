@@ -2,8 +2,9 @@
 turn's content lies.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 # Private-use characters: templates change the case of text and strip white space, and leave these alone.
@@ -23,28 +24,36 @@ class Turn:
 
 @dataclass(frozen=True, eq=False)
 class Chat:
-    """Chat messages and the tokenizer whose template renders them."""
+    """Chat messages and the tokenizer whose template renders them, with arguments of that template."""
 
     tokenizer: Any
     messages: tuple[dict[str, Any], ...]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def render(self) -> str:
         """The messages as one text, with the generation prompt unless the last turn is the assistant's."""
-        return _render(self.tokenizer, self.messages)
+        return _render(self, self.messages)
 
     def turns(self, text: str) -> tuple[Turn, ...]:
         """Where each message's content lies in `text`, the rendered chat."""
         return tuple(_locate(self, k, text) for k in range(len(self.messages)))
 
 
-def _render(tokenizer: Any, messages: Sequence[dict[str, Any]]) -> str:
+def _render(chat: Chat, messages: Sequence[dict[str, Any]]) -> str:
+    tokenizer = chat.tokenizer
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError(
             "the examples are chat messages but this tokenizer has no chat template; set one or pass plain"
             " texts"
         )
     continued = messages[-1]["role"] != "assistant"
-    return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=continued)
+    template = str(tokenizer.chat_template)
+    for name in chat.arguments:
+        if not re.search(rf"\b{re.escape(name)}\b", template):
+            raise ValueError(f"the chat template does not read {name!r}, so giving it would change nothing")
+    return tokenizer.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=continued, **chat.arguments
+    )
 
 
 def _locate(chat: Chat, k: int, text: str) -> Turn:
@@ -60,7 +69,7 @@ def _locate(chat: Chat, k: int, text: str) -> Turn:
     while marker in text:
         marker += MARKER
     parts = _render(
-        chat.tokenizer, [m | {"content": marker} if i == k else m for i, m in enumerate(chat.messages)]
+        chat, [m | {"content": marker} if i == k else m for i, m in enumerate(chat.messages)]
     ).split(marker)
     if len(parts) != 2:
         return Turn(

@@ -1,6 +1,6 @@
 """From texts to token batches: tokenising, bucketing by length, padding with the right position ids."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
@@ -53,15 +53,21 @@ class Batch:
         return bool((self.mask == 0).any())
 
 
-def encode(tokenizer: Any, texts: Sequence[Text], max_length: int | None = None) -> list[Encoded]:
+def encode(
+    tokenizer: Any,
+    texts: Sequence[Text],
+    max_length: int | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> list[Encoded]:
     """Tokenises texts as the model expects them, special tokens included; chat messages go through the chat
-    template.
+    template, which is given `arguments` of its own.
 
     Raises ValueError for a text that has no tokens, is longer than `max_length` (nothing is ever cut off
     silently), or would start with two beginning-of-text tokens.
     """
     # Copies of the messages: the list may change after it was encoded.
-    chats = [None if isinstance(t, str) else Chat(tokenizer, tuple(dict(m) for m in t)) for t in texts]
+    own = dict(arguments or {})
+    chats = [None if isinstance(t, str) else Chat(tokenizer, tuple(dict(m) for m in t), own) for t in texts]
     rendered = [str(t) if chat is None else chat.render() for t, chat in zip(texts, chats, strict=True)]
     specials = _special_ids(tokenizer)
     found: list[Encoded | None] = [None] * len(rendered)

@@ -1,5 +1,7 @@
 """Making a `Model`: by hub name, from a folder, or from an object in memory."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,17 @@ def load_model(
     blocks: str | None = None,
     remote: bool = False,
     trust_remote_code: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> Model:
     """Loads a model by hub name or folder, or wraps one that is already in memory (which is never changed).
 
-    `backend` says what runs it: "hooks" (plain PyTorch, the fastest), "transformer_lens" or "nnsight", which
-    give the same numbers and are imported only then. A compiled model is run as it was before it was
-    compiled. `remote=True` runs an nnsight model on NDIF by its hub name; it was tested up to the network.
-    Causal language models, encoders (reading only) and PEFT adapters
-    work. `blocks` names the list of transformer blocks where it cannot be found; `dtype` defaults to the
-    checkpoint's. Raises ValueError for an unknown backend, a missing tokenizer, or a path that holds no
-    model.
+    `backend` says what runs it: "hooks" (plain PyTorch, the fastest), "transformer_lens" or "nnsight",
+    which give the same numbers and are imported only then. A compiled model is run as it was before it
+    was compiled. `remote=True` runs an nnsight model on NDIF by its hub name; it was tested up to the
+    network. Causal language models, encoders (reading only) and PEFT adapters work. `blocks` names the
+    list of transformer blocks where it cannot be found; `dtype` defaults to the checkpoint's.
+    `chat_template_kwargs` go to the chat template, such as {"enable_thinking": False}. Raises ValueError
+    for an unknown backend, a missing tokenizer, or a path that holds no model.
     """
     if (
         isinstance(dtype, str)
@@ -54,7 +57,8 @@ def load_model(
                 "a remote model's device, dtype and code are the server's; leave out device, dtype,"
                 " device_map and trust_remote_code"
             )
-        return _served(str(model), tokenizer, blocks, revision)
+        served = _served(str(model), tokenizer, blocks, revision)
+        return replace(served, chat_template_kwargs=dict(chat_template_kwargs or {}))
     if isinstance(model, nn.Module):
         if not hasattr(inner_model(model), "config"):
             raise ValueError(
@@ -75,7 +79,8 @@ def load_model(
         if device is not None:
             hf.to(device)  # pyright: ignore
         name, hf = str(model), hf.eval()
-    return Model(hf, tokenizer, name, _backend(backend, hf, tokenizer, blocks, remote, revision))
+    runs = _backend(backend, hf, tokenizer, blocks, remote, revision)
+    return Model(hf, tokenizer, name, runs, chat_template_kwargs=dict(chat_template_kwargs or {}))
 
 
 def _served(name: str, tokenizer: Any, blocks: str | None, revision: str | None) -> Model:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from probes.data.examples import Examples, Text
 from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
+from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, Side, are_ids, batches, check_vocabulary, encode
 from probes.models.backends.hooks import Hooks
@@ -44,6 +45,7 @@ class Model:
     name: str
     backend: Backend
     writes: tuple[Write, ...] = field(default=())
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -139,14 +141,16 @@ class Model:
         )
 
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
-        return encode(self.tokenizer, texts, self.max_length)
+        return encode(self.tokenizer, texts, self.max_length, self.chat_template_kwargs)
 
     def tokenise(self, prompts: Examples | Sequence[Text] | Sequence[Sequence[int]]) -> Tokenised:
         """The prompts with their tokens, made once and passed along: what is tokenised already comes
         back as it is. Token ids are taken as they are.
         """
         if isinstance(prompts, Tokenised) and prompts.tokenizer is self.tokenizer:
-            return prompts
+            chats = [e.chat for e in prompts.encoded if e.chat is not None]
+            if all(chat.arguments == dict(self.chat_template_kwargs) for chat in chats):
+                return prompts
         if not isinstance(prompts, Examples | str) and are_ids(prompts):
             found = Tokenised.of_ids(prompts, self.tokenizer)  # pyright: ignore[reportArgumentType]
             check_vocabulary(found.encoded, self.tokenizer, self._embeddings, self.name)
@@ -333,7 +337,7 @@ class Model:
             made = self.generate_batch(batch, asked, decoding)
             for row, new in zip(batch.rows, made, strict=True):
                 ids[row] = new
-        return ids if return_ids else [self.tokenizer.decode(new, skip_special_tokens=True) for new in ids]
+        return ids if return_ids else [decoded(self.tokenizer, new) for new in ids]
 
     def __repr__(self) -> str:
         edits = f", {len(self.writes)} edited sites" if self.writes else ""

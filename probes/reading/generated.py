@@ -11,6 +11,7 @@ from probes.data.activations import Activations
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
+from probes.data.thoughts import thinking
 from probes.data.tokens import Batch, text_behind
 from probes.markup.progress import progress_bar
 from probes.models.backends.hooking import hooked
@@ -37,12 +38,12 @@ def capture_generated(
 
     `token` counts from the prompt's first token, so row and token are the same in a later capture of
     prompt and answer together. Columns gain `answer` (the whole text, with the space that parts it from
-    the prompt), `prompt_tokens`, `token_id` and `token_text`. Words that were not written as the
-    tokenizer would split them are read again exactly from token ids:
-    `model.tokenise(prompts).followed_by(ids)`. Greedy unless asked; further options go to Hugging Face
-    `generate`. The end-of-text token is no row, and an answer that is empty gives none. Edits of the
-    model act as in `generate`. Raises ValueError where the backend or the model cannot generate, and when
-    every answer is empty.
+    the prompt), `prompt_tokens`, `token_id`, `token_text` and `thinking` (whether the token is part of a
+    thought). Words that were not written as the tokenizer would split them are read again exactly from
+    token ids: `model.tokenise(prompts).followed_by(ids)`. Greedy unless asked; further options go to
+    Hugging Face `generate`. The end-of-text token is no row, and an answer that is empty gives none.
+    Edits of the model act as in `generate`. Raises ValueError where the backend or the model cannot
+    generate, and when every answer is empty.
     """
     backend = _backend_for(model, max_new_tokens)
     # One token more than asked for: a token has a hidden state only once it was read to make the next.
@@ -129,6 +130,9 @@ def _joined(
     own = {
         "answer": texts[example],
         "prompt_tokens": prompt[example],
+        "thinking": np.array(
+            [t for i in order for t in thinking(words, reading.encoded[i].text, answers[i])], dtype=bool
+        ),
         "token_id": np.array([t for i in order for t in answers[i]]),
         "token_text": np.array([decode([t]) for i in order for t in answers[i]]),
     }

@@ -183,6 +183,7 @@ class Reading:
             "data": self.examples.hash,
             "dtype": str(self.dtype).removeprefix("torch."),
             "edits": [repr(w) for w in self.writes],
+            **({"chat_template_kwargs": dict(own)} if (own := self.model.chat_template_kwargs) else {}),
             "self_check": self.checked or "skipped",
             "versions": {p: version(p) for p in ("torch", "transformers")},
         }
