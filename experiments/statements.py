@@ -16,6 +16,7 @@ from probes.data.forms import as_pairs, as_prompts
 from probes.data.labels import Label, two_valued
 from probes.data.labels import other_labels as two_valued_others
 from probes.data.rows import Rows, whole_groups
+from probes.data.tables import missing, read_csv
 
 # Notebooks import these from here.
 __all__ = ["as_pairs", "as_prompts"]
@@ -44,11 +45,11 @@ def read_table(path: Path, needed: Sequence[str], advice: str) -> pd.DataFrame:
     """A CSV file that has the columns it needs; raises ValueError naming what is missing, with advice."""
     if not path.is_file():
         raise ValueError(f"no file {path}; --data takes a CSV file; {advice}")
-    table = pd.read_csv(path)
-    missing = [c for c in needed if c not in table.columns]
-    if missing:
+    table = read_csv(path)
+    absent = [c for c in needed if c not in table.columns]
+    if absent:
         there = ", ".join(map(str, table.columns))
-        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {there}; {advice}")
+        raise ValueError(f"{path} has no column {', '.join(absent)}; it has {there}; {advice}")
     return table
 
 
@@ -62,7 +63,7 @@ def load_statements(data: Path | None, group: str | None, limit: int | None, see
     else:
         wanted = ["statement", "label", *([group] if group else [])]
         table = read_table(data, wanted, "expected are statement, label (0/1) and the --group column")
-        empty = [c for c in wanted if table[c].isna().to_numpy().any()]
+        empty = [c for c in wanted if any(map(missing, table[c]))]
         if empty:
             raise ValueError(f"{data} has empty cells in {', '.join(empty)}; fill or drop those rows")
         if not table.label.isin([0, 1]).all():

@@ -366,7 +366,7 @@ def test_a_span_covers_every_token_it_touches(text, wanted, tokens):
             r"position span_end:who needs a column 'who'; there are \['what'\]",
         ),
         ("span:who", {"who": "blue"}, "column who: 'blue' does not occur in the text 'red house'"),
-        ("span:who", {"who": ""}, "column who: '' does not occur"),
+        ("span:who", {"who": ""}, r"needs column 'who', whose cell is missing \(''\)"),
         ("span:who", {"who": " "}, "column who: ' ' lies in no token of 'red house'"),
         ("3:", {}, "position 3: picks no token: 'red house' has 3 tokens"),
         ("2:1", {}, "position 2:1 picks no token: 'red house' has 3 tokens"),

@@ -11,6 +11,7 @@ from interventions.behaviours.logprob import Continuations, logprobs, refuse_ope
 from interventions.behaviours.measures import MeanValue, TwoSided
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples, Text
+from probes.data.tables import texts_in
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded
 from probes.models.model import Model
@@ -82,7 +83,8 @@ class Answers:
 
     def _texts(self, answer: str, prompts: Examples) -> Sequence[str]:
         if answer.startswith("column:"):
-            return [str(a) for a in prompts.column(answer.removeprefix("column:"))]
+            name = answer.removeprefix("column:")
+            return texts_in(prompts.column(name), name, "an answer")
         return [answer] * len(prompts)
 
 

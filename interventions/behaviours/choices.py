@@ -14,6 +14,7 @@ import numpy as np
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples, Text
+from probes.data.tables import missing
 from probes.models.model import Model
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -157,7 +158,7 @@ class Choices:
                 raise ValueError(
                     f"{self.options} holds {lists[0]!r:.60}; expected a list of option texts in every row"
                 )
-            found = [tuple(str(o) for o in c) for c in cells]
+            found = [tuple("" if missing(o) else str(o) for o in c) for c in cells]
         else:
             found = [tuple(self.options)] * len(prompts)
         for i, own in enumerate(found):

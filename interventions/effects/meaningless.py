@@ -144,7 +144,7 @@ def cosine_of(edit: Edit, direction: Direction) -> float | None:
 Remembered = tuple[Float[Tensor, "k d"], Float[Tensor, " d"] | None]
 
 
-def remembered(edit: Edit, site: Site, tested: Float[Tensor, " d"] | None) -> list[Remembered]:
+def remembered(edit: Edit, site: Site, tested: Float[Tensor, " d"] | None) -> Sequence[Remembered]:
     """What the directions of an edit remember of exchanged labels on their rows, each with the direction;
     nothing where one remembers nothing.
     """

@@ -13,6 +13,7 @@ import pandas as pd
 from probes.data.relatives import SuggestedGroups, suggested
 from probes.data.row_names import say_mixed_labels
 from probes.data.rows import Rows, concat_rows, make_rows
+from probes.data.tables import missing, read_csv, read_jsonl
 from probes.data.texts import Text, cell_text, checked_text
 
 
@@ -107,16 +108,16 @@ class Examples(Rows):
     ) -> "Examples":
         """One example a row of a table; every column travels along. Names missing columns when it raises."""
         wanted = [name for name in (text, y, groups) if name is not None]
-        missing = [name for name in wanted if name not in table.columns]
-        if missing:
-            raise ValueError(f"the table has no column {missing}; it has {list(table.columns)}")
-        empty = {name: int(table[name].isna().to_numpy().sum()) for name in wanted}
+        absent = [name for name in wanted if name not in table.columns]
+        if absent:
+            raise ValueError(f"the table has no column {absent}; it has {list(table.columns)}")
+        empty = {name: sum(map(missing, table[name])) for name in wanted}
         bad = next((name for name, count in empty.items() if count), None)
         if bad is not None:
             raise ValueError(f"column {bad!r} has {empty[bad]} empty cells; fill or drop those rows")
         columns = {str(name): table[name].to_numpy() for name in table.columns if name != text}
         return cls(
-            [cell_text(value) for value in table[text]],
+            [cell_text(value, text) for value in table[text]],
             None if y is None else table[y],
             None if groups is None else table[groups],
             columns,
@@ -126,16 +127,15 @@ class Examples(Rows):
     def from_csv(
         cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None
     ) -> "Examples":
-        """Reads a CSV file; see `from_pandas`."""
-        return cls.from_pandas(pd.read_csv(path, dtype={text: str}), text, y, groups)
+        """Reads a CSV file as it stands (`probes.data.tables`: "NA" is a word); see `from_pandas`."""
+        return cls.from_pandas(read_csv(path, as_text=text), text, y, groups)
 
     @classmethod
     def from_jsonl(
         cls, path: str | Path, text: str = "text", y: str | None = None, groups: str | None = None
     ) -> "Examples":
         """Reads one JSON object a line; see `from_pandas`."""
-        table = pd.read_json(path, lines=True, dtype=False)  # pyright: ignore[reportArgumentType]
-        return cls.from_pandas(table, text, y, groups)
+        return cls.from_pandas(read_jsonl(path), text, y, groups)
 
     @classmethod
     def from_hf(

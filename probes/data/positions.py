@@ -32,6 +32,7 @@ import numpy as np
 
 from probes.data.chat import Turn
 from probes.data.spans import characters, occurrences, overlapping
+from probes.data.tables import missing
 from probes.data.tokens import Encoded
 
 WORDS = (
@@ -195,7 +196,7 @@ class Position:
             case "text_end":
                 return self._last_occurrence(encoded, str(self.value), f"position {self}")[-1:]
             case "span" | "span_end":
-                wanted = str(self._cell(columns, self.column))
+                wanted = self._words(columns, self.column)
                 found = self._last_occurrence(encoded, wanted, f"column {self.column}")
                 return found[-1:] if self.kind == "span_end" else found
             case _:
@@ -214,6 +215,16 @@ class Position:
                 f"position {self} needs a column {name!r}; there are {sorted(columns) or 'no columns'}"
             )
         return columns[name]
+
+    def _words(self, columns: dict[str, Any], name: str | None) -> str:
+        """What a column says of a text; raises ValueError where the cell is missing."""
+        cell = self._cell(columns, name)
+        if missing(cell):
+            raise ValueError(
+                f"position {self} needs column {name!r}, whose cell is missing ({cell!r}) in a row; fill it"
+                " or drop the row"
+            )
+        return str(cell)
 
     def _inside(self, encoded: Encoded, start: int, end: int) -> np.ndarray:
         """The tokens that share characters with text[start:end]; there may be none."""
@@ -269,7 +280,7 @@ class Position:
                 " 'answer' with its words, or chat messages that end with the assistant's turn; there are"
                 f" {sorted(columns) or 'no columns'}"
             )
-        return self._last_occurrence(encoded, str(columns["answer"]), "column answer")
+        return self._last_occurrence(encoded, self._words(columns, "answer"), "column answer")
 
 
 At = str | int | slice | Position

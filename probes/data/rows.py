@@ -195,6 +195,14 @@ def as_column(values: Any, n: int, name: str) -> np.ndarray:
     return array
 
 
+def as_cells(values: Any, n: int, name: str) -> np.ndarray:
+    """A column of anything, each cell as it is: beside texts numpy would make "nan" of a missing cell."""
+    found = as_column(values, n, name)
+    listed = found.dtype.kind == "U" and isinstance(values, list | tuple)
+    mixed = listed and not all(isinstance(v, str) for v in values)
+    return np.fromiter(values, dtype=object) if mixed else found
+
+
 def make_rows(
     n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None
 ) -> dict[str, Any]:
@@ -209,7 +217,7 @@ def make_rows(
         "groups": whole_texts(as_groups(ids if groups is None else groups, n), texts, groups is not None),
         "ids": ids,
         "columns": {
-            str(k): as_column(v, n, f"column {k!r}") for k, v in ({} if columns is None else columns).items()
+            str(k): as_cells(v, n, f"column {k!r}") for k, v in ({} if columns is None else columns).items()
         },
     }
 

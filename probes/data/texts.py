@@ -15,10 +15,15 @@ def words_of(text: str | Sequence[dict[str, str]]) -> str:
     return text if isinstance(text, str) else "\n".join(str(turn["content"]) for turn in text)
 
 
-def cell_text(value: Any) -> Any:
+def cell_text(value: Any, column: str) -> Any:
     """A table's cell as a text: chat messages stay messages (`datasets` gives them as an array),
-    numbers become text.
+    numbers become text. Raises TypeError for an object that is neither.
     """
+    if isinstance(value, dict | set | bytes):
+        raise TypeError(
+            f"column {column!r} holds a {type(value).__name__} ({value!r:.60}); expected a text, or a list of"
+            " chat messages with role and content"
+        )
     return list(value) if isinstance(value, list | tuple | np.ndarray) else str(value)
 
 

@@ -1,0 +1,96 @@
+"""Cells of a table are what was written there; one that is missing is said where it is needed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from interventions import Answers, Choices
+from probes import Examples, capture
+from probes.data.tables import missing, read_csv, read_jsonl
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(text, name="table.csv"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path / name
+
+    return written
+
+
+def test_words_that_look_like_nothing_or_like_numbers_are_words(write):
+    head, first = "\ufefftext,right,who,size,share,odd,open", "a,None,007,1,.5,1e3,True"
+    file = write(f"{head}\n{first}\nb,NA,7,-2,1,nan,False\n")
+    found = Examples.from_csv(file, groups="who").columns
+    assert found["right"].tolist() == ["None", "NA"] and found["who"].tolist() == ["007", "7"]
+    assert found["size"].tolist() == [1, -2] and found["size"].dtype.kind == "i"
+    assert found["share"].tolist() == [0.5, 1.0] and found["odd"].tolist() == ["1e3", "nan"]
+    assert found["open"].tolist() == [True, False] and found["open"].dtype == bool
+    assert len(np.unique(Examples.from_csv(file, groups="who").groups)) == 2
+    numbers = write("text,id\n1.50,12345678901234567890\n007,1\n")
+    read = Examples.from_csv(numbers)
+    assert read.texts == ("1.50", "007") and read.columns["id"].tolist() == ["12345678901234567890", "1"]
+
+
+def test_cells_too_many_are_dropped_where_they_are_empty_and_named_where_not(write):
+    assert Examples.from_csv(write("text,label\na,1,\n\nb,0,\n"), y="label").texts == ("a", "b")
+    assert Examples.from_csv(write("text,label,\na,1,\n"), y="label").texts == ("a",)
+    quoted = Examples.from_csv(write('text,label\n"a, b",1\n"two\nlines",0\n'), y="label")
+    assert quoted.texts == ("a, b", "two\nlines")
+    with pytest.raises(ValueError, match=r"line 3, has 3 cells where the header has 2; quote cells"):
+        read_csv(write("text,label\na,1\nb, and c,0\n"))
+    with pytest.raises(ValueError, match=r"line 2, has 1 cells where the header has 2"):
+        read_csv(write("text,label\na\n"))
+    with pytest.raises(ValueError, match="has the column 'text' twice"):
+        read_csv(write("text,text\na,b\n"))
+    for empty in ("", "text,label\n"):
+        with pytest.raises(ValueError, match="has no rows"):
+            read_csv(write(empty))
+
+
+def test_a_cell_without_anything_is_named_where_it_is_asked_for(write):
+    file = write("text,label,answer\na,1,x\nb,,\n")
+    assert Examples.from_csv(file).columns["answer"].tolist() == ["x", ""]
+    with pytest.raises(ValueError, match="column 'label' has 1 empty cells"):
+        Examples.from_csv(file, y="label")
+
+
+def test_json_lines_keep_what_json_says(write):
+    lines = '{"text": "a", "n": 1, "when": "2020-01-01", "x": null}\n\n{"text": "b", "n": 2, "id": "007"}\n'
+    found = read_jsonl(write(lines, "t.jsonl"))
+    assert found["n"].tolist() == [1, 2] and found["when"][0] == "2020-01-01"
+    assert found["id"][1] == "007" and [missing(c) for c in found["x"]] == [True, True]
+    assert missing(found["when"][1]) and missing(found["id"][0])
+    for text, said in (('{"text": "a"}\n{"text":', "line 2, is no JSON"), ("[1]\n", "line 1, holds a list")):
+        with pytest.raises(ValueError, match=said):
+            read_jsonl(write(text, "t.jsonl"))
+    with pytest.raises(TypeError, match="column 'text' holds a dict"):
+        Examples.from_jsonl(write('{"text": {"question": "why?"}}\n', "t.jsonl"))
+
+
+MISSING = [float("nan"), None, pd.NA, "", np.float64("nan"), pd.NaT]
+
+
+@pytest.mark.parametrize("cell", MISSING, ids=repr)
+def test_a_missing_cell_is_no_word_for_a_model(make_model, cell):
+    model = make_model("llama")
+    texts = ["the nan house", "the red tree"]
+    known, absent = (
+        Examples(texts, columns={"e": [word, "red"], "answer": [word, " no"]}) for word in ("the", cell)
+    )
+    asked = Answers("column:answer", " yes")
+    assert np.isfinite(asked(model, known.rows(np.array([1]))).values).all()
+    with pytest.raises(ValueError, match="column 'answer' has a missing cell in row 0"):
+        asked(model, absent)
+    for at in ("span:e", "span_end:e"):
+        assert len(capture(model, known, "resid_post.1", at, progress=False)) >= 2
+        with pytest.raises(ValueError, match=r"needs column 'e', whose cell is missing"):
+            capture(model, absent, "resid_post.1", at, progress=False)
+
+
+def test_an_option_that_is_missing_is_none(make_model):
+    model = make_model("llama")
+    listed = np.empty(1, dtype=object)
+    listed[0] = ["yes", None]
+    with pytest.raises(ValueError, match="none of them empty"):
+        Choices("column:options")(model, Examples(["the red house"], columns={"options": listed}))
