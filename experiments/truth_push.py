@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from experiments.report import Report
 from experiments.truth_causal import ANSWERS, Setting, cost_of, random_kl
 from interventions import Effect
 from interventions import plots as effect_plots
 from interventions.searching.pushing import Push, choose_push
+from probes.markup.progress import progress_bar
 from probes.metrics.estimates import accuracy
 
 TURNED = 0.95
@@ -31,7 +31,7 @@ def push(s: Setting, doses: Sequence[float], report: Report) -> list[Effect]:
     chosen = choose_push(s.model, s.added, s.sites, doses, ANSWERS, s.validation, enough=TURNED, level=0)
     before = ANSWERS(s.model, s.test)
     effects = {}
-    for dose in tqdm(doses, desc="doses", delay=2, leave=False):
+    for dose in progress_bar("doses", True, doses):
         picked = dose in (chosen.up, chosen.down)
         effects[dose] = s.effect(s.added(chosen.site, dose), before, control_costs=picked)
     turns = _push_section(s, chosen, effects, report)

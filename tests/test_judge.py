@@ -865,7 +865,8 @@ def test_wrong_settings_are_named(judge, tmp_path, monkeypatch):
         ({"options": {"extra_headers": {}}}, "no password"),
         ({"base_url": f"http://host/v1?api_key={KEY}"}, "query"),
         ({"options": {"extra_query": {"api-key": KEY}}}, "named like a key .found: api-key"),
-        ({"options": {"extra_body": {"auth": {"access_token": KEY}}}}, "access_token"),
+        ({"options": {"extra_body": {"auth": {"access_token": KEY}}}}, "found: auth"),
+        ({"options": {"extra_body": {"who": {"access_token": KEY}}}}, "found: access_token"),
         ({"options": {"messages": []}}, "may not hold"),
     ]:
         with pytest.raises(ValueError, match=says) as refused:

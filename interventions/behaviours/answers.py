@@ -114,6 +114,8 @@ def _parted(
     cut = []
     for i, (prompt, a, b) in enumerate(zip(asked.encoded, *ends, strict=True)):
         n = next((k for k, (s, t) in enumerate(zip(a.ids, b.ids, strict=False)) if s != t), None)
+        _known(model, prompt, a, first[i])
+        _known(model, prompt, b, second[i])
         if n is None:
             raise ValueError(
                 f"the answers {first[i]!r} and {second[i]!r} differ only in length under this tokenizer;"
@@ -128,6 +130,17 @@ def _parted(
         cut.append(Encoded(a.ids[:n], a.special[:n], offsets, a.text))
     before = Tokenised(asked, cut, model.tokenizer)
     return _Asked(*(Continuations(before, tuple(end)) for end in ends))
+
+
+def _known(model: Model, prompt: Encoded, asked: Encoded, answer: str) -> None:
+    """Raises ValueError where the tokenizer knows nothing of an answer."""
+    unknown = model.tokenizer.unk_token_id
+    own = asked.ids[len(prompt) :]
+    if own and unknown is not None and all(t == unknown for t in own):
+        raise ValueError(
+            f"the tokenizer has no token for the answer {answer!r}, it reads {model.tokenizer.unk_token!r};"
+            " choose words that the model knows"
+        )
 
 
 def _warn_without_space(model: Model, prompts: Sequence[str], answers: set[str]) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from interventions.behaviours.neutral_text import Cost, neutral_costs
 from interventions.behaviours.records import Behaviour, Records
@@ -18,6 +17,7 @@ from interventions.writes.lowrank import Edit
 from probes.data.activations import Activations
 from probes.data.examples import Examples
 from probes.data.tokenised import Tokenised
+from probes.markup.progress import progress_bar
 from probes.models.model import Model
 
 MIN_CONTROLS = 20
@@ -57,7 +57,7 @@ def effect(
     beside = _isotropic(base, whole, prompts, seed) if compare else []
     named = comparisons(whole, base) if compare else {}
     edits = [whole, *controls, *beside, *named.values()]
-    bar = tqdm(edits, desc="edits", delay=2, leave=False, disable=None if progress else True)
+    bar = progress_bar("edits", progress, edits)
     now, *rest = (_alike(behaviour(edited(base, each), prompts), before) for each in bar)
     n = len(controls)
     costs = _costs(base, [whole, *(controls if control_costs else [])], neutral)

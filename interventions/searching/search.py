@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from interventions.behaviours.neutral_text import neutral_costs
 from interventions.behaviours.records import Behaviour, Records
@@ -18,6 +17,7 @@ from interventions.writes.edited import edited
 from interventions.writes.joined import joined
 from interventions.writes.lowrank import Edit
 from probes.data.examples import Examples
+from probes.markup.progress import progress_bar
 from probes.models.model import Model
 
 FEW = 3
@@ -56,7 +56,7 @@ def search(
     before = behaviour(model, validation) if before is None else before
     measured = []
     runs_wanted = len(edits) * (1 + n_controls)
-    with tqdm(total=runs_wanted, desc="options", delay=2, leave=False, disable=not progress) as bar:
+    with progress_bar("options", progress, total=runs_wanted) as bar:
         for name, edit in edits.items():
             controls = controls_of(model, edit, validation, n_controls, seed)[1] if n_controls else []
             runs = []

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from interventions.writes.lowrank import Edit
@@ -71,6 +72,12 @@ def applied(
             " applied(model.hf, edit), or edited(model, edit) for a model value under the edit"
         )
     model = Model.of(hf, blocks=blocks)
+    if hf.training and torch.is_grad_enabled() and any(map(_computed_again, hf.modules())):
+        raise ValueError(
+            "the model keeps no activations (gradient checkpointing), so backward() runs its blocks again, by"
+            " then perhaps without the edits, and gradients would be wrong without a word; call"
+            " gradient_checkpointing_disable() first, or hf.eval() where nothing is trained"
+        )
     writes = [change for edit in listed(edits) for change in edit.compile(model)]
     placed = [w for w in writes if w.needs_prompts]
     if placed:
@@ -81,3 +88,7 @@ def applied(
     changes = [(model.backend.point(w.site), everywhere(w)) for w in writes]
     with eagerly(), hooked(inner_model(hf), [], changes, shared=True, edits=writes):
         yield hf
+
+
+def _computed_again(module: nn.Module) -> bool:
+    return bool(getattr(module, "gradient_checkpointing", False))

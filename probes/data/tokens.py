@@ -1,5 +1,6 @@
 """From texts to token batches: tokenising, bucketing by length, padding with the right position ids."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,6 +91,7 @@ def encode(
     whole = [e for e in found if e is not None]
     for i, e in enumerate(whole):
         _check(i, e, tokenizer.bos_token_id, max_length)
+    _say_unknown(whole, tokenizer.unk_token_id)
     return whole
 
 
@@ -102,6 +104,18 @@ def _special_ids(tokenizer: Any) -> set[int]:
     offices = {getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "cls", "sep")}
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return (added | set(tokenizer.all_special_ids)) - ({tokenizer.unk_token_id} - offices)
+
+
+def _say_unknown(encoded: Sequence[Encoded], unknown: int | None) -> None:
+    """Warns of texts that hold nothing the tokenizer knows, which are all the same to the model."""
+    content = [[t for t, special in zip(e.ids, e.special, strict=True) if not special] for e in encoded]
+    blank = [i for i, ids in enumerate(content) if ids and all(t == unknown for t in ids)]
+    if blank:
+        warnings.warn(
+            f"{len(blank)} of {len(encoded)} texts are unknown tokens only (such as text {blank[0]},"
+            f" {encoded[blank[0]].text!r:.60}); this tokenizer has no token for anything in them",
+            stacklevel=3,
+        )
 
 
 def _check(i: int, e: Encoded, bos: int | None, max_length: int | None) -> None:

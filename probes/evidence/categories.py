@@ -8,12 +8,12 @@ from itertools import combinations, product
 
 import numpy as np
 from jaxtyping import Bool, Float
-from tqdm import tqdm
 
 from probes.data.activations import Activations
 from probes.data.rows import Rows
 from probes.evidence.permutation import Null
 from probes.fitting.recipe import Recipe
+from probes.markup.progress import progress_bar
 from probes.metrics.estimates import Estimate, auroc, aurocs
 from probes.recipes.one_vs_rest import one_vs_rest
 
@@ -151,5 +151,5 @@ def categories_null(
     Whole categories are what is exchanged, since the property goes with them.
     """
     observed = across_categories(recipe, acts, kinds, column)
-    others = tqdm(kinds.others(most, seed), desc="other choices", delay=2, leave=False, disable=None)
+    others = progress_bar("other choices", True, kinds.others(most, seed))
     return Null(np.stack([across_categories(recipe, acts, other, column) for other in others]), observed)

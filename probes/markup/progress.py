@@ -1,6 +1,8 @@
 """The bar that long loops show, everywhere by one rule."""
 
+import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from tqdm import tqdm
@@ -15,11 +17,14 @@ def progress_bar(
     unit: str = "it",
     initial: int = 0,
 ) -> Any:
-    """A bar named `what` that appears after two seconds, on a terminal only, and leaves nothing behind.
+    """A bar named `what` that appears after two seconds, on a terminal or in a notebook, and leaves nothing
+    behind.
 
     With `over` it is iterated, else `total` steps are counted by `.update(n)` inside a `with`.
     """
-    return tqdm(
+    notebook = in_notebook()
+    bar = _widget() if notebook else tqdm
+    return bar(
         over,
         total=total,
         initial=initial,
@@ -27,5 +32,22 @@ def progress_bar(
         unit=unit,
         delay=2,
         leave=False,
-        disable=None if shown else True,
+        # None: where the error stream is a terminal. That of a notebook is none, and shows bars all the same.
+        disable=not shown or (False if notebook else None),
     )
+
+
+def in_notebook() -> bool:
+    """Whether a kernel of Jupyter runs this."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
+
+
+def _widget() -> Any:
+    """A bar as a widget where there are widgets, else as text."""
+    if find_spec("ipywidgets") is None:
+        return tqdm
+    from tqdm.notebook import tqdm as widget
+
+    return widget

@@ -1,5 +1,6 @@
 """Making a `Model`: by hub name, from a folder, or from an object in memory."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from probes.models.compiled import original
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
 
+KNOWN = 0.9  # share of its tokens that a model's tokenizer knows; some are there to fill up
 BACKENDS = ("hooks", "transformer_lens", "nnsight")
 
 
@@ -79,8 +81,20 @@ def load_model(
         if device is not None:
             hf.to(device)  # pyright: ignore
         name, hf = str(model), hf.eval()
+    _say_foreign(hf, tokenizer, name)
     runs = _backend(backend, hf, tokenizer, blocks, remote, revision)
     return Model(hf, tokenizer, name, runs, chat_template_kwargs=dict(chat_template_kwargs or {}))
+
+
+def _say_foreign(hf: nn.Module, tokenizer: Any, name: str) -> None:
+    """Warns of a tokenizer that knows far fewer tokens than the model: it is hardly the model's own."""
+    known, there = len(tokenizer), inner_model(hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
+    if known < KNOWN * there:
+        warnings.warn(
+            f"the tokenizer knows {known} tokens and the model {name!r} has {there}: they hardly belong"
+            " together, and then the model reads other words than are written",
+            stacklevel=3,
+        )
 
 
 def _served(name: str, tokenizer: Any, blocks: str | None, revision: str | None) -> Model:
@@ -134,8 +148,12 @@ def _from_hub(
         return hf, tokenizer or _tokenizer(name if own else str(base), common)
     config = transformers.AutoConfig.from_pretrained(name, **common)
     heads = ("ForCausalLM", "LMHeadModel")
-    causal = any(a.endswith(heads) for a in config.architectures or [])
-    auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+    named = config.architectures or []
+    causal = any(a.endswith(heads) for a in named)
+    seeing = hasattr(config, "text_config") and any(a.endswith("ForConditionalGeneration") for a in named)
+    auto: Any = transformers.AutoModel
+    if causal or seeing:
+        auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
     hf = auto.from_pretrained(name, config=config, **weights)
     return hf, tokenizer or _tokenizer(name, common)
 

@@ -22,7 +22,7 @@ from probes.models.compiled import original
 from probes.models.decoding import Decoding
 from probes.models.generating import check_options, check_rows
 from probes.models.state import state_of
-from probes.models.unwrap import fan_in, inner_model, input_device
+from probes.models.unwrap import fan_in, inner_model, input_device, text_config
 from probes.models.writes import Bound, Chosen, Write
 
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
@@ -61,7 +61,7 @@ class Model:
 
     @property
     def config(self) -> Any:
-        return inner_model(self.hf).config
+        return text_config(inner_model(self.hf))
 
     @property
     def n_blocks(self) -> int:

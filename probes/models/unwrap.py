@@ -14,6 +14,7 @@ from torch import nn
 
 from probes.models.compiled import eagerly, original, uncompile_forwards
 
+LANGUAGE = {"language_model", "text_model"}  # what the part that writes is called beside others
 _evaluating: Counter[int] = Counter()
 _switching = threading.Lock()
 
@@ -31,6 +32,13 @@ def inner_model(hf: nn.Module) -> nn.Module:
             )
         return original(hf.get_base_model())  # pyright: ignore
     return hf
+
+
+def text_config(model: nn.Module) -> Any:
+    """The settings of the language model, which models that see pictures too keep inside their own."""
+    config: Any = model.config
+    inside = getattr(config, "text_config", None)
+    return config if inside is None or hasattr(config, "num_hidden_layers") else inside
 
 
 def find_blocks(hf: nn.Module, path: str | None = None) -> str:
@@ -54,7 +62,7 @@ def find_blocks(hf: nn.Module, path: str | None = None) -> str:
             f"{type(inner).__name__} is an encoder-decoder, which has two stacks; pass its encoder"
             " (model.get_encoder()) instead"
         )
-    n = getattr(config, "num_hidden_layers", None)
+    n = getattr(text_config(inner), "num_hidden_layers", None)
     lists = {name: m for name, m in inner.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n}
     # A block list holds modules of one class that contain attention; nested lists (experts) lie deeper.
     lists = {
@@ -62,6 +70,10 @@ def find_blocks(hf: nn.Module, path: str | None = None) -> str:
         for name, m in lists.items()
         if len({type(b) for b in m}) == 1 and any("att" in s.lower() for s, _ in m[0].named_modules())
     }
+    if text_config(inner) is not config:
+        # Beside the tower that sees, which may have as many blocks.
+        language = {k: m for k, m in lists.items() if set(k.split(".")) & LANGUAGE}
+        lists = language or lists
     shallow = min((name.count(".") for name in lists), default=0)
     lists = {name: m for name, m in lists.items() if name.count(".") == shallow}
     if len(lists) != 1:

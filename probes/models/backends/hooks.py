@@ -21,7 +21,15 @@ from probes.models.backends.points import (
     proven,
 )
 from probes.models.compiled import eagerly, original
-from probes.models.unwrap import evaluating, fan_in, find_blocks, inner_model, offloaded, without_head
+from probes.models.unwrap import (
+    evaluating,
+    fan_in,
+    find_blocks,
+    inner_model,
+    offloaded,
+    text_config,
+    without_head,
+)
 
 
 class ModuleTree:
@@ -51,7 +59,7 @@ class ModuleTree:
         layout = layout or self.layout()
         if site.kind == "z":
             name = f"{block}.{layout.z}"
-            n_heads = int(self.inner.config.num_attention_heads)  # pyright: ignore
+            n_heads = int(text_config(self.inner).num_attention_heads)  # pyright: ignore
             columns = head_columns(site, fan_in(self.inner.get_submodule(name)), n_heads)
             return Point(name, "in", columns, site=site)
         shaped_by = block if layout.flat and site.kind == "mlp_out" else None

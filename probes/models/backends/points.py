@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from probes.data.sites import Site
-from probes.models.unwrap import input_device
+from probes.models.unwrap import input_device, text_config
 
 Select = Callable[[Tensor], Tensor]
 Change = Callable[[Tensor], Tensor]
@@ -203,7 +203,7 @@ def proven(backend: Backend, candidates: Sequence[Layout], blocks: Sequence[nn.M
     """The first layout whose sublayer outputs account for what the blocks do on a few tokens; raises
     ValueError where none does.
     """
-    vocabulary = int(backend.hf.config.vocab_size)  # pyright: ignore
+    vocabulary = int(text_config(backend.hf).vocab_size)  # pyright: ignore
     tokens = torch.linspace(0, vocabulary - 1, 10).long().view(2, 5).to(input_device(backend.hf))
     missed = []
     for layout in candidates:

@@ -31,7 +31,7 @@ from probes.models.backends.points import (
     require_met,
     whole,
 )
-from probes.models.unwrap import evaluating
+from probes.models.unwrap import evaluating, text_config
 
 RESIDUAL = {"resid_pre": "hook_in", "resid_post": "hook_out"}
 LAYOUTS = (
@@ -195,7 +195,7 @@ class TransformerLens:
 
     def _probe(self) -> list[dict[str, Tensor]]:
         """Two rows of six tokens, and the same with padding in front of one."""
-        vocabulary = int(self.hf.config.vocab_size)  # pyright: ignore
+        vocabulary = int(text_config(self.hf).vocab_size)  # pyright: ignore
         tokens = torch.linspace(0, vocabulary - 1, 12).long().view(2, 6)
         tokens = tokens.to(next(self.hf.parameters()).device)
         mask = torch.ones_like(tokens)
