@@ -34,7 +34,8 @@ from interventions import Ablate, Add, Answers, Clamp, Edit, Erase, effect
 from interventions.behaviours.records import Behaviour
 from probes import Activations, Direction, Examples, MassMean, Model, capture, load_model
 
-NAMES = {1: "Lily Mia Sue Anna Amy Lucy Emma Jane", 0: "Tom Tim Ben Max Jack Sam Bob Leo"}
+GIRLS = "Lily Mia Sue Anna Amy Lucy Emma Jane Ella Sara Kate Molly Rose Daisy Lisa Jenny"
+BOYS = "Tom Tim Ben Max Jack Sam Bob Leo John Mark Paul Peter Dan Nick Billy Joe"
 PLACES = ("park", "store")
 
 
@@ -56,6 +57,8 @@ class Config:
     known: Literal["exchanged labels", "nothing"] = "exchanged labels"
     """what controls are made of: what directions remember of their rows, or states of the prompts"""
     judged_by: Literal["answers", "mean"] = "answers"
+    names: int = 8
+    """how many girls and how many boys, two prompts each"""
     prompts: int = 48
     """how many of the statements"""
     seed: int = 0
@@ -75,7 +78,8 @@ class Task:
 
 def stories(config: Config) -> Task:
     """Beginnings of stories of a girl or a boy, a name a group; y is whether the model goes on with She."""
-    rows = [(y, n, p) for y, names in NAMES.items() for n in names.split() for p in PLACES]
+    names = {1: GIRLS.split()[: config.names], 0: BOYS.split()[: config.names]}
+    rows = [(y, n, p) for y, of in names.items() for n in of for p in PLACES]
     word = {1: "girl", 0: "boy"}
     texts = [f"One day, a little {word[y]} named {n} went to the {p}." for y, n, p in rows]
     model = load_model(config.model)

@@ -15,12 +15,13 @@ from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
-from probes.data.tokens import Batch, Encoded, Side, are_ids, batches, check_vocabulary, encode
+from probes.data.tokens import Batch, Encoded, Side, are_ids, batches, check_vocabulary, encode, pad
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
 from probes.models.compiled import original
 from probes.models.decoding import Decoding
 from probes.models.generating import check_options, check_rows
+from probes.models.padding import require_harmless_padding
 from probes.models.state import state_of
 from probes.models.unwrap import fan_in, inner_model, input_device, text_config
 from probes.models.writes import Bound, Chosen, Write
@@ -163,11 +164,27 @@ class Model:
         return inner_model(self.hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
 
     def batches(
-        self, encoded: Sequence[Encoded], batch_size: int | None = None, side: Side | None = None
+        self,
+        encoded: Sequence[Encoded],
+        batch_size: int | None = None,
+        side: Side | None = None,
+        check: bool = True,
     ) -> list[Batch]:
-        return list(
-            batches(encoded, self.pad_id, side or self.tokenizer.padding_side, batch_size, self.token_budget)
-        )
+        """Texts of similar length together, padded. Raises ValueError, unless `check` is False, where padding
+        changes what the model computes (`probes.models.padding`).
+        """
+        side = side or self.tokenizer.padding_side
+        found = list(batches(encoded, self.pad_id, side, batch_size, self.token_budget))
+        on_a_server = next(self.hf.parameters()).device.type == "meta"
+        if check and not on_a_server and any(batch.padded for batch in found):
+            last = self.sites("resid_post")[-1]
+
+            def last_states(rows: Sequence[Encoded]) -> Tensor:
+                batch = pad(rows, self.pad_id, "left", np.arange(len(rows)))
+                return self.run(batch, [last], lambda h: h[:, -1]).states[last]
+
+            require_harmless_padding(self.backend, encoded, last_states, self.dtype, self.name)
+        return found
 
     @property
     def token_budget(self) -> int:

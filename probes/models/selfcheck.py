@@ -17,12 +17,12 @@ from probes.data.sites import Site
 from probes.data.tokens import Encoded, Side, encode, pad
 from probes.models.backends.points import Backend, whole
 from probes.models.model import Model
+from probes.models.padding import prefixes
 from probes.models.unwrap import evaluating, sharing_copy, without_head
 
 THRESHOLDS = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """Largest relative RMS difference by precision; 1e-5 where nothing is said."""
 
-LONGEST = 24  # tokens of the longest row that is tried
 _done: WeakKeyDictionary[Backend, dict[str, Any]] = WeakKeyDictionary()
 
 
@@ -52,7 +52,7 @@ def self_check(model: Model, encoded: Sequence[Encoded]) -> dict[str, Any]:
 
 def _check(model: Model, encoded: Sequence[Encoded]) -> dict[str, Any]:
     limit = THRESHOLDS.get(model.dtype, 1e-5)
-    rows = _prefixes(encoded)
+    rows = prefixes(encoded)
     sites = model.sites("resid_post")
     single = [_read(model, [r], sites, "right")[0] for r in rows]
     checks = [_compared("batched = single", _read(model, rows, sites, "right"), single, sites)]
@@ -75,16 +75,6 @@ def _check(model: Model, encoded: Sequence[Encoded]) -> dict[str, Any]:
         "beginning-of-text tokens": _bos(model, encoded),
         "template round trip": _template(model),
     }
-
-
-def _prefixes(encoded: Sequence[Encoded]) -> list[Encoded]:
-    """Rows of different lengths made of the longest text's own tokens, so that padding happens
-    whatever the texts are.
-    """
-    ids = max(encoded, key=len).ids[:LONGEST]
-    ids = ids if len(ids) > 3 else (ids * 4)[:4]
-    lengths = sorted({len(ids), max(1, len(ids) // 2), max(1, len(ids) // 4)}, reverse=True)
-    return [Encoded(ids[:n], (False,) * n, None, "") for n in lengths]
 
 
 def _read(model: Model, rows: Sequence[Encoded], sites: tuple[Site, ...], side: Side) -> list[list[Tensor]]:

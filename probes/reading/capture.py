@@ -119,7 +119,7 @@ def _into_memory(
     )
     total = len(reading.examples)
     with progress_bar("capture", progress, total=total, unit="text") as bar, arriving(x) as put:
-        for batch in reading.model.batches(reading.encoded, batch_size):
+        for batch in reading.model.batches(reading.encoded, batch_size, check=False):
             for texts, states in reading.passes(batch):
                 put(reading.rows_of(texts), [states.get(site) for site in reading.sites])
                 bar.update(len(texts))

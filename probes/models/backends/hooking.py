@@ -64,6 +64,17 @@ def in_force(inner: nn.Module) -> tuple[Any, ...]:
     return tuple(edit for e in reversed(_inside.get()) if e.inner is inner for edit in e.edits)
 
 
+@contextmanager
+def outside() -> Generator[None]:
+    """Passes within are nobody's: no reading or edit that is under way sees them."""
+    before = _inside.get()
+    _inside.set(())
+    try:
+        yield
+    finally:
+        _inside.set(before)
+
+
 class _Visits(threading.local):
     """What happens at each point, and which of them the pass has met. A pass is one thread's from
     beginning to end.
