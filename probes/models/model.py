@@ -173,8 +173,8 @@ class Model:
         """Texts of similar length together, padded. Raises ValueError, unless `check` is False, where padding
         changes what the model computes (`probes.models.padding`).
         """
-        side = side or self.tokenizer.padding_side
-        found = list(batches(encoded, self.pad_id, side, batch_size, self.token_budget))
+        to: Side = side or self.tokenizer.padding_side
+        found = list(batches(encoded, self.pad_id, to, batch_size, self.token_budget))
         on_a_server = next(self.hf.parameters()).device.type == "meta"
         if check and not on_a_server and any(batch.padded for batch in found):
             last = self.sites("resid_post")[-1]
