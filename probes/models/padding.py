@@ -53,7 +53,7 @@ def require_harmless_padding(
     if off > limit:
         raise ValueError(
             f"{name!r} reads texts in a padded batch otherwise than alone (off by {off:.1e}, rounding is"
-            f" {limit:.0e} at most): it takes no attention mask, or its padding goes wrong. Ask one text at a time"
-            " (batch_size=1), or texts of the same number of tokens"
+            f" {limit:.0e} at most): it takes no attention mask, or its padding goes wrong. Ask one text at a"
+            " time (batch_size=1), or texts of the same number of tokens"
         )
     _harmless[backend] = True
