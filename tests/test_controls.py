@@ -62,8 +62,8 @@ def test_shuffles_solved_together_equal_refits_one_by_one(recipe):
     labels = np.stack([shuffled(train.y, train.groups, rng) for _ in range(4)])
     found = scores_under(recipe, train, test, labels.astype(bool), progress=False)
     one_by_one = np.stack([recipe.fit(train.with_y(y)).score(test).numpy() for y in labels])
-    # Both stop once the loss is within 1e-8 of its least, which leaves weights a little freedom.
-    assert np.abs(found - one_by_one).max() < 1e-4 * max(1, one_by_one.std())
+    # Fits stop within 1e-8 of the least loss, which leaves scores some 1e-4 of freedom where l2 is small.
+    assert np.abs(found - one_by_one).max() < (5e-4 if isinstance(recipe, Logistic) else 1e-4)
 
 
 @pytest.mark.parametrize("recipe", [CCS(restarts=2), CRC()], ids=repr)
