@@ -45,7 +45,7 @@ class Choice:
     """The best option by a goal.
 
     `stands` says that it differs from the unedited model beyond noise and does better than every round of
-    matched random edits; where it does not, `doubts` say why and no option should be taken for an effect.
+    controls; where it does not, `doubts` say why and no option should be taken for an effect.
     `value` and `before` are the goal under the option and unedited; `equal` names the options that are as
     good within noise, among which ties were settled.
     """

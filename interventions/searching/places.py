@@ -84,7 +84,7 @@ class DirectionUse:
     it.
 
     `places` are the removals on the prompts that chose; `out` was measured at `out_at`, `added` at
-    `added_at`, the best single site, both on other prompts beside matched random edits.
+    `added_at`, the best single site, both on other prompts beside controls.
     """
 
     places: Searched
@@ -95,7 +95,7 @@ class DirectionUse:
 
     @property
     def moves(self) -> bool:
-        """Whether behaviour moves beyond matched random edits, taken out or added."""
+        """Whether behaviour moves beyond controls, taken out or added."""
         return any(e.verdict().moves for e in (self.out, self.added))
 
 

@@ -109,7 +109,7 @@ class Searched(Displayed):
         Default: cheapest where the cost was measured, fewest sites, earliest.
 
         An option stands when the 95% interval of its difference from the unedited model excludes 0 and when,
-        in each round of matched random edits, it does better than the best of them over all options, which
+        in each round of controls, it does better than the best of them over all options, which
         pays for having chosen. See `Choice.stands`: without it the option is only the first among those that
         do nothing shown.
         """

@@ -13,7 +13,7 @@ Word = Literal[
 
 def concluded(decodable: bool, context_moves: bool, format_moves: bool) -> Word:
     """Decodable asks for the open gate (`TwoByTwo.verdict`); used for an effect of the context's direction
-    beyond matched random edits, and going by the format for one of the format's alone.
+    beyond controls, and going by the format for one of the format's alone.
     """
     if not decodable:
         return "used, but not shown decodable" if context_moves else "not decodable"
