@@ -1,6 +1,5 @@
 """A model to read: weights, tokenizer and any edits, behind one value. `probes.load_model` makes it."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
@@ -15,12 +14,14 @@ from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
-from probes.data.tokens import Batch, Encoded, Side, are_ids, batches, check_vocabulary, encode, pad
+from probes.data.tokenising import Prompts, Tokenising
+from probes.data.tokens import Batch, Encoded, Side, batches, pad
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
 from probes.models.compiled import original
 from probes.models.decoding import Decoding
 from probes.models.generating import check_options, check_rows
+from probes.models.inputs import forward_inputs, longest_text, takes
 from probes.models.padding import require_harmless_padding
 from probes.models.state import state_of
 from probes.models.unwrap import fan_in, inner_model, input_device, text_config
@@ -128,11 +129,7 @@ class Model:
 
     @property
     def max_length(self) -> int | None:
-        limits = [getattr(self.config, name, None) for name in ("max_position_embeddings", "n_positions")]
-        found = next((n for n in limits if n), None)
-        if found is not None and _position_offset(self.config):
-            found -= _position_offset(self.config)
-        return found
+        return longest_text(self.config)
 
     @property
     def pad_id(self) -> int:
@@ -141,27 +138,22 @@ class Model:
             (i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0
         )
 
-    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
-        return encode(self.tokenizer, texts, self.max_length, self.chat_template_kwargs)
+    @property
+    def tokenising(self) -> Tokenising:
+        """How texts become this model's tokens."""
+        embeddings = inner_model(self.hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
+        return Tokenising(
+            self.tokenizer, self.name, self.max_length, self.chat_template_kwargs, int(embeddings)
+        )
 
-    def tokenise(self, prompts: Examples | Sequence[Text] | Sequence[Sequence[int]]) -> Tokenised:
+    def encode(self, texts: Sequence[Text]) -> list[Encoded]:
+        return self.tokenising.encode(texts)
+
+    def tokenise(self, prompts: Prompts) -> Tokenised:
         """The prompts with their tokens, made once and passed along: what is tokenised already comes
         back as it is. Token ids are taken as they are.
         """
-        if isinstance(prompts, Tokenised) and prompts.tokenizer is self.tokenizer:
-            chats = [e.chat for e in prompts.encoded if e.chat is not None]
-            if all(chat.arguments == dict(self.chat_template_kwargs) for chat in chats):
-                return prompts
-        if not isinstance(prompts, Examples | str) and are_ids(prompts):
-            found = Tokenised.of_ids(prompts, self.tokenizer)  # pyright: ignore[reportArgumentType]
-            check_vocabulary(found.encoded, self.tokenizer, self._embeddings, self.name)
-            return found
-        examples = prompts if isinstance(prompts, Examples) else Examples(prompts)  # pyright: ignore
-        return Tokenised(examples, self.encode(examples.texts), self.tokenizer)
-
-    @property
-    def _embeddings(self) -> int:
-        return inner_model(self.hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
+        return self.tokenising.tokenise(prompts)
 
     def batches(
         self,
@@ -192,18 +184,7 @@ class Model:
         return CPU_TOKENS if self.device.type == "cpu" else GPU_TOKENS
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Keyword inputs of the forward pass. Padded batches carry mask and position ids, without
-        which left padding goes wrong.
-        """
-        inputs = {"input_ids": batch.ids.to(self.device)}
-        if batch.padded:
-            inputs["attention_mask"] = batch.mask.to(self.device)
-            if self.takes("position_ids"):
-                count = batch.mask.cumsum(1) - 1
-                offset = _position_offset(self.config)
-                positions = torch.where(batch.mask == 1, count + offset, max(0, offset - 1))
-                inputs["position_ids"] = positions.to(self.device)
-        return inputs
+        return forward_inputs(inner_model(self.hf), self.config, batch, self.device)
 
     def run(
         self,
@@ -230,7 +211,7 @@ class Model:
         `columns` is only needed under edits at span positions, which read it; Examples bring their own.
         """
         self.require_generation("logits")
-        asked = self._asked(texts, columns)
+        asked = self.tokenising.with_columns(texts, columns)
         options: dict[str, Any] = {"logits_to_keep": 1} if self.takes("logits_to_keep") else {}
         out: Tensor | None = None
         for batch in self.batches(asked.encoded, batch_size, side="left"):
@@ -245,22 +226,7 @@ class Model:
 
     def takes(self, name: str) -> bool:
         """Whether the model's forward pass has this keyword."""
-        return name in inspect.signature(inner_model(self.hf).forward).parameters
-
-    def _asked(
-        self, texts: Examples | Sequence[Text] | Sequence[Encoded], columns: Mapping[str, np.ndarray] | None
-    ) -> Tokenised:
-        if isinstance(texts, Examples | str):  # Examples refuse one string for many texts
-            return self.tokenise(texts)
-        if not len(texts):
-            raise ValueError("no texts given")
-        encoded = [t for t in texts if isinstance(t, Encoded)]
-        if encoded and len(encoded) != len(texts):
-            raise TypeError("give either texts or encoded tokens, not a mixture")
-        if not encoded:
-            encoded = self.encode([t for t in texts if not isinstance(t, Encoded)])
-        check_vocabulary(encoded, self.tokenizer, self._embeddings, self.name)
-        return Tokenised.of_tokens(encoded, self.tokenizer, columns)
+        return takes(inner_model(self.hf), name)
 
     def bound_writes(self, batch: Batch, asked: Tokenised, cached: bool = False) -> list[tuple[Site, Bound]]:
         """This model's edits as functions of the hidden states of one batch of the prompts, positions made
@@ -304,28 +270,15 @@ class Model:
 
     @overload
     def generate(
-        self,
-        prompts: Examples | Sequence[Text] | Sequence[Sequence[int]],
-        max_new_tokens: int = ...,
-        batch_size: int | None = ...,
-        use_cache: bool = ...,
-        return_ids: Literal[False] = ...,
-        **kwargs: Any,
-    ) -> list[str]: ...
+        self, prompts: Prompts, max_new_tokens: int = ..., *, return_ids: Literal[True], **options: Any
+    ) -> list[list[int]]: ...
     @overload
     def generate(
-        self,
-        prompts: Examples | Sequence[Text] | Sequence[Sequence[int]],
-        max_new_tokens: int = ...,
-        batch_size: int | None = ...,
-        use_cache: bool = ...,
-        *,
-        return_ids: Literal[True],
-        **kwargs: Any,
-    ) -> list[list[int]]: ...
+        self, prompts: Prompts, max_new_tokens: int = ..., batch_size: int | None = ..., **options: Any
+    ) -> list[str]: ...
     def generate(
         self,
-        prompts: Examples | Sequence[Text] | Sequence[Sequence[int]],
+        prompts: Prompts,
         max_new_tokens: int = 20,
         batch_size: int | None = None,
         use_cache: bool = True,
@@ -362,13 +315,3 @@ class Model:
             f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width},"
             f" {self.dtype}{edits})"
         )
-
-
-def _position_offset(config: Any) -> int:
-    """RoBERTa counts positions from behind its padding index; everyone else from 0."""
-    family = str(getattr(config, "model_type", ""))
-    return (
-        int(config.pad_token_id) + 1
-        if "roberta" in family or family in ("camembert", "xmod", "mpnet", "longformer")
-        else 0
-    )
