@@ -33,6 +33,8 @@ from probes.metrics import (
     weighted_auroc,
 )
 
+SHARED = 0.8
+"""Of the variance of a second line of scores, what it shares with the first."""
 HEADS = (
     "measure",
     "labels",
@@ -150,7 +152,15 @@ def measures() -> tuple[Measure, ...]:
             "accuracy difference", lambda s, o, d: accuracy_difference(s, o, d.y, d.group), lambda t: 0.0
         ),
         Measure("mean difference", lambda s, o, d: mean_difference(s, o, d.group), lambda t: 0.0),
+        Measure("skewed mean", lambda s, o, d: mean(skewed(s, o), d.group), lambda t: float(np.exp(0.5))),
     )
+
+
+def skewed(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Lognormal numbers whose logarithm has variance 1: that of the difference of both lines, in which the
+    classes cancel.
+    """
+    return np.exp((scores - others) / (2 - 2 * SHARED**0.5) ** 0.5)
 
 
 def percentile_bootstrap(scores: np.ndarray, design: Design, resamples: int = 200) -> Estimate:
@@ -209,8 +219,9 @@ def simulated(measure: Measure, setting: Setting, config: Config) -> Simulated:
         design = drawn_design(setting, random)
         first, second = (drawn_scores(setting, design, config.draws, config.alike, random) for _ in range(2))
         # Two probes of the same states see the same group effects in part.
-        other = first * 0.8**0.5 + second * 0.2**0.5
-        other += setting.apart * (1 - 0.8**0.5 - 0.2**0.5) * (design.y - 0.5)
+        own = (1 - SHARED) ** 0.5
+        other = first * SHARED**0.5 + second * own
+        other += setting.apart * (1 - SHARED**0.5 - own) * (design.y - 0.5)
         e = measure.estimate(first, other, design)
         positive = design.y.sum()
         pairs = positive * (len(design.y) - positive) if "auroc" in measure.name else len(design.y)

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 
 from benchmarks.intervals import BEFORE, Config, Setting, measures, simulated
 from probes import accuracy, auroc
@@ -52,6 +52,21 @@ def test_intervals_hold_the_truth_in_the_worst_corners_and_are_never_points(name
     assert found.covers >= 0.92
     assert found.widths.min() > 0.005
     assert found.widths.mean() < 2.2 * found.calibrated_width
+
+
+def test_the_mean_of_skewed_numbers_reaches_to_the_side_of_the_long_tail():
+    random, truth = np.random.default_rng(0), np.exp(0.5)
+    values = random.lognormal(size=(2000, 20))
+    for e in (mean(values), mean(-values)):  # Student's t alone covers .88
+        assert ((e.low <= truth * np.sign(e.value)) & (truth * np.sign(e.value) <= e.high)).mean() >= 0.91
+    up, down = mean(values), mean(-values)
+    assert np.allclose(up.low, -down.high) and np.allclose(up.high, -down.low)
+    assert ((up.high - up.value) > (up.value - up.low)).mean() > 0.95
+    plain = random.normal(size=(2000, 20))
+    e = mean(plain)
+    reach = t.ppf(0.975, 19) * plain.std(axis=1, ddof=1) / 20**0.5
+    assert 0.94 < ((e.low <= 0) & (e.high >= 0)).mean() < 0.98
+    assert np.median((e.high - e.low) / (2 * reach)) < 1.06
 
 
 def test_a_percentile_bootstrap_misses_in_such_a_corner():

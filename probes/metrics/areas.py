@@ -67,7 +67,7 @@ class Parts:
         value = self._sum(times, [[p.value for p in line] for line in lines])
         centre = self._sum(times, [[p.between for p in line] for line in lines])
         found = self.weighings.spread(self._pulls(lines, times))
-        return Told(value, centre, found.variance, found.df, telling)
+        return Told(value, centre, found.variance, found.df, telling, found.skew)
 
     def _sum(self, times: Sequence[float], values: Sequence[Sequence[float]]) -> float:
         """Over lines, each the mean of its parts."""

@@ -52,7 +52,7 @@ class Strata:
             telling.append(self._telling(values[m], m, sums, share))
         found = self.weighings.spread(pulls)
         value = float(np.mean(means))
-        return Told(value, value, found.variance, found.df, min(telling))
+        return Told(value, value, found.variance, found.df, min(telling), found.skew)
 
     def _sums(self, values: Float[np.ndarray, " m"], rows: Rows) -> Float[np.ndarray, " g"]:
         n_groups = len(self.weighings.parts[0].rows)

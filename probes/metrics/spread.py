@@ -91,10 +91,11 @@ class Weighing:
 
 @dataclass(frozen=True)
 class Spread:
-    """Variance of a statistic and the degrees of freedom it was told with."""
+    """Variance of a statistic, the degrees of freedom it was told with, and its skewness."""
 
     variance: float
     df: float
+    skew: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,12 +115,14 @@ class Weighings:
     def spread(self, influences: Sequence[Float[np.ndarray, " g"]]) -> Spread:
         """The spread of the statistic, from the influence of each group on each of the averages."""
         enlarged = [u / np.sqrt(w.kept) for u, w in zip(influences, self.parts, strict=True)]
-        squares = np.sum(enlarged, axis=0) ** 2
+        whole = np.sum(enlarged, axis=0)
+        squares = whole**2
         variance, fourth = float(squares.sum()), float((squares**2).sum())
         df = self._df(np.array([(u**2).sum() for u in enlarged]))
         if fourth > 0:
             df = min(df, TAILS * variance**2 / fourth)
-        return Spread(variance, df)
+        skew = float((whole**3).sum()) / variance**1.5 if variance > 0 else 0.0
+        return Spread(variance, df, skew)
 
     def _df(self, variances: Float[np.ndarray, " k"]) -> float:
         """Satterthwaite's degrees of freedom of a sum of spreads that may share groups."""
