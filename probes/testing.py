@@ -107,6 +107,7 @@ def check_recipe(
     check_layout(probe)
     _check_memory_and_file(probe, acts, test, scores)
     _check_refusal(recipe, planted(paired=kind != "paired")[0])
+    _check_numbers(recipe, acts)
 
 
 def _drawn(kind: str, seed: int = 0, signal: float = SIGNAL) -> Any:
@@ -177,6 +178,21 @@ def _check_refusal(recipe: Any, wrong: Any) -> None:
     except TypeError:
         return
     raise AssertionError("the recipe took the other kind of activations without raising TypeError")
+
+
+def _check_numbers(recipe: Any, acts: Any) -> None:
+    """Numbers that became NaN or infinite since the rows were made are refused, naming the row."""
+    name = "no" if isinstance(acts, PairActivations) else "x"
+    for broken in (float("nan"), float("inf")):
+        x = getattr(acts, name).clone()
+        x[-1, 1, 0] = broken
+        try:
+            recipe.fit(replace(acts, **{name: x}))
+        except ValueError as error:
+            said = f"{name} has NaN or infinite values in 1 rows"
+            assert said in str(error), f"a row with {broken}: {error}"
+        else:
+            raise AssertionError(f"the recipe took a row with {broken}")
 
 
 def check_layout(probe: Any) -> None:

@@ -330,3 +330,11 @@ def test_a_recording_sees_the_edits_of_a_model_value_in_its_own_passes_and_of_ap
     moved = (plain["resid_post.1"] + 3 * push.direction.unit).float()
     torch.testing.assert_close(own["resid_post.1"], moved)
     torch.testing.assert_close(run["resid_post.1"], moved)
+
+
+def test_rows_that_overflowed_are_not_erased():
+    x = torch.full((10, 4), 1e6)
+    rows = Activations.from_arrays(x + torch.arange(10)[:, None], np.arange(10) % 2)
+    Erase.fit(rows)
+    with pytest.raises(ValueError, match="x has NaN or infinite values in 10 rows"):
+        Erase.fit(rows.to(dtype=torch.float16))

@@ -56,6 +56,17 @@ def test_with_many_rows_whitening_is_the_inverse_covariance_and_with_few_it_is_t
         assert low <= float(torch.cosine_similarity(found[0], exact, dim=0)) <= high
 
 
+def test_directions_that_no_row_takes_are_whitened_by_the_spread_they_have_in_truth():
+    r, rows, d = np.random.default_rng(0), 100, 200
+    x = torch.from_numpy(r.normal(size=(1, rows, d)) * 3)  # 9 is the variance of every direction
+    x = x - x.mean(1, keepdim=True)
+    within = x.transpose(1, 2) @ x / rows
+    unseen = torch.linalg.svd(x[0], full_matrices=True).Vh[-1:]
+    assert (x[0] @ unseen[0]).abs().max() < 1e-9
+    found = whitened(unseen, within, within.diagonal(dim1=1, dim2=2).sqrt(), rows - 1)
+    assert float(found[0] @ unseen[0]) == pytest.approx(1 / 9, rel=0.2)
+
+
 @pytest.mark.parametrize(
     "recipe",
     [MassMean(), MassMean(whiten=True), MassMean(prepare="zscore"), LDA(), Ridge(), Logistic(prepare="rms")],

@@ -10,6 +10,8 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     SiglipVisionConfig,
 )
 
@@ -51,8 +53,17 @@ def llava(blocks_that_see):
     return LlavaForConditionalGeneration(config)
 
 
+def qwen(blocks_that_see):
+    text = {**WRITES, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}}
+    text |= {"bos_token_id": None, "eos_token_id": None, "vocab_size": VOCABULARY + 6}
+    sees = {"depth": blocks_that_see, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 14}
+    names = ("image", "video", "vision_start", "vision_end")
+    marks = {f"{name}_token_id": IMAGE + i for i, name in enumerate(names)}
+    return Qwen2VLForConditionalGeneration(Qwen2VLConfig(text_config=text, vision_config=sees, **marks))
+
+
 @pytest.mark.parametrize("blocks_that_see", [1, 3])
-@pytest.mark.parametrize("make", [gemma, llava])
+@pytest.mark.parametrize("make", [gemma, llava, qwen])
 def test_it_is_read_edited_asked_and_loaded_as_any_other(make, blocks_that_see, make_tokenizer, tmp_path):
     torch.manual_seed(0)
     hf, tokenizer = make(blocks_that_see).eval(), make_tokenizer()

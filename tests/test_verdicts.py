@@ -13,6 +13,7 @@ from scipy.stats import binomtest, chi2
 from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, dosed, effect, transitions
 from interventions.behaviours.records import Records
 from interventions.effects.comparisons import comparisons
+from interventions.effects.effect import Effect
 from interventions.effects.transitions import bowker
 from interventions.effects.verdict import Controls, Drawn, EditNumbers, judged, ruled
 from probes import Estimate, Examples, capture
@@ -43,6 +44,16 @@ def records(labels, classes=("a", "b", "c"), values=None, ids=None):
         np.asarray(labels),
         classes,
     )
+
+
+def test_a_control_that_does_as_much_up_to_rounding_counts():
+    def run(values):
+        return Records("own", "nats", values, np.arange(6), np.arange(6))
+
+    moved = np.arange(6) / 7
+    for off, p in ((1e-6, 1.0), (0.01, 1 / 20)):
+        controls = (run(moved * (1 - off)),) * 19
+        assert Effect("edit", run(0 * moved), run(moved), controls, None).p_value() == p
 
 
 def test_transitions_count_pairs_and_leave_out_what_was_not_measured():

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interventions.writes.lowrank import LowRank, SiteEdit
-from probes.data.activations import Activations
+from probes.data.activations import Activations, refuse_endless
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
 from probes.fitting.leace import leace
@@ -41,6 +41,7 @@ class Erase:
         variance in the rows are not stretched; the erasure on these rows stays exact. Raises ValueError
         unless y has two classes.
         """
+        refuse_endless(acts.x, "x")
         y, _ = acts.classes
         mean, read, write = leace(acts.x, y.to(acts.x.device).double()[:, None], shrinkage)
         shift = torch.einsum("sd,sdk,ske->se", mean, read, write)

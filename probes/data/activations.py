@@ -41,6 +41,15 @@ def _stacked(x: Any, what: str) -> Tensor:
         raise ValueError(
             f"{what} has shape {tuple(values.shape)}; expected [n, d] or [site, n, d] with at least one row"
         )
+    refuse_endless(values, what)
+    return values
+
+
+def refuse_endless(values: Float[Tensor, "site n d"], what: str) -> None:
+    """Raises ValueError naming the first row with NaN or infinite numbers."""
+    wide = torch.promote_types(values.dtype, torch.float32)
+    if torch.isfinite(values.sum(dtype=wide)):  # one pass without a copy; NaN and inf survive a sum
+        return
     bad = ~torch.isfinite(values).all(dim=2)
     if bad.any():
         site, row = bad.nonzero()[0].tolist()
@@ -49,7 +58,6 @@ def _stacked(x: Any, what: str) -> Tensor:
             f" {row}); half-precision overflow is the usual cause, so capture in float32 or bfloat16, or drop"
             " those rows"
         )
-    return values
 
 
 class Sited(Rows):

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes.data.activations import Activations, PairActivations
+from probes.data.activations import Activations, PairActivations, refuse_endless
 from probes.fitting.pair_rows import span as rows_span
 from probes.fitting.recipe import Prepares, Recipe
 from probes.fitting.transforms import Fitted, Transform
@@ -40,7 +40,7 @@ class Paired:
 
 
 def singles(acts: Any, recipe: Recipe) -> Activations:
-    """The activations, if they are of single texts; raises TypeError otherwise."""
+    """The activations, if they are of single texts and finite; raises TypeError or ValueError otherwise."""
     if isinstance(acts, StoredActivations):
         return acts.load()  # raises, saying what to do, where the memory is too small
     if isinstance(acts, PairActivations):
@@ -53,6 +53,7 @@ def singles(acts: Any, recipe: Recipe) -> Activations:
             f"{type(recipe).__name__} fits on Activations, got {type(acts).__name__}; wrap arrays with"
             " Activations.from_arrays(x, y)"
         )
+    refuse_endless(acts.x, "x")  # numbers may have changed, or overflowed in .to(dtype), since they were made
     return acts
 
 
@@ -73,6 +74,8 @@ def paired(acts: Any, recipe: Prepares) -> Paired:
             f"{type(recipe).__name__} fits on contrast pairs, got {type(acts).__name__}; make them with"
             " capture_pairs(model, Pairs(...)) or PairActivations.from_arrays(yes, no)"
         )
+    for side, x in (("yes", acts.yes), ("no", acts.no)):
+        refuse_endless(x, side)
     fitted = Transform.parse(recipe.prepare).fit({"yes": acts.yes, "no": acts.no}, acts.columns)
     clusters = fitted["yes"].clusters(acts.columns, acts.middle)
     y = None if acts.y is None else acts.classes[0].to(acts.yes.device)
