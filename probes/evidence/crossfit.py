@@ -33,8 +33,9 @@ def held_out(
     `by="fold"`); the groups of the rows left out are left out as well. `trained_on` restricts what probes are
     fitted on, for example to one format, and every row is scored all the same: what `two_by_two` takes as
     `crossed`. Margins of the folds' probes stand side by side, so use a recipe whose margins have a scale of
-    their own; and as folds share most of their training rows, the usual intervals of these scores are somewhat
-    too narrow (a claim needs rows that no fold trained on). Raises ValueError where a fold leaves one class to train on.
+    their own. Folds share most of the rows that they are fitted on, so the usual intervals of these scores
+    are somewhat too narrow; a claim needs rows that no fold was fitted on. Raises ValueError where a fold
+    leaves one class to train on.
     """
 
     def of(train: np.ndarray, test: np.ndarray) -> np.ndarray:
