@@ -27,7 +27,6 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from probes import CCS, LinearProbe, PairActivations, auroc, capture_pairs, load_model
 from probes.controls import best_site, best_site_without_labels, matched_noise, pair_losses
@@ -106,17 +105,6 @@ def half(acts: PairActivations) -> np.ndarray:
     return np.isin(acts.groups, np.random.default_rng(0).permutation(np.unique(acts.groups))[::2])
 
 
-def loaded(path: Path) -> Model:
-    """A folder, or a GGUF file, whose weights are put into a fresh model of full precision."""
-    if path.suffix != ".gguf":
-        return load_model(str(path))
-    where: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-    packed = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-    plain = type(packed)(packed.config)
-    plain.load_state_dict(packed.state_dict())
-    return load_model(plain, tokenizer=AutoTokenizer.from_pretrained(**where))
-
-
 def kinds(config: Config) -> dict[str, Callable[[], tuple[PairActivations, PairActivations]]]:
     """Train and test pairs by name, made when they are wanted."""
     made = {
@@ -135,7 +123,7 @@ def kinds(config: Config) -> dict[str, Callable[[], tuple[PairActivations, PairA
     for name, path, site, at in given:
         if path is not None:
             sites = EVERY if config.regret else site
-            found[name] = lambda path=path, sites=sites, at=at: real(loaded(path), sites, at, config)
+            found[name] = lambda path=path, sites=sites, at=at: real(load_model(path), sites, at, config)
     if config.regret:
         found = {name: make for name, make in found.items() if name not in made}
     return {name: make for name, make in found.items() if config.only in name}

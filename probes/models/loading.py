@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,16 @@ def load_model(
     trust_remote_code: bool = False,
     chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Loads a model by hub name or folder, or wraps one that is already in memory (which is never changed).
+    """Loads a model by hub name, folder or GGUF file, or wraps one in memory (which is never changed).
 
     `backend` says what runs it: "hooks" (plain PyTorch, the fastest), "transformer_lens" or "nnsight",
     which give the same numbers and are imported only then. A compiled model is run as it was before it
     was compiled. `remote=True` runs an nnsight model on NDIF by its hub name; it was tested up to the
     network. Causal language models, encoders (reading only) and PEFT adapters work. `blocks` names the
     list of transformer blocks where it cannot be found; `dtype` defaults to the checkpoint's.
-    `chat_template_kwargs` go to the chat template, such as {"enable_thinking": False}. Raises ValueError
+    `chat_template_kwargs` go to the chat template, such as {"enable_thinking": False}. A GGUF file
+    (`folder/file.gguf`, `owner/model/file.gguf`) is unpacked: what is read is the quantised model at full
+    precision. Raises ValueError
     for an unknown backend, a missing tokenizer, or a path that holds no model.
     """
     if (
@@ -126,18 +129,25 @@ def _from_hub(
 ) -> tuple[nn.Module, Any]:
     import transformers
 
+    name, file = _file_in(name)
     folder = Path(name).expanduser()
     if not folder.exists() and (name.startswith(("/", "~", ".")) or name.count("/") > 1):
         raise ValueError(
             f"there is no folder {name}; give a folder with a model, or a hub name (owner/model)"
         )
-    if folder.is_dir() and not any((folder / f).is_file() for f in ("config.json", "adapter_config.json")):
+    if (
+        folder.is_dir()
+        and file is None
+        and not any((folder / f).is_file() for f in ("config.json", "adapter_config.json"))
+    ):
         raise ValueError(
             f"{name} is a folder without config.json (or adapter_config.json), so it holds no model"
         )
     if folder.exists():
         name = str(folder)
     common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    if file is not None:
+        return _from_gguf(name, file, tokenizer, common, dtype, device_map)
     weights = common | {"dtype": dtype or "auto"} | ({} if device_map is None else {"device_map": device_map})
     if (folder / "adapter_config.json").is_file():
         from peft import AutoPeftModelForCausalLM, PeftConfig
@@ -155,6 +165,41 @@ def _from_hub(
     if causal or seeing:
         auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForImageTextToText
     hf = auto.from_pretrained(name, config=config, **weights)
+    return hf, tokenizer or _tokenizer(name, common)
+
+
+def _file_in(name: str) -> tuple[str, str | None]:
+    """The folder or hub name, and the GGUF file in it where one is named behind it."""
+    if not name.endswith(".gguf"):
+        return name, None
+    path = Path(name).expanduser()
+    if path.is_file():
+        return str(path.parent), path.name
+    if name.startswith(("/", "~", ".")) or name.count("/") < 2:
+        raise ValueError(
+            f"there is no file {name}; give a GGUF file, or one on the hub (owner/model/file.gguf)"
+        )
+    owner, model, file = name.split("/", 2)
+    return f"{owner}/{model}", file
+
+
+def _from_gguf(
+    name: str, file: str, tokenizer: Any, common: dict[str, Any], dtype: Any, device_map: Any
+) -> tuple[nn.Module, Any]:
+    """The model with its weights unpacked, as if it had been saved so."""
+    import transformers
+
+    if find_spec("gguf") is None:
+        raise ImportError('reading GGUF files needs the gguf package: pip install "hookprobe[formats]"')
+    if not hasattr(transformers, "GgufConfig"):
+        raise ImportError(
+            f"reading GGUF files needs a newer transformers (5.23 does), found {transformers.__version__}"
+        )
+    common = common | {"gguf_file": file}
+    weights: dict[str, Any] = {"dtype": dtype or "auto"}
+    weights |= {} if device_map is None else {"device_map": device_map}
+    weights["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    hf: Any = transformers.AutoModelForCausalLM.from_pretrained(name, **common, **weights)
     return hf, tokenizer or _tokenizer(name, common)
 
 
