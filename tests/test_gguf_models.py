@@ -109,7 +109,5 @@ def test_a_file_on_the_hub_is_looked_for_in_its_repository(monkeypatch):
         load_model("owner/model/small.Q4_1.gguf", revision="main")
     assert (asked["name"], asked["gguf_file"]) == ("owner/model", "small.Q4_1.gguf")
     assert asked["revision"] == "main" and asked["quantization_config"].dequantize
-    with pytest.raises(
-        ValueError, match=r"there is no file small\.gguf; give a GGUF file, or one on"
-    ):
+    with pytest.raises(ValueError, match=r"there is no file small\.gguf; give a GGUF file, or one on"):
         load_model("small.gguf")

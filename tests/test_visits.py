@@ -111,12 +111,17 @@ def test_a_write_that_is_never_called_raises_on_every_backend(backend, make_hf, 
         shifted.logits(TEXTS)
 
 
-def test_other_peoples_code_need_not_make_a_pass(model, edit):
-    with applied(model.hf, edit):
+def test_other_peoples_code_need_not_make_a_pass_and_then_that_is_said(model, edit):
+    with pytest.warns(UserWarning, match=r"no forward pass .* applied\(\)"), applied(model.hf, edit):
         pass
-    with recording(model.hf, "resid_post.1") as seen:
+    nothing = pytest.warns(UserWarning, match=r"no forward pass .* recording\(\)")
+    with nothing, recording(model.hf, "resid_post.1") as seen:
         pass
     assert not seen.passes[Site("resid_post", 1)]
+    with applied(model.hf, edit), recording(model.hf, "resid_post.1"), torch.no_grad():
+        model.hf(ids_of(model))  # a warning would be an error here
+    with pytest.raises(ZeroDivisionError), applied(model.hf, edit):
+        raise ZeroDivisionError  # what went wrong is said, and nothing else
 
 
 def test_a_pass_that_raises_of_itself_keeps_its_own_error(model, edit):

@@ -1,14 +1,16 @@
 """Running a model under edits: `edited` makes a model value, `applied` covers other people's code."""
 
-from collections.abc import Generator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from interventions.writes.lowrank import Edit
+from probes.data.sites import Site
 from probes.models.backends.hooking import hooked
 from probes.models.compiled import eagerly
 from probes.models.model import Model
@@ -64,7 +66,8 @@ def applied(
     generation needs. A thread with edits or readings of its own on the same model sees only those. Of nested
     blocks the innermost acts first; give edits to one block to fix their order. Edits here act on all tokens:
     prompt positions are unknown in other people's batches, so `at` must be "all". Compiled models run
-    uncompiled meanwhile. The model is as before afterwards, also when an exception leaves the block.
+    uncompiled meanwhile. The model is as before afterwards, also when an exception leaves the block. Warns
+    where no pass met the edits.
     """
     if isinstance(hf, Model):
         raise TypeError(
@@ -85,9 +88,24 @@ def applied(
             f"applied() acts on all tokens, but {placed[0]} depends on which prompts are run; use"
             " edited(model, ...) for positions"
         )
-    changes = [(model.backend.point(w.site), everywhere(w)) for w in writes]
+    met: set[Site] = set()
+    changes = [(model.backend.point(w.site), _noted(everywhere(w), w.site, met)) for w in writes]
     with eagerly(), hooked(inner_model(hf), [], changes, shared=True, edits=writes):
         yield hf
+    if not met:
+        warnings.warn(
+            f"no forward pass of this {type(hf).__name__} ran within applied(), so the edits changed nothing;"
+            " if one was meant to, it was that of another copy of the model, or of another process",
+            stacklevel=3,
+        )
+
+
+def _noted(change: Callable[[Tensor], Tensor], site: Site, met: set[Site]) -> Callable[[Tensor], Tensor]:
+    def act(h: Tensor) -> Tensor:
+        met.add(site)
+        return change(h)
+
+    return act
 
 
 def _computed_again(module: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 other people's passes.
 """
 
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -230,7 +231,8 @@ def recording(
 
     The passes behave exactly as without it; hooks are gone afterwards, also after an exception. The
     edits of a model value act, and are recorded, in its own passes (logits, generate, capture); a pass of
-    `model.hf` that you run yourself is that of the base model, unless it runs inside `applied`.
+    `model.hf` that you run yourself is that of the base model, unless it runs inside `applied`. Warns where
+    there was no pass.
     """
     model = model if isinstance(model, Model) else Model.of(model, blocks=blocks)
     wanted = model.sites(sites)
@@ -246,3 +248,9 @@ def recording(
         ),
     ):
         yield record
+    if not any(record.passes.values()):
+        warnings.warn(
+            f"no forward pass of this {type(model.hf).__name__} ran within recording(), so nothing was"
+            " recorded; if one was meant to, it was that of another copy of the model, or of another process",
+            stacklevel=3,
+        )
