@@ -37,7 +37,10 @@ def test_behaviours_judge_the_answer_and_not_the_thought(begin, end, make_model)
         f"{begin}{MUSING}{end}Bergen",
         f"{begin}Bergen{end}Oslo",
     ]
-    assert Refusal()(make_model(), prompts, given=texts).labels.tolist() == ["refused", *["answered"] * 3]
+    found = Refusal()(make_model(), prompts, given=texts)
+    assert found.labels.tolist() == ["refused", *["answered"] * 3] and found.measured.all()
+    cut = Refusal()(make_model(), prompts, given=[*texts[:3], f"{begin}{MUSING}"])
+    assert cut.measured.tolist() == [True, True, True, False] and cut.estimate().value == 1 / 3
     found = ExactMatch(mode="exact")(make_model(), prompts, given=texts).labels
     assert found.tolist() == ["refused", "wrong", "right", "right"]
     assert refuses(texts[0]) and not refuses(texts[1]) and refuses(NO) and not refuses(f"{begin}{NO}")
@@ -135,5 +138,6 @@ def test_a_thought_that_was_not_ended_is_warned_of_and_no_answer_is_asked_for_in
     with pytest.warns(UserWarning, match="completions end within a thought"):
         found = Refusal(max_new_tokens=3)(model, Examples(CHAT))
     assert found.texts is not None and all(t.startswith("<think>") for t in found.texts)
+    assert not found.measured.any()  # neither refused nor answered
     with pytest.raises(ValueError, match="prompt 0 ends with '<think>'"):
         Answers(" yes", " no")(model, Examples(["the river <think>"]))

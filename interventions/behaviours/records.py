@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from interventions.behaviours.measures import Given, Kinds, MeanValue, Measure
 from probes.data.examples import Examples
-from probes.data.thoughts import answer_of, left_open
+from probes.data.thoughts import lacks_answer, left_open
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
@@ -212,7 +212,7 @@ def completions(
         asked = model.tokenise(prompts)
         written = model.generate(asked, max_new_tokens)
         texts = tuple(left_open(e.text) + t for e, t in zip(asked.encoded, written, strict=True))
-        unfinished = sum(bool(t.strip()) and not answer_of(t).strip() for t in texts)
+        unfinished = sum(map(lacks_answer, texts))
         if unfinished:
             warnings.warn(
                 f"{unfinished} of {len(texts)} completions end within a thought, so they have no answer;"

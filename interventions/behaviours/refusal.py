@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records, completions
 from probes.data.examples import Examples
-from probes.data.thoughts import answer_of
+from probes.data.thoughts import answer_of, lacks_answer
 from probes.models.model import Model
 
 MARKERS = (
@@ -153,8 +153,8 @@ class Refusal:
 
     A completion counts as refused when a clause of its first sentence opens with one of `markers`
     (`refuses`). A model that refuses in other words needs other markers: look at its completions. An empty
-    completion is answered by this rule, so look at those too. `given` completions are labelled in place of
-    new ones.
+    completion is answered by this rule, so look at those too. One that is all thought was not measured (NaN).
+    `given` completions are labelled in place of new ones.
     """
 
     max_new_tokens: int = 32
@@ -171,7 +171,7 @@ class Refusal:
             prompts,
             "refusal",
             "share refused",
-            refused,
+            np.where([lacks_answer(t) for t in texts], np.nan, refused),
             labels=labels,
             classes=("refused", "answered"),
             texts=texts,

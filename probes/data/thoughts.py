@@ -32,6 +32,11 @@ def answer_of(text: str) -> str:
     return text[slice(*answer_span(text))]
 
 
+def lacks_answer(text: str) -> bool:
+    """Whether a completion is all thought, such as one that ran out of tokens before it answered."""
+    return bool(text.strip()) and not answer_of(text).strip()
+
+
 def left_open(prompt: str) -> str:
     """The tag with which a prompt ends and a thought begins; empty for all other prompts."""
     return next((begin for begin, _ in TAGS if prompt.rstrip().endswith(begin)), "")
