@@ -233,6 +233,17 @@ def test_a_prompt_that_is_read_in_pieces_is_patched_as_in_one(llama):
     )
 
 
+@pytest.mark.parametrize("at", ["last", "all"])
+def test_a_patch_goes_to_prompts_in_the_order_of_its_rows(llama, at):
+    texts = [PROMPTS[0], PROMPTS[0].replace("the", "a", 1), PROMPTS[0]]
+    assert len({len(e) for e in llama.encode(texts)}) == 1 and texts[0] != texts[1]
+    source, site = capture(llama, texts[:2], "resid_post.0", at), "resid_post.0"
+    order = np.concatenate([np.flatnonzero(source.example == i) for i in (1, 0, 1)])
+    patched = capture(edited(llama, Patch(source.rows(order))), texts, site, at).x
+    assert torch.equal(patched, source.x[:, order])
+    assert not torch.equal(patched[:, : len(source)], source.x)
+
+
 def test_a_patch_is_refused_where_rows_and_prompts_do_not_match(llama, make_model):
     source = capture(llama, PROMPTS, "resid_post.0", "last")
     with pytest.raises(ValueError, match="rows of 4 prompts and the model is run on 2"):

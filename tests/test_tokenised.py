@@ -3,9 +3,11 @@ numbers.
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from interventions import Add, Answers, Choices, Refusal, RefusalLogprob, effect
 from probes import Direction, Examples, Position, capture, load_model
@@ -43,7 +45,7 @@ def counted(monkeypatch):
         return tokenise(tokenizer, texts, max_length, arguments)
 
     monkeypatch.setattr(Position, "tokens", looked_up)
-    monkeypatch.setattr("probes.models.model.encode", tokenised)  # all others ask the model
+    monkeypatch.setattr("probes.data.tokenising.encode", tokenised)  # all others ask the model
     return found
 
 
@@ -88,7 +90,7 @@ def test_everything_that_takes_examples_takes_them_tokenised(model):
     assert model.generate(asked.rows([0, 3]), 3) == model.generate(ASKED.rows([0, 3]), 3)
     assert np.array_equal(model.logits(asked), model.logits(ASKED.texts))
     part, rest = asked.split((0.5, 0.5), seed=0)
-    assert type(part) is Examples and len(part) + len(rest) == 96
+    assert type(part) is Tokenised and len(part) + len(rest) == 96
 
 
 def test_another_models_tokens_are_not_used(model, make_hf, make_tokenizer):
@@ -103,3 +105,63 @@ def test_another_models_tokens_are_not_used(model, make_hf, make_tokenizer):
 def test_tokens_that_do_not_belong_to_the_examples_raise(model):
     with pytest.raises(ValueError, match="2 tokenised texts do not belong to 96 examples"):
         Tokenised(ASKED, model.encode(PROMPTS[:2]), model.tokenizer)
+
+
+def given_ids(model):
+    """Prompts as token ids without the beginning-of-text token that the tokenizer would put in front."""
+    return [e.ids[1:] for e in model.encode(PROMPTS[:6])]
+
+
+def test_token_ids_stay_what_they_are_through_everything_that_examples_do(model):
+    ids = given_ids(model)
+    asked = model.tokenise(ids)
+    assert model.tokenise(list(asked.texts)).encoded[0].ids != ids[0]  # what the text alone would give
+    half = asked.rows([0, 1, 2])
+    ways = {
+        "rows": (asked.rows([4, 1]), [4, 1]),
+        "with_y": (asked.with_y([0, 1] * 3), range(6)),
+        "with_groups": (asked.with_groups(list("aabbcc")), range(6)),
+        "some": (asked.some(6), range(6)),
+        "concat": (Examples.concat([half, asked.rows([3, 5])]), [0, 1, 2, 3, 5]),
+    }
+    for name, (found, rows) in ways.items():
+        assert [e.ids for e in model.tokenise(found).encoded] == [ids[i] for i in rows], name
+    parts = asked.split((0.5, 0.5))
+    assert sorted(e.ids for part in parts for e in model.tokenise(part).encoded) == sorted(ids)
+    with pytest.raises(ValueError, match="some of the parts are token ids and some are texts"):
+        Examples.concat([Examples(["a tree"]), half])
+
+
+def test_behaviours_ask_behind_the_very_token_ids(model):
+    ids = given_ids(model)
+    yes, no = model.tokenizer.convert_tokens_to_ids(["yes", "no"])
+    with torch.no_grad():
+        log_p = [model.hf(torch.tensor([each])).logits[0, -1].log_softmax(-1) for each in ids]
+    found = Answers(" yes", " no")(model, model.tokenise(ids)).values
+    assert found == pytest.approx([float(p[yes] - p[no]) for p in log_p], abs=1e-4)
+    said = RefusalLogprob(("no",))(model, model.tokenise(ids)).values
+    assert said == pytest.approx([float(p[no]) for p in log_p], abs=1e-4)
+    with pytest.raises(ValueError, match="these prompts are token ids; give the texts"):
+        Choices(("yes", "no"))(model, model.tokenise(ids))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padded_token_ids_are_refused_and_an_end_of_text_is_not(side, model):
+    pad, end = model.tokenizer.pad_token_id, model.tokenizer.eos_token_id
+    assert pad not in (end, model.tokenizer.bos_token_id)
+    ids = [list(each) for each in given_ids(model)]
+    padded = [[*each, pad] if side == "right" else [pad, *each] for each in ids]
+    with pytest.raises(ValueError, match=r"text 0 (begins|ends) with 1 padding tokens \('<pad>'\)"):
+        model.tokenise(padded)
+    assert model.tokenise([[*each, end] for each in ids]).encoded[0].ids[-1] == end
+    assert (
+        model.tokenise([ids[0] + [pad] + ids[1]]).encoded[0].ids[len(ids[0])] == pad
+    )  # meant, in the middle
+
+
+def test_tokens_too_many_for_a_smaller_model_of_the_same_tokenizer_are_refused(model, make_model):
+    small = make_model("llama", max_position_embeddings=4)
+    asked = model.tokenise(PROMPTS[:2])
+    shared = replace(small, tokenizer=model.tokenizer)
+    with pytest.raises(ValueError, match=r"text 0 has \d+ tokens but the model reads at most 4"):
+        shared.logits(asked)

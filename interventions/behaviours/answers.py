@@ -13,7 +13,7 @@ from interventions.behaviours.records import Records
 from probes.data.examples import Examples, Text
 from probes.data.tables import texts_in
 from probes.data.tokenised import Tokenised
-from probes.data.tokens import Encoded
+from probes.data.tokens import Encoded, encoded_ids, ids_behind
 from probes.models.model import Model
 
 
@@ -108,9 +108,7 @@ def _parted(
     same = [a for a, b in zip(first, second, strict=True) if a == b]
     if same:
         raise ValueError(f"the two answers are the same text ({same[0]!r}); they must differ")
-    ends = [
-        model.encode([p + a for p, a in zip(prompts, answers, strict=True)]) for answers in (first, second)
-    ]
+    ends = [_with_answers(model, asked, prompts, answers) for answers in (first, second)]
     cut = []
     for i, (prompt, a, b) in enumerate(zip(asked.encoded, *ends, strict=True)):
         n = next((k for k, (s, t) in enumerate(zip(a.ids, b.ids, strict=False)) if s != t), None)
@@ -130,6 +128,17 @@ def _parted(
         cut.append(Encoded(a.ids[:n], a.special[:n], offsets, a.text))
     before = Tokenised(asked, cut, model.tokenizer)
     return _Asked(*(Continuations(before, tuple(end)) for end in ends))
+
+
+def _with_answers(
+    model: Model, asked: Tokenised, prompts: Sequence[str], answers: Sequence[str]
+) -> list[Encoded]:
+    """Each prompt with its answer; token ids that were given stay, and only the answer is tokenised."""
+    whole = model.encode([p + a for p, a in zip(prompts, answers, strict=True)])
+    return [
+        encoded_ids(model.tokenizer, (*e.ids, *ids_behind(model.tokenizer, e.text, a))) if e.given else w
+        for e, a, w in zip(asked.encoded, answers, whole, strict=True)
+    ]
 
 
 def _known(model: Model, prompt: Encoded, asked: Encoded, answer: str) -> None:

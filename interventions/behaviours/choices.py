@@ -15,6 +15,7 @@ from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples, Text
 from probes.data.tables import missing
+from probes.data.tokenised import Tokenised
 from probes.models.model import Model
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -104,6 +105,11 @@ class Choices:
 
     def _shown(self, model: Model, prompts: Examples) -> "_Shown":
         """Every option of every prompt as an answer behind every order in which the options are shown."""
+        if isinstance(prompts, Tokenised) and any(e.given for e in prompts.encoded):
+            raise ValueError(
+                "Choices writes the options into each prompt's text, and these prompts are token ids; give"
+                " the texts"
+            )
         options = self._options(prompts)
         right = self._right(prompts, options)
         texts: list[Text] = []

@@ -14,7 +14,7 @@ from torch import Tensor
 from probes.data.examples import Text
 from probes.data.thoughts import left_open
 from probes.data.tokenised import Tokenised
-from probes.data.tokens import Batch, Encoded
+from probes.data.tokens import Batch, Encoded, ids_behind
 from probes.models.model import Model
 
 
@@ -70,17 +70,18 @@ class Continuations:
 
 def continued(
     model: Model,
-    texts: Sequence[Text],
+    texts: Sequence[Text | Encoded],
     continuations: Sequence[str],
     lead: str | None = None,
     columns: Mapping[str, np.ndarray] | None = None,
 ) -> Continuations:
     """Each prompt with its continuation, tokenised together as the model would meet them.
 
-    `lead` goes between the two; by default a space, unless the prompt (a chat as its template renders it)
-    ends or the continuation begins with white space. `columns` are those of the prompts, read by edits at
-    span positions. Raises ValueError for a continuation without tokens of its own, where the tokenizer merges
-    it into the prompt, and for a model without an output head.
+    Prompts may be tokens; then only the continuation is tokenised. `lead` goes between the two; by default a
+    space, unless the prompt (a chat as its template renders it) ends or the continuation begins with white
+    space. `columns` are those of the prompts, read by edits at span positions. Raises ValueError for a
+    continuation without tokens of its own, where the tokenizer merges it into the prompt, and for a model
+    without an output head.
     """
     model.require_generation("the log-probability of a continuation")
     if len(texts) != len(continuations):
@@ -88,7 +89,7 @@ def continued(
             f"{len(texts)} prompts but {len(continuations)} continuations; give one each, and a prompt"
             " several times for several"
         )
-    prompts = model.encode(texts)
+    prompts = _encoded(model, texts)
     refuse_open_thoughts(prompts)
     spaced = [
         _space(p.text, c) if lead is None else lead for p, c in zip(prompts, continuations, strict=True)
@@ -96,7 +97,7 @@ def continued(
     joined = [p.text + s + c for p, s, c in zip(prompts, spaced, continuations, strict=True)]
     found: list[Continued | None] = [None] * len(prompts)
     for is_chat in (False, True):
-        rows = [i for i, p in enumerate(prompts) if (p.chat is not None) == is_chat]
+        rows = [i for i, p in enumerate(prompts) if (p.chat is not None) == is_chat and not p.given]
         # A chat template has written its own special tokens.
         ids = (
             model.tokenizer([joined[i] for i in rows], add_special_tokens=not is_chat)["input_ids"]
@@ -105,7 +106,19 @@ def continued(
         )
         for i, whole in zip(rows, ids, strict=True):
             found[i] = _checked(i, prompts[i], tuple(whole), continuations[i], joined[i], model.max_length)
+    for i, p in enumerate(prompts):
+        if p.given:
+            whole = (*p.ids, *ids_behind(model.tokenizer, p.text, spaced[i] + continuations[i]))
+            found[i] = _checked(i, p, whole, continuations[i], joined[i], model.max_length)
     return Continuations.of([c for c in found if c is not None], model.tokenizer, columns)
+
+
+def _encoded(model: Model, texts: Sequence[Text | Encoded]) -> list[Encoded]:
+    """The texts as tokens; those that are tokens already stay."""
+    rows = [i for i, t in enumerate(texts) if not isinstance(t, Encoded)]
+    fresh = model.encode([t for t in texts if not isinstance(t, Encoded)]) if rows else []
+    made = dict(zip(rows, fresh, strict=True))
+    return [t if isinstance(t, Encoded) else made[i] for i, t in enumerate(texts)]
 
 
 def refuse_open_thoughts(prompts: Sequence[Encoded]) -> None:

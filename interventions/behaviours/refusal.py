@@ -15,6 +15,7 @@ from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records, completions
 from probes.data.examples import Examples
 from probes.data.thoughts import answer_of, lacks_answer
+from probes.data.tokenised import Tokenised
 from probes.models.model import Model
 
 MARKERS = (
@@ -239,12 +240,14 @@ class RefusalLogprob:
         return np.asarray(logsumexp(found.reshape(n, k), axis=1))
 
     def _opened(
-        self, model: Model, prompts: Examples, openers: tuple[str, ...]
+        self, model: Model, prompts: Tokenised, openers: tuple[str, ...]
     ) -> tuple[list[int], Continuations]:
         """Every prompt with every opener that counts, and their numbers among all prompts x openers."""
         n, k = len(prompts), len(openers)
         repeated = {name: np.repeat(column, k) for name, column in prompts.columns.items()}
-        texts = [t for t in prompts.texts for _ in openers]
+        texts = [
+            e if e.given else t for e, t in zip(prompts.encoded, prompts.texts, strict=True) for _ in openers
+        ]
         parts = continued(model, texts, openers * n, self.lead, repeated)
         own = [_disjoint([parts.new(i * k + j) for j in range(k)]) for i in range(n)]
         kept = [i * k + j for i, chosen in enumerate(own) for j in chosen]

@@ -79,6 +79,16 @@ class PatchedSite:
         return f"{self.label} at {self.site}, {self.at} tokens"
 
 
+def _prompts(source: Activations) -> np.ndarray:
+    """Which prompt each row goes to, in the order of the rows: the next one begins where the text changes or
+    its tokens begin anew.
+    """
+    text = source.example
+    token = np.zeros(len(source), dtype=int) if source.token is None else source.token
+    new = (text[1:] != text[:-1]) | (token[1:] <= token[:-1])
+    return np.concatenate([[0], np.cumsum(new)])
+
+
 def _over(h: Tensor, values: Tensor) -> Tensor:
     values = values.to(device=h.device, dtype=h.dtype)
     return torch.cat([values, h[:, values.shape[1] :]], dim=1)
@@ -90,9 +100,10 @@ class Patch:
     patching.
 
     `source` holds one row for each token that `at` picks, prompt by prompt in the order in which the model
-    will be run (`capture` of the other prompts gives them so), or the rows of a single prompt, which then go
-    into every prompt. Sites default to all of the source's; the last patched one decides what follows. `at`
-    defaults to the position at which the source was captured. Raises ValueError, when it is run, for another
+    will be run (`capture` of the other prompts gives them so; `acts.rows(order)` puts them in another), or
+    the rows of a single prompt, which then go into every prompt. Sites default to all of the source's; the
+    last patched one decides what follows. `at` defaults to the position at which the source was captured.
+    Raises ValueError, when it is run, for another
     number of prompts or tokens. Source: Meng et al., arXiv 2202.05262; Zhang and Nanda, arXiv 2309.16042.
     """
 
@@ -113,11 +124,7 @@ class Patch:
                 f"position {at} goes on as long as tokens come, and a patch has its number of rows; patch at"
                 " 'last', or add a direction there"
             )
-        example = (
-            np.arange(len(self.source))
-            if self.source.example is None
-            else np.unique(self.source.example, return_inverse=True)[1]
-        )
+        example = _prompts(self.source)
         sites = target_sites(
             model, self.source.sites[0], list(self.source.sites) if self.sites is None else self.sites
         )

@@ -100,7 +100,12 @@ class Examples(Rows):
         ids = rows["ids"]
         if len(np.unique(ids)) != len(ids):
             ids = np.concatenate([[f"{i}/{x}" for x in p.ids] for i, p in enumerate(parts)])
-        return cls([t for p in parts for t in p.texts], rows["y"], rows["groups"], rows["columns"], ids)
+        whole = Examples([t for p in parts for t in p.texts], rows["y"], rows["groups"], rows["columns"], ids)
+        return next((p for p in parts if type(p) is not Examples), parts[0])._joined(parts, whole)
+
+    def _joined(self, parts: Sequence["Examples"], whole: "Examples") -> "Examples":
+        """All parts under one another, with what a kind of Examples holds besides."""
+        return whole
 
     @classmethod
     def from_pandas(

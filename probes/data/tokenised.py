@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from probes.data.examples import Examples
 from probes.data.positions import Position
-from probes.data.tokens import Batch, Encoded, encoded_ids, text_behind
+from probes.data.tokens import Batch, Encoded, encoded_ids, refuse_padding, text_behind
 
 T = TypeVar("T")
 
@@ -20,8 +20,8 @@ class Tokenised(Examples):
     """Examples together with their tokens under one tokenizer; `model.tokenise(examples)` makes it.
 
     It goes wherever Examples go. Places of a position are looked up in each text once, however many edited
-    models are run on it, and what a behaviour makes of the prompts is kept under a name (`derived`). Choosing
-    rows gives Examples again.
+    models are run on it, and what a behaviour makes of the prompts is kept under a name (`derived`). Rows,
+    parts, other labels and groups of it keep their tokens.
     """
 
     encoded: tuple[Encoded, ...]
@@ -48,8 +48,31 @@ class Tokenised(Examples):
 
     @classmethod
     def of_ids(cls, ids: Sequence[Sequence[int]], tokenizer: Any) -> "Tokenised":
-        """Texts given as token ids, taken as they are."""
+        """Texts given as token ids, taken as they are; raises ValueError for padded ones."""
+        refuse_padding(tokenizer, ids)
         return cls.of_tokens([encoded_ids(tokenizer, each) for each in ids], tokenizer)
+
+    def _take(self, index: np.ndarray) -> "Tokenised":
+        return Tokenised(super()._take(index), [self.encoded[i] for i in index], self.tokenizer)
+
+    def with_y(self, label: Any) -> "Tokenised":
+        return Tokenised(super().with_y(label), self.encoded, self.tokenizer)
+
+    def with_groups(self, groups: Any) -> "Tokenised":
+        return Tokenised(super().with_groups(groups), self.encoded, self.tokenizer)
+
+    def _joined(self, parts: Sequence[Examples], whole: Examples) -> Examples:
+        """With the tokens where all parts have them; texts alone are tokenised again, so token ids that were
+        given do not go with them.
+        """
+        kept = [p for p in parts if isinstance(p, Tokenised) and p.tokenizer is self.tokenizer]
+        if len(kept) == len(parts):
+            return Tokenised(whole, [e for p in kept for e in p.encoded], self.tokenizer)
+        if any(e.given for p in kept for e in p.encoded):
+            raise ValueError(
+                "some of the parts are token ids and some are texts; tokenise them all before they are joined"
+            )
+        return whole
 
     def followed_by(self, answers: Sequence[Sequence[int]]) -> "Tokenised":
         """These prompts with the token ids of an answer behind each, as `generate(..., return_ids=True)`

@@ -36,6 +36,7 @@ class Tokenising:
         if isinstance(prompts, Tokenised) and prompts.tokenizer is self.tokenizer:
             chats = [e.chat for e in prompts.encoded if e.chat is not None]
             if all(chat.arguments == dict(self.arguments) for chat in chats):
+                self._check(prompts.encoded)  # the tokenizer may be that of a smaller model too
                 return prompts
         if not isinstance(prompts, Examples | str) and are_ids(prompts):
             found = Tokenised.of_ids(prompts, self.tokenizer)  # pyright: ignore[reportArgumentType]
@@ -62,3 +63,8 @@ class Tokenising:
 
     def _check(self, encoded: Sequence[Encoded]) -> None:
         check_vocabulary(encoded, self.tokenizer, self.embeddings, self.name)
+        for i, e in enumerate(encoded):
+            if self.max_length is not None and len(e) > self.max_length:
+                raise ValueError(
+                    f"text {i} has {len(e)} tokens but the model reads at most {self.max_length}; shorten it"
+                )

@@ -21,6 +21,8 @@ Side = Literal["left", "right"]
 class Encoded:
     """One tokenised text: its ids, which of them are special tokens, where each lies in the text, the chat it
     was rendered from, and the tokenizer that made it, where one did.
+
+    Where the ids were `given` the text was made from them, and tokenising it again may give others.
     """
 
     ids: tuple[int, ...]
@@ -29,6 +31,7 @@ class Encoded:
     text: str
     chat: Chat | None = field(default=None, compare=False, repr=False)
     tokenizer: Any = field(default=None, compare=False, repr=False)
+    given: bool = field(default=False, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -138,7 +141,38 @@ def encoded_ids(tokenizer: Any, ids: Sequence[int]) -> Encoded:
     whole = tuple(int(i) for i in ids)
     special = _special_ids(tokenizer)
     text = tokenizer.decode(list(whole), skip_special_tokens=True)
-    return Encoded(whole, tuple(i in special for i in whole), None, text, None, tokenizer)
+    return Encoded(whole, tuple(i in special for i in whole), None, text, None, tokenizer, given=True)
+
+
+def ids_behind(tokenizer: Any, text: str, new: str) -> tuple[int, ...]:
+    """The tokens of a text that goes on from another; raises ValueError where the tokenizer merges them."""
+    head, whole = tokenizer([text, text + new], add_special_tokens=False)["input_ids"]
+    if list(whole[: len(head)]) != list(head):
+        raise ValueError(
+            f"behind {text[-60:]!r} the tokenizer merges {new!r:.60} into the prompt; end the prompt before a"
+            " space and let what follows start with it"
+        )
+    return tuple(whole[len(head) :])
+
+
+def refuse_padding(tokenizer: Any, texts: Sequence[Sequence[int]]) -> None:
+    """Raises ValueError for token ids that were padded, since they are read as they are.
+
+    Where the padding token also begins or ends texts, one of it at an end may be meant.
+    """
+    pad, ends = tokenizer.pad_token_id, (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    if pad is None:
+        return
+    meant = 1 if pad in ends else 0
+    for i, ids in enumerate(texts):
+        inside = [k for k, token in enumerate(ids) if token != pad]
+        before, behind = (inside[0], len(ids) - 1 - inside[-1]) if inside else (len(ids), 0)
+        if max(before, behind) > meant:
+            where = "begins" if before > meant else "ends"
+            raise ValueError(
+                f"text {i} {where} with {max(before, behind)} padding tokens ({tokenizer.pad_token!r}), which"
+                " would be read as text; give token ids without padding, tokenizer(texts).input_ids"
+            )
 
 
 def text_behind(tokenizer: Any, prompt: Sequence[int], new: Sequence[int]) -> str:
