@@ -10,14 +10,29 @@ import torch
 
 import probes.reading.store.stored
 from experiments.threads import one_thread
+from interventions import Ablate, Erase, Patch
 from interventions.writes.lowrank import LowRank, SiteEdit
-from probes import Examples, Pairs, Position, Site, capture, capture_pairs, load_model
+from probes import (
+    MLP,
+    Concatenated,
+    Examples,
+    Logistic,
+    MassMean,
+    Pairs,
+    Position,
+    Site,
+    capture,
+    capture_pairs,
+    load_model,
+)
+from probes.fitting.meaningless import exchanged_directions
 from probes.models.model import Model
 from probes.reading.plan import Reading
 from probes.reading.store import StoredActivations, open_store
 from probes.reading.store.filling import my_part
 from probes.reading.store.plan import make_plan, shard_of
 from tests.plain_write import PlainWrite
+from tests.typechecks import unchecked
 
 SITES = ("resid_pre.1", "resid_post.0", "resid_post.2")
 
@@ -739,3 +754,32 @@ def test_heads_and_stream_of_one_text_lie_side_by_side(make_model, tmp_path):
     assert stream.folder != heads.folder
     assert (stream.load().x.shape[-1], heads.load().x.shape[-1]) == (32, 48)
     assert [open_store(s.folder, model).width for s in (stream, heads)] == [32, 48]
+
+
+@pytest.mark.parametrize(
+    "recipe", [MassMean(), MLP(hidden=4, restarts=1), Concatenated(Logistic())], ids=repr
+)
+def test_stored_rows_are_scored_as_those_in_memory(recipe, model, examples, tmp_path):
+    labelled = examples.with_y(np.arange(len(examples)) % 2)
+    stored = capture(model, labelled, ["resid_post.0", "resid_post.1"], store=tmp_path)
+    probe = recipe.fit(stored)
+    for read in ("score", "probability"):
+        assert torch.allclose(getattr(probe, read)(stored), getattr(probe, read)(stored.load()), atol=1e-6)
+
+
+def test_what_needs_rows_in_memory_says_how_to_get_them(model, examples, tmp_path):
+    stored = capture(model, examples.with_y(np.arange(len(examples)) % 2), "resid_post.1", store=tmp_path)
+    direction = MassMean().fit(stored).direction()
+    for door in (
+        lambda acts: direction.calibrated(acts),
+        lambda acts: Ablate(direction, mean_of=acts).compile(model),
+        lambda acts: Erase.fit(acts),
+        lambda acts: Patch(acts).compile(model),
+        lambda acts: exchanged_directions(acts),
+    ):
+        door(stored.load())
+        with (
+            unchecked(),
+            pytest.raises(AttributeError, match=r"on disk and have no x; \.load\(\) brings them"),
+        ):
+            door(stored)

@@ -118,10 +118,7 @@ class LinearProbe(Probe):
         the probe lacks, another model's activations, or single texts without `side` on a pair probe.
         """
         if isinstance(acts, StoredActivations):
-            out = torch.empty(len(acts.sites), len(acts))
-            for index, part in acts.chunks():
-                out[:, torch.from_numpy(index)] = self.score(part, side)
-            return out
+            return _by_chunks(acts, lambda part: self.score(part, side))
         if isinstance(acts, PairActivations):
             return self.probability(acts) - 0.5
         if self.reads_pairs:
@@ -130,11 +127,13 @@ class LinearProbe(Probe):
         return self._margin(acts, acts.x, self._side(side), acts.x)
 
     def probability(
-        self, acts: Activations | PairActivations, side: Side | None = None
+        self, acts: Activations | PairActivations | StoredActivations, side: Side | None = None
     ) -> Float[Tensor, "site n"]:
         """Scores squashed into [0, 1]. On pairs: the credence in the statement, or with `side` the
         probability of that text alone.
         """
+        if isinstance(acts, StoredActivations):
+            return _by_chunks(acts, lambda part: self.probability(part, side))
         if not isinstance(acts, PairActivations):
             named = self._side(side)
             if self.reads_pairs and self.transforms[named].centroids is not None:
@@ -195,6 +194,16 @@ class LinearProbe(Probe):
     def directions(self) -> tuple[Direction, ...]:
         """The direction of every site that has one."""
         return tuple(self.direction(site) for site in self.sites if self.has_direction(site))
+
+
+def _by_chunks(
+    acts: StoredActivations, of: Callable[[Activations], Float[Tensor, "site k"]]
+) -> Float[Tensor, "site n"]:
+    """A number for each stored row, a part of the rows in memory at a time."""
+    out = torch.empty(len(acts.sites), len(acts))
+    for index, part in acts.chunks():
+        out[:, torch.from_numpy(index)] = of(part)
+    return out
 
 
 def finish(

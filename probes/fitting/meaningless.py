@@ -26,7 +26,7 @@ def exchanged_directions(
     they share with it. Of pairs it is the difference yes - no. Zero where rows of a class do not differ.
     """
     weigh = exchanged_weights(acts, n, seed)
-    sides = [acts.x] if isinstance(acts, Activations) else [acts.yes, acts.no]
+    sides = [acts.yes, acts.no] if isinstance(acts, PairActivations) else [acts.x]
     found = []
     for site in range(len(acts.sites)):
         # About their mean, since a large offset costs the digits of what rows differ by.

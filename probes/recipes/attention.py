@@ -16,7 +16,7 @@ from probes.fitting.lbfgs import Objective, WithSlope, differentiated, minimise
 from probes.fitting.probe import Probe
 from probes.fitting.rows_of_fit import rows_of_fit
 from probes.fitting.transforms import Transform
-from probes.reading.store import StoredActivations
+from probes.reading.store import StoredActivations, in_memory
 from probes.recipes.inputs import single, singles
 
 
@@ -33,22 +33,23 @@ class AttentionProbe(Probe):
     bias: Float[Tensor, " site"]
     losses: Float[Tensor, " site"]
 
-    def score(self, acts: Activations) -> Float[Tensor, "site text"]:
+    def score(self, acts: Activations | StoredActivations) -> Float[Tensor, "site text"]:
         """Margins, one a text in the order of `texts_of(acts)`, above 0 meaning the positive class."""
         margin, look = self._tokens(acts)
         return _pooled(margin, look, _texts(acts).to(margin.device))[0]
 
-    def probability(self, acts: Activations) -> Float[Tensor, "site text"]:
+    def probability(self, acts: Activations | StoredActivations) -> Float[Tensor, "site text"]:
         """Scores squashed into [0, 1]."""
         return torch.sigmoid(self.score(acts))
 
-    def attention(self, acts: Activations) -> Float[Tensor, "site n"]:
+    def attention(self, acts: Activations | StoredActivations) -> Float[Tensor, "site n"]:
         """The weight of every token (row) within its text; they sum to 1 over the text."""
         margin, look = self._tokens(acts)
         return _pooled(margin, look, _texts(acts).to(margin.device))[1]
 
-    def _tokens(self, acts: Activations) -> tuple[Tensor, Tensor]:
-        index, z = self.prepared(acts, acts.x, "all", acts.x)
+    def _tokens(self, acts: Activations | StoredActivations) -> tuple[Tensor, Tensor]:
+        rows: Activations = in_memory(acts)
+        index, z = self.prepared(rows, rows.x, "all", rows.x)
         query, weight, bias = (t[index].to(z) for t in (self.query, self.weight, self.bias))
         return (z @ weight[..., None])[..., 0] + bias[:, None], (z @ query[..., None])[..., 0]
 
@@ -114,7 +115,7 @@ def texts_of(acts: Activations) -> Rows:
     return Rows(acts.y, acts.groups, acts.ids, acts.columns).rows(first)
 
 
-def _texts(acts: Activations) -> Int[Tensor, " n"]:
+def _texts(acts: Activations | StoredActivations) -> Int[Tensor, " n"]:
     return torch.from_numpy(np.unique(acts.example, return_inverse=True)[1])
 
 

@@ -14,7 +14,7 @@ from probes.fitting.directions import Direction
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import Recipe, SolvesLabels
 from probes.fitting.rows_of_fit import rows_of_fit
-from probes.reading.store import StoredActivations
+from probes.reading.store import StoredActivations, in_memory
 from probes.recipes.inputs import single, singles
 from probes.recipes.logistic import Logistic
 
@@ -30,7 +30,7 @@ class ConcatenatedProbe(Probe):
     slopes: Float[Tensor, "site d"]
     shares: Float[Tensor, " site"]
 
-    def score(self, acts: Activations) -> Float[Tensor, "1 n"]:
+    def score(self, acts: Activations | StoredActivations) -> Float[Tensor, "1 n"]:
         """Margins, above 0 meaning the positive class; raises ValueError unless the activations have
         all the probe's sites.
         """
@@ -40,13 +40,13 @@ class ConcatenatedProbe(Probe):
                 f"this probe reads {len(self.sites)} sites together and the activations lack"
                 f" {', '.join(lacking)}"
             )
-        own = acts[self.sites]
+        own: Activations = in_memory(acts[tuple(self.sites)])
         _, z = self.prepared(own, own.x, "all", own.x)
         return (torch.einsum("snd,sd->sn", z, self.weight.to(z)) + self.bias.to(z)[:, None]).sum(
             0, keepdim=True
         )
 
-    def probability(self, acts: Activations) -> Float[Tensor, "1 n"]:
+    def probability(self, acts: Activations | StoredActivations) -> Float[Tensor, "1 n"]:
         """Scores squashed into [0, 1]."""
         return torch.sigmoid(self.score(acts))
 

@@ -13,7 +13,7 @@ from probes.data.activations import Activations, PairActivations, refuse_endless
 from probes.fitting.pair_rows import span as rows_span
 from probes.fitting.recipe import Prepares, Recipe
 from probes.fitting.transforms import Fitted, Transform
-from probes.reading.store import StoredActivations
+from probes.reading.store import in_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,7 @@ class Paired:
 
 def singles(acts: Any, recipe: Recipe) -> Activations:
     """The activations, if they are of single texts and finite; raises TypeError or ValueError otherwise."""
-    if isinstance(acts, StoredActivations):
-        return acts.load()  # raises, saying what to do, where the memory is too small
+    acts = in_memory(acts)
     if isinstance(acts, PairActivations):
         raise TypeError(
             f"{type(recipe).__name__} reads single texts, got contrast pairs; fit it on one side,"

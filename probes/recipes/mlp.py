@@ -13,7 +13,7 @@ from probes.fitting.lbfgs import differentiated, minimise
 from probes.fitting.probe import Probe
 from probes.fitting.rows_of_fit import rows_of_fit
 from probes.fitting.transforms import Transform
-from probes.reading.store import StoredActivations
+from probes.reading.store import StoredActivations, in_memory
 from probes.recipes.inputs import single, singles
 
 
@@ -31,15 +31,16 @@ class MLPProbe(Probe):
     b_out: Float[Tensor, " site"]
     losses: Float[Tensor, " site"]
 
-    def score(self, acts: Activations) -> Float[Tensor, "site n"]:
+    def score(self, acts: Activations | StoredActivations) -> Float[Tensor, "site n"]:
         """Margins, above 0 meaning the positive class; raises ValueError for a site the probe lacks
         or another model's activations.
         """
-        index, z = self.prepared(acts, acts.x, "all", acts.x)
+        rows: Activations = in_memory(acts)
+        index, z = self.prepared(rows, rows.x, "all", rows.x)
         w_in, b_in, w_out, b_out = (t[index].to(z) for t in (self.w_in, self.b_in, self.w_out, self.b_out))
         return (_hidden(z, w_in, b_in) @ w_out[..., None])[..., 0] + b_out[:, None]
 
-    def probability(self, acts: Activations) -> Float[Tensor, "site n"]:
+    def probability(self, acts: Activations | StoredActivations) -> Float[Tensor, "site n"]:
         """Scores squashed into [0, 1]."""
         return torch.sigmoid(self.score(acts))
 

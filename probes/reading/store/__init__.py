@@ -9,6 +9,6 @@ lazily.
 """
 
 from probes.reading.store.filling import fill
-from probes.reading.store.stored import StoredActivations, open_store
+from probes.reading.store.stored import StoredActivations, in_memory, open_store
 
-__all__ = ["StoredActivations", "fill", "open_store"]
+__all__ = ["StoredActivations", "fill", "in_memory", "open_store"]

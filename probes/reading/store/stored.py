@@ -44,6 +44,13 @@ class StoredActivations(Sited):
     _checked: set[tuple[Site, int]] = field(default_factory=set)
 
     @property
+    def x(self) -> Float[Tensor, "site n d"]:
+        raise AttributeError(
+            "stored activations are on disk and have no x; .load() brings them into memory, and .blocks() or"
+            " .chunks() a part at a time"
+        )
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.plan.dtype
 
@@ -231,3 +238,8 @@ def _free_memory() -> int | None:
         for line in meminfo.read_text().splitlines()
         if line.startswith("MemAvailable")
     )
+
+
+def in_memory(acts: Any) -> Any:
+    """Stored activations loaded; anything else as it is. Raises MemoryError where they are too large."""
+    return acts.load() if isinstance(acts, StoredActivations) else acts
