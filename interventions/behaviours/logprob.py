@@ -16,6 +16,7 @@ from probes.data.thoughts import left_open
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, ids_behind
 from probes.models.model import Model
+from probes.models.outputs import endless, refuse_endless_logits
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def logprobs(model: Model, parts: Continuations, batch_size: int | None = None) 
     total = np.zeros(len(parts))
     for batch in model.batches(parts.wholes, batch_size, side="left"):
         logits = forced_logits(model, batch, parts)
+        refuse_endless_logits(endless(logits), bool(model.writes))
         keep = logits.shape[1]
         lengths = torch.tensor([len(parts.new(row)) for row in batch.rows])
         own = torch.arange(keep)[None] >= keep - lengths[:, None]

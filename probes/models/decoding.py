@@ -110,7 +110,7 @@ class Decoding:
 
         Every setting is said, so that the generation config of a copy (another backend's) decides nothing.
         """
-        from transformers import GenerationConfig, StoppingCriteriaList
+        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
         ends = Ends(self.ends, (*self.criteria, *more), rows, width)
         off = dict.fromkeys(_settings_of(GenerationConfig()))
@@ -120,7 +120,10 @@ class Decoding:
         said |= {"eos_token_id": sorted(self.ends) or None, "stop_strings": None}
         # Compiled passes would not meet the hooks that read and change.
         said["disable_compile"] = True
-        return said | dict(self.passed) | {"stopping_criteria": StoppingCriteriaList([ends])}, ends
+        passed = dict(self.passed)
+        processors = LogitsProcessorList([ends.looked_at, *(passed.pop("logits_processor", None) or ())])
+        also = {"stopping_criteria": StoppingCriteriaList([ends]), "logits_processor": processors}
+        return said | passed | also, ends
 
     def receipt(self) -> dict[str, Any]:
         """Every setting in force by its name, `ends` among them, and under `set_aside` those of the model's

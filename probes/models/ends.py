@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from probes.models.outputs import endless
+
 
 def until_end(tokens: list[int], ends: Set[int]) -> list[int]:
     """The tokens before the first that ends the text; what a batch was padded with lies behind it."""
@@ -24,6 +26,7 @@ class Ends:
     def __init__(self, tokens: Set[int], criteria: Sequence[Any], rows: int, width: int) -> None:
         self.tokens, self.criteria, self.width = tokens, tuple(criteria), width
         self.lengths: list[int | None] = [None] * rows
+        self.endless: Tensor | bool = False
 
     def __call__(self, input_ids: Int[Tensor, "row pos"], scores: Any, **kwargs: Any) -> Bool[Tensor, " row"]:
         ended = torch.isin(input_ids[:, -1], torch.tensor(sorted(self.tokens), device=input_ids.device))
@@ -35,6 +38,11 @@ class Ends:
                 if self.lengths[row] is None:
                     self.lengths[row] = input_ids.shape[1] - self.width
         return ended
+
+    def looked_at(self, input_ids: Int[Tensor, "row pos"], scores: Tensor) -> Tensor:
+        """A logits processor that changes nothing, and remembers whether any logits were NaN or infinite."""
+        self.endless = self.endless | endless(scores)
+        return scores
 
     def cut(self, made: Int[Tensor, "row pos"], again: bool) -> list[list[int]]:
         """The new tokens of every row up to its end; a token that ends the text is left out, a stop string

@@ -22,6 +22,7 @@ from probes.models.compiled import original
 from probes.models.decoding import Decoding
 from probes.models.generating import check_options, check_rows
 from probes.models.inputs import forward_inputs, longest_text, takes
+from probes.models.outputs import endless, refuse_endless_logits
 from probes.models.padding import require_harmless_padding
 from probes.models.state import state_of
 from probes.models.unwrap import fan_in, inner_model, input_device, text_config
@@ -219,6 +220,7 @@ class Model:
             found = self.run(batch, writes=writes, logits=True, **options).logits
             assert found is not None
             last = found[:, -1].float().cpu()
+            refuse_endless_logits(endless(last), bool(self.writes))
             out = torch.empty(len(asked), last.shape[-1]) if out is None else out
             out[torch.from_numpy(batch.rows)] = last
         assert out is not None
@@ -266,7 +268,11 @@ class Model:
         writes = [*self.bound_writes(batch, asked, cached), *more_writes]
         inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
         said, ends = decoding.begun(len(batch.rows), batch.ids.shape[1], stopping)
-        return ends.cut(self.backend.generate(inputs, writes, said), decoding.several_texts_or_tokens)
+        try:
+            made = self.backend.generate(inputs, writes, said)
+        finally:  # sampling fails of itself on such logits, and does not say of what
+            refuse_endless_logits(ends.endless, bool(writes))
+        return ends.cut(made, decoding.several_texts_or_tokens)
 
     @overload
     def generate(
