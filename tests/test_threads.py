@@ -163,3 +163,19 @@ def test_training_mode_comes_back_only_after_the_last_thread(make_hf, make_token
         assert not any(m.training for m in hf.modules()), "the first thread left while the second still reads"
     assert all(m.training for m in hf.modules())
     assert model.logits(PROMPTS) is not None and all(m.training for m in hf.modules())
+
+
+def test_a_pass_in_a_thread_begun_before_is_unedited_and_that_is_said(llama):
+    ids = torch.tensor([llama.tokenizer("the red house").input_ids])
+    edit = Add(Direction.from_vector(torch.ones(llama.width), "resid_post.1"), norm=5)
+
+    def logits():
+        with torch.no_grad():
+            return llama.hf(ids).logits
+
+    with ThreadPoolExecutor(1) as pool:
+        plain = pool.submit(logits).result()
+        with pytest.warns(UserWarning, match="or a thread begun before"), applied(llama.hf, edit):
+            assert torch.equal(pool.submit(logits).result(), plain)
+    with ThreadPoolExecutor(1) as pool, applied(llama.hf, edit):
+        assert not torch.equal(pool.submit(logits).result(), plain)

@@ -95,7 +95,7 @@ def applied(
     if not met:
         warnings.warn(
             f"no forward pass of this {type(hf).__name__} ran within applied(), so the edits changed nothing;"
-            " if one was meant to, it was that of another copy of the model, or of another process",
+            " if one was meant to, it was that of another copy, another process, or a thread begun before",
             stacklevel=3,
         )
 

@@ -251,6 +251,7 @@ def recording(
     if not any(record.passes.values()):
         warnings.warn(
             f"no forward pass of this {type(model.hf).__name__} ran within recording(), so nothing was"
-            " recorded; if one was meant to, it was that of another copy of the model, or of another process",
+            " recorded; if one was meant to, it was that of another copy, another process, or a thread begun"
+            " before",
             stacklevel=3,
         )
