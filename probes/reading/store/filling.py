@@ -60,7 +60,15 @@ def fill(
         _capture_shards(reading, folder, plan, list(todo), bar)
     wanted = {s for s, texts in enumerate(plan.texts) if texts}
     finished = {s for s in wanted if s in mine or not _missing(reading, folder, plan, s)}
-    return stored(folder, plan, reading.row_data(), reading.sites, reading.width, finished)
+    found = stored(folder, plan, reading.row_data(), reading.sites, reading.width, finished)
+    if found.missing and shard is None:
+        warnings.warn(
+            f"this process read part {part}/{parts}, as the environment says (RANK and WORLD_SIZE, or a SLURM"
+            f" array), and {found.missing} of {found.missing + len(found)} rows are not there yet; once all"
+            " parts are read, open_store(folder) has every row. shard='0/1' reads all here",
+            stacklevel=3,
+        )
+    return found
 
 
 def my_part(shard: ShardLike) -> tuple[int, int]:
