@@ -623,3 +623,21 @@ def test_a_probe_refuses_rows_of_another_model_and_scores_those_of_its_own(make_
     assert probe.score(capture(own, texts, "resid_post.1")).isfinite().all()
     with pytest.raises(ValueError, match="the probe"):
         probe.score(capture(other, texts, "resid_post.1"))
+
+
+def test_texts_do_not_grow_beyond_positions_that_were_learned(make_model):
+    prompt = ["the red house"]
+    gpt2, llama = make_model("gpt2"), make_model("llama")
+    long = len(gpt2.encode(prompt)[0])
+    assert gpt2.max_length == llama.max_length == 64
+    with pytest.raises(ValueError, match=rf"prompt of {long} tokens and {65 - long} new ones come to 65"):
+        gpt2.generate(prompt, 65 - long)
+    assert gpt2.generate(prompt, 64 - long, eos_token_id=-1) and llama.generate(prompt, 65 - long)
+
+
+def test_copies_that_hooks_do_not_see_are_named(make_model):
+    model = make_model()
+    wrapped = torch.nn.DataParallel(model.hf)
+    with pytest.raises(ValueError, match=r"DataParallel runs copies .* give the model inside, \.module"):
+        load_model(wrapped, tokenizer=model.tokenizer)
+    assert load_model(wrapped.module, tokenizer=model.tokenizer).n_blocks == model.n_blocks

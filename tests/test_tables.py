@@ -94,3 +94,21 @@ def test_an_option_that_is_missing_is_none(make_model):
     listed[0] = ["yes", None]
     with pytest.raises(ValueError, match="none of them empty"):
         Choices("column:options")(model, Examples(["the red house"], columns={"options": listed}))
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("text\nr\u00f6d\n".encode("latin-1"), "is not written in UTF-8 .* encoding='latin-1' or 'utf-16'"),
+        ("text\nred\n".encode("utf-16"), "is not written in UTF-8"),
+        (b"text\n" + b"x" * 200_000 + b"\n", "cannot be read as a CSV file .*; read it with pandas"),
+    ],
+    ids=["latin-1", "utf-16", "long cell"],
+)
+def test_a_file_in_another_encoding_says_how_to_read_it(written, message, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(written)
+    with pytest.raises(ValueError, match=message):
+        read_csv(path)
+    path.write_bytes("text\nr\u00f6d\n".encode())
+    assert read_csv(path)["text"].tolist() == ["r\u00f6d"]

@@ -24,11 +24,7 @@ def read_csv(path: str | Path, as_text: str | None = None) -> pd.DataFrame:
     Raises ValueError, naming the line, where a row has more or fewer cells than the header (empty cells at
     its end may be too many), for a header that names a column twice, and for a file without rows.
     """
-    # A file may begin with a byte order mark.
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        lines = [(reader.line_num, cells) for cells in reader if cells]
+    header, lines = _lines(path)
     if not lines:
         raise ValueError(f"{path} has no rows; expected a header and one line a row")
     while len(header) > 1 and not header[-1].strip():
@@ -41,6 +37,23 @@ def read_csv(path: str | Path, as_text: str | None = None) -> pd.DataFrame:
     return pd.DataFrame(
         {n: np.array(c, dtype=object) if n == as_text else _column(c) for n, c in columns.items()}
     )
+
+
+def _lines(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header, and every line that is not empty with its number; raises ValueError unless it is UTF-8."""
+    advice = "read it with pandas and hand the table over: Examples.from_pandas(pd.read_csv(path, ...))"
+    try:
+        # A file may begin with a byte order mark.
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            return next(reader, []), [(reader.line_num, cells) for cells in reader if cells]
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not written in UTF-8 ({error.reason} at byte {error.start}); save it so, or say how"
+            f" it is written, encoding='latin-1' or 'utf-16': {advice}"
+        ) from error
+    except csv.Error as error:
+        raise ValueError(f"{path} cannot be read as a CSV file ({error}); {advice}") from error
 
 
 def _as_wide(cells: list[str], width: int, path: str | Path, number: int) -> list[str]:

@@ -91,9 +91,7 @@ class Decoding:
             passed["tokenizer"] = words
         criteria: list[Any] = list(passed.pop("stopping_criteria", None) or ())
         if settings.get("stop_strings"):
-            from transformers import StopStringCriteria
-
-            criteria.append(StopStringCriteria(words, settings["stop_strings"]))
+            criteria.append(_stop_strings(words, settings["stop_strings"]))
         aside = {k: v for k, v in own.items() if k not in acting and k not in PASSIVE and in_force(k, v)}
         return cls(settings, passed, ends, tuple(criteria), aside)
 
@@ -140,6 +138,18 @@ class Decoding:
         return {k: plain(v) for k, v in sorted(shown.items())} | (
             {"set_aside": {k: plain(v) for k, v in sorted(self.set_aside.items())}} if self.set_aside else {}
         )
+
+
+def _stop_strings(tokenizer: Any, texts: Any) -> Any:
+    from transformers import StopStringCriteria
+
+    try:
+        return StopStringCriteria(tokenizer, texts)
+    except ValueError as error:
+        raise ValueError(
+            f"stop_strings={texts!r} cannot be looked for under this tokenizer, whose tokens are no pieces"
+            f" of text that join ({error}); give stopping_criteria instead, or cut the texts afterwards"
+        ) from error
 
 
 def in_force(name: str, value: Any) -> bool:

@@ -10,6 +10,7 @@ from probes.data.tokens import Batch
 
 COUNTS_BEHIND_PADDING = ("camembert", "xmod", "mpnet", "longformer")
 """RoBERTa's relatives, besides those that have its name in theirs."""
+SPARE = 8  # positions that a table may hold beyond those for tokens, such as OPT's first two
 
 
 def takes(module: nn.Module, name: str) -> bool:
@@ -42,3 +43,19 @@ def forward_inputs(module: nn.Module, config: Any, batch: Batch, device: torch.d
             positions = torch.where(batch.mask == 1, batch.mask.cumsum(1) - 1 + offset, max(0, offset - 1))
             inputs["position_ids"] = positions.to(device)
     return inputs
+
+
+def refuse_overlong(module: nn.Module, config: Any, batch: Batch, new: int) -> None:
+    """Raises ValueError where a text could grow beyond positions that were learned one by one: behind the
+    last there is none. Rotary positions go on.
+    """
+    limit, longest = longest_text(config), int(batch.mask.sum(1).max())
+    if limit is None or longest + new <= limit:
+        return
+    tokens: Any = module.get_input_embeddings()  # pyright: ignore
+    tables = [m for m in module.modules() if isinstance(m, nn.Embedding) and m is not tokens]
+    if any(limit <= m.num_embeddings <= limit + SPARE for m in tables):
+        raise ValueError(
+            f"a prompt of {longest} tokens and {new} new ones come to {longest + new}, but the model has"
+            f" {limit} positions; lower max_new_tokens or shorten the prompts"
+        )

@@ -21,7 +21,7 @@ from probes.models.backends.points import Backend, Passed, Select
 from probes.models.compiled import original
 from probes.models.decoding import Decoding
 from probes.models.generating import check_options, check_rows
-from probes.models.inputs import forward_inputs, longest_text, takes
+from probes.models.inputs import forward_inputs, longest_text, refuse_overlong, takes
 from probes.models.outputs import endless, refuse_endless_logits
 from probes.models.padding import require_harmless_padding
 from probes.models.state import state_of
@@ -264,6 +264,7 @@ class Model:
         stopping: Sequence[Any] = (),
     ) -> list[list[int]]:
         """The new tokens of every row of a left-padded batch of the prompts, each up to its own end."""
+        refuse_overlong(inner_model(self.hf), self.config, batch, int(decoding.settings["max_new_tokens"]))
         cached = decoding.settings.get("use_cache") is not False
         writes = [*self.bound_writes(batch, asked, cached), *more_writes]
         inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}

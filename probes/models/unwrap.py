@@ -24,6 +24,11 @@ def inner_model(hf: nn.Module) -> nn.Module:
     inside its modules).
     """
     hf = original(hf)
+    if isinstance(hf, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise ValueError(
+            f"a {type(hf).__name__} runs copies of the model, which hooks do not see; give the model inside,"
+            " .module"
+        )
     if hasattr(hf, "get_base_model") and hasattr(hf, "peft_config"):
         if any(c.is_prompt_learning for c in hf.peft_config.values()):  # pyright: ignore
             raise ValueError(
