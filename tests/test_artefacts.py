@@ -1,6 +1,7 @@
 """Saved probes and directions that are not whole are refused by file and field, however they were damaged."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,12 +221,30 @@ def test_files_from_before_digests_are_read_and_a_version_without_a_sign_too(mad
 
 
 def test_what_is_not_known_is_saved_as_not_known(tmp_path):
-    unknown = Direction(torch.eye(4)[0], rows().sites[0], NAN, "predicted classes", "x", {})
+    unknown = Direction(torch.eye(4)[0], rows().sites[0], None, "", "x", {})
     assert Direction.load(unknown.save(tmp_path / "d")).gap is None
-    backwards = Direction(torch.eye(4)[0], rows().sites[0], -1.0, "labels", "x", {})
-    with pytest.raises(ValueError, match="above 0, got -1"):
-        backwards.save(tmp_path / "e")
-    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(
+    ("gap", "says"), [(-1.0, "above 0, got -1"), (0.0, "above 0, got 0"), (NAN, "got nan")]
+)
+def test_a_gap_that_is_no_length_is_no_gap_of_a_direction(gap, says):
+    with pytest.raises(ValueError, match=f"the gap of a direction .*{says}"):
+        Direction(torch.eye(4)[0], rows().sites[0], gap, "labels", "x", {})
+
+
+def test_classes_that_do_not_differ_along_a_direction_give_it_no_gap():
+    same = Activations.from_arrays([[1.0, 0, 0, 0], [1, 5, 0, 0]], [0, 1])
+    direction = Direction(torch.eye(4)[0], same.sites[0], None, "", "x", {}).calibrated(same)
+    assert direction.gap is None and direction.gap_from == ""
+
+
+def test_a_probe_whose_classes_are_not_both_predicted_has_directions_without_a_gap(made):
+    probe = made["linear"]
+    known = probe.direction(probe.sites[0])
+    backwards = replace(probe, gaps=-probe.gaps).direction(probe.sites[0])
+    unknown = replace(probe, gaps=torch.full_like(probe.gaps, NAN)).direction(probe.sites[0])
+    assert (unknown.gap, unknown.gap_from) == (None, "") and backwards.gap == known.gap > 0
 
 
 def test_a_name_alone_says_of_no_model(made):

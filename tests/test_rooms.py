@@ -13,6 +13,7 @@ PACKAGES = ("probes", "interventions", "experiments")
 FLOORS = {
     "probes": [
         "markup",
+        "checks",
         "metrics",
         "data",
         "models",

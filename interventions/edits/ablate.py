@@ -14,8 +14,8 @@ from interventions.writes.lowrank import (
     stacked,
     target_sites,
 )
+from probes.checks.settings import check_number
 from probes.data.activations import Activations
-from probes.data.checks import check_number
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
 from probes.fitting.directions import Direction

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from interventions.writes.lowrank import LowRank, SiteEdit, site_edits
-from probes.data.checks import check_number
+from probes.checks.settings import check_number
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
 from probes.fitting.directions import Direction

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from interventions.writes.lowrank import LowRank, SiteEdit, position_of, target_sites
+from probes.checks.settings import check_number
 from probes.data.activations import Activations
-from probes.data.checks import check_number
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
 from probes.fitting.directions import Direction

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from interventions.writes.lowrank import LowRank, SiteEdit, named, same_site, site_edits, stacked
-from probes.data.checks import check_number
+from probes.checks.settings import check_number
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
 from probes.fitting.directions import Direction

@@ -6,7 +6,7 @@ import torch
 
 from interventions.writes.changes import Gated
 from interventions.writes.lowrank import Edit, SiteEdit, wrapped
-from probes.data.checks import check_number
+from probes.checks.settings import check_number
 from probes.fitting.linear import LinearProbe
 from probes.models.model import Model
 

@@ -16,6 +16,7 @@ from interventions.edits.when import raw_margin
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
 from interventions.writes.lowrank import Edit
+from probes.checks.settings import check_number
 from probes.data.examples import Examples, Text
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokenised import Tokenised
@@ -47,6 +48,15 @@ class Monitor:
     threshold: float
     platt: tuple[float, float] | None = None
     calibration: str = "threshold given by hand"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.probe, LinearProbe):
+            raise TypeError(
+                f"a monitor watches with a LinearProbe, got a {type(self.probe).__name__}; fit one:"
+                " MassMean().fit(acts)"
+            )
+        object.__setattr__(self, "site", as_site(self.site))
+        check_number("threshold", self.threshold, finite=False)
 
     @classmethod
     def calibrated(

@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.checks.arrays import real_array
+from probes.data.cells import as_column, make_rows
 from probes.data.receipts import common_receipt
-from probes.data.rows import Rows, as_column, concat_rows, make_rows
-from probes.data.sites import Site, SiteLike, as_site
+from probes.data.rows import Rows, concat_rows, parts_of
+from probes.data.sites import Site, SiteLike, as_sites
 
 Side = Literal["yes", "no"]
 
@@ -21,7 +23,7 @@ Side = Literal["yes", "no"]
 def _sites_of(stack: Tensor, sites: Sequence[SiteLike] | SiteLike | None) -> tuple[Site, ...]:
     if sites is None:
         return tuple(Site("array", i) for i in range(stack.shape[0]))
-    named = tuple(as_site(s) for s in ([sites] if isinstance(sites, Site | str) else sites))
+    named = tuple(as_sites(sites))
     if len(named) != stack.shape[0] or len(set(named)) != len(named):
         raise ValueError(
             f"x holds {stack.shape[0]} sites but {len(named)} were named ({', '.join(map(str, named))}); name"
@@ -32,7 +34,11 @@ def _sites_of(stack: Tensor, sites: Sequence[SiteLike] | SiteLike | None) -> tup
 
 def _stacked(x: Any, what: str) -> Tensor:
     """[n, d] or [site, n, d] numbers as a float tensor of their own, [site, n, d]; raises on NaN."""
-    values = torch.as_tensor(x if isinstance(x, torch.Tensor) else np.ascontiguousarray(x)).detach().clone()
+    if not isinstance(x, torch.Tensor):
+        x = torch.from_numpy(np.ascontiguousarray(real_array(x, what)))
+    if x.is_complex():
+        raise TypeError(f"{what} must be real numbers, got {x.dtype}; give the parts that you mean, x.real")
+    values = x.detach().clone()
     if not values.is_floating_point():
         values = values.float()
     if values.ndim == 2:
@@ -66,7 +72,7 @@ class Sited(Rows):
     sites: tuple[Site, ...]
 
     def index_of(self, sites: SiteLike | Sequence[SiteLike]) -> list[int]:
-        wanted = [as_site(s) for s in ([sites] if isinstance(sites, Site | str) else sites)]
+        wanted = as_sites(sites)
         missing = [str(s) for s in wanted if s not in self.sites]
         if missing:
             raise ValueError(
@@ -74,6 +80,22 @@ class Sited(Rows):
                 f" {', '.join(map(str, self.sites))}"
             )
         return [self.sites.index(s) for s in wanted]
+
+
+def check_states(given: Any, what: str, single: bool = False) -> None:
+    """Raises TypeError for what holds no hidden states: arrays that are not wrapped, texts, a model. With
+    `single` also for pairs and for a store.
+    """
+    if isinstance(given, Sited) and (isinstance(given, Activations) or not single):
+        return
+    if isinstance(given, PairActivations):
+        raise TypeError(f"{what} reads single texts, got contrast pairs; give one side, pairs.side('yes')")
+    if isinstance(given, Sited):
+        raise TypeError(f"{what} takes Activations in memory, got a {type(given).__name__}; give acts.load()")
+    todo = "wrap arrays with Activations.from_arrays(x, y, sites=...)"
+    if isinstance(given, Rows):  # texts or pairs
+        todo = "capture(model, ...) reads them first"
+    raise TypeError(f"{what} takes Activations, got a {type(given).__name__}; {todo}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +170,7 @@ class Activations(Sited):
         """Rows of several captures under one another; sites, model, place and edits must agree, ids must not
         clash.
         """
+        parts = parts_of(parts, Activations)
         if len({p.sites for p in parts}) > 1:
             raise ValueError("the parts have different sites; choose common ones first, acts[sites]")
         receipt = common_receipt([p.receipt for p in parts])

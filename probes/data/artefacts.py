@@ -51,6 +51,10 @@ def save(path: str | Path, kind: str, tensors: Mapping[str, torch.Tensor], heade
 def complete(path: str | Path) -> Generator[Path]:
     """A place to write to; what was written appears at `path` only when nothing went wrong."""
     target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot save {target}: there is no folder {target.parent}; make it first")
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot save {target}: it is a folder; give the name of a file in it")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
         yield Path(folder) / target.name
         os.replace(Path(folder) / target.name, target)

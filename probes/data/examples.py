@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probes.data.cells import make_rows
 from probes.data.relatives import SuggestedGroups, suggested
 from probes.data.row_names import say_mixed_labels
-from probes.data.rows import Rows, concat_rows, make_rows
+from probes.data.rows import Rows, concat_rows, parts_of
 from probes.data.tables import missing, read_csv, read_jsonl
-from probes.data.texts import Text, cell_text, checked_text
+from probes.data.texts import Text, cell_text, checked_text, listed_texts
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -38,9 +39,7 @@ class Examples(Rows):
         columns: dict[str, Any] | None = None,
         ids: Any = None,
     ) -> None:
-        if isinstance(texts, str):
-            raise TypeError("texts is one string; give a list of texts")
-        texts = tuple(texts)
+        texts = listed_texts(texts, "texts")
         plain = [checked_text(text, i) for i, text in enumerate(texts)]
         if not texts:
             raise ValueError("no texts given")
@@ -96,6 +95,7 @@ class Examples(Rows):
     @classmethod
     def concat(cls, parts: Sequence["Examples"]) -> "Examples":
         """Several sets under one another; ids that clash get the part's number."""
+        parts = parts_of(parts, Examples)
         rows = concat_rows(parts)
         ids = rows["ids"]
         if len(np.unique(ids)) != len(ids):
@@ -179,7 +179,7 @@ class Pairs(Rows):
         columns: dict[str, Any] | None = None,
         ids: Any = None,
     ) -> None:
-        yes, no = tuple(yes), tuple(no)
+        yes, no = listed_texts(yes, "yes"), listed_texts(no, "no")
         if len(yes) != len(no):
             raise ValueError(f"yes has {len(yes)} texts and no has {len(no)}; row i of both is one statement")
         if not yes:

@@ -1,14 +1,17 @@
 """What travels with every row: label, group, id and columns. Examples, Pairs and Activations share it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 
-from probes.data.row_names import joined, text_ids, text_names, whole_texts
+from probes.checks.arrays import real_array
+from probes.data.cells import as_labels, as_names
+from probes.data.row_names import joined, text_names
 
 R = TypeVar("R", bound="Rows")
 
@@ -37,8 +40,18 @@ class Rows:
             columns={name: column[index] for name, column in self.columns.items()},
         )
 
+    def __getitem__(self, key: Any) -> Any:
+        rows = "" if isinstance(key, str) else f".rows({key!r:.40}) for rows, "
+        raise TypeError(
+            f"{type(self).__name__} is a table and not a list, so [{key!r:.40}] says nothing here; use {rows}"
+            ".column(name) for a column, or its fields"
+        )
+
     def rows(self: R, which: Any) -> R:
-        """The rows where a boolean mask holds, or at given positions, in that order."""
+        """The rows where a boolean mask holds, or at given positions, in that order; one position is one row.
+
+        Raises ValueError for positions that are not there, and for anything else.
+        """
         if isinstance(which, slice):
             which = range(*which.indices(len(self)))
         picked = np.asarray(which.cpu() if isinstance(which, torch.Tensor) else which)
@@ -51,7 +64,15 @@ class Rows:
                 f"rows are picked by a boolean mask or by whole numbers, got {picked.dtype} such as"
                 f" {picked.ravel()[0]!r}"
             )
-        return self._take(picked.astype(np.int64))
+        if picked.ndim > 1:
+            raise ValueError(
+                f"rows are picked by one line of positions, got an array of shape {picked.shape}"
+            )
+        picked, n = np.atleast_1d(picked.astype(np.int64)), len(self)
+        beyond = picked[(picked < -n) | (picked >= n)]
+        if len(beyond):
+            raise ValueError(f"there is no row {beyond[0]}: there are {n} rows, 0 to {n - 1}")
+        return self._take(picked)
 
     def some(self: R, n: int, seed: int = 0) -> R:
         """At most `n` rows drawn at random, in their order."""
@@ -73,7 +94,7 @@ class Rows:
     def with_groups(self: R, groups: str | Sequence[Any] | np.ndarray) -> R:
         """The same rows with another unit of splitting: a column's name, or one value a row."""
         values = self.column(groups) if isinstance(groups, str) else groups
-        return replace(self, groups=as_groups(values, len(self)))
+        return replace(self, groups=as_names(values, len(self), "groups"))
 
     def split(
         self: R, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0
@@ -86,9 +107,12 @@ class Rows:
         """
         rows = self if groups is None else self.with_groups(groups)
         units = joined(rows.groups, text_names(rows.ids))
-        shares = np.asarray(sizes, dtype=float)
-        if shares.ndim != 1 or (shares <= 0).any() or shares.sum() > 1 + 1e-9:
-            raise ValueError(f"sizes are positive shares with a sum of at most 1, got {list(sizes)}")
+        shares = real_array(sizes, "sizes").astype(float)
+        if shares.ndim != 1 or not len(shares) or not (shares > 0).all() or shares.sum() > 1 + 1e-9:
+            raise ValueError(
+                f"sizes are positive shares with a sum of at most 1, got {shares.tolist()}; give one a"
+                " part, such as (0.6, 0.4)"
+            )
         names = np.unique(units)
         if len(names) < len(shares):
             lost = len(np.unique(rows.groups)) - len(names)
@@ -128,6 +152,10 @@ class Rows:
         if self.y is None:
             raise ValueError("this needs labels but y is None; give y, or choose labels with .with_y(...)")
         y = np.asarray(self.y)
+        if not len(y):
+            raise ValueError(
+                "there are no rows (an empty choice of them), so there are no classes to tell apart"
+            )
         seen = np.unique(y)
         if not np.isin(seen, (0, 1)).all():
             raise ValueError(
@@ -150,76 +178,15 @@ def whole_groups(groups: Any, limit: int, seed: int = 0) -> np.ndarray:
     return column.isin(kept).to_numpy()
 
 
-def as_labels(values: Any, n: int) -> np.ndarray:
-    """Labels as numbers, one a row; raises for a wrong count, text, or NaN."""
-    array = as_column(values, n, "y")
-    if array.dtype == object or array.dtype.kind in "US":
-        raise ValueError(
-            f"y must be numbers (0/1, or real values for regression), got {array.dtype} such as"
-            f" {array[:1].tolist()}"
-        )
-    if array.dtype.kind == "b":
-        array = array.astype(np.int64)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(
-            f"y has {int((~np.isfinite(array)).sum())} NaN or infinite values; drop or fill those rows"
-        )
-    return array.copy()
-
-
-def as_groups(values: Any, n: int) -> np.ndarray:
-    """Groups, one a row; raises where some are missing, since such rows would fall out of every split."""
-    array = as_column(values, n, "groups")
-    missing = np.array([g is None or g != g for g in array.tolist()])
-    if missing.any():
-        raise ValueError(
-            f"groups lack {int(missing.sum())} values (None or NaN, first at row {int(missing.argmax())});"
-            " name a group for every row"
-        )
-    return array
-
-
-def as_column(values: Any, n: int, name: str) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = (values.float() if values.dtype == torch.bfloat16 else values).detach().cpu().numpy()
-    try:
-        array = np.array(values)  # a copy: later changes of the source stay outside
-    except ValueError:  # lists of different lengths, one a row
-        array = np.fromiter(values, dtype=object)
-    if array.ndim != 1:
-        array = np.fromiter(values, dtype=object) if array.ndim > 1 else np.atleast_1d(array)
-    if len(array) != n:
-        raise ValueError(
-            f"{name} has {len(array)} rows but there are {n}; give one value a row, in the same order"
-        )
-    return array
-
-
-def as_cells(values: Any, n: int, name: str) -> np.ndarray:
-    """A column of anything, each cell as it is: beside texts numpy would make "nan" of a missing cell."""
-    found = as_column(values, n, name)
-    listed = found.dtype.kind == "U" and isinstance(values, list | tuple)
-    mixed = listed and not all(isinstance(v, str) for v in values)
-    return np.fromiter(values, dtype=object) if mixed else found
-
-
-def make_rows(
-    n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """The shared constructor arguments: checked, defaulted (each text its own group, ids from the text)."""
-    if ids is None:
-        ids = text_ids(texts) if texts is not None else np.arange(n)
-    ids = as_column(ids, n, "ids")
-    if len(np.unique(ids)) != n:
-        raise ValueError(f"ids must be unique, got {n - len(np.unique(ids))} repeats")
-    return {
-        "y": None if y is None else as_labels(y, n),
-        "groups": whole_texts(as_groups(ids if groups is None else groups, n), texts, groups is not None),
-        "ids": ids,
-        "columns": {
-            str(k): as_cells(v, n, f"column {k!r}") for k, v in ({} if columns is None else columns).items()
-        },
-    }
+def parts_of(parts: Any, kind: type[R]) -> "Sequence[R]":
+    """Parts to be put under one another; raises ValueError for none, TypeError for other kinds."""
+    listed: list[Any] = [parts] if isinstance(parts, Rows) or not isinstance(parts, Iterable) else list(parts)
+    odd = next((p for p in listed if not isinstance(p, kind)), None)
+    if odd is not None:
+        raise TypeError(f"concat takes a list of {kind.__name__}, got a {type(odd).__name__}")
+    if not listed:
+        raise ValueError(f"concat got nothing (an empty list); give at least one {kind.__name__}")
+    return listed
 
 
 def concat_rows(parts: Sequence[Rows]) -> dict[str, Any]:
@@ -232,7 +199,21 @@ def concat_rows(parts: Sequence[Rows]) -> dict[str, Any]:
     ids = np.concatenate([p.ids for p in parts])
     return {
         "y": None if parts[0].y is None else np.concatenate([p.y for p in parts if p.y is not None]),
-        "groups": np.concatenate([p.groups for p in parts]),
+        "groups": _groups_of([p.groups for p in parts]),
         "ids": ids,
         "columns": {k: np.concatenate([p.columns[k] for p in parts]) for k in parts[0].columns},
     }
+
+
+def _groups_of(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Groups of several parts; raises ValueError where a number of one part and a text of another would
+    become one name.
+    """
+    names = [g for p in parts for g in np.unique(p).tolist()]
+    numbers, texts = ({str(g) for g in names if isinstance(g, Real) == number} for number in (True, False))
+    if both := sorted(numbers & texts):
+        raise ValueError(
+            f"group {both[0]!r} is a number in one part and text in another; say which is meant, such as"
+            " part.with_groups(part.groups.astype(str))"
+        )
+    return np.concatenate(parts)

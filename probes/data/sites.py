@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 KINDS = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
 """Kinds that models serve: the residual stream before and after a block, what attention and MLP add to it,
@@ -78,14 +79,21 @@ def as_site(site: SiteLike) -> Site:
     )
 
 
+def as_sites(sites: Any) -> list[Site]:
+    """One site or several, however they are written; raises TypeError for a bare number."""
+    if isinstance(sites, str) or not isinstance(sites, Iterable):
+        return [as_site(sites)]
+    return [as_site(s) for s in sites]
+
+
 def expand_sites(sites: SitesLike, n_blocks: int, n_heads: int = 0) -> tuple[Site, ...]:
     """Turns what a user writes into the sites of a model with `n_blocks` blocks, in the order given.
 
     A kind (`"resid_post"`) stands for all its blocks. Raises ValueError for an unknown kind, a block or head
     that the model does not have, or a site named twice.
     """
-    if isinstance(sites, Site | str | int):
-        sites = [sites]  # a bare number is refused below
+    if isinstance(sites, str) or not isinstance(sites, Iterable):
+        sites = [sites]  # what is no site is refused below
     found: list[Site] = []
     for item in sites:
         if isinstance(item, str) and item in KINDS:

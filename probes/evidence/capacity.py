@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from probes.checks.settings import check_count
 from probes.data.activations import Activations
 from probes.data.sites import Site
 from probes.evidence.calibration import platt
+from probes.evidence.readout import asked
 from probes.fitting.leace import leace
 from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import Prepares, Recipe
@@ -58,6 +60,8 @@ def selectivity(
     The control label is the same in train and test, so a probe that can memorise keys learns it. Raises
     ValueError when train and test share fewer than four keys. Source: Hewitt and Liang, arXiv 1909.03368.
     """
+    asked(recipe, train, test)
+    check_count("seeds", seeds)
     ours, theirs = train.column(key).astype(str), test.column(key).astype(str)
     shared = np.intersect1d(ours, theirs)
     if len(shared) < 4:
@@ -121,6 +125,8 @@ def online_codelength(
     scaling on cross-fitted scores of the rows already sent and kept above 1e-6. Source: Voita and Titov,
     arXiv 2003.12298.
     """
+    asked(recipe, acts)
+    check_count("orderings", orderings)
     y, _ = acts.classes
     kinds: dict[str, list[np.ndarray]] = {"task": [], "control": []}
     with progress_bar("online code", progress, total=2 * orderings) as bar:
@@ -224,6 +230,8 @@ def amnesic(recipe: Recipe, train: Activations, test: Activations, remove: int =
     Raises TypeError for pairs and for probes without a direction. Sources: Ravfogel et al., arXiv 2004.07667;
     Elazar et al., arXiv 2006.00995.
     """
+    asked(recipe, train, test)
+    check_count("remove", remove)
     if not isinstance(recipe, Prepares):
         raise TypeError(
             f"amnesic removal needs a recipe that reads each site by itself, and {type(recipe).__name__} does"

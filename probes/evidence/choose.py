@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from scipy.stats import norm
 
-from probes.data.checks import check_share, check_size
+from probes.checks.settings import check_share, check_size
 from probes.data.sites import Site
 from probes.metrics.estimates import auroc_within
 from probes.metrics.resampling import bootstrapped, resampled, weighted_auroc

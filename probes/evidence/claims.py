@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from probes.checks.settings import check_count, check_level, check_size
 from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows
 from probes.data.sites import Site
@@ -15,7 +16,7 @@ from probes.evidence.claim_rows import claim_rows, read_apart, require_separate,
 from probes.evidence.claim_rule import ClaimNumbers, Level, Use, reasons, ruled, sentence
 from probes.evidence.finding import MARGIN
 from probes.evidence.permutation import Null, shuffled_null
-from probes.evidence.readout import scored
+from probes.evidence.readout import asked, scored
 from probes.evidence.rivals import Rivals, compared
 from probes.fitting.directions import Direction
 from probes.fitting.linear import LinearProbe
@@ -107,7 +108,8 @@ def claim(
     is as in `shuffled_null`. Raises ValueError when train and test share a group, a pair or a text, when
     a baseline is of other rows, or without shuffles (docs/controls.md).
     """
-    _require_shuffles(n)
+    asked(recipe, train, test)
+    _check_rule(n, alpha, margin)
     read = None if texts is None else texts_of(train, test, texts)
     require_separate(train, test, read)
     rows = claim_rows(train, test, read)
@@ -201,6 +203,8 @@ def seed_spread(
 
     Raises ValueError for recipes without a seed, which have none.
     """
+    asked(recipe, train, test)
+    check_count("seeds", seeds)
     if not isinstance(recipe, Seeded):
         raise ValueError(
             f"{type(recipe).__name__} has no seed: on the same rows it always finds the same probe"
@@ -218,8 +222,7 @@ def _compared(line: np.ndarray, others: Mapping[str, np.ndarray], test: Rows) ->
     )
 
 
-def _require_shuffles(n: int) -> None:
-    if n < 1:
-        raise ValueError(
-            f"a claim rests on shuffled labels: n must be at least 1 (199 for p down to .005), got {n}"
-        )
+def _check_rule(n: int, alpha: float, margin: float) -> None:
+    check_count("a claim rests on shuffled labels (199 for p down to .005): n", n)
+    check_level("alpha", alpha)
+    check_size("margin", margin)

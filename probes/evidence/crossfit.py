@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from probes.checks.settings import check_count
 from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples
 from probes.data.rows import Rows
-from probes.evidence.readout import scored
+from probes.evidence.readout import asked, scored
 from probes.evidence.surface import surface_scores
 from probes.fitting.recipe import Recipe
 
@@ -37,6 +38,8 @@ def held_out(
     are somewhat too narrow; a claim needs rows that no fold was fitted on. Raises ValueError where a fold
     leaves one class to train on.
     """
+
+    asked(recipe, acts)
 
     def of(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         return scored(recipe.fit(acts.rows(train)), acts.rows(test))[0]
@@ -99,6 +102,7 @@ def _assembled(
 def _folds(
     rows: Rows, by: str | None, trained_on: np.ndarray | None, folds: int, seed: int
 ) -> Iterator[Fold]:
+    check_count("folds", folds, 2)
     rows.classes  # noqa: B018 - raises without two classes
     y, everything = np.asarray(rows.y), np.arange(len(rows))
     allowed = np.ones(len(rows), dtype=bool) if trained_on is None else np.asarray(trained_on)

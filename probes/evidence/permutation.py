@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from probes.checks.settings import check_count
 from probes.data.activations import Activations, PairActivations
 from probes.data.shuffling import Exchanges, exchangeable
-from probes.evidence.readout import scored
+from probes.evidence.readout import asked, scored
 from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
 from probes.markup.progress import progress_bar
 from probes.metrics.estimates import aurocs
@@ -86,6 +87,8 @@ def shuffled_null(
     (MassMean, Logistic) solve all shuffles as one problem, recipes whose labels only give the sign are fitted
     once, and not at all if `probe` is what they made of these train rows.
     """
+    asked(recipe, train, test)
+    check_count("n (how many labellings)", n)
     rng = np.random.default_rng(seed)
     parts = [
         exchangeable(

@@ -6,9 +6,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from probes.data.activations import Activations, PairActivations
+from probes.data.activations import Activations, PairActivations, check_states
 from probes.data.sites import Site, SiteLike
+from probes.fitting.recipe import Recipe, as_recipe
 from probes.metrics.scores import as_scores
+
+
+def asked(recipe: Recipe, *parts: Any) -> None:
+    """Raises TypeError unless the recipe can be fitted and the parts are activations."""
+    as_recipe(recipe)
+    for part in parts:
+        check_states(part, "a control")
 
 
 def scored(

@@ -2,18 +2,19 @@
 and the null beside every number.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from probes.checks.settings import check_count, check_level
 from probes.data.activations import Activations, PairActivations
 from probes.data.sites import Site
 from probes.evidence.choose import BestSite, best_site
 from probes.evidence.permutation import Null, shuffled_null
-from probes.evidence.readout import halves, scored
+from probes.evidence.readout import asked, halves, scored
 from probes.fitting.recipe import Recipe, Seeded
 from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
@@ -120,7 +121,13 @@ def sweep(
     activations.
     """
     named = _named(recipes)
-    seeds = seeds if isinstance(seeds, Sequence) else range(int(seeds))
+    for recipe in named.values():
+        asked(recipe, acts)
+    shuffles = check_count("shuffles", shuffles, 0)
+    check_level("share (of the groups that train)", share)
+    if not isinstance(seeds, Iterable):
+        seeds = range(check_count("seeds", seeds))
+    seeds = [check_count("each of seeds", s, 0) for s in seeds]
     if not len(seeds):
         raise ValueError("sweep needs at least one seed, got none")
     rows, nulls, scores = [], {}, {}
@@ -157,7 +164,7 @@ def _site_within(
 
 def _named(recipes: Recipe | Mapping[str, Recipe] | Sequence[Recipe]) -> dict[str, Recipe]:
     """Recipes by name; raises ValueError where there are none."""
-    listed = recipes if isinstance(recipes, Mapping | Sequence) else [recipes]
+    listed: Any = recipes if isinstance(recipes, Mapping | list | tuple) else [recipes]
     named = dict(listed) if isinstance(listed, Mapping) else {_name(r, listed): r for r in listed}
     if not named:
         raise ValueError("sweep needs at least one recipe, got none")

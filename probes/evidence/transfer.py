@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from probes.checks.settings import check_level
 from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike
-from probes.evidence.readout import line_at, scored
+from probes.evidence.readout import asked, line_at, scored
 from probes.fitting.recipe import Recipe
 from probes.markup.progress import progress_bar
 from probes.metrics.estimates import Estimate, auroc
@@ -88,6 +89,7 @@ def leave_one_out(
     Rows that share a group or a pair with the left-out value are not trained on either. Raises ValueError for
     fewer than two values, or where one class is left to train on.
     """
+    asked(recipe, acts)
     column = acts.column(by).astype(str)
     names = np.unique(column)
     if len(names) < 2:
@@ -129,6 +131,8 @@ def transfer_matrix(
     from the same rows may share groups: rows whose group or pair was trained on are left out of every test
     (`n` of the estimates says how many are left). Raises ValueError when sites differ or one class is left.
     """
+    asked(recipe, *parts.values())
+    check_level("share (of the groups that train)", share)
     names = tuple(parts)
     _same_sites(list(parts.values()))
     lines: tuple[Site | str, ...] = ()

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.checks.arrays import real_array
+from probes.checks.settings import check_count, check_number
 from probes.data import artefacts
 from probes.data.activations import Activations
 from probes.data.fingerprint import check_receipt, made_by
@@ -52,20 +54,30 @@ class Direction:
             raise ValueError(
                 f"a direction has unit length, got a vector of length {norm:g}; use Direction.from_vector"
             )
+        if self.gap is not None:
+            gap = check_number("the gap of a direction", self.gap)
+            object.__setattr__(self, "gap", gap)
+            if not gap > 0:
+                raise ValueError(
+                    f"the gap of a direction is a length above 0, got {gap:g}; give None where it is not"
+                    " known and measure it with direction.calibrated(acts)"
+                )
 
     @classmethod
     def from_vector(
         cls, vector: Any, site: SiteLike, model: Model | None = None, source: str = "vector"
     ) -> "Direction":
         """A direction from any vector, scaled to unit length. It has no gap until `.calibrated(acts)`."""
-        v = torch.as_tensor(vector).detach().clone().float()
-        if v.ndim != 1 or not torch.isfinite(v).all() or not v.norm() > 0:
+        v = torch.from_numpy(real_array(vector, "a direction").astype(float))
+        device = vector.device if isinstance(vector, Tensor) else "cpu"
+        if v.ndim != 1 or not torch.isfinite(v).all() or not v.any():
             raise ValueError(
                 f"a direction needs one finite vector that is not zero, got shape {tuple(v.shape)} and norm"
                 f" {float(v.norm()):g}"
             )
+        v = v / v.abs().max()  # squares of very large or small numbers leave the range of floats
         return cls(
-            v / v.norm(),
+            (v / v.norm()).float().to(device),
             as_site(site),
             None,
             "",
@@ -75,17 +87,22 @@ class Direction:
 
     def calibrated(self, acts: Activations) -> "Direction":
         """The same direction with its gap measured on labelled activations at its site: the distance
-        between the class means along it, whichever way it points; what exchanged labels give there is
-        remembered. Raises ValueError for rows of another model.
+        between the class means along it, whichever way it points (None where there is none); what exchanged
+        labels give there is remembered. Raises ValueError for rows of another model.
         """
         own, theirs = made_by(self.receipt), made_by(acts.receipt)
         if own is not None and theirs is not None:
             own.check(theirs, "the direction")
         y, _ = acts.classes
         along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
-        gap = abs(float(along[y].mean() - along[~y].mean()))
+        gap = known_gap(float(along[y].mean() - along[~y].mean()))
         exchanged = exchanged_directions(acts[self.site])[0].half()
-        return replace(self, gap=gap, gap_from="labels", exchanged=exchanged if exchanged.any() else None)
+        return replace(
+            self,
+            gap=gap,
+            gap_from="" if gap is None else "labels",
+            exchanged=exchanged if exchanged.any() else None,
+        )
 
     def __neg__(self) -> "Direction":
         return replace(self, unit=-self.unit, source=f"-({self.source})")
@@ -152,6 +169,7 @@ class Direction:
         mean over the vocabulary taken off). Early sites often give no readable tokens: later blocks may still
         turn the direction.
         """
+        k = check_count("k", k)
         model.require_generation("the logit lens")
         self.check_model(model)
         weight = model.hf.get_output_embeddings().weight.detach().float().cpu()  # pyright: ignore
@@ -165,19 +183,12 @@ class Direction:
         return {"promoted": named(order[::-1][:k]), "suppressed": named(order[:k])}
 
     def save(self, path: str | Path) -> Path:
-        """Writes the direction as safetensors with a JSON header; a gap that is not known (NaN) is none.
-
-        Raises ValueError for a gap that is not above 0, as those of probes as they were trained may be.
-        """
-        gap = None if self.gap is None or np.isnan(self.gap) else self.gap
-        if gap is not None and not 0 < gap < np.inf:
-            raise ValueError(
-                f"the gap of a saved direction is a length above 0, got {gap:g}; measure it with"
-                " direction.calibrated(acts), or turn the probe"
-            )
-        header = {name: getattr(self, name) for name in ("gap_from", "source", "receipt", "exact", "cosine")}
+        """Writes the direction as safetensors with a JSON header."""
+        header = {
+            name: getattr(self, name) for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")
+        }
         tensors = {"unit": self.unit} | ({} if self.exchanged is None else {"exchanged": self.exchanged})
-        return artefacts.save(path, "direction", tensors, header | {"gap": gap, "site": str(self.site)})
+        return artefacts.save(path, "direction", tensors, header | {"site": str(self.site)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Direction":
@@ -191,9 +202,10 @@ class Direction:
         """The direction of what a file holds, every field checked."""
         check_receipt(stored)
         site = Site.parse(stored.plain("site", str))
-        found = cls(**stored.built(cls, FORM, {}, site=site))
-        if found.gap is not None and not found.gap > 0:
-            raise stored.fault("gap", f"is {found.gap}, expected a number above 0, or none")
+        fields = stored.built(cls, FORM, {}, site=site)
+        if fields["gap"] is not None and not fields["gap"] > 0:
+            raise stored.fault("gap", f"is {fields['gap']}, expected a number above 0, or none")
+        found = cls(**fields)
         if abs(found.cosine) > 1 + LENGTH:
             raise stored.fault("cosine", f"is {found.cosine}, expected a number from -1 to 1")
         return found
@@ -203,6 +215,11 @@ class Direction:
         inexact = "" if self.exact else f", inexact (cosine {self.cosine:.2f})"
         # The source may come from a file.
         return terminal(f"Direction({self.site}, {gap}, {self.source}{inexact})")
+
+
+def known_gap(apart: float) -> float | None:
+    """The distance between class means as a gap; None where they do not differ, or a class has no rows."""
+    return abs(apart) if apart and np.isfinite(apart) else None
 
 
 def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:

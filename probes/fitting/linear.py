@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.data.activations import Activations, PairActivations, Side
+from probes.data.activations import Activations, PairActivations, Side, check_states
 from probes.data.examples import Examples
 from probes.data.sites import SiteLike, as_site
 from probes.data.stored import Form, Stored
-from probes.fitting.directions import LENGTH, Direction
+from probes.fitting.directions import LENGTH, Direction, known_gap
 from probes.fitting.meaningless import exchanged_directions
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import Recipe
@@ -117,6 +117,7 @@ class LinearProbe(Probe):
         On pairs it is the credence in "the statement is true" minus one half. Raises ValueError for a site
         the probe lacks, another model's activations, or single texts without `side` on a pair probe.
         """
+        check_states(acts, "probe.score")
         if isinstance(acts, StoredActivations):
             return _by_chunks(acts, lambda part: self.score(part, side))
         if isinstance(acts, PairActivations):
@@ -132,6 +133,7 @@ class LinearProbe(Probe):
         """Scores squashed into [0, 1]. On pairs: the credence in the statement, or with `side` the
         probability of that text alone.
         """
+        check_states(acts, "probe.probability")
         if isinstance(acts, StoredActivations):
             return _by_chunks(acts, lambda part: self.probability(part, side))
         if not isinstance(acts, PairActivations):
@@ -173,12 +175,13 @@ class LinearProbe(Probe):
                 f"there is no direction at {self.sites[i]}: the rows the probe was fitted on do not differ"
                 " there"
             )
+        gap = known_gap(float(self.gaps[i]))
         exact, cosine = all(t.exact for t in self.transforms.values()), float(self.cosines[i])
         return Direction(
             self.units[i],
             self.sites[i],
-            float(self.gaps[i]),
-            self.gap_from,
+            gap,
+            "" if gap is None else self.gap_from,
             self.recipe,
             self.receipt,
             exact,

@@ -17,7 +17,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.fingerprint import check_receipt, made_by
 from probes.data.positions import INTEGER, ONE_PER_TEXT
 from probes.data.rows import Rows
-from probes.data.sites import Site, SiteLike, as_site
+from probes.data.sites import Site, SiteLike, as_sites
 from probes.data.stored import Form, Stored
 from probes.fitting.rows_of_fit import was_fitted_on
 from probes.fitting.transforms import Fitted
@@ -52,8 +52,9 @@ class Probe:
         """Length of the hidden states it reads."""
         return next(iter(self.transforms.values())).shift.shape[-1]
 
-    def index_of(self, sites: Sequence[Site]) -> list[int]:
+    def index_of(self, sites: SiteLike | Sequence[SiteLike]) -> list[int]:
         """Where these sites are among the probe's own; raises ValueError naming those it lacks."""
+        sites = as_sites(sites)
         missing = [str(s) for s in sites if s not in self.sites]
         if missing:
             raise ValueError(
@@ -62,7 +63,7 @@ class Probe:
         return [self.sites.index(s) for s in sites]
 
     def __getitem__(self: P, site: SiteLike | Sequence[SiteLike]) -> P:
-        index = self.index_of([as_site(s) for s in ([site] if isinstance(site, Site | str) else site)])
+        index = self.index_of(as_sites(site))
         tensors = {
             f.name: getattr(self, f.name)[index]
             for f in fields(self)

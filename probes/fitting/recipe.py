@@ -2,11 +2,14 @@
 what else they can do.
 """
 
+from dataclasses import fields
+from numbers import Real
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from probes.checks.settings import check_choices, check_count
 from probes.fitting.transforms import Transform
 
 
@@ -20,6 +23,56 @@ class Recipe(Protocol):
     """
 
     def fit(self, acts: Any) -> Any: ...
+
+
+def as_recipe(given: Any) -> Any:
+    """The recipe; raises TypeError for what has no `fit` of activations, a class of recipes among it."""
+    name = given.__name__ if isinstance(given, type) else type(given).__name__
+    if isinstance(given, type) and hasattr(given, "fit"):
+        raise TypeError(f"{name} is a kind of recipe, expected one of that kind; write {name}()")
+    if hasattr(given, "get_params"):
+        raise TypeError(
+            f"a scikit-learn {name} is no recipe, which fits on activations; use Logistic(), or bring the"
+            " recipe to scikit-learn with as_estimator(recipe)"
+        )
+    if not hasattr(given, "fit"):
+        done = "; a fitted probe is scored: probe.score(acts)" if hasattr(given, "score") else ""
+        raise TypeError(
+            f"expected a recipe such as MassMean() or Logistic(), got a {name}, {given!r:.60}{done}"
+        )
+    return given
+
+
+COUNTS = {"restarts": 1, "steps": 1, "hidden": 1, "folds": 2, "seed": 0}
+"""The smallest number of each setting of recipes that counts something."""
+
+
+def check_settings(recipe: Any) -> None:
+    """Raises ValueError for a setting of a recipe that cannot be meant, where the recipe is made."""
+    check_choices(recipe)
+    for field in fields(recipe):
+        value = getattr(recipe, field.name)
+        if field.name in COUNTS:
+            check_count(field.name, value, COUNTS[field.name])
+        if field.name == "prepare":
+            Transform.parse(value)
+
+
+def check_penalties(l2: Any) -> tuple[float, ...]:
+    """Penalties as a tuple; raises ValueError unless each is a finite number above 0, without which separable
+    data and wide problems have no single optimum.
+    """
+    if not isinstance(l2, tuple | Real) or isinstance(l2, bool):
+        raise ValueError(
+            f"l2 is one number or a tuple of numbers, got {l2!r:.60}; several penalties are a tuple, because"
+            " recipes are hashable"
+        )
+    each = l2 if isinstance(l2, tuple) else (l2,)
+    if not each or not all(isinstance(v, Real) and 0 < float(v) < float("inf") for v in each):
+        raise ValueError(
+            f"l2 must be above 0 and finite, got {l2!r:.60}; without a penalty there is no single optimum"
+        )
+    return tuple(map(float, each))
 
 
 @runtime_checkable

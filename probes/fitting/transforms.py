@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probes.checks.settings import check_choices
 from probes.data.artefacts import laid_out
-from probes.data.checks import check_choices
 from probes.data.stored import Form, Stored
 from probes.fitting.clusters import by_column, centres, column_of, kmeans, nearest, picked
 from probes.fitting.leace import leace

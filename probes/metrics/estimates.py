@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from scipy.stats import norm, rankdata
 
+from probes.checks.arrays import real_array
+from probes.checks.settings import check_level, check_number
 from probes.metrics.areas import Parts
 from probes.metrics.estimate import Estimate
 from probes.metrics.intervals import (
@@ -19,10 +20,11 @@ from probes.metrics.intervals import (
     variance_of_auroc,
     variance_of_share,
 )
-from probes.metrics.scores import measurable
+from probes.metrics.scores import labelled, measurable
 from probes.metrics.shares import Strata
 from probes.metrics.spread import group_codes
 
+LEVEL = "level (the share of samples an interval holds in)"
 FEWEST = 2
 """Groups without which nothing is known of the next."""
 ONE_GROUP = "one group says nothing of others"
@@ -39,7 +41,7 @@ def auroc(scores: Any, y: Any, groups: Any = None, *, level: float = 0.95) -> Es
     each row its own) and for pairs of rows from different groups. With a class in one group only it is
     [0, 1], and says so; one group in all has none. Raises ValueError on one class or NaN scores.
     """
-    s, label, _ = _checked(scores, y)
+    s, label, _ = labelled(scores, y)
     return auroc_within(s, label, [np.ones_like(label)], groups, level=level)
 
 
@@ -51,7 +53,8 @@ def auroc_within(
 
     `parts` are masks [n]. Shapes, interval and errors as for `auroc`; NaN where a part has one class only.
     """
-    s, label, n = _checked(scores, y)
+    check_level(LEVEL, level)
+    s, label, n = labelled(scores, y)
     rivals = None if others is None else np.broadcast_to(measurable(others, "others"), s.shape).reshape(-1, n)
     lines, lowest = s.reshape(-1, n), 0.0 if others is None else -1.0
     codes, n_groups = group_codes(groups, n)
@@ -81,7 +84,7 @@ def aurocs(scores: Any, y: Any) -> Float[np.ndarray, "*batch"]:
     """AUROC of many score vectors [..., n], each against its own labels [..., n] (shapes broadcast);
     no interval, so it is fast.
     """
-    y = np.asarray(y)
+    y = real_array(y, "y")
     if not np.isin(y, (0, 1)).all():
         raise ValueError(f"y must be 0 or 1, got values {np.unique(y)[:5].tolist()}")
     s, label = np.broadcast_arrays(measurable(scores, "scores"), y.astype(bool))
@@ -99,7 +102,7 @@ def auroc_difference(
 
     Both are [..., n]. Interval and errors as for `auroc`; too few groups give [-1, 1].
     """
-    label = _checked(scores, y)[1]
+    label = labelled(scores, y)[1]
     return auroc_within(scores, label, [np.ones_like(label)], groups, others=others, level=level)
 
 
@@ -112,7 +115,8 @@ def accuracy(
 
     Shapes, interval and errors as for `auroc`; the threshold is fixed before looking at these rows.
     """
-    s, label, _ = _checked(scores, y)
+    check_number("threshold", threshold, finite=False)
+    s, label, _ = labelled(scores, y)
     right = ((s > threshold) == label).astype(float)
     strata = [label, ~label] if balanced else [np.ones_like(label)]
     return _share(right, strata, groups, level)
@@ -126,7 +130,8 @@ def accuracy_difference(
 
     Both are [..., n]. Interval and errors as for `accuracy`; too few groups give [-1, 1].
     """
-    s, label, _ = _checked(scores, y)
+    check_number("threshold", threshold, finite=False)
+    s, label, _ = labelled(scores, y)
     o = measurable(others, "others")
     now, then = (((line > threshold) == label).astype(float) for line in (s, o))
     strata = [label, ~label] if balanced else [np.ones_like(label)]
@@ -141,6 +146,7 @@ def mean(values: Any, groups: Any = None, *, share: bool | None = None, level: f
     number say nothing of their spread: the few that may differ unseen are then taken to show the opposite,
     which excludes 0 from 6 groups on; where all show 0, and for one group, it is NaN.
     """
+    check_level(LEVEL, level)
     v = measurable(values, "values")
     if share is None:
         share = bool(np.isin(v, (0, 1)).all())
@@ -178,7 +184,7 @@ def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
     For rows that come in groups use `auroc_difference`: DeLong takes every row as independent. Source: DeLong
     et al. 1988, Biometrics 44(3).
     """
-    s, label, n = _checked(np.stack([measurable(scores, "scores"), measurable(others, "others")]), y)
+    s, label, n = labelled(np.stack([measurable(scores, "scores"), measurable(others, "others")]), y)
     m, k = int(label.sum()), int((~label).sum())
     if min(m, k) < 2:
         raise ValueError(f"DeLong needs two rows of either class, got {m} positive and {k} negative")
@@ -203,6 +209,7 @@ def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
 
 def _share(hits: np.ndarray, strata: list[np.ndarray], groups: Any, level: float) -> Estimate:
     """The share of hits [..., n], averaged over strata."""
+    check_level(LEVEL, level)
     codes, n_groups = group_codes(groups, hits.shape[-1])
     lines = hits.reshape(-1, hits.shape[-1])
     parts = Strata.of(codes, n_groups, strata)
@@ -216,6 +223,7 @@ def _share(hits: np.ndarray, strata: list[np.ndarray], groups: Any, level: float
 
 def _share_difference(change: np.ndarray, strata: list[np.ndarray], groups: Any, level: float) -> Estimate:
     """The mean of changes of -1, 0 and 1 [..., n], averaged over strata."""
+    check_level(LEVEL, level)
     codes, n_groups = group_codes(groups, change.shape[-1])
     lines = change.reshape(-1, change.shape[-1])
     parts = Strata.of(codes, n_groups, strata)
@@ -241,28 +249,6 @@ def _shaped(
     value: np.ndarray, ends: Ends, shape: tuple[int, ...], n_groups: int, level: float, doubt: str = ""
 ) -> Estimate:
     """The Estimate of lines of shape [..., n]: numbers for one line, else arrays [...]."""
-    if not 0 < level < 1:
-        raise ValueError(
-            f"level is the share of samples an interval should hold in, between 0 and 1, got {level}"
-        )
     batch = shape[:-1]
     pick = (lambda a: float(a[0])) if batch == () else (lambda a: a.reshape(batch))
     return Estimate(pick(value), pick(ends[0]), pick(ends[1]), shape[-1], n_groups, level, doubt)
-
-
-def _checked(scores: Any, y: Any) -> tuple[np.ndarray, np.ndarray, int]:
-    s = measurable(scores, "scores")
-    label = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
-    if y is None or label.shape != (s.shape[-1],):
-        raise ValueError(
-            f"y has shape {label.shape} but scores have {s.shape[-1]} rows; pass the labels of the same rows"
-        )
-    seen = np.unique(label)
-    if not np.isin(seen, (0, 1)).all():
-        raise ValueError(f"y must be 0 or 1, got values {seen[:5].tolist()}")
-    if len(seen) < 2:
-        raise ValueError(
-            f"y has one class only (all {seen[0]:g}), so there is nothing to tell apart; use rows of both"
-            " classes"
-        )
-    return s, label.astype(bool), s.shape[-1]

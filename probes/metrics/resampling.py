@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm, t
 
+from probes.checks.settings import check_count, check_level
 from probes.metrics.estimate import Estimate
 from probes.metrics.intervals import of_all_alike
 from probes.metrics.spread import group_codes
@@ -41,7 +42,8 @@ def bootstrapped(
     `of_all_alike`, to which `within` says what the statistic can be. For AUROC, accuracy and means use what
     `metrics.estimates` has, which covers with fewer groups.
     """
-    n_groups = group_codes(groups, n)[1]
+    check_level("level", level)
+    n_boot, n_groups = check_count("n_boot", n_boot), group_codes(groups, n)[1]
     value = statistic(np.ones((1, n)))[0]
     sampled = resampled(statistic, n, groups, n_boot, seed)
     kept = ~np.isnan(sampled).any(axis=1)

@@ -3,20 +3,21 @@
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+
+from probes.checks.arrays import real_array
 
 
-def as_scores(values: Any) -> Float[np.ndarray, "..."]:
-    """The same numbers in double precision, as they stand: NaN values pass."""
-    if isinstance(values, torch.Tensor):
-        return values.detach().cpu().double().numpy()
-    return np.asarray(values, dtype=float)
+def as_scores(values: Any, what: str = "scores") -> Float[np.ndarray, "..."]:
+    """The same numbers in double precision, as they stand: NaN values pass. Raises TypeError for text,
+    complex numbers and other values that are no scores.
+    """
+    return real_array(values, what).astype(float)
 
 
 def measurable(values: Any, what: str) -> Float[np.ndarray, "*batch n"]:
     """Numbers [..., n] to take a measure of; raises ValueError where there are none, and on NaN."""
-    scores = as_scores(values)
+    scores = as_scores(values, what)
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise ValueError(f"{what} is empty; expected [..., n] with at least one row")
     missing = int(np.isnan(scores).sum())
@@ -29,7 +30,7 @@ def line_of(values: Any, what: str, n: int | None = None) -> Float[np.ndarray, "
     """One score a row; raises ValueError for other shapes, for other than n rows where n is given,
     and on NaN.
     """
-    line = as_scores(values)
+    line = as_scores(values, what)
     if line.ndim != 1 or not len(line) or (n is not None and len(line) != n):
         rows = "" if n is None else f" for {n} rows"
         one_site = "for a probe of several sites those of one, probe.score(acts)[0]"
@@ -39,8 +40,34 @@ def line_of(values: Any, what: str, n: int | None = None) -> Float[np.ndarray, "
 
 def probabilities(values: Any, what: str) -> Float[np.ndarray, "..."]:
     """Numbers between 0 and 1; raises ValueError for others, NaN among them."""
-    p = as_scores(values)
+    p = as_scores(values, what)
     if not ((p >= 0) & (p <= 1)).all():
         seen = f"{np.nanmin(p):g} to {np.nanmax(p):g}"
         raise ValueError(f"{what} must hold probabilities between 0 and 1, got values from {seen}")
     return p
+
+
+def labelled(scores: Any, y: Any) -> tuple[Float[np.ndarray, "*batch n"], Bool[np.ndarray, " n"], int]:
+    """Scores [..., n], the labels of their rows and the number of rows; raises ValueError for NaN, labels
+    other than 0 and 1, one class only, and rows that do not match.
+    """
+    s, label = measurable(scores, "scores"), real_array(y, "y")
+    if label.shape != (s.shape[-1],):
+        order = ""
+        if label.ndim > 1 and label.shape[-1] == s.shape[-1]:
+            order = "; the order is (scores, y), and these look exchanged"
+        raise ValueError(
+            f"y has shape {label.shape} but scores have {s.shape[-1]} rows; pass the labels of the same"
+            f" rows{order}"
+        )
+    seen = np.unique(label)
+    if not np.isin(seen, (0, 1)).all():
+        exchanged = np.isin(s, (0, 1)).all()
+        order = "; the order is (scores, y), and these look exchanged" if exchanged else ""
+        raise ValueError(f"y must be 0 or 1, got values {seen[:5].tolist()}{order}")
+    if len(seen) < 2:
+        raise ValueError(
+            f"y has one class only (all {seen[0]:g}), so there is nothing to tell apart; use rows of both"
+            " classes"
+        )
+    return s, label.astype(bool), s.shape[-1]

@@ -12,7 +12,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
+
+from probes.checks.arrays import one_kind
 
 ALIKE = 0.3
 """How alike rows of a group are taken to be where the data cannot say, as a share of their variance."""
@@ -29,7 +32,12 @@ def group_codes(groups: Any, n: int) -> tuple[Int[np.ndarray, " n"], int]:
         return np.arange(n), n
     names = np.asarray(groups)
     if names.shape != (n,):
-        raise ValueError(f"groups has shape {names.shape} but there are {n} rows")
+        raise ValueError(f"groups has shape {names.shape} but there are {n} rows; give one a row")
+    lacking = int(pd.isna(names).sum())
+    if lacking:
+        raise ValueError(f"groups lack {lacking} values (None or NaN); name one for every row")
+    if isinstance(groups, list | tuple) or names.dtype == object:
+        one_kind(groups, "groups")
     found, codes = np.unique(names, return_inverse=True)
     return codes, len(found)
 

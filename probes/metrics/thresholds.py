@@ -1,14 +1,15 @@
 """Where to cut a line of scores, and what a cut is worth."""
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from probes.metrics.estimates import Estimate, auroc
+from probes.metrics.estimates import Estimate
 from probes.metrics.resampling import bootstrapped
-from probes.metrics.scores import as_scores
+from probes.metrics.scores import labelled, line_of
 
 RATE = 0.01
 ROUNDING = 1e-9
@@ -37,8 +38,7 @@ def may_lie_above(
 
     Raises ValueError where n rows cannot fix such a rate; to be asked before what makes the scores is run.
     """
-    if not 0 < rate < 1:
-        raise ValueError(f"a {kind} lies between 0 and 1, got {rate:g}; no rows can fix one of 0")
+    _check_rate(rate, kind)
     # With k of n rows above it, a new row lies above with probability (k + 1) / (n + 1).
     above = math.floor((n + 1) * rate + ROUNDING) - 1
     if above < 0:
@@ -46,6 +46,11 @@ def may_lie_above(
             f"{n} {rows} cannot fix a {kind} of {rate:g}; it takes at least {fewest_negatives(rate)}"
         )
     return above
+
+
+def _check_rate(rate: Any, kind: str) -> None:
+    if not isinstance(rate, Real) or not 0 < float(rate) < 1:
+        raise ValueError(f"a {kind} lies between 0 and 1, got {rate!r:.60}; no rows can fix one of 0")
 
 
 def fewest_negatives(rate: float | int) -> int:
@@ -60,7 +65,7 @@ def youden(scores: Any, y: Any) -> float:
 
     Of several the highest, which alarms least.
     """
-    s, label = as_scores(scores), np.asarray(y).astype(bool)
+    s, label, _ = labelled(line_of(scores, "scores"), y)
     values = np.unique(s)
     below = np.searchsorted(np.sort(s[label]), values, side="right") / label.sum()
     quiet = np.searchsorted(np.sort(s[~label]), values, side="right") / (~label).sum()
@@ -86,9 +91,7 @@ def recall_at(
     Both are shares of the same rows, and tied scores fall together. Raises ValueError where there are fewer
     than 1 / rate negatives, which cannot tell such a rate.
     """
-    s, label = as_scores(scores), np.asarray(y)
-    auroc(s, label)  # raises on one class, NaN, or rows that do not match
-    label = label.astype(bool)
+    s, label, _ = labelled(line_of(scores, "scores"), y)
     _can_tell(int((~label).sum()), rate)
     order = np.argsort(-s, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(s[order]) != 0, True))
@@ -106,8 +109,7 @@ def recall_at(
 
 def _can_tell(negatives: int, rate: float) -> None:
     """Raises ValueError where one negative row is more than the share asked for."""
-    if not 0 < rate < 1:
-        raise ValueError(f"a false-positive rate lies between 0 and 1, got {rate:g}")
+    _check_rate(rate, "false-positive rate")
     fewest = math.ceil((1 - ROUNDING) / rate)
     if negatives < fewest:
         told = f"{negatives} negative rows cannot tell a false-positive rate of {rate:g}"

@@ -9,11 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probes.data.activations import Activations
-from probes.data.checks import check_size
+from probes.checks.settings import check_size
+from probes.data.activations import Activations, check_states
 from probes.data.rows import Rows
 from probes.fitting.lbfgs import Objective, WithSlope, differentiated, minimise
 from probes.fitting.probe import Probe
+from probes.fitting.recipe import check_settings
 from probes.fitting.rows_of_fit import rows_of_fit
 from probes.fitting.transforms import Transform
 from probes.reading.store import StoredActivations, in_memory
@@ -49,6 +50,7 @@ class AttentionProbe(Probe):
 
     def _tokens(self, acts: Activations | StoredActivations) -> tuple[Tensor, Tensor]:
         rows: Activations = in_memory(acts)
+        check_states(rows, "this probe", single=True)
         index, z = self.prepared(rows, rows.x, "all", rows.x)
         query, weight, bias = (t[index].to(z) for t in (self.query, self.weight, self.bias))
         return (z @ weight[..., None])[..., 0] + bias[:, None], (z @ query[..., None])[..., 0]
@@ -69,6 +71,7 @@ class AttentionPooled:
     prepare: str | Transform = "zscore"
 
     def __post_init__(self) -> None:
+        check_settings(self)
         check_size("l2", self.l2)
 
     def fit(self, acts: Activations | StoredActivations) -> AttentionProbe:

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from probes.checks.settings import check_size
 from probes.data.activations import PairActivations
-from probes.data.checks import check_choices, check_size
 from probes.fitting.flips import PairLoss, flips
 from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform, no_spread
 from probes.recipes.inputs import Paired, oriented, paired
 
@@ -56,18 +57,13 @@ class CCS:
     labels_give_sign: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         if not isinstance(self.l2, tuple | Real):
             raise ValueError(f"l2 is one number or a tuple of falling numbers, got {self.l2!r}")
         for l2 in self.penalties:
             check_size("l2", l2)
         if not self.penalties or any(a <= b for a, b in pairwise(self.penalties)):
             raise ValueError(f"several penalties fall, the strongest first, got l2={self.l2}")
-        if self.restarts < 1 or self.steps < 1 or self.folds < 2:
-            raise ValueError(
-                "restarts and steps must be at least 1 and folds 2, got"
-                f" {self.restarts}, {self.steps} and {self.folds}"
-            )
 
     @property
     def penalties(self) -> tuple[float, ...]:

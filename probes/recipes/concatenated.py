@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probes.data.activations import Activations
+from probes.data.activations import Activations, check_states
 from probes.data.sites import SiteLike, as_site
 from probes.fitting.directions import Direction
 from probes.fitting.probe import Probe
-from probes.fitting.recipe import Recipe, SolvesLabels
+from probes.fitting.recipe import Recipe, SolvesLabels, as_recipe
 from probes.fitting.rows_of_fit import rows_of_fit
 from probes.reading.store import StoredActivations, in_memory
 from probes.recipes.inputs import single, singles
@@ -34,6 +34,7 @@ class ConcatenatedProbe(Probe):
         """Margins, above 0 meaning the positive class; raises ValueError unless the activations have
         all the probe's sites.
         """
+        check_states(acts, "this probe")
         lacking = [str(s) for s in self.sites if s not in acts.sites]
         if lacking:
             raise ValueError(
@@ -41,6 +42,7 @@ class ConcatenatedProbe(Probe):
                 f" {', '.join(lacking)}"
             )
         own: Activations = in_memory(acts[tuple(self.sites)])
+        check_states(own, "this probe", single=True)
         _, z = self.prepared(own, own.x, "all", own.x)
         return (torch.einsum("snd,sd->sn", z, self.weight.to(z)) + self.bias.to(z)[:, None]).sum(
             0, keepdim=True
@@ -73,6 +75,7 @@ class Concatenated:
         """Fits one probe on all sites of `acts`; raises TypeError for a recipe that cannot be solved
         on prepared rows.
         """
+        as_recipe(self.recipe)
         if not isinstance(self.recipe, SolvesLabels):
             raise TypeError(f"{type(self.recipe).__name__} cannot be concatenated; use Logistic or MassMean")
         if not self.recipe.solves_together:

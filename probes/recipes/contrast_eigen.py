@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.checks.settings import check_size
 from probes.data.activations import PairActivations
-from probes.data.checks import check_choices, check_size
 from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform, no_spread
 from probes.recipes.inputs import oriented, paired, scaled_to_pairs, span
 
@@ -33,7 +34,7 @@ class ContrastEigen:
     labels_give_sign: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         check_size("shrinkage", self.shrinkage)
 
     def fit(self, acts: PairActivations) -> LinearProbe:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probes.data.activations import PairActivations
 from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform
 from probes.recipes.inputs import oriented, paired, scaled_to_pairs
 
@@ -24,6 +25,9 @@ class CRC:
 
     prepare: str | Transform = "rms"
     labels_give_sign: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites at once; train labels decide the sign only. `losses` is the share of

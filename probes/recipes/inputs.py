@@ -52,8 +52,17 @@ def singles(acts: Any, recipe: Recipe) -> Activations:
             f"{type(recipe).__name__} fits on Activations, got {type(acts).__name__}; wrap arrays with"
             " Activations.from_arrays(x, y)"
         )
+    _some_rows(acts, recipe)
     refuse_endless(acts.x, "x")  # numbers may have changed, or overflowed in .to(dtype), since they were made
     return acts
+
+
+def _some_rows(acts: Activations | PairActivations, recipe: Recipe) -> None:
+    if not len(acts):
+        raise ValueError(
+            f"{type(recipe).__name__} got no rows (an empty choice of them); see what the mask or the"
+            " positions leave"
+        )
 
 
 def single(acts: Any, recipe: Prepares) -> Single:
@@ -73,6 +82,7 @@ def paired(acts: Any, recipe: Prepares) -> Paired:
             f"{type(recipe).__name__} fits on contrast pairs, got {type(acts).__name__}; make them with"
             " capture_pairs(model, Pairs(...)) or PairActivations.from_arrays(yes, no)"
         )
+    _some_rows(acts, recipe)
     for side, x in (("yes", acts.yes), ("no", acts.no)):
         refuse_endless(x, side)
     fitted = Transform.parse(recipe.prepare).fit({"yes": acts.yes, "no": acts.no}, acts.columns)

@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from probes.checks.settings import check_number
 from probes.data.activations import Activations
 from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.recipe import check_settings
 from probes.fitting.solving import along, solve_positive
 from probes.fitting.transforms import NOISE, Transform
 from probes.reading.store import StoredActivations
@@ -29,8 +31,9 @@ class LDA:
     prepare: str | Transform = "none"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.shrinkage <= 1:
-            raise ValueError(f"shrinkage lies between 0 and 1, got {self.shrinkage}")
+        check_settings(self)
+        if not 0 <= check_number("shrinkage", self.shrinkage) <= 1:
+            raise ValueError(f"shrinkage must be a number between 0 and 1, got {self.shrinkage}")
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError unless y has both classes."""

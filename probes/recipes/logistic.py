@@ -1,7 +1,6 @@
 """Logistic regression: all sites, penalties, folds and labellings as one batched problem."""
 
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch.nn.functional import softplus
 from probes.data.activations import Activations
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.margins import Problems, minimised
+from probes.fitting.recipe import check_penalties, check_settings
 from probes.fitting.transforms import Transform, mean_square
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
@@ -40,19 +40,12 @@ class Logistic:
     folds: int = 5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.l2, tuple | Real):
-            raise ValueError(
-                f"l2 is one number or a tuple of numbers, got {self.l2!r}; several penalties are a tuple,"
-                " because recipes are hashable"
-            )
-        if not self.penalties or not all(v > 0 for v in self.penalties):
-            raise ValueError(
-                f"l2 must be above 0, got {self.l2}; without a penalty separable data has no finite optimum"
-            )
+        check_settings(self)
+        check_penalties(self.l2)
 
     @property
     def penalties(self) -> tuple[float, ...]:
-        return tuple(map(float, self.l2)) if isinstance(self.l2, tuple) else (float(self.l2),)
+        return check_penalties(self.l2)
 
     @property
     def solves_together(self) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor
 from probes.data.activations import Activations
 from probes.fitting import streaming
 from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.recipe import check_settings
 from probes.fitting.solving import along
 from probes.fitting.streaming import streams
 from probes.fitting.transforms import Transform, mean_squares, rounding
@@ -32,6 +33,9 @@ class MassMean:
 
     prepare: str | Transform = "none"
     whiten: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once, chunk by chunk from a store; raises ValueError unless y has both

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from probes.data.activations import Activations
+from probes.data.activations import Activations, check_states
 from probes.fitting.lbfgs import differentiated, minimise
 from probes.fitting.probe import Probe
+from probes.fitting.recipe import check_penalties, check_settings
 from probes.fitting.rows_of_fit import rows_of_fit
 from probes.fitting.transforms import Transform
 from probes.reading.store import StoredActivations, in_memory
@@ -36,6 +37,7 @@ class MLPProbe(Probe):
         or another model's activations.
         """
         rows: Activations = in_memory(acts)
+        check_states(rows, "this probe", single=True)
         index, z = self.prepared(rows, rows.x, "all", rows.x)
         w_in, b_in, w_out, b_out = (t[index].to(z) for t in (self.w_in, self.b_in, self.w_out, self.b_out))
         return (_hidden(z, w_in, b_in) @ w_out[..., None])[..., 0] + b_out[:, None]
@@ -63,11 +65,8 @@ class MLP:
     prepare: str | Transform = "zscore"
 
     def __post_init__(self) -> None:
-        if self.hidden < 1 or self.restarts < 1 or not self.l2 > 0:
-            raise ValueError(
-                f"hidden and restarts must be at least 1 and l2 above 0, got {self.hidden}, {self.restarts}"
-                f" and {self.l2}"
-            )
+        check_settings(self)
+        check_penalties((self.l2,))
 
     def fit(self, acts: Activations | StoredActivations) -> MLPProbe:
         """Fits all sites and restarts at once; raises ValueError unless y has both classes, TypeError

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.data.activations import Activations, PairActivations
-from probes.fitting.recipe import Recipe
+from probes.data.activations import Activations, PairActivations, check_states
+from probes.fitting.recipe import Recipe, as_recipe
 from probes.metrics.estimates import Estimate, auroc, mean
 
 
@@ -24,6 +24,7 @@ class OneVsRestProbe:
 
     def score(self, acts: Any) -> Float[Tensor, "class site n"]:
         """Margins of every class."""
+        check_states(acts, "probe.score")
         return torch.stack([p.score(acts) for p in self.probes])
 
     def predict(self, acts: Any) -> np.ndarray:
@@ -59,6 +60,7 @@ class OneVsRest:
         """Fits the binary recipe once a class; raises ValueError for fewer than two classes or labels
         that are not whole numbers.
         """
+        check_states(acts, "one_vs_rest")
         y = None if acts.y is None else np.asarray(acts.y)
         if y is None or (y != np.round(y)).any() or len(np.unique(y)) < 2:
             raise ValueError(
@@ -77,4 +79,4 @@ def one_vs_rest(recipe: Recipe) -> OneVsRest:
     The margins of different classes are compared as they are; with recipes whose margins have no common
     scale, such as MassMean, look at AUROC a class rather than at the predicted class.
     """
-    return OneVsRest(recipe)
+    return OneVsRest(as_recipe(recipe))

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.checks.settings import check_size
 from probes.data.activations import PairActivations
-from probes.data.checks import check_size
 from probes.fitting.linear import LinearProbe
 from probes.fitting.transforms import Transform
 from probes.recipes.ccs import CCS, LOSSES, search

@@ -1,7 +1,6 @@
 """Ridge regression: a linear probe of a number, such as a date, a length or a score."""
 
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from probes.data.activations import Activations
 from probes.fitting import streaming
 from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.recipe import check_penalties, check_settings
 from probes.fitting.solving import along, solve_positive
 from probes.fitting.streaming import streams
 from probes.fitting.transforms import Transform
@@ -35,19 +35,12 @@ class Ridge:
     folds: int = 5
 
     def __post_init__(self) -> None:
-        if not isinstance(self.l2, tuple | Real):
-            raise ValueError(
-                f"l2 is one number or a tuple of numbers, got {self.l2!r}; several penalties are a tuple,"
-                " because recipes are hashable"
-            )
-        if not self.penalties or not all(v > 0 for v in self.penalties):
-            raise ValueError(
-                f"l2 must be above 0, got {self.l2}; without a penalty wide problems have no single optimum"
-            )
+        check_settings(self)
+        check_penalties(self.l2)
 
     @property
     def penalties(self) -> tuple[float, ...]:
-        return tuple(map(float, self.l2)) if isinstance(self.l2, tuple) else (float(self.l2),)
+        return check_penalties(self.l2)
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once, with one penalty chunk by chunk from a store; raises ValueError when y is

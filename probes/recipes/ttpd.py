@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probes.checks.settings import check_size
 from probes.data.activations import Activations
-from probes.data.checks import check_size
 from probes.data.rows import Rows
 from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
@@ -32,6 +33,7 @@ class TTPD:
     prepare: str | Transform = "mean"
 
     def __post_init__(self) -> None:
+        check_settings(self)
         check_size("l2", self.l2)
 
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:

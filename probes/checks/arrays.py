@@ -1,0 +1,72 @@
+"""Numbers and names that come in anybody's arrays: tensors, numpy, pandas, lists."""
+
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+
+KINDS = {
+    "U": "text",
+    "S": "bytes",
+    "c": "complex numbers",
+    "M": "dates",
+    "m": "spans of time",
+    "V": "records",
+}
+NUMBERS = "biuf"
+
+
+def real_array(values: Any, what: str) -> np.ndarray:
+    """Values as an array of real numbers, of the kind and precision they come in; NaN passes.
+
+    Raises TypeError for None, text, complex numbers, dates and other objects, which numpy would turn into
+    numbers or keep for later, and ValueError for rows of several lengths.
+    """
+    if isinstance(values, torch.Tensor):
+        half = values.dtype == torch.bfloat16  # which numpy does not know
+        values = (values.float() if half else values).detach().cpu().numpy()
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{what} has rows of several lengths; expected one block of numbers") from None
+    if array.dtype.kind in NUMBERS:
+        return array
+    cells = array.ravel().tolist() if array.dtype.kind == "O" else []
+    if cells and all(isinstance(c, Real) for c in cells):  # as pandas keeps mixed columns
+        return array.astype(float)
+    odd = next((c for c in cells if not isinstance(c, Real)), None)
+    kind = KINDS.get(array.dtype.kind) or f"a {type(odd).__name__}"
+    shown = repr(odd if cells else array.ravel()[:1].tolist())
+    raise TypeError(
+        f"{what} must be real numbers, got {kind} such as {shown:.60}; turn them into floats first"
+    )
+
+
+def one_kind(values: Iterable[Any], what: str) -> None:
+    """Raises ValueError for names of several kinds, which numpy would make one ("1" of 1), and for objects
+    that cannot be told apart or put in order.
+    """
+    first: dict[str, Any] = {}
+    for value in values:
+        kind = (
+            "number"
+            if isinstance(value, Real)
+            else "text"
+            if isinstance(value, str)
+            else type(value).__name__
+        )
+        first.setdefault(kind, value)
+    if len(first) > 1:
+        seen = " and ".join(f"{kind} ({value!r:.40})" for kind, value in first.items())
+        raise ValueError(f"{what} are of several kinds, {seen}; give them as one, such as text: str(value)")
+    for kind, value in first.items():
+        try:
+            hash(value)
+            sorted([value, value])
+        except TypeError:
+            raise ValueError(
+                f"{what} are {kind} objects ({value!r:.60}), which cannot be told apart and put in order;"
+                " give numbers or text"
+            ) from None

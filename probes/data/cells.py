@@ -1,0 +1,96 @@
+"""Labels, names and columns as they are given, one value a row: checked, and made arrays of their own."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from probes.checks.arrays import NUMBERS, one_kind
+from probes.data.row_names import text_ids, whole_texts
+
+
+def as_labels(values: Any, n: int) -> np.ndarray:
+    """Labels as numbers, one a row; raises for a wrong count, text, or NaN."""
+    array = as_column(values, n, "y")
+    if array.dtype.kind not in NUMBERS:
+        raise ValueError(
+            f"y must be numbers (0/1, or real values for regression), got {array.dtype} such as"
+            f" {array[:1].tolist()}"
+        )
+    if array.dtype.kind == "b":
+        array = array.astype(np.int64)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(
+            f"y has {int((~np.isfinite(array)).sum())} NaN or infinite values; drop or fill those rows"
+        )
+    return array.copy()
+
+
+def as_names(values: Any, n: int, what: str) -> np.ndarray:
+    """Groups or ids, one a row; raises ValueError where some are missing, since such rows would fall out of
+    every split, and for names of several kinds.
+    """
+    array = as_cells(values, n, what)
+    lacking = pd.isna(array)
+    if lacking.any():
+        raise ValueError(
+            f"{what} lack {int(lacking.sum())} values (None or NaN, first at row {int(lacking.argmax())});"
+            " name one for every row"
+        )
+    if array.dtype == object:
+        one_kind(array.tolist(), what)
+    return array
+
+
+def as_column(values: Any, n: int, name: str) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = (values.float() if values.dtype == torch.bfloat16 else values).detach().cpu().numpy()
+    try:
+        array = np.array(values)  # a copy: later changes of the source stay outside
+    except ValueError:  # lists of different lengths, one a row
+        array = np.fromiter(values, dtype=object)
+    if array.ndim != 1:
+        array = np.fromiter(values, dtype=object) if array.ndim > 1 else np.atleast_1d(array)
+    if len(array) != n:
+        raise ValueError(
+            f"{name} has {len(array)} rows but there are {n}; give one value a row, in the same order"
+        )
+    return array
+
+
+def as_cells(values: Any, n: int, name: str) -> np.ndarray:
+    """A column of anything, each cell as it is: beside texts numpy would make "nan" of a missing cell."""
+    found = as_column(values, n, name)
+    listed = found.dtype.kind == "U" and isinstance(values, list | tuple)
+    mixed = listed and not all(isinstance(v, str) for v in values)
+    return np.fromiter(values, dtype=object) if mixed else found
+
+
+def make_rows(
+    n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The shared constructor arguments: checked, defaulted (each text its own group, ids from the text)."""
+    if ids is None:
+        ids = text_ids(texts) if texts is not None else np.arange(n)
+    ids = as_names(ids, n, "ids")
+    if len(np.unique(ids)) != n:
+        raise ValueError(f"ids must be unique, got {n - len(np.unique(ids))} repeats")
+    return {
+        "y": None if y is None else as_labels(y, n),
+        "groups": whole_texts(
+            ids if groups is None else as_names(groups, n, "groups"), texts, groups is not None
+        ),
+        "ids": ids,
+        "columns": _columns(columns, n),
+    }
+
+
+def _columns(columns: Any, n: int) -> dict[str, np.ndarray]:
+    if not isinstance(columns, Mapping | pd.DataFrame | None):
+        raise TypeError(
+            f"columns are given by name, {{'length': [...]}} or a table, got a {type(columns).__name__}"
+        )
+    named = {} if columns is None else columns
+    return {str(k): as_cells(v, n, f"column {k!r}") for k, v in named.items()}
