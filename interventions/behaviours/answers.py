@@ -14,6 +14,7 @@ from probes.data.examples import Examples, Text
 from probes.data.tables import texts_in
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded, encoded_ids, ids_behind
+from probes.models.given import check_model
 from probes.models.model import Model
 
 
@@ -51,6 +52,7 @@ class Answers:
         """Differences in nats; raises ValueError for a model without an output head or answers that
         never differ.
         """
+        check_model(model, "Answers")
         model.require_generation("asking for an answer")
         prompts = prompts if isinstance(prompts, Examples) else Examples(prompts)
         if not all(isinstance(p, str) for p in prompts.texts):

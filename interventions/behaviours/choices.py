@@ -16,6 +16,7 @@ from interventions.behaviours.records import Records
 from probes.data.examples import Examples, Text
 from probes.data.tables import missing
 from probes.data.tokenised import Tokenised
+from probes.models.given import check_model
 from probes.models.model import Model
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -64,6 +65,10 @@ class Choices:
                 f"options={self.options!r} is one text; give a tuple of texts, or 'column:NAME' for a column"
                 " with a list of texts a row"
             )
+        elif not isinstance(self.options, str) and (
+            len(self.options) < 2 or not all(isinstance(o, str) and o for o in self.options)
+        ):
+            raise ValueError(f"options must be two texts or more, got {self.options!r:.60}")
         if self.right is not None and not self.right.startswith("column:"):
             raise ValueError(
                 f"right={self.right!r}; expected 'column:NAME', a column with the right option of every row"
@@ -84,6 +89,7 @@ class Choices:
         """One record a prompt; raises ValueError for options that cannot be told apart, a key that is
         none of them, and more than 24 orders.
         """
+        check_model(model, "Choices")
         prompts = model.tokenise(prompts)
         shown = prompts.derived(repr(self), lambda: self._shown(model, prompts))
         options, right, parts = shown.options, shown.right, shown.parts

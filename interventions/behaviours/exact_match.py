@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from interventions.behaviours.records import Records, completions
-from interventions.behaviours.refusal import MARKERS, refuses
+from interventions.behaviours.refusal import MARKERS, check_phrases, refuses
+from probes.checks.settings import check_count
 from probes.data.examples import Examples
 from probes.data.thoughts import answer_of
 from probes.models.model import Model
@@ -71,6 +72,8 @@ class ExactMatch:
     markers: tuple[str, ...] = (*MARKERS, *DONT_KNOW)
 
     def __post_init__(self) -> None:
+        check_count("max_new_tokens", self.max_new_tokens)
+        check_phrases("markers", self.markers, least=0)
         if self.mode not in MODES:
             raise ValueError(f"mode={self.mode!r}; expected one of {', '.join(MODES)}")
         if not self.answers.startswith("column:"):

@@ -16,6 +16,7 @@ from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
+from probes.models.given import check_model
 from probes.models.model import Model
 
 MARGINAL = 3
@@ -170,6 +171,7 @@ def footprint(
 
 def _require_comparable(base: Model, changed: Model) -> None:
     for model in (base, changed):
+        check_model(model, "footprint")
         model.require_generation("footprint")
     if base.tokenizer.get_vocab() != changed.tokenizer.get_vocab():
         raise ValueError(

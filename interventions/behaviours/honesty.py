@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from interventions.behaviours.records import Records
+from interventions.behaviours.records import Records, check_records
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
 from probes.metrics.resampling import bootstrapped
@@ -89,6 +89,8 @@ def honesty(
     Honesty, arXiv 2312.07000 (whose code calls an empty prudence 1, and whose accuracy counts an answer that
     also declines).
     """
+    for records in (before, after):
+        check_records(records, "honesty")
     if len(before) != len(after) or not np.array_equal(before.ids, after.ids):
         raise ValueError(
             f"before has {len(before)} and after {len(after)} records, and their ids must be the same in the"

@@ -15,6 +15,7 @@ from probes.data.examples import Text
 from probes.data.thoughts import left_open
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, ids_behind
+from probes.models.given import check_model
 from probes.models.model import Model
 from probes.models.outputs import endless, refuse_endless_logits
 
@@ -84,6 +85,7 @@ def continued(
     continuation without tokens of its own, where the tokenizer merges it into the prompt, and for a model
     without an output head.
     """
+    check_model(model, "a behaviour")
     model.require_generation("the log-probability of a continuation")
     if len(texts) != len(continuations):
         raise ValueError(

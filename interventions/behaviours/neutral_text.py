@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from probes.data.positions import Position
 from probes.data.tokens import Batch
 from probes.metrics.estimates import Estimate, mean, mean_difference
+from probes.models.given import check_model
 from probes.models.model import Model
 from probes.models.writes import SiteFunction, Write, everywhere
 
@@ -80,6 +81,8 @@ def neutral_costs(
     base: Model, changed: Sequence[Model], texts: Sequence[str], batch_size: int | None = None
 ) -> list[Cost]:
     """`neutral_cost` of several changed models, for one pass of the base model."""
+    for model in (base, *changed):
+        check_model(model, "the cost on neutral text")
     base.require_generation("loss on neutral text")
     spread = [
         replace(m, writes=tuple(_everywhere(w) if w.needs_prompts else w for w in m.writes)) for m in changed

@@ -15,6 +15,7 @@ from probes.data.thoughts import lacks_answer, left_open
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
+from probes.models.given import check_model
 from probes.models.model import Model
 
 
@@ -200,6 +201,25 @@ class Behaviour(Protocol):
         ...
 
 
+def as_behaviour(given: Any) -> Any:
+    """The behaviour; raises TypeError for a class of them and for what cannot be called on a model."""
+    if isinstance(given, type):
+        raise TypeError(f"{given.__name__} is a kind of behaviour; give one of it, {given.__name__}()")
+    if not callable(given):
+        raise TypeError(
+            f"expected a behaviour such as Answers(), got a {type(given).__name__}, {given!r:.60}"
+        )
+    return given
+
+
+def check_records(given: Any, what: str) -> None:
+    """Raises TypeError for what is no `Records`."""
+    if not isinstance(given, Records):
+        raise TypeError(
+            f"{what} takes Records, which behaviour(model, prompts) gives, got a {type(given).__name__}"
+        )
+
+
 def completions(
     model: Model, prompts: Examples, max_new_tokens: int, given: Sequence[str] | None = None
 ) -> tuple[str, ...]:
@@ -209,6 +229,7 @@ def completions(
     that end within a thought, which have no answer.
     """
     if given is None:
+        check_model(model, "a behaviour")
         asked = model.tokenise(prompts)
         written = model.generate(asked, max_new_tokens)
         texts = tuple(left_open(e.text) + t for e, t in zip(asked.encoded, written, strict=True))

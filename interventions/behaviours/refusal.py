@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,9 +14,11 @@ from scipy.special import logsumexp
 
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records, completions
+from probes.checks.settings import check_count
 from probes.data.examples import Examples
 from probes.data.thoughts import answer_of, lacks_answer
 from probes.data.tokenised import Tokenised
+from probes.models.given import check_model
 from probes.models.model import Model
 
 MARKERS = (
@@ -91,6 +94,13 @@ _CLAUSE = re.compile(r"[,;:\u2014\u2013]|\s-\s")
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u00b4`", "'"))
 
 
+def check_phrases(name: str, given: Any, least: int = 1) -> None:
+    """Raises ValueError unless these are texts, so many at least: one string would count letter by letter."""
+    texts = isinstance(given, tuple | list) and all(isinstance(t, str) and t.strip() for t in given)
+    if not texts or len(given) < least:
+        raise ValueError(f"{name} must be a tuple of {least} texts or more, got {given!r:.60}")
+
+
 def words(text: str) -> tuple[str, ...]:
     """The words of a text in lower case, with curly apostrophes made straight and all other
     punctuation left out.
@@ -161,6 +171,10 @@ class Refusal:
     max_new_tokens: int = 32
     markers: tuple[str, ...] = MARKERS
 
+    def __post_init__(self) -> None:
+        check_count("max_new_tokens", self.max_new_tokens)
+        check_phrases("markers", self.markers)
+
     def __call__(self, model: Model, prompts: Examples, given: Sequence[str] | None = None) -> Records:
         """One record a prompt; raises ValueError for markers without words and for a model that
         cannot generate.
@@ -208,10 +222,15 @@ class RefusalLogprob:
     answering: tuple[str, ...] = ()
     lead: str | None = None
 
+    def __post_init__(self) -> None:
+        check_phrases("refusing", self.refusing)
+        check_phrases("answering", self.answering, least=0)
+
     def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
         """One record a prompt; raises ValueError where an opener merges with the prompt (see
         `continued`) and for a model without an output head.
         """
+        check_model(model, "RefusalLogprob")
         prompts = model.tokenise(prompts)
         value = self._starts_with(model, prompts, self.refusing, batch_size)
         if not self.answering:
@@ -230,8 +249,6 @@ class RefusalLogprob:
     def _starts_with(
         self, model: Model, prompts: Examples, openers: tuple[str, ...], batch_size: int | None
     ) -> Float[np.ndarray, " n"]:
-        if not openers:
-            raise ValueError("no refusing openers given; without any there is nothing to measure")
         n, k = len(prompts), len(openers)
         asked = model.tokenise(prompts)
         kept, parts = asked.derived((repr(self), openers), lambda: self._opened(model, asked, openers))

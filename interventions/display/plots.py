@@ -20,6 +20,8 @@ def dose_response(
     """Mean behaviour over doses with its interval, beside what matched random directions do at the
     same strength.
     """
+    if not effects or len(effects) != len(doses):
+        raise ValueError(f"there are {len(doses)} doses and {len(effects)} effects; give one effect a dose")
     ax = axes(ax)
     base = effects[0].base.mean()
     changes = [e.change() for e in effects]
@@ -52,6 +54,8 @@ def dose_response(
 
 def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
     """Balanced accuracy before and after each edit, and the range over matched random edits."""
+    if not effects:
+        raise ValueError("there is no effect to draw; give one or more by name, {'Ablate': effect(...)}")
     ax = axes(ax, 6.4, 0.9 + 0.6 * len(effects))
     names = [drawn(name) for name in effects]
     for i, e in enumerate(effects.values()):

@@ -15,7 +15,7 @@ from interventions.writes.lowrank import (
     target_sites,
 )
 from probes.checks.settings import check_number
-from probes.data.activations import Activations
+from probes.data.activations import Activations, check_states
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
 from probes.fitting.directions import Direction
@@ -43,6 +43,9 @@ class Ablate:
 
     def __post_init__(self) -> None:
         check_number("strength", self.strength)
+        same_site(self.direction)
+        if self.mean_of is not None:
+            check_states(self.mean_of, "Ablate(mean_of=...)", single=True)
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         directions = same_site(self.direction)

@@ -6,7 +6,7 @@ from interventions.writes.lowrank import LowRank, SiteEdit, site_edits
 from probes.checks.settings import check_number
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
-from probes.fitting.directions import Direction
+from probes.fitting.directions import Direction, check_direction
 from probes.models.model import Model
 
 
@@ -31,6 +31,7 @@ class Add:
                 f"give the strength once, as gaps=... or as norm=..., got gaps={self.gaps} and"
                 f" norm={self.norm}"
             )
+        check_direction(self.direction, "Add")
         name, strength = ("norm", self.norm) if self.gaps is None else ("gaps", self.gaps)
         check_number(name, strength)
         has_gap = self.direction.gap is not None

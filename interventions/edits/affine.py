@@ -6,10 +6,10 @@ import torch
 
 from interventions.writes.lowrank import LowRank, SiteEdit, position_of, target_sites
 from probes.checks.settings import check_number
-from probes.data.activations import Activations
+from probes.data.activations import Activations, check_states
 from probes.data.positions import Position
 from probes.data.sites import SitesLike
-from probes.fitting.directions import Direction
+from probes.fitting.directions import Direction, check_direction
 from probes.models.model import Model
 
 
@@ -31,6 +31,8 @@ class Affine:
     at: str | int | Position = "all"
 
     def __post_init__(self) -> None:
+        check_direction(self.direction, "Affine")
+        check_states(self.reference, "Affine(reference=...)", single=True)
         check_number("level", self.level)
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:

@@ -28,6 +28,7 @@ class Clamp:
     at: str | int | Position = "all"
 
     def __post_init__(self) -> None:
+        same_site(self.direction)
         for amount in self.to if isinstance(self.to, Sequence) else (self.to,):
             check_number("to", amount)
 

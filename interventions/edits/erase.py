@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interventions.writes.lowrank import LowRank, SiteEdit
-from probes.data.activations import Activations, refuse_endless
+from probes.checks.settings import check_number
+from probes.data.activations import Activations, check_states, refuse_endless
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
 from probes.fitting.leace import leace
@@ -41,6 +42,9 @@ class Erase:
         variance in the rows are not stretched; the erasure on these rows stays exact. Raises ValueError
         unless y has two classes.
         """
+        check_states(acts, "Erase.fit", single=True)
+        if not 0 <= check_number("shrinkage", shrinkage) < 1:
+            raise ValueError(f"shrinkage must be a share from 0 to below 1, got {shrinkage!r}")
         refuse_endless(acts.x, "x")
         y, _ = acts.classes
         mean, read, write = leace(acts.x, y.to(acts.x.device).double()[:, None], shrinkage)

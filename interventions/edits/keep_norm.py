@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from interventions.writes.changes import NormKept
-from interventions.writes.lowrank import Edit, SiteEdit, wrapped
+from interventions.writes.lowrank import Edit, SiteEdit, as_edit, wrapped
 from probes.models.model import Model
 
 
@@ -17,6 +17,9 @@ class KeepNorm:
     """
 
     edit: Edit
+
+    def __post_init__(self) -> None:
+        as_edit(self.edit)
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         return tuple(

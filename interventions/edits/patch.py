@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interventions.writes.lowrank import position_of, target_sites
-from probes.data.activations import Activations
+from probes.data.activations import Activations, check_states
 from probes.data.lowrank import LowRank
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
@@ -110,6 +110,9 @@ class Patch:
     source: Activations
     sites: SitesLike | None = None
     at: str | int | Position | None = None
+
+    def __post_init__(self) -> None:
+        check_states(self.source, "Patch", single=True)
 
     def compile(self, model: Model) -> tuple[PatchedSite, ...]:
         model.refuse_foreign(self.source.receipt, "the source of the patch")

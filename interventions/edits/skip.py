@@ -6,7 +6,7 @@ import torch
 
 from interventions.writes.changes import Constant
 from interventions.writes.lowrank import SiteEdit, position_of
-from probes.data.activations import Activations
+from probes.data.activations import Activations, check_states
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
 from probes.models.model import Model
@@ -25,6 +25,10 @@ class Skip:
     sites: SitesLike
     at: str | int | Position = "all"
     mean_of: Activations | None = None
+
+    def __post_init__(self) -> None:
+        if self.mean_of is not None:
+            check_states(self.mean_of, "Skip(mean_of=...)", single=True)
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         sites = sorted(model.sites(self.sites), key=lambda s: s.order)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from interventions.writes.changes import Gated
-from interventions.writes.lowrank import Edit, SiteEdit, wrapped
+from interventions.writes.lowrank import Edit, SiteEdit, as_edit, wrapped
 from probes.checks.settings import check_number
-from probes.fitting.linear import LinearProbe
+from probes.fitting.linear import LinearProbe, check_linear
 from probes.models.model import Model
 
 
@@ -35,6 +35,8 @@ class When:
             )
         name, threshold = ("below", self.below) if self.above is None else ("above", self.above)
         check_number(name, threshold, finite=False)
+        as_edit(self.edit)
+        check_linear(self.probe, "When")
         if self.probe.reads_pairs:
             raise ValueError(
                 "a probe fitted on pairs has one score a pair, and a token is no pair; gate with a probe"

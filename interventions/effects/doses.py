@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interventions.behaviours.records import Behaviour
+from interventions.behaviours.records import Behaviour, as_behaviour
 from interventions.effects.effect import Effect
 from interventions.effects.running import MIN_CONTROLS, effect
 from interventions.writes.lowrank import Edit
+from probes.checks.arrays import real_array
 from probes.data.examples import Examples
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed, draw
+from probes.models.given import check_model
 from probes.models.model import Model
 
 
@@ -104,8 +106,16 @@ def dosed(
     The unedited behaviour is measured once. Choose a dose on other prompts than those it is reported on.
     Raises ValueError without doses.
     """
-    if not len(doses):
-        raise ValueError("no doses given; pass strengths such as [0.5, 1, 2, 4]")
+    check_model(base, "dosed")
+    if not callable(make):
+        raise TypeError(
+            f"dosed takes a function that makes the edit of a dose, lambda g: Add(direction, gaps=g), got a"
+            f" {type(make).__name__}"
+        )
+    strengths = real_array(doses, "doses").astype(float)
+    if strengths.ndim != 1 or not len(strengths) or not np.isfinite(strengths).all():
+        raise ValueError(f"doses must be numbers such as [0.5, 1, 2, 4], one at least, got {doses!r:.60}")
+    behaviour = as_behaviour(behaviour)
     before = behaviour(base, prompts)
     settings: dict[str, Any] = {"compare": False, "control_costs": False} | options
     found = [
@@ -119,6 +129,6 @@ def dosed(
             before=before,
             **settings,
         )
-        for d in sorted(doses)
+        for d in np.sort(strengths)
     ]
-    return Doses(tuple(float(d) for d in np.sort(np.asarray(doses, dtype=float))), tuple(found))
+    return Doses(tuple(np.sort(strengths).tolist()), tuple(found))

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from interventions.effects.meaningless import Meaningless, isotropic
 from interventions.effects.shifts import RandomShift
-from interventions.writes.lowrank import Edit, Fixed, LowRank, SiteEdit
+from interventions.writes.lowrank import Edit, Fixed, LowRank, SiteEdit, as_edit
+from probes.checks.settings import check_count
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site
+from probes.models.given import check_model
 from probes.models.model import Model
 from probes.models.writes import SiteFunction, Write
 
@@ -53,9 +55,9 @@ def matched_random(
     token on average, and elsewhere what it is. `effect` compares with directions that lie where h varies;
     these do not.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    changes = edit.compile(model)
+    n = check_count("n", n)
+    check_model(model, "matched_random")
+    changes = as_edit(edit).compile(model)
     frames = isotropic(changes[0].width, n, rank_of(changes), seed)
     return [m.edit for m in matched(model, changes, texts, frames, seed, "matched random", linear)]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from interventions.behaviours.neutral_text import Cost, neutral_costs
-from interventions.behaviours.records import Behaviour, Records
+from interventions.behaviours.records import Behaviour, Records, as_behaviour, check_records
 from interventions.effects.comparisons import comparisons
 from interventions.effects.effect import Effect
 from interventions.effects.meaningless import isotropic, meaningless
@@ -14,10 +14,12 @@ from interventions.effects.verdict import Drawn
 from interventions.writes.edited import edited
 from interventions.writes.joined import joined
 from interventions.writes.lowrank import Edit
-from probes.data.activations import Activations
+from probes.checks.settings import check_count
+from probes.data.activations import Activations, check_states
 from probes.data.examples import Examples
 from probes.data.tokenised import Tokenised
 from probes.markup.progress import progress_bar
+from probes.models.given import check_model
 from probes.models.model import Model
 
 MIN_CONTROLS = 20
@@ -49,6 +51,10 @@ def effect(
     control. `before` saves a run when the base behaviour on these prompts is known. Raises ValueError for
     fewer than 20 controls, or for a `before` of other prompts.
     """
+    check_model(base, "effect")
+    behaviour = as_behaviour(behaviour)
+    if train is not None:
+        check_states(train, "effect(train=...)")
     _checked(n_controls, before, prompts)
     whole = joined(edit)
     prompts = base.tokenise(prompts)  # once, for all the models that are asked
@@ -88,6 +94,9 @@ def _costs(base: Model, edits: Sequence[Edit], neutral: Sequence[str] | None) ->
 
 
 def _checked(n_controls: int, before: Records | None, prompts: Examples) -> None:
+    if before is not None:
+        check_records(before, "effect(before=...)")
+    check_count("n_controls", n_controls, 0)
     if n_controls < MIN_CONTROLS:
         raise ValueError(
             f"an effect is shown beside at least {MIN_CONTROLS} matched random edits, got"

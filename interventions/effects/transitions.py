@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int
 from scipy.stats import binom, binomtest, chi2
 
-from interventions.behaviours.records import Records
+from interventions.behaviours.records import Records, check_records
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 
@@ -116,6 +116,8 @@ def transitions(before: Records, after: Records, where: np.ndarray | None = None
 
     Raises ValueError for records of different prompts or behaviours.
     """
+    for records in (before, after):
+        check_records(records, "transitions")
     if before.behaviour != after.behaviour or not np.array_equal(before.ids, after.ids):
         raise ValueError(
             f"before is {before.behaviour} of {len(before)} prompts and after {after.behaviour} of"

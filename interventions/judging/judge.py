@@ -70,6 +70,11 @@ class Judge:
     def __post_init__(self) -> None:
         if isinstance(self.api_key, str):
             object.__setattr__(self, "api_key", Secret(self.api_key))
+        for name in ("rubric", "model"):
+            if not isinstance(value := getattr(self, name), str) or not value.strip():
+                raise TypeError(f"the {name} of a judge is a text that is not empty, got {value!r:.60}")
+        if self.scale is not None and not (isinstance(self.scale, tuple | list) and len(self.scale) == 2):
+            raise TypeError(f"a scale is its two ends, such as (0, 100), got {self.scale!r:.60}")
         classes = self.classes if isinstance(self.classes, str) else tuple(self.classes)
         object.__setattr__(self, "classes", classes)
         if bool(classes) == (self.scale is not None):

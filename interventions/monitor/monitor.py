@@ -15,17 +15,18 @@ from jaxtyping import Float
 from interventions.edits.when import raw_margin
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
-from interventions.writes.lowrank import Edit
+from interventions.writes.lowrank import Edit, as_edit
 from probes.checks.settings import check_number
 from probes.data.examples import Examples, Text
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
 from probes.evidence.calibration import platt
-from probes.fitting.linear import LinearProbe
+from probes.fitting.linear import LinearProbe, check_linear
 from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.thresholds import exceeded_at_most, may_lie_above
 from probes.models.backends.hooks import Hooks
+from probes.models.given import check_model
 from probes.models.model import Model
 from probes.models.writes import Write
 
@@ -50,13 +51,11 @@ class Monitor:
     calibration: str = "threshold given by hand"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.probe, LinearProbe):
-            raise TypeError(
-                f"a monitor watches with a LinearProbe, got a {type(self.probe).__name__}; fit one:"
-                " MassMean().fit(acts)"
-            )
+        check_linear(self.probe, "a monitor")
         object.__setattr__(self, "site", as_site(self.site))
         check_number("threshold", self.threshold, finite=False)
+        if self.platt is not None and len(self.platt) != 2:
+            raise ValueError(f"platt is (slope, offset), got {self.platt!r:.60}")
 
     @classmethod
     def calibrated(
@@ -172,6 +171,7 @@ class Monitor:
 
     def _prepared(self, model: Model, then: Then) -> tuple[Any, ...]:
         """The writes of the edit that an alarm triggers."""
+        check_model(model, "a monitor")
         model.require_generation("watching")
         if not isinstance(model.backend, Hooks):
             raise ValueError(
@@ -183,7 +183,7 @@ class Monitor:
             if then not in ("go on", "stop"):
                 raise ValueError(f'then is {then!r}; choose "go on", "stop" or an edit')
             return ()
-        writes = then.compile(model)
+        writes = as_edit(then).compile(model)
         placed = [w for w in writes if w.needs_prompts]
         if placed:
             raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from interventions.judging.question import digest
 from interventions.rewriting.candidates import Candidates, check_k, shown
-from probes.data.examples import Examples
+from probes.data.examples import Examples, check_examples
 
 Templates = tuple[str, ...] | Mapping[Any, tuple[str, ...]]
 
@@ -55,6 +55,7 @@ class TemplateBank:
 
     def __call__(self, prompts: Examples, k: int, *, directed: bool = True, seed: int = 0) -> Candidates:
         check_k(k)
+        check_examples(prompts, "a template bank")
         rows = []
         for i, text in enumerate(prompts.texts):
             if not isinstance(text, str):
@@ -114,6 +115,8 @@ def placeholders(template: str) -> list[str]:
 def _checked(templates: Sequence[str], side: str) -> None:
     if isinstance(templates, str):
         raise TypeError(f"the {side} templates are one string; give a tuple of templates")
+    if not templates:
+        raise ValueError(f"there is no {side} template; give one or more that hold {{text}}")
     bare = [t for t in templates if not placeholders(t)]
     if bare:
         raise ValueError(

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from interventions.behaviours.logprob import Continuations, Continued, forced_logits
 from probes.data.tokens import Encoded
 from probes.metrics.estimates import Estimate, auroc
+from probes.models.given import check_model
 from probes.models.model import Model
 
 CONTEXTS = (
@@ -54,6 +55,7 @@ def content_scores(
     model without an output head, an empty rewrite, other numbers of sources and rewrites, and a tokenizer
     that splits a rewrite differently behind different requests.
     """
+    check_model(model, "content_scores")
     model.require_generation("LogProp")
     texts = _strings(sources, "sources"), _strings(rewrites, "rewrites")
     if len(texts[0]) != len(texts[1]):

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from probes.checks.settings import check_count
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean, mean_difference
 from probes.metrics.resampling import bootstrapped
+from probes.metrics.scores import as_scores
 
 DEFINITION = (
     "context elasticity = mean change of the outcome / mean change of deploy-likeness, both over the same"
@@ -67,9 +69,9 @@ def elasticity(
 
     Raises ValueError for lengths that differ and for NaN.
     """
-    b0, b1, s0, s1 = (
-        np.asarray(v, dtype=float) for v in (outcome_before, outcome_after, score_before, score_after)
-    )
+    check_count("n_boot", n_boot)
+    given = (outcome_before, outcome_after, score_before, score_after)
+    b0, b1, s0, s1 = (as_scores(v, "outcomes and scores") for v in given)
     n = len(b0)
     if any(v.shape != (n,) or not np.isfinite(v).all() for v in (b0, b1, s0, s1)):
         raise ValueError(

@@ -80,6 +80,8 @@ class Gates:
     content: ContentGate | None = None
 
     def __post_init__(self) -> None:
+        if self.length is not None and not (isinstance(self.length, tuple | list) and len(self.length) == 2):
+            raise TypeError(f"length is two ratios, such as (0.8, 1.25), or None, got {self.length!r:.60}")
         if self.length is not None and not 0 <= self.length[0] <= self.length[1]:
             raise ValueError(
                 "length is the smallest and the largest ratio that passes, such as (0.8, 1.25); got"

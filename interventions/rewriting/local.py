@@ -24,6 +24,7 @@ from probes.data.examples import Examples, Text
 from probes.markup.progress import progress_bar
 from probes.models.decoding import end_tokens, plain
 from probes.models.generating import own_choices
+from probes.models.given import check_model
 from probes.models.model import Model
 
 
@@ -53,6 +54,7 @@ class LocalRewriter:
     progress: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
+        check_model(self.model, "LocalRewriter")
         self.model.require_generation("rewriting prompts")
         if self.model.writes:
             raise ValueError(

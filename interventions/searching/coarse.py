@@ -5,7 +5,7 @@ from math import ceil, isqrt
 
 import numpy as np
 
-from interventions.behaviours.records import Behaviour
+from interventions.behaviours.records import Behaviour, as_behaviour
 from interventions.searching.choosing import TieLike
 from interventions.searching.goals import GoalLike
 from interventions.searching.option import Choice
@@ -15,6 +15,7 @@ from interventions.writes.lowrank import Edit
 from probes.data.examples import Examples
 from probes.data.sites import Site, SitesLike
 from probes.evidence.choose import ONE_ERROR
+from probes.models.given import check_model
 from probes.models.model import Model
 
 WHOLE = 8
@@ -45,7 +46,12 @@ def coarse_to_fine(
     coarse ones is missed, and `search` over all sites finds it. Up to 8 sites are all measured. Arguments as
     for `search` and `Searched.best`.
     """
-    before = behaviour(model, validation)
+    check_model(model, "coarse_to_fine")
+    if isinstance(make, Edit) or not callable(make):
+        raise TypeError(
+            f"coarse_to_fine takes a function that makes the edit at a site, got a {type(make).__name__}"
+        )
+    before = as_behaviour(behaviour)(model, validation)
 
     def measure(some: Sequence[Site]) -> Searched:
         options = {str(site): make(site) for site in some}

@@ -79,6 +79,8 @@ class Goal:
     cells: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not callable(self.of):
+            raise TypeError(f"a goal is a function, a Goal or one of {', '.join(GOALS)}, got {self.of!r:.60}")
         if self.better not in BETTER:
             raise ValueError(f"better={self.better!r}; expected {', '.join(BETTER)}")
         if self.cells and self.better == "farthest":

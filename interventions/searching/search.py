@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from interventions.behaviours.neutral_text import neutral_costs
-from interventions.behaviours.records import Behaviour, Records
+from interventions.behaviours.records import Behaviour, Records, as_behaviour
 from interventions.effects.running import controls_of
 from interventions.searching.option import Option
 from interventions.searching.searched import Searched
 from interventions.writes.edited import edited
 from interventions.writes.joined import joined
 from interventions.writes.lowrank import Edit
+from probes.checks.settings import check_count
 from probes.data.examples import Examples
 from probes.markup.progress import progress_bar
+from probes.models.given import check_model
 from probes.models.model import Model
 
 FEW = 3
@@ -45,10 +47,15 @@ def search(
     cost (KL and loss) is measured. `before` saves a run when the unedited behaviour on these prompts is
     known. Raises ValueError without options, or for a `before` of other prompts or of another behaviour.
     """
+    check_model(model, "search")
+    behaviour = as_behaviour(behaviour)
+    if not isinstance(options, Mapping):
+        raise TypeError(
+            f"options are given by name, {{'block 3': Ablate(direction)}}, got a {type(options).__name__}"
+        )
+    check_count("n_controls (0 for none)", n_controls, 0)
     if not options:
         raise ValueError("no options given; name at least one, such as {'block 3': Ablate(direction)}")
-    if n_controls < 0:
-        raise ValueError(f"n_controls={n_controls}; expected 0 or more controls beside every option")
     if before is not None and not np.array_equal(before.ids, validation.ids):
         counts = f"{len(before)} records of other prompts than the {len(validation)} given"
         raise ValueError(f"before holds {counts}; measure it on the same prompts")

@@ -22,6 +22,7 @@ from interventions.writes.lowrank import Edit
 from probes.data.artefacts import complete
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import whole
+from probes.models.given import check_model
 from probes.models.loading import load_model
 from probes.models.model import Model
 from probes.models.writes import everywhere
@@ -71,6 +72,7 @@ def save_baked(model: Model, folder: str | Path) -> Path:
     Raises ValueError for a model whose edits are still hooks, which no folder can hold, and for a folder that
     has something in it.
     """
+    check_model(model, "save_baked")
     if model.writes:
         raise ValueError(
             f"{model.name!r} has {len(model.writes)} edited sites in hooks, which are not saved with the"

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-from interventions.writes.lowrank import Edit
+from interventions.writes.lowrank import Edit, as_edit
 from probes.data.lowrank import LowRank
+from probes.models.given import check_model
 from probes.models.model import Model
 from probes.models.writes import Write
 
@@ -19,7 +20,8 @@ def linear_writes(model: Model, edits: Sequence[Edit]) -> tuple[Write, ...]:
     """All changes the model would hold, its own first; raises ValueError where the model or an edit
     is not one that weights can hold.
     """
-    writes = (*model.writes, *(w for edit in edits for w in edit.compile(model)))
+    check_model(model, "baking")
+    writes = (*model.writes, *(w for edit in edits for w in as_edit(edit).compile(model)))
     if not writes:
         raise ValueError("no edits given; pass at least one, such as Ablate(direction, sites=WRITERS)")
     _refuse_model(model)

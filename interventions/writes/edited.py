@@ -9,19 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interventions.writes.lowrank import Edit
+from interventions.writes.lowrank import Edit, as_edit
 from probes.data.sites import Site
 from probes.models.backends.hooking import hooked
 from probes.models.compiled import eagerly
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
 from probes.models.writes import everywhere
-
-HINT = "say what to do along a direction: Ablate(direction), Add(direction, gaps=1)"
-HINTS = {
-    "Tensor": f"make a direction of it, Direction.from_vector(vector, 'resid_post.8', model), and {HINT}",
-    "LinearProbe": f"take its direction, probe.direction('resid_post.8'), and {HINT}",
-}
 
 
 def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
@@ -46,14 +40,7 @@ def listed(edits: Sequence[Any]) -> list[Edit]:
     flat = [e for each in edits for e in (each if isinstance(each, list | tuple) else [each])]
     if not flat:
         raise ValueError("no edits given; pass at least one, such as Ablate(direction)")
-    for e in flat:
-        if isinstance(e, type):
-            raise TypeError(
-                f"{e.__name__} is a kind of edit; give an instance, such as {e.__name__}(direction)"
-            )
-        if not isinstance(e, Edit):
-            raise TypeError(f"a {type(e).__name__} is no edit; {HINTS.get(type(e).__name__, HINT)}")
-    return flat
+    return [as_edit(e) for e in flat]
 
 
 @contextmanager
@@ -74,6 +61,8 @@ def applied(
             "applied takes the Hugging Face model, whose passes other code makes, got a Model; write"
             " applied(model.hf, edit), or edited(model, edit) for a model value under the edit"
         )
+    if not isinstance(hf, nn.Module):
+        raise TypeError(f"applied takes a Hugging Face model, got a {type(hf).__name__}; load it first")
     model = Model.of(hf, blocks=blocks)
     if hf.training and torch.is_grad_enabled() and any(map(_computed_again, hf.modules())):
         raise ValueError(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from interventions.writes.edited import listed
 from interventions.writes.lowrank import Edit
 from probes.models.model import Model, Write
 
@@ -23,8 +24,5 @@ class Joined:
 
 def joined(edit: Edit | Sequence[Edit]) -> Edit:
     """The edit itself, or several as one; raises ValueError for none."""
-    if not isinstance(edit, Sequence):
-        return edit
-    if not edit:
-        raise ValueError("no edits given; pass at least one, such as Ablate(direction)")
-    return edit[0] if len(edit) == 1 else Joined(tuple(edit))
+    edits = listed([edit])
+    return edits[0] if len(edits) == 1 else Joined(tuple(edits))

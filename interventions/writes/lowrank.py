@@ -11,7 +11,7 @@ from torch import Tensor
 from probes.data.lowrank import LowRank
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
-from probes.fitting.directions import Direction
+from probes.fitting.directions import Direction, check_direction
 from probes.models.model import Model
 from probes.models.writes import Act, Chosen, Identity, Write
 
@@ -106,11 +106,29 @@ class Fixed:
         return self.label
 
 
+HINT = "say what to do along a direction: Ablate(direction), Add(direction, gaps=1)"
+HINTS = {
+    "Tensor": f"make a direction of it, Direction.from_vector(vector, 'resid_post.8', model), and {HINT}",
+    "LinearProbe": f"take its direction, probe.direction('resid_post.8'), and {HINT}",
+}
+
+
+def as_edit(given: Any) -> Edit:
+    """The edit; raises TypeError for what is none: a direction, a vector, a class of edits."""
+    if isinstance(given, type):
+        raise TypeError(
+            f"{given.__name__} is a kind of edit; give an instance, such as {given.__name__}(direction)"
+        )
+    if not isinstance(given, Edit):
+        raise TypeError(f"a {type(given).__name__} is no edit; {HINTS.get(type(given).__name__, HINT)}")
+    return given
+
+
 def wrapped(edit: Edit, model: Model) -> tuple[SiteEdit, ...]:
     """The changes of an edit that another one wraps; raises ValueError for edits that differ from
     prompt to prompt, such as Patch.
     """
-    changes = edit.compile(model)
+    changes = as_edit(edit).compile(model)
     found = tuple(c for c in changes if isinstance(c, SiteEdit))
     if len(found) < len(changes):
         raise ValueError(
@@ -156,12 +174,7 @@ def same_site(directions: Direction | Sequence[Direction]) -> tuple[Direction, .
     if not isinstance(directions, Direction) and isinstance(directions, Sequence):
         found = tuple(directions)
     for each in found:
-        if not isinstance(each, Direction):
-            raise TypeError(
-                f"an edit goes along a Direction, got a {type(each).__name__}; take one from a probe,"
-                " probe.direction('resid_post.8'), or make one, Direction.from_vector(vector, 'resid_post.8',"
-                " model)"
-            )
+        check_direction(each, "an edit")
     if not found:
         raise ValueError("no directions given; pass one, or several at one site")
     if len({d.site for d in found}) > 1:

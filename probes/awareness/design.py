@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from probes.awareness.wording import CUES, ENDING, FORMATS, PAYLOADS, Cues, Formats
-from probes.data.examples import Examples
+from probes.data.examples import Examples, check_examples
+from probes.data.texts import listed_texts
 
 CONTEXTS = ("evaluation", "deployment")
 KINDS_OF_FORMAT = ("benchmark", "casual")
@@ -40,7 +41,7 @@ def crossed_prompts(
     named = (
         dict(payloads)
         if isinstance(payloads, Mapping)
-        else {f"p{i}": text for i, text in enumerate(payloads)}
+        else {f"p{i}": text for i, text in enumerate(listed_texts(payloads, "payloads"))}
     )
     _check(named, cues, formats, folds_per_payload)
     rng = np.random.default_rng(seed)
@@ -90,6 +91,7 @@ def without_cues(examples: Examples) -> Examples:
     """The prompts of a crossed design with the cue taken out, each once, without y: what format and
     task do to a score when no purpose is stated.
     """
+    check_examples(examples, "without_cues")
     plain = examples.column("plain")
     first = np.unique(
         np.array([f"{g}\n{t}" for g, t in zip(examples.groups, plain, strict=True)]), return_index=True

@@ -9,9 +9,10 @@ import numpy as np
 
 from probes.awareness.answers import AnswerForm
 from probes.awareness.reading import AwarenessProbe, Reads, content_means
+from probes.checks.settings import check_choices
 from probes.data.examples import Examples
 from probes.data.sites import SiteLike
-from probes.fitting.recipe import Recipe
+from probes.fitting.recipe import Recipe, as_recipe
 from probes.metrics.estimates import Estimate, auroc
 from probes.metrics.resampling import BOOTSTRAPS
 from probes.metrics.thresholds import RATE, recall_at
@@ -32,6 +33,10 @@ class Version:
     recipe: Recipe
     fitted_on: Literal["prompts", "answers", "pairs"]
     reads: Reads
+
+    def __post_init__(self) -> None:
+        as_recipe(self.recipe)
+        check_choices(self)
 
 
 VERSIONS: dict[str, Version] = {

@@ -98,6 +98,15 @@ def check_states(given: Any, what: str, single: bool = False) -> None:
     raise TypeError(f"{what} takes Activations, got a {type(given).__name__}; {todo}")
 
 
+def check_pairs(given: Any, what: str) -> None:
+    """Raises TypeError for what is no `PairActivations`."""
+    if not isinstance(given, PairActivations):
+        raise TypeError(
+            f"{what} takes PairActivations, got a {type(given).__name__}; make them with capture_pairs(model,"
+            " Pairs(...)) or PairActivations.from_arrays(yes, no)"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Activations(Sited):
     """Hidden states of some rows at some sites, with the row data and the receipt of how they were captured.

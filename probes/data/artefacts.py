@@ -84,6 +84,9 @@ def load(path: str | Path, kind: str, build: Callable[[Stored], T]) -> T:
 
 def _read(path: str | Path) -> Stored:
     """The parts of a file, its header as far as that all artefacts have it."""
+    if not Path(path).is_file():
+        there = "is a folder" if Path(path).is_dir() else "is not there"
+        raise FileNotFoundError(f"{path} {there}; expected a saved file, as probe.save(path) writes it")
     try:
         with safe_open(str(path), framework="pt") as file:
             raw = (file.metadata() or {}).get("hookprobe")

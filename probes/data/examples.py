@@ -233,3 +233,10 @@ class Pairs(Rows):
             f"Pairs({len(self)} statements, {len(np.unique(self.groups))} groups, columns"
             f" {sorted(self.columns)})"
         )
+
+
+def check_examples(given: Any, what: str, kind: type[Rows] = Examples) -> None:
+    """Raises TypeError for what is no `Examples` (or `Pairs`): bare texts have no labels or columns."""
+    if not isinstance(given, kind):
+        made = "Examples(texts, y=y)" if kind is Examples else "Pairs(yes, no, y=y)"
+        raise TypeError(f"{what} takes {kind.__name__}, got a {type(given).__name__}; make them: {made}")

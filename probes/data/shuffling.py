@@ -68,6 +68,8 @@ def shuffled(
     unit: Shaped[np.ndarray, " n"] | None = None,
 ) -> Shaped[np.ndarray, " n"]:
     """Labels exchanged once where that is fair, see `exchangeable`."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng is np.random.default_rng(seed), got a {type(rng).__name__}, {rng!r:.40}")
     return exchangeable(y, groups, unit).drawn(rng, 1)[0]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from probes.data.examples import Examples, Text
+from probes.data.texts import listed_texts
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded, are_ids, check_vocabulary, encode
 
@@ -38,7 +39,9 @@ class Tokenising:
             if all(chat.arguments == dict(self.arguments) for chat in chats):
                 self._check(prompts.encoded)  # the tokenizer may be that of a smaller model too
                 return prompts
-        if not isinstance(prompts, Examples | str) and are_ids(prompts):
+        if not isinstance(prompts, Examples):
+            prompts = listed_texts(prompts, "texts")  # pyright: ignore[reportAssignmentType]
+        if not isinstance(prompts, Examples) and are_ids(prompts):
             found = Tokenised.of_ids(prompts, self.tokenizer)  # pyright: ignore[reportArgumentType]
             self._check(found.encoded)
             return found
@@ -51,7 +54,8 @@ class Tokenising:
         """Texts, or tokens made before, with columns for edits that read them."""
         if isinstance(texts, Examples | str):  # Examples refuse one string for many texts
             return self.tokenise(texts)
-        if not len(texts):
+        texts = listed_texts(texts, "texts")
+        if not texts:
             raise ValueError("no texts given")
         encoded = [t for t in texts if isinstance(t, Encoded)]
         if encoded and len(encoded) != len(texts):

@@ -1,7 +1,7 @@
 """From texts to token batches: tokenising, bucketing by length, padding with the right position ids."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
@@ -139,6 +139,8 @@ def _check(i: int, e: Encoded, bos: int | None, max_length: int | None) -> None:
 def encoded_ids(tokenizer: Any, ids: Sequence[int]) -> Encoded:
     """Token ids as a text, taken as they are; where each lies in the text is not known."""
     whole = tuple(int(i) for i in ids)
+    if whole and min(whole) < 0:
+        raise ValueError(f"token ids are numbers of 0 or more, got {min(whole)}; leave padding (-100) out")
     special = _special_ids(tokenizer)
     text = tokenizer.decode(list(whole), skip_special_tokens=True)
     return Encoded(whole, tuple(i in special for i in whole), None, text, None, tokenizer, given=True)
@@ -189,7 +191,11 @@ def text_behind(tokenizer: Any, prompt: Sequence[int], new: Sequence[int]) -> st
 def are_ids(texts: Any) -> bool:
     """Whether texts are given as token ids: whole numbers each."""
     return bool(len(texts)) and all(
-        not isinstance(t, str | Encoded) and len(t) and all(isinstance(i, Integral) for i in t) for t in texts
+        isinstance(t, Collection)
+        and not isinstance(t, str | Encoded)
+        and len(t)
+        and all(isinstance(i, Integral) for i in t)
+        for t in texts
     )
 
 

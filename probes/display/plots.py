@@ -18,6 +18,7 @@ from probes.evidence.sweeps import Sweep
 from probes.evidence.transfer import Transfer
 from probes.markup.drawn import drawn
 from probes.metrics.estimates import Estimate
+from probes.metrics.scores import labelled, line_of
 
 # Okabe-Ito: told apart by colour-blind readers and in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -79,8 +80,8 @@ def score_histogram(
     scores: Any, y: Any, names: tuple[str, str] = ("negative", "positive"), ax: Axes | None = None
 ) -> Axes:
     """How a probe's scores spread over the two classes; the threshold is at 0."""
+    scores, y, _ = labelled(line_of(scores, "scores"), y)
     ax = axes(ax, 5.0, 3.2)
-    scores, y = np.asarray(scores), np.asarray(y).astype(bool)
     bins = np.linspace(scores.min(), scores.max() + 1e-9, 40)
     for name, part, colour in ((names[0], scores[~y], COLOURS[1]), (names[1], scores[y], COLOURS[0])):
         ax.hist(part, bins=bins.tolist(), color=colour, alpha=0.6, label=drawn(f"{name} (n={len(part)})"))

@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.data.activations import Activations, PairActivations
+from probes.checks.settings import check_count
+from probes.data.activations import Activations, PairActivations, check_states
 from probes.data.sites import Site
-from probes.evidence.readout import scored
+from probes.evidence.readout import check_probe, scored
 from probes.fitting.linear import LinearProbe
 from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.estimates import Estimate, mean
 from probes.metrics.resampling import bootstrapped
-from probes.metrics.scores import probabilities
+from probes.metrics.scores import as_scores, probabilities
 from probes.metrics.thresholds import exceeded_at_most
 from probes.recipes.logistic import logistic_path
 
@@ -74,6 +75,8 @@ def calibrate(
     function, which needs some hundred rows. Raises ValueError unless both classes are there, and for rows
     that the probe was fitted on or that share a group with them.
     """
+    check_probe(probe, "calibrate")
+    check_states(acts, "calibrate")
     refuse_rows_of_fit(probe, acts, "calibration")
     y = acts.classes[0].numpy()
     values, names = scored(probe, acts)
@@ -128,6 +131,7 @@ def calibration_error(p: Any, y: Any, groups: Any = None, bins: int = BINS) -> E
     0 is best. It is biased upwards with few rows, so compare on equal numbers of rows. p is [..., n]. Source:
     arXiv 1706.04599.
     """
+    bins = check_count("bins", bins)
     p, label = _probabilities(p, y)
     flat = p.reshape(-1, p.shape[-1])
     orders = [_bins(row, bins) for row in flat]
@@ -148,7 +152,10 @@ def reliability(
     """For a reliability plot of one vector of probabilities: mean probability, share of positives and
     number of rows in bins of equal size.
     """
+    bins = check_count("bins", bins)
     p, label = _probabilities(p, y)
+    if p.ndim != 1:
+        raise ValueError(f"reliability takes one line of probabilities, got shape {p.shape}; give p[0]")
     parts = _bins(p, bins)
     return (
         np.array([p[k].mean() for k in parts]),
@@ -171,7 +178,9 @@ def _bins(p: Float[np.ndarray, " n"], bins: int) -> list[np.ndarray]:
 
 
 def _probabilities(p: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    p, label = probabilities(p, "p"), np.asarray(y, dtype=float)
+    p, label = probabilities(p, "p"), as_scores(y, "y")
+    if not np.isin(label, (0, 1)).all():
+        raise ValueError(f"y must be 0 or 1, got values {np.unique(label)[:5].tolist()}")
     if label.shape != p.shape[-1:]:
         raise ValueError(
             f"y has shape {label.shape} but p has {p.shape[-1]} rows; pass the labels of the same rows"

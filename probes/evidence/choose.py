@@ -13,6 +13,7 @@ from probes.checks.settings import check_share, check_size
 from probes.data.sites import Site
 from probes.metrics.estimates import auroc_within
 from probes.metrics.resampling import bootstrapped, resampled, weighted_auroc
+from probes.metrics.scores import as_scores
 
 ONE_ERROR = 0.68  # of a normal quantity this share lies within one standard error
 SAME_AUROC = 0.005  # half a point of AUROC, which nobody would choose a site by
@@ -156,7 +157,9 @@ def best_site(
 
 
 def _lines(scores: np.ndarray, sites: Sequence[Site | str]) -> Float[np.ndarray, "site n"]:
-    lines = np.asarray(scores, dtype=float)
+    lines = as_scores(scores)
+    if isinstance(sites, str):
+        raise TypeError(f"sites are a list, one for each line of scores, got {sites!r:.60}")
     if lines.ndim != 2 or not lines.size:
         raise ValueError(f"scores have shape {lines.shape}; give one line a site and one column a row")
     if len(lines) != len(sites):

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 
-from probes.data.activations import PairActivations
+from probes.checks.settings import check_count
+from probes.data.activations import PairActivations, check_pairs
 from probes.data.sites import Site
 from probes.evidence.choose import BestSite, equal_to_best, level_of_the_best
 from probes.fitting.linear import LinearProbe
 from probes.metrics.estimates import mean
+from probes.metrics.scores import as_scores
 from probes.recipes.ccs import burns_loss
 
 
@@ -19,6 +21,7 @@ def pair_losses(probe: LinearProbe, pairs: PairActivations) -> Float[np.ndarray,
     """What each pair adds to the loss of Burns et al. (arXiv 2212.03827), of the probe as it was trained,
     which labels have no part in.
     """
+    check_pairs(pairs, "pair_losses")
     trained = probe.as_trained
     with torch.no_grad():
         p_yes, p_no = (trained.probability(pairs, side=side) for side in ("yes", "no"))
@@ -32,7 +35,8 @@ def matched_noise(pairs: PairActivations, seed: int = 0) -> PairActivations:
     What a search finds in them is due to how much hidden states vary. The constant's loss of .2 is no such
     measure, since along any direction of much variance probabilities can keep apart.
     """
-    draw = torch.Generator().manual_seed(seed)
+    check_pairs(pairs, "matched_noise")
+    draw = torch.Generator().manual_seed(check_count("seed", seed, 0))
     mix = torch.randn(len(pairs), len(pairs), generator=draw).to(pairs.yes.device) / len(pairs) ** 0.5
     yes, no = (x.mean(1, keepdim=True) + mix @ (x - x.mean(1, keepdim=True)) for x in (pairs.yes, pairs.no))
     return replace(pairs, yes=yes, no=no, y=None)
@@ -57,7 +61,7 @@ def best_site_without_labels(
     what noise gives. Raises
     ValueError for another number of lines than sites, or NaN.
     """
-    gains = np.asarray(null, dtype=float) - np.asarray(losses, dtype=float)
+    gains = as_scores(null, "null") - as_scores(losses, "losses")
     if gains.ndim != 2 or len(gains) != len(sites) or not gains.size:
         raise ValueError(f"losses have shape {gains.shape} for {len(sites)} sites; give one line a site")
     if np.isnan(gains).any():

@@ -103,6 +103,8 @@ def texts_of(train: Rows, test: Rows, texts: str | Texts) -> Texts:
     """
     if isinstance(texts, str):
         return train.column(texts).tolist(), test.column(texts).tolist()
+    if not isinstance(texts, tuple | list) or len(texts) != 2:
+        raise TypeError(f"texts is a column's name, or the train and the test texts, got {texts!r:.60}")
     for part, rows, name in ((texts[0], train, "train"), (texts[1], test, "test")):
         if len(part) != len(rows):
             raise ValueError(

@@ -113,6 +113,10 @@ def claim(
     read = None if texts is None else texts_of(train, test, texts)
     require_separate(train, test, read)
     rows = claim_rows(train, test, read)
+    if baselines is not None and not isinstance(baselines, Mapping):
+        raise TypeError(f"baselines are given by name, a dict, got a {type(baselines).__name__}")
+    if effect is not None and not isinstance(effect, Moved):
+        raise TypeError(f"effect is what interventions.effect returns, got a {type(effect).__name__}")
     others = rival_lines(recipe, train, test, baselines or {}, read, seed)
     train, test = rows.parts(train, test)
     found = _fitted(recipe, train, test, n, seed, progress, unit)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from probes.checks.settings import check_count
 from probes.data.activations import Activations, PairActivations
-from probes.data.examples import Examples
+from probes.data.examples import Examples, check_examples
 from probes.data.rows import Rows
 from probes.evidence.readout import asked, scored
 from probes.evidence.surface import surface_scores
@@ -62,6 +62,7 @@ def held_out_text(
     `texts` is another wording of the rows (a column's name, or one text a row), such as the prompts without
     their cue. The same arguments give the same folds as `held_out`.
     """
+    check_examples(examples, "held_out_text")
     said = (
         examples.column(texts).tolist()
         if isinstance(texts, str)

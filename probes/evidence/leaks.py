@@ -11,7 +11,8 @@ from jaxtyping import Bool, Int
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from probes.data.examples import Examples
+from probes.checks.settings import check_number
+from probes.data.examples import Examples, check_examples
 from probes.data.wording import overlaps, presence, words
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -86,6 +87,9 @@ def find_leaks(
     distinct triples that they share; some ten thousand short texts take seconds. Raises ValueError for chat
     messages.
     """
+    check_examples(examples, "find_leaks")
+    if not 0 < check_number("near", near) <= 1:
+        raise ValueError(f"near is a share above 0 and at most 1 (Jaccard), got {near!r:.60}")
     plain = _plain(examples)
     n = len(plain)
     cells = examples.columns.get(cell, np.full(n, "all")).astype(str)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from probes.checks.settings import check_count
 from probes.data.activations import Activations, PairActivations
 from probes.data.shuffling import Exchanges, exchangeable
-from probes.evidence.readout import asked, scored
+from probes.evidence.readout import asked, check_probe, scored
 from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
 from probes.markup.progress import progress_bar
 from probes.metrics.estimates import aurocs
@@ -90,6 +90,8 @@ def shuffled_null(
     asked(recipe, train, test)
     check_count("n (how many labellings)", n)
     rng = np.random.default_rng(seed)
+    if probe is not None:
+        check_probe(probe, "shuffled_null(probe=...)")
     parts = [
         exchangeable(
             np.asarray(part.y),
@@ -116,6 +118,11 @@ def scores_under(
     """Scores of the test rows by the recipe fitted on the train rows under each of b labellings;
     `probe` is the one under the first, where it is there already.
     """
+    asked(recipe, train, test)
+    if np.ndim(labels) != 2 or np.shape(labels)[1] != len(train):
+        raise ValueError(
+            f"labels has shape {np.shape(labels)}, expected lines of {len(train)} labels, one a train row"
+        )
     if isinstance(recipe, SignFromLabels) and recipe.labels_give_sign and isinstance(train, PairActivations):
         return _signed(recipe.fit(train.with_y(labels[0])) if probe is None else probe, train, test, labels)
     with progress_bar("shuffled labels", progress, total=len(labels) * len(train.sites)) as bar:

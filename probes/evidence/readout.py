@@ -19,6 +19,13 @@ def asked(recipe: Recipe, *parts: Any) -> None:
         check_states(part, "a control")
 
 
+def check_probe(given: Any, what: str) -> None:
+    """Raises TypeError for what gives no scores: a recipe that is not fitted yet, a direction."""
+    if not hasattr(given, "score"):
+        todo = "fit it: recipe.fit(acts)" if hasattr(given, "fit") else "give what recipe.fit(acts) returns"
+        raise TypeError(f"{what} takes a fitted probe, got a {type(given).__name__}; {todo}")
+
+
 def scored(
     probe: Any, acts: Activations | PairActivations
 ) -> tuple[Float[np.ndarray, "k n"], tuple[Site | str, ...]]:

@@ -9,14 +9,18 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from probes.checks.arrays import real_array
+from probes.checks.settings import check_count, check_level
 from probes.data.examples import Examples, Text
 from probes.data.positions import At, Position
 from probes.data.shuffling import exchangeable
+from probes.data.texts import listed_texts
 from probes.evidence.finding import MARGIN
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc, auroc_difference
 from probes.metrics.floors import cannot_tell, least_p
+from probes.models.given import check_model
 from probes.models.model import Model
 
 APART = 0.2  # total variation between the classes that is as good as none
@@ -167,6 +171,7 @@ def terminal_tokens(
     Raises ValueError for a position that reads several tokens or an average, and unless there are two
     classes.
     """
+    check_model(model, "terminal_tokens")
     rows = examples if isinstance(examples, Examples) else Examples(examples)
     rows = rows if y is None else rows.with_y(y)
     position = Position.parse(at)
@@ -196,7 +201,9 @@ def compare_tokens(
     """`terminal_tokens` for tokens you already have, one a row. Raises ValueError unless y has both
     classes.
     """
-    label, names = np.asarray(y), np.asarray(tokens, dtype=object)
+    check_level("alpha", alpha)
+    n = check_count("n (how many relabellings)", n)
+    label, names = real_array(y, "y"), np.asarray(listed_texts(tokens, "tokens"), dtype=object)
     if label.shape != names.shape or not np.array_equal(np.unique(label), [0, 1]):
         raise ValueError(
             f"y must hold 0 and 1, both of them, for each of the {len(names)} tokens; got shape {label.shape}"

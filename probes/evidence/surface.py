@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from probes.checks.arrays import real_array
+from probes.checks.settings import check_count
+from probes.data.texts import listed_texts
 from probes.evidence.text_rules import (
     best_characters,
     best_order,
@@ -22,6 +25,7 @@ from probes.evidence.text_rules import (
     ends,
 )
 from probes.metrics.estimates import Estimate, auroc
+from probes.models.given import check_model
 from probes.models.loading import load_model
 from probes.models.model import Model
 
@@ -54,8 +58,16 @@ def surface_scores(
     order of two words, and half of the text that a word stands in (`probes.evidence.text_rules`); trees on
     counts, and on numbers, parities and repetitions; the labels of the nearest texts.
     """
-    y = np.asarray(train_y).astype(int)
-    train, test = list(train_texts), list(test_texts)
+    y = real_array(train_y, "train_y").astype(float)
+    train, test = list(listed_texts(train_texts, "train_texts")), list(listed_texts(test_texts, "test_texts"))
+    if y.shape != (len(train),) or not np.array_equal(np.unique(y), (0, 1)):
+        raise ValueError(
+            f"train_y must hold 0 or 1 for each of {len(train)} texts, both of them, got shape {y.shape} with"
+            f" values {np.unique(y)[:5].tolist()}"
+        )
+    odd = next((t for t in (*train, *test) if not isinstance(t, str)), None)
+    if odd is not None or not test:
+        raise TypeError(f"text classifiers take plain texts, got {odd!r:.60}; render chats first")
     rules = {
         "one word": best_word,
         "a few characters": best_characters,
@@ -155,8 +167,10 @@ def random_weights(model: Model, seed: int = 0) -> Model:
 
     A probe on it reads what the architecture carries along by itself: words, positions, lengths.
     """
+    check_model(model, "random_weights")
+    seed = check_count("seed", seed, 0)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed accelerators
         fresh = type(model.hf)(model.hf.config)
     made = load_model(fresh.to(device=model.device, dtype=model.dtype).eval(), tokenizer=model.tokenizer)
     return replace(made, name=f"{model.name}, untrained")

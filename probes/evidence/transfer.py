@@ -131,6 +131,8 @@ def transfer_matrix(
     from the same rows may share groups: rows whose group or pair was trained on are left out of every test
     (`n` of the estimates says how many are left). Raises ValueError when sites differ or one class is left.
     """
+    if not isinstance(parts, Mapping):
+        raise TypeError(f"parts are given by name, {{'A': acts, 'B': acts}}, got a {type(parts).__name__}")
     asked(recipe, *parts.values())
     check_level("share (of the groups that train)", share)
     names = tuple(parts)

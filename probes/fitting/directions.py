@@ -1,6 +1,6 @@
 """A `Direction`: one unit vector in raw activation space, with its site, its gap and where it came from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from torch import Tensor
 from probes.checks.arrays import real_array
 from probes.checks.settings import check_count, check_number
 from probes.data import artefacts
-from probes.data.activations import Activations
+from probes.data.activations import Activations, check_states
 from probes.data.fingerprint import check_receipt, made_by
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.stored import Form, Stored
 from probes.fitting.meaningless import exchanged_directions, without
 from probes.markup.terminal import terminal
+from probes.models.given import check_model
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
 
@@ -90,6 +91,7 @@ class Direction:
         between the class means along it, whichever way it points (None where there is none); what exchanged
         labels give there is remembered. Raises ValueError for rows of another model.
         """
+        check_states(acts, "direction.calibrated", single=True)
         own, theirs = made_by(self.receipt), made_by(acts.receipt)
         if own is not None and theirs is not None:
             own.check(theirs, "the direction")
@@ -109,6 +111,7 @@ class Direction:
 
     def cosine_to(self, other: "Direction") -> float:
         """Cosine of the angle between two directions of one width, -1 to 1."""
+        check_direction(other, "cosine_to")
         if self.unit.shape != other.unit.shape:
             raise ValueError(f"directions of width {len(self.unit)} and {len(other.unit)} have no angle")
         return float(self.unit.cpu() @ other.unit.cpu())
@@ -118,6 +121,7 @@ class Direction:
 
         Raises ValueError when the two are (almost) parallel or at different sites.
         """
+        check_direction(other, "orthogonal_to")
         if self.site != other.site:
             raise ValueError(
                 f"the directions live at {self.site} and {other.site}; only directions at one site can be"
@@ -133,6 +137,7 @@ class Direction:
 
     def random_like(self, seed: int) -> "Direction":
         """A random direction at the same site with the same gap, as a control."""
+        seed = check_count("seed", seed, 0)
         v = torch.randn(self.unit.shape, generator=torch.Generator().manual_seed(seed)).to(self.unit)
         return replace(self, unit=v / v.norm(), source=f"random({seed})")
 
@@ -170,6 +175,7 @@ class Direction:
         turn the direction.
         """
         k = check_count("k", k)
+        check_model(model, "direction.tokens")
         model.require_generation("the logit lens")
         self.check_model(model)
         weight = model.hf.get_output_embeddings().weight.detach().float().cpu()  # pyright: ignore
@@ -217,13 +223,32 @@ class Direction:
         return terminal(f"Direction({self.site}, {gap}, {self.source}{inexact})")
 
 
+def check_direction(given: Any, what: str) -> None:
+    """Raises TypeError for what is no `Direction`, a bare vector or a probe, which has one a site."""
+    if not isinstance(given, Direction):
+        raise TypeError(
+            f"{what} goes along a Direction, got a {type(given).__name__}; take one from a probe,"
+            " probe.direction('resid_post.8'), or make one, Direction.from_vector(vector, 'resid_post.8',"
+            " model)"
+        )
+
+
 def known_gap(apart: float) -> float | None:
     """The distance between class means as a gap; None where they do not differ, or a class has no rows."""
     return abs(apart) if apart and np.isfinite(apart) else None
 
 
 def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:
-    """Cosines between all directions given, across sites and recipes."""
+    """Cosines between all directions given, across sites and recipes; raises ValueError for none, and for
+    directions of several widths.
+    """
+    if isinstance(directions, Direction) or not isinstance(directions, Iterable):
+        raise TypeError(f"cosine_map takes a list of directions, got a {type(directions).__name__}")
+    for d in directions:
+        check_direction(d, "cosine_map")
+    widths = sorted({len(d.unit) for d in directions})
+    if len(widths) != 1:
+        raise ValueError(f"cosine_map takes directions of one width, got {len(directions)}: {widths}")
     units = torch.stack([d.unit.cpu() for d in directions])
     return (units @ units.T).numpy()
 

@@ -118,6 +118,8 @@ class LinearProbe(Probe):
         the probe lacks, another model's activations, or single texts without `side` on a pair probe.
         """
         check_states(acts, "probe.score")
+        if side not in (None, "yes", "no"):
+            raise ValueError(f"side is 'yes' or 'no', got {side!r:.60}")
         if isinstance(acts, StoredActivations):
             return _by_chunks(acts, lambda part: self.score(part, side))
         if isinstance(acts, PairActivations):
@@ -134,6 +136,9 @@ class LinearProbe(Probe):
         probability of that text alone.
         """
         check_states(acts, "probe.probability")
+        if side not in (None, "yes", "no"):
+            raise ValueError(f"side is 'yes' or 'no', got {side!r:.60}")
+
         if isinstance(acts, StoredActivations):
             return _by_chunks(acts, lambda part: self.probability(part, side))
         if not isinstance(acts, PairActivations):
@@ -197,6 +202,14 @@ class LinearProbe(Probe):
     def directions(self) -> tuple[Direction, ...]:
         """The direction of every site that has one."""
         return tuple(self.direction(site) for site in self.sites if self.has_direction(site))
+
+
+def check_linear(given: Any, what: str) -> None:
+    """Raises TypeError for what is no `LinearProbe`: a recipe, a direction, a probe of another shape."""
+    if not isinstance(given, LinearProbe):
+        raise TypeError(
+            f"{what} takes a LinearProbe, got a {type(given).__name__}; fit one: MassMean().fit(acts)"
+        )
 
 
 def _by_chunks(

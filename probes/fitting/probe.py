@@ -99,6 +99,8 @@ class Probe:
         """Which rows are rows that the probe was fitted on, or share a group with them, as far as its receipt
         tells: scores of those flatter.
         """
+        if not isinstance(rows, Rows):
+            raise TypeError(f"was_fitted_on takes Activations or Examples, got a {type(rows).__name__}")
         return was_fitted_on(self.receipt, rows)
 
     def save(self, path: str | Path) -> Path:

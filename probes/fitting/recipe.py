@@ -4,12 +4,12 @@ what else they can do.
 
 from dataclasses import fields
 from numbers import Real
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes.checks.settings import check_choices, check_count
+from probes.checks.settings import check_choices, check_count, check_number
 from probes.fitting.transforms import Transform
 
 
@@ -50,12 +50,18 @@ COUNTS = {"restarts": 1, "steps": 1, "hidden": 1, "folds": 2, "seed": 0}
 def check_settings(recipe: Any) -> None:
     """Raises ValueError for a setting of a recipe that cannot be meant, where the recipe is made."""
     check_choices(recipe)
+    hints = get_type_hints(type(recipe))
     for field in fields(recipe):
-        value = getattr(recipe, field.name)
+        value, hint = getattr(recipe, field.name), hints[field.name]
+        kind = hint if hint in (bool, str) else object
+        if not isinstance(value, kind):
+            raise TypeError(f"{field.name} must be a {kind.__name__}, got {value!r:.60}")
+        if hint in (float, float | int):
+            check_number(field.name, value)
         if field.name in COUNTS:
             check_count(field.name, value, COUNTS[field.name])
         if field.name == "prepare":
-            Transform.parse(value)
+            Transform.parse(value)  # pyright: ignore[reportArgumentType]
 
 
 def check_penalties(l2: Any) -> tuple[float, ...]:

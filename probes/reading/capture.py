@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from probes.data.activations import Activations, PairActivations
-from probes.data.examples import Examples, Pairs, Text
+from probes.data.examples import Examples, Pairs, Text, check_examples
 from probes.data.positions import Position
 from probes.data.sites import Site, SiteLike, SitesLike, as_site
+from probes.data.texts import listed_texts
 from probes.data.tokens import are_ids
 from probes.markup.progress import progress_bar
 from probes.models.backends.hooking import hooked
@@ -83,6 +84,7 @@ def capture(
     """
     _checked(model, dtype, batch_size)
     if not isinstance(examples, Examples):
+        examples = listed_texts(examples, "texts")  # pyright: ignore[reportAssignmentType]
         examples = model.tokenise(examples) if are_ids(examples) else Examples(examples)  # pyright: ignore
     reading = Reading.prepare(model, examples, model.sites(sites), Position.parse(at), dtype, check)
     if store is None and shard is not None:
@@ -101,7 +103,7 @@ def _checked(model: Any, dtype: torch.dtype | None, batch_size: int | None) -> N
             f"capture reads a Model, got a {type(model).__name__}; wrap it: load_model(model,"
             " tokenizer=tokenizer)"
         )
-    if dtype is not None and not dtype.is_floating_point:
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise ValueError(f"dtype={dtype} cannot hold hidden states; take torch.float32, bfloat16 or float16")
     if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
         raise ValueError(f"batch_size is a whole number of texts, at least 1, got {batch_size!r}")
@@ -138,6 +140,7 @@ def capture_pairs(
     **options: Any,
 ) -> PairActivations:
     """Hidden states of both texts of every pair; options as for `capture`."""
+    check_examples(pairs, "capture_pairs", Pairs)
     position = Position.parse(at)
     if not (position.one_per_text or position.kind == "mean"):
         raise ValueError(
@@ -234,12 +237,15 @@ def recording(
     `model.hf` that you run yourself is that of the base model, unless it runs inside `applied`. Warns where
     there was no pass.
     """
+    if not isinstance(model, Model | nn.Module):
+        raise TypeError(f"recording takes a Model or a Hugging Face model, got a {type(model).__name__}")
+    to = torch.empty(0, device=device).device  # raises here for a device that is not there
     model = model if isinstance(model, Model) else Model.of(model, blocks=blocks)
     wanted = model.sites(sites)
     record = Recording({site: [] for site in wanted})
 
     def reader(site: Site) -> Callable[[Tensor], None]:
-        return lambda h: record.passes[site].append(h.detach().to(device, copy=True))
+        return lambda h: record.passes[site].append(h.detach().to(to, copy=True))
 
     with (
         eagerly(),

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.checks.settings import check_count
 from probes.data.activations import Activations
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
@@ -17,6 +18,7 @@ from probes.markup.progress import progress_bar
 from probes.models.backends.hooking import hooked
 from probes.models.backends.hooks import Hooks
 from probes.models.decoding import Decoding
+from probes.models.given import check_model
 from probes.models.model import Model
 from probes.reading.plan import Reading, refuse_unreadable
 
@@ -65,13 +67,13 @@ def capture_generated(
 
 def _backend_for(model: Model, max_new_tokens: int) -> Hooks:
     """The backend that reads while it generates; raises ValueError where the call cannot be served."""
+    check_model(model, "capture_generated")
     model.require_generation("capture_generated")
     if not isinstance(model.backend, Hooks):
         raise ValueError(
             f'reading while generating needs backend="hooks"; this model runs on {model.backend.name}'
         )
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    check_count("max_new_tokens", max_new_tokens)
     return model.backend
 
 

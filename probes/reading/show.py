@@ -12,6 +12,7 @@ from probes.data.tokens import Encoded
 from probes.markup.terminal import terminal
 from probes.markup.tokens import readable
 from probes.markup.values import Displayed
+from probes.models.given import check_model
 from probes.models.model import Model
 
 
@@ -61,6 +62,7 @@ def show_tokens(model: Model, examples: Examples | Sequence[Text], at: At, limit
         examples = Examples(examples)
     position = Position.parse(at)
     shown = []
+    check_model(model, "show_tokens")
     asked = model.tokenise(examples.rows(slice(limit)))
     for encoded, picked in zip(asked.encoded, asked.places(position), strict=True):
         shown.append(ShownText(_readable(model.tokenizer, encoded), encoded.special, tuple(picked.tolist())))
