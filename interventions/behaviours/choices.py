@@ -68,7 +68,7 @@ class Choices:
         elif not isinstance(self.options, str) and (
             len(self.options) < 2 or not all(isinstance(o, str) and o for o in self.options)
         ):
-            raise ValueError(f"options must be two texts or more, got {self.options!r:.60}")
+            raise ValueError(f"options must be 2 to 26 texts, got {self.options!r:.60}")
         if self.right is not None and not self.right.startswith("column:"):
             raise ValueError(
                 f"right={self.right!r}; expected 'column:NAME', a column with the right option of every row"

@@ -97,8 +97,10 @@ _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u00b4`", "'"))
 def check_phrases(name: str, given: Any, least: int = 1) -> None:
     """Raises ValueError unless these are texts, so many at least: one string would count letter by letter."""
     texts = isinstance(given, tuple | list) and all(isinstance(t, str) and t.strip() for t in given)
-    if not texts or len(given) < least:
-        raise ValueError(f"{name} must be a tuple of {least} texts or more, got {given!r:.60}")
+    if not texts:
+        raise ValueError(f"{name} must be a tuple of texts, got {given!r:.60}")
+    if len(given) < least:
+        raise ValueError(f"no {name} given; give a tuple of {least} or more, got {given!r:.60}")
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -223,8 +225,8 @@ class RefusalLogprob:
     lead: str | None = None
 
     def __post_init__(self) -> None:
-        check_phrases("refusing", self.refusing)
-        check_phrases("answering", self.answering, least=0)
+        check_phrases("refusing openers", self.refusing)
+        check_phrases("answering openers", self.answering, least=0)
 
     def __call__(self, model: Model, prompts: Examples, batch_size: int | None = None) -> Records:
         """One record a prompt; raises ValueError where an opener merges with the prompt (see

@@ -4,6 +4,7 @@ its size along directions that mean nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from interventions.searching.searched import Searched
 from interventions.writes.edited import edited
 from interventions.writes.joined import joined
 from interventions.writes.lowrank import Edit
-from probes.checks.settings import check_count
 from probes.data.examples import Examples
 from probes.markup.progress import progress_bar
 from probes.models.given import check_model
@@ -53,7 +53,8 @@ def search(
         raise TypeError(
             f"options are given by name, {{'block 3': Ablate(direction)}}, got a {type(options).__name__}"
         )
-    check_count("n_controls (0 for none)", n_controls, 0)
+    if not isinstance(n_controls, Integral) or n_controls < 0:
+        raise ValueError(f"n_controls={n_controls!r:.60}; expected 0 or more controls beside every option")
     if not options:
         raise ValueError("no options given; name at least one, such as {'block 3': Ablate(direction)}")
     if before is not None and not np.array_equal(before.ids, validation.ids):

@@ -54,7 +54,7 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     except TypeError:
         whole = None
     if whole is None or whole < least:
-        raise ValueError(f"{name} must be at least {least} (a whole number), got {value!r:.60}")
+        raise ValueError(f"{name} must be at least {least}, got {value!r:.60}; give a whole number")
     return whole
 
 

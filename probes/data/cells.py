@@ -28,9 +28,10 @@ def as_labels(values: Any, n: int) -> np.ndarray:
     return array.copy()
 
 
-def as_names(values: Any, n: int, what: str) -> np.ndarray:
+def as_names(values: Any, n: int, what: str, as_text: bool = False) -> np.ndarray:
     """Groups or ids, one a row; raises ValueError where some are missing, since such rows would fall out of
-    every split, and for names of several kinds.
+    every split, and for names of several kinds. With `as_text` numbers beside texts become texts, as ids may:
+    two that become one are found.
     """
     array = as_cells(values, n, what)
     lacking = pd.isna(array)
@@ -39,6 +40,8 @@ def as_names(values: Any, n: int, what: str) -> np.ndarray:
             f"{what} lack {int(lacking.sum())} values (None or NaN, first at row {int(lacking.argmax())});"
             " name one for every row"
         )
+    if as_text and array.dtype == object:
+        array = as_column(values, n, what)
     if array.dtype == object:
         one_kind(array.tolist(), what)
     return array
@@ -74,7 +77,7 @@ def make_rows(
     """The shared constructor arguments: checked, defaulted (each text its own group, ids from the text)."""
     if ids is None:
         ids = text_ids(texts) if texts is not None else np.arange(n)
-    ids = as_names(ids, n, "ids")
+    ids = as_names(ids, n, "ids", as_text=True)
     if len(np.unique(ids)) != n:
         raise ValueError(f"ids must be unique, got {n - len(np.unique(ids))} repeats")
     return {

@@ -58,13 +58,14 @@ def surface_scores(
     order of two words, and half of the text that a word stands in (`probes.evidence.text_rules`); trees on
     counts, and on numbers, parities and repetitions; the labels of the nearest texts.
     """
-    y = real_array(train_y, "train_y").astype(float)
+    y = real_array(train_y, "train_y")
     train, test = list(listed_texts(train_texts, "train_texts")), list(listed_texts(test_texts, "test_texts"))
     if y.shape != (len(train),) or not np.array_equal(np.unique(y), (0, 1)):
         raise ValueError(
             f"train_y must hold 0 or 1 for each of {len(train)} texts, both of them, got shape {y.shape} with"
             f" values {np.unique(y)[:5].tolist()}"
         )
+    y = y.astype(int)
     odd = next((t for t in (*train, *test) if not isinstance(t, str)), None)
     if odd is not None or not test:
         raise TypeError(f"text classifiers take plain texts, got {odd!r:.60}; render chats first")
