@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -49,7 +50,9 @@ def as_lora(model: Model, *edits: Edit, folder: str | Path) -> Path:
         part.mkdir()
         save_file(tensors, part / "adapter_model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(str(part))
-        adapted = peft.PeftModel.from_pretrained(_beside(model.hf), str(part))
+        on = [model.device] if model.device.type == "cuda" else []
+        with torch.random.fork_rng(on):  # PEFT draws weights, which those of the file replace
+            adapted = peft.PeftModel.from_pretrained(_beside(model.hf), str(part))
         check_equal(
             replace(model, writes=writes),
             Model(adapted, model.tokenizer, model.name, Hooks(adapted, model.backend.blocks)),

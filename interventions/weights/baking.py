@@ -79,8 +79,13 @@ def save_baked(model: Model, folder: str | Path) -> Path:
             " weights; save_baked(bake(model), folder)"
         )
     target = empty_folder(folder)
+    own = dict(vars(model.hf.config))
     with complete(target) as part:
-        model.hf.save_pretrained(part)  # pyright: ignore
+        try:
+            model.hf.save_pretrained(part)  # pyright: ignore
+        finally:  # transformers writes into the config of the model that it saves
+            vars(model.hf.config).clear()
+            vars(model.hf.config).update(own)
         if model.tokenizer is not None:
             model.tokenizer.save_pretrained(part)
     return target
