@@ -219,7 +219,7 @@ MEASURES: list[Row] = [
     ("too few negatives", lambda b: recall_at(S, Y, rate=0.01), ("2 negative rows", "at least 100")),
     ("a threshold of one class", lambda b: youden(S, [1, 1, 1, 1]), ("one class only",)),
     ("a threshold of sites", lambda b: youden(b.probe.score(b.acts), b.acts.y), ("(3, 24)", "a row")),
-]  # fmt: skip
+]
 
 GROUPS = {"texts": TEXTS, "labels": LABELS, "rows": ROWS, "states": STATES, "measures": MEASURES}
 
