@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from probes import Examples, Pairs
+from probes import Activations, Examples, PairActivations, Pairs
 
 CHAT = [{"role": "user", "content": "is the house red ?"}]
 
@@ -462,3 +462,16 @@ def test_pairs_that_do_not_fit_raise(arguments, message):
 def test_examples_and_pairs_say_what_they_hold(examples, pairs):
     assert repr(examples) == "Examples(4 texts, mean y 0.50, 3 groups, columns ['length', 'tag'])"
     assert repr(pairs) == "Pairs(3 statements, 2 groups, columns ['negated', 'pair_id', 'tag'])"
+
+
+def test_what_is_written_into_a_part_or_its_source_leaves_the_whole_as_it_was():
+    message = {"role": "user", "content": "a tree"}
+    examples = Examples([[message], "an old house"])
+    message["content"] = "the river"
+    assert examples.texts[0] == [{"role": "user", "content": "a tree"}]
+    acts = Activations.from_arrays(np.ones((2, 4, 3)), [0, 1, 0, 1], columns={"size": [1, 2, 3, 4]})
+    pairs = PairActivations.from_arrays(np.ones((2, 4, 3)), np.zeros((2, 4, 3)), [0, 1, 0, 1])
+    for whole in (acts, pairs):
+        part = whole["array.1"]
+        part.y[:], part.groups[:], part.receipt["at"] = 0, part.groups[0], "first"
+        assert whole.y.tolist() == [0, 1, 0, 1] and len(set(whole.groups)) == 4 and whole.receipt == {}

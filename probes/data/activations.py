@@ -70,6 +70,14 @@ class Sited(Rows):
     """Rows whose numbers lie at named sites."""
 
     sites: tuple[Site, ...]
+    receipt: dict[str, Any]
+
+    def _rows_apart(self) -> dict[str, Any]:
+        """The row data for a value of its own: what is written into one is not written into the other."""
+        found = {name: getattr(self, name) for name in ("y", "groups", "ids")}
+        copies: dict[str, Any] = {k: None if v is None else v.copy() for k, v in found.items()}
+        copies["columns"] = {name: column.copy() for name, column in self.columns.items()}
+        return copies | {"receipt": dict(self.receipt)}
 
     def index_of(self, sites: SiteLike | Sequence[SiteLike]) -> list[int]:
         wanted = as_sites(sites)
@@ -153,7 +161,8 @@ class Activations(Sited):
 
     def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "Activations":
         index = self.index_of(site)
-        return replace(self, x=self.x[index], sites=tuple(self.sites[i] for i in index))
+        rows = self._rows_apart()
+        return replace(self, x=self.x[index], sites=tuple(self.sites[i] for i in index), **rows)
 
     def _take(self, index: np.ndarray) -> "Activations":
         base = super()._take(index)
@@ -235,9 +244,8 @@ class PairActivations(Sited):
 
     def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "PairActivations":
         index = self.index_of(site)
-        return replace(
-            self, yes=self.yes[index], no=self.no[index], sites=tuple(self.sites[i] for i in index)
-        )
+        sites, rows = tuple(self.sites[i] for i in index), self._rows_apart()
+        return replace(self, yes=self.yes[index], no=self.no[index], sites=sites, **rows)
 
     def _take(self, index: np.ndarray) -> "PairActivations":
         at = torch.from_numpy(index).to(self.yes.device)

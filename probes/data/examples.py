@@ -43,7 +43,9 @@ class Examples(Rows):
         plain = [checked_text(text, i) for i, text in enumerate(texts)]
         if not texts:
             raise ValueError("no texts given")
-        object.__setattr__(self, "texts", texts)
+        # Messages of a chat may be changed later, and ids are those of the text as it is now.
+        own = tuple(t if isinstance(t, str) else [dict(message) for message in t] for t in texts)
+        object.__setattr__(self, "texts", own)
         for name, value in make_rows(len(texts), y, groups, ids, columns, plain).items():
             object.__setattr__(self, name, value)
         say_mixed_labels(self.y, plain)

@@ -188,7 +188,7 @@ class LinearProbe(Probe):
             gap,
             "" if gap is None else self.gap_from,
             self.recipe,
-            self.receipt,
+            dict(self.receipt),
             exact,
             cosine,
             exchanged=self.exchanged[i] if self.exchanged[i].any() else None,
