@@ -298,6 +298,11 @@ MODELS: list[Row] = [
         lambda b: load_model(torch.nn.Linear(2, 2), tokenizer=b.model.tokenizer),
         ("Linear", "PreTrainedModel"),
     ),
+    (
+        "half a new token",
+        lambda b: b.model.generate(b.texts, 2.5),
+        ("max_new_tokens must be at least 1", "2.5"),
+    ),
     ("logits of one string", lambda b: b.model.logits("a"), ("texts is one string", "list of texts")),
     ("logits of states", lambda b: b.model.logits(b.acts), ("texts is a Activations", "list of texts")),
 ]

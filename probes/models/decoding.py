@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from probes.checks.settings import check_count
 from probes.models.ends import Ends
 from probes.models.unwrap import inner_model
 
@@ -80,6 +81,7 @@ class Decoding:
         generation config only where its texts end. Where they say to sample, the model's own settings fill in
         what they leave open.
         """
+        max_new_tokens = check_count("max_new_tokens", max_new_tokens)
         asked, passed = asked_of(options)
         own = {k: v for k, v in config_of(hf).items() if k not in asked}
         acting = own if asked.get("do_sample") else {k: v for k, v in own.items() if k in OF_THE_MODEL}
