@@ -587,7 +587,8 @@ def test_what_keeps_the_gate_closed():
     assert two_by_two(s, c, f, task, surface={"same": -s}).difference.value == 0
     reverse = two_by_two(-s, c, f, task, surface=surface)
     assert (
-        reverse.verdict.word == "reads context"
+        reverse.verdict.word == "reads context upside down"
+        and reverse.verdict.headline.startswith("Reads context upside down (gate closed)")
         and not reverse.passes
         and not reverse.verdict.checks["right way up"]
     )

@@ -747,6 +747,8 @@ def test_honesty_needs_the_same_prompts_and_labels_and_leaves_unmeasured_ones_ou
         honesty(before, replace(after, ids=after.ids[::-1]))
     with pytest.raises(ValueError, match="gives no labels"):
         honesty(before, replace(after, labels=None))
+    with pytest.raises(ValueError, match=r"cannot stand beside records of .*; measure both with the same"):
+        honesty(before, replace(after, behaviour="exact match (exact)"))
     with pytest.raises(ValueError, match="different labels out of"):
         honesty(before, after, idk=("dunno",))
     with pytest.raises(ValueError, match="none of the 4"):
@@ -802,6 +804,20 @@ def test_simulated_judges_give_back_how_lenient_they_were_made(pc, p_plus):
     assert abs(chance.kappa.value) < 0.07 and chance.observed.value > 0.48, (
         "the null: agreement without any looking"
     )
+
+
+def test_labels_of_judge_and_people_that_differ_in_spelling_alone_are_refused():
+    yes, no = ["Yes", "No"], ["yes ", "no"]
+    for judge, human in (
+        (["1", "0"], [1, 0]),
+        (yes, no),
+        (["1", "0"], [1.0, 0.0]),
+        (["True", "False"], [True, False]),
+    ):
+        with pytest.raises(ValueError, match=r"are spelt alike but for type, case or spacing"):
+            agreement(judge * 10, human * 10, positive=human[0])
+    assert agreement(["yes", "no"] * 10, ["yes", "no"] * 10, positive="yes").observed.value == 1
+    assert agreement([1.0, 0.0] * 10, [True, False] * 10).observed.value == 1
 
 
 def test_agreement_at_its_ends():

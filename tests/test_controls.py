@@ -1,6 +1,7 @@
 """Controls: each is shown on data where it must object and on data where it must not."""
 
 import dataclasses
+import unicodedata
 
 import numpy as np
 import pytest
@@ -16,11 +17,14 @@ from probes import (
     AttentionPooled,
     Concatenated,
     Direction,
+    Examples,
     Logistic,
     MassMean,
     Site,
+    Transform,
     auroc,
 )
+from probes.awareness import find_leaks, held_out
 from probes.controls import (
     amnesic,
     brier,
@@ -39,9 +43,12 @@ from probes.controls import (
     surface_baselines,
     transfer_matrix,
 )
+from probes.data.row_names import text_ids
+from probes.evidence.apart import among
 from probes.evidence.claim_rule import ClaimNumbers, Use, reasons, ruled, sentence
 from probes.evidence.rivals import Rivals
 from probes.metrics.estimates import Estimate, auroc_difference, aurocs, delong
+from probes.sweeps import sweep
 from probes.testing import planted, planted_tokens
 
 
@@ -203,6 +210,99 @@ def test_what_train_and_test_must_not_share():
         claim(CRC(), pairs, leaking, n=5)
     with pytest.raises(ValueError, match="3 train texts were given for 240"):
         claim(MassMean(), train, test, texts=(["x"] * 3, texts[1]), n=5)
+
+
+def twice(n=40, names=None):
+    """The same rows of noise in two tables, with groups of their own and coin tosses for labels; ids are
+    made from texts, or the user's own.
+    """
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, n, 30)), rng.integers(0, 2, n)
+    texts = [f"statement number {i} of {n}" for i in range(n)]
+    return tuple(
+        Activations.from_arrays(
+            x,
+            y,
+            groups=[f"{side}{i}" for i in range(n)],
+            ids=text_ids(texts) if names is None else [f"{side}{i}" for i in range(n)],
+            columns={"key": [f"k{i % 5}" for i in range(n)]},
+        )
+        for side in "ab"
+    )
+
+
+ON_ROWS = {
+    "claim": lambda a, b: claim(LDA(), a, b, n=9, progress=False),
+    "null": lambda a, b: shuffled_null(LDA(), a, b, n=9, progress=False),
+    "selectivity": lambda a, b: selectivity(LDA(), a, b, "key", seeds=1),
+    "amnesic": lambda a, b: amnesic(MassMean(), a, b, remove=1),
+    "spread": lambda a, b: seed_spread(MLP(steps=2, restarts=1), a, b, seeds=1),
+}
+
+
+@pytest.mark.parametrize("names", [None, "own"])
+@pytest.mark.parametrize("ask", ON_ROWS.values(), ids=ON_ROWS)
+def test_rows_that_were_trained_on_are_no_test_rows_whatever_their_groups_and_ids(ask, names):
+    a, b = twice(names=names)
+    with pytest.raises(ValueError, match=r"40 of 40 test rows .* are train rows too: they share a text"):
+        ask(a, b)
+    with pytest.raises(ValueError, match="10 of 20 test rows"):
+        ask(a.rows(slice(0, 20)), b.rows(slice(10, 30)))
+    ask(a.rows(slice(0, 20)), b.rows(slice(20, 40)))  # other rows of the same tables
+
+
+def test_equal_numbers_mean_one_row_only_where_they_tell_rows_apart():
+    a, b = twice(names="own")
+    alike = a.x.clone()
+    alike[:, 4:] = alike[:, :1]  # most texts begin with one word
+    part = [dataclasses.replace(rows, x=alike) for rows in (a, b)]
+    assert among(b, a).all() and not among(part[1], part[0]).any()
+    embedded = [dataclasses.replace(rows, sites=(Site("resid_pre", 0),), x=rows.x[:1]) for rows in (a, b)]
+    assert not among(embedded[1], embedded[0]).any(), "there all texts that end in one word are equal"
+    tokens = [dataclasses.replace(rows, example=np.arange(40) // 2) for rows in (a, b)]
+    shifted = tokens[1].x.clone()
+    shifted[:, 1::2] += 1  # two tokens a text, of which the first is shared
+    assert among(tokens[1], tokens[0]).all()
+    assert not among(dataclasses.replace(tokens[1], x=shifted), tokens[0]).any()
+    assert not among(dataclasses.replace(b, x=b.x[:, :, :10]), a).any(), "other widths are other rows"
+
+
+def test_a_text_that_was_trained_on_is_left_out_of_every_transfer():
+    a, b = twice(60)
+    found = transfer_matrix(LDA(), {"a": a, "b": b}, progress=False)
+    assert found.values["a"]["b"].n == found.values["a"]["a"].n == 18
+    assert 0.2 < found.values["a"]["b"].value.max() < 0.8  # a coin toss, which a probe knows by heart at 1.0
+
+
+def test_a_sweep_refuses_texts_on_both_sides_of_its_splits():
+    a, b = twice(names="own")
+    both = Activations.concat([a, b])
+    with pytest.raises(ValueError, match="a sweep needs test rows that were not fitted on"):
+        sweep(LDA(), both, seeds=1, shuffles=0, progress=False)
+    whole = both.with_groups(np.arange(80) % 40)
+    assert len(sweep(LDA(), whole, seeds=1, shuffles=0, progress=False).table)
+
+
+def test_text_baselines_refuse_texts_that_they_were_fitted_on():
+    texts = [f"the {word} number {i}" for i in range(12) for word in ("house", "river")]
+    y = np.arange(24) % 2
+    with pytest.raises(ValueError, match="24 of 24 test texts"):
+        surface_baselines(texts, y, [text.upper() for text in texts], y)
+    assert surface_baselines(texts[:12], y[:12], texts[12:], y[12:])["words"].value == 1.0
+
+
+def test_groups_spelt_in_two_ways_are_one_group():
+    train, test = world()
+    cities = [f"Ville Élysée {i}" for i in range(120)]
+    spelt = [unicodedata.normalize("NFD", c).lower() + " \u200b" for c in cities]
+    ours, theirs = (np.repeat(names, 2) for names in (cities, spelt))
+    with pytest.raises(ValueError, match=r"share 120 groups .such as 'Ville Élysée 0'"):
+        claim(MassMean(), train.with_groups(ours), test.with_groups(theirs), n=9, progress=False)
+    with pytest.raises(ValueError, match="share 120 groups"):
+        claim(MassMean(), train.with_groups(np.arange(240) // 2 * 1.0), test.with_groups(
+            [str(i // 2) for i in range(240)]), n=9)  # fmt: skip
+    other = np.repeat([f"Ville Élisée {i}" for i in range(120)], 2)
+    assert claim(MassMean(), train.with_groups(ours), test.with_groups(other), n=39, progress=False).made
 
 
 def xor_categories():
@@ -535,8 +635,6 @@ def test_the_site_of_a_claim_is_chosen_on_train_groups_alone():
 
 
 def test_texts_in_another_order_than_the_rows_are_refused():
-    from probes.data.row_names import text_ids
-
     train, test = world()
     texts = [[f"{name} {i}" for i in range(240)] for name in ("a", "b")]
     rows = [
@@ -546,6 +644,19 @@ def test_texts_in_another_order_than_the_rows_are_refused():
     assert claim(MassMean(), *rows, texts=tuple(texts), n=19).made
     with pytest.raises(ValueError, match="the train texts are not in the order"):
         claim(MassMean(), *rows, texts=(texts[0][::-1], texts[1]), n=9)
+    for foreign in (texts[::-1], (texts[0], [f"c {i}" for i in range(240)])):
+        with pytest.raises(ValueError, match="240 of 240 are not the row's"):
+            claim(MassMean(), *rows, texts=tuple(foreign), n=9)
+    one = [*texts[0][:-1], "a text of nobody"]
+    with pytest.raises(ValueError, match=r"1 of 240 are not the row's .row 239"):
+        claim(MassMean(), *rows, texts=(one, texts[1]), n=9)
+    # Ids of the user's own say nothing of texts; Examples bring theirs along.
+    own = [dataclasses.replace(r, ids=np.array([f"{k}{i}" for i in range(240)])) for k, r in enumerate(rows)]
+    examples = [Examples(t, ids=r.ids) for t, r in zip(texts, own, strict=True)]
+    assert claim(MassMean(), *own, texts=tuple(examples), n=19).made
+    for wrong in (examples[::-1], [e.rows(np.arange(240)[::-1]) for e in examples]):
+        with pytest.raises(ValueError, match="the train texts are not in the order"):
+            claim(MassMean(), *own, texts=tuple(wrong), n=9)
     named = [
         dataclasses.replace(r, columns=r.columns | {"text": np.array(t)})
         for r, t in zip(rows, texts, strict=True)
@@ -803,3 +914,50 @@ def test_a_fitted_probe_is_not_fitted_again():
     probe = recipe.fit(train)
     null = shuffled_null(recipe, train, test, 3, progress=False, probe=probe)
     assert len(fits) == 4 and null.observed.tolist() == aurocs(probe.score(test).numpy(), test.y).tolist()
+
+
+def test_a_probe_of_another_recipe_or_of_other_rows_is_not_the_observed_one():
+    train, test = world()
+    recipe = MLP(hidden=2, restarts=1, steps=5)
+    for rows in (train, test):
+        with pytest.raises(ValueError, match=r"the probe is what MassMean\(.* gave, and not MLP\("):
+            shuffled_null(recipe, train, test, 2, progress=False, probe=MassMean().fit(rows))
+    named = [dataclasses.replace(part, ids=np.array([f"{k}{i}" for i in range(len(part))]))
+             for k, part in enumerate((train, test))]  # fmt: skip
+    for part, other in ((train, test), named):
+        for wrong in (other, part.rows(slice(0, 200))):
+            with pytest.raises(ValueError, match=r"give probe=recipe.fit.train., or leave it out"):
+                shuffled_null(MassMean(), part, other, 2, progress=False, probe=MassMean().fit(wrong))
+        null = shuffled_null(MassMean(), part, other, 2, progress=False, probe=MassMean().fit(part))
+        assert (
+            null.observed.tolist()
+            == shuffled_null(MassMean(), part, other, 2, progress=False).observed.tolist()
+        )
+
+
+@pytest.mark.parametrize("nothing", [None, np.nan])
+def test_missing_cells_are_no_category(nothing):
+    acts, _ = planted()
+    topics = np.array(list("abcd"), dtype=object)[np.arange(len(acts)) // 2 % 4]
+    holed = topics.copy()
+    holed[5] = nothing
+    whole, with_hole = (dataclasses.replace(acts, columns={"topic": c}) for c in (topics, holed))
+    by = {
+        "leave_one_out": lambda rows: leave_one_out(MassMean(), rows, "topic", progress=False),
+        "held_out": lambda rows: held_out(MassMean(), rows, by="topic"),
+        "centring": lambda rows: MassMean(prepare=Transform(centre="mean", by="topic")).fit(rows),
+        "groups": lambda rows: auroc(np.arange(len(rows)), rows.y, rows.columns["topic"]),
+    }
+    for ask in by.values():
+        with pytest.raises(ValueError, match=r"(column 'topic' has|groups lack) 1 .*(row 5|None or NaN)"):
+            ask(with_hole)
+        ask(whole.with_groups(topics))
+
+
+@pytest.mark.parametrize("column", ["original", "cell", "context"])
+def test_rows_without_an_original_are_not_joined_as_one(column):
+    texts = [f"text {word} stands here for {i} and again {word}" for i, word in enumerate("abcdefgh")]
+    columns = {"original": texts, "cell": ["x", "y"] * 4, "context": ["e", "d"] * 4}
+    assert len(np.unique(find_leaks(Examples(texts, columns=columns)).groups)) == 8
+    with pytest.raises(ValueError, match=f"column '{column}' has 4 missing cells .first: row 1"):
+        find_leaks(Examples(texts, columns=columns | {column: [columns[column][0], None] * 4}))

@@ -98,6 +98,14 @@ def test_effect_refuses_few_controls_and_needs_labels_only_for_accuracy(model, e
         found.accuracy()
 
 
+def test_labels_between_whole_numbers_say_no_right_answer(model, examples):
+    edit, real = Ablate(_answer_direction(model)), examples.with_y(np.linspace(0.1, 0.9, len(examples)))
+    with pytest.raises(ValueError, match=r"y must be whole numbers, .* got values such as .0\.1, "):
+        effect(model, edit, Answers(), real, compare=False, progress=False)
+    found = effect(model, edit, Answers(), examples.with_y(examples.y * 1.0), compare=False, progress=False)
+    assert found.y.dtype == np.int64 and (found.y == examples.y).all()
+
+
 def test_turned_counts_only_prompts_that_had_the_other_answer(model, examples):
     d = _answer_direction(model)
     found = effect(model, Add(d, norm=200), Answers(), examples)

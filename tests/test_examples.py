@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import unicodedata
 from types import SimpleNamespace
 
 import numpy as np
@@ -475,3 +476,16 @@ def test_what_is_written_into_a_part_or_its_source_leaves_the_whole_as_it_was():
         part = whole["array.1"]
         part.y[:], part.groups[:], part.receipt["at"] = 0, part.groups[0], "first"
         assert whole.y.tolist() == [0, 1, 0, 1] and len(set(whole.groups)) == 4 and whole.receipt == {}
+
+
+def test_one_text_in_two_encodings_never_crosses_a_split():
+    forms = (lambda t: unicodedata.normalize("NFC", t), lambda t: unicodedata.normalize("NFD", t))
+    texts = [form(f"café number {i}") for i in range(20) for form in forms]
+    hidden = [t for i in range(20) for t in (f"red house {i}", f"red \u200bhou\u00adse {i}")]
+    for pair in (texts, hidden):
+        rows = Examples(pair)
+        assert len(np.unique(rows.groups)) == 20
+        for part in rows.split(seed=1):
+            assert len(part) == 2 * len(np.unique(part.groups))
+    accents = Examples([f"{word} {i}" for i in range(10) for word in ("cote", "côte")])
+    assert len(np.unique(accents.groups)) == 20, "words that differ in an accent are two words"

@@ -3,16 +3,25 @@
 from fractions import Fraction
 from itertools import count
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from probes import accuracy, auroc
-from probes.controls import shuffled, shuffled_null, surface_baselines
-from probes.metrics.estimates import mean
+from probes import accuracy, auroc, plots
+from probes.awareness import calibrated
+from probes.controls import (
+    brier,
+    calibration_error,
+    reliability,
+    shuffled,
+    shuffled_null,
+    surface_baselines,
+)
+from probes.metrics.estimates import accuracy_difference, aurocs, mean
 from probes.metrics.scores import as_scores, line_of
-from probes.metrics.thresholds import exceeded_at_most, recall_at
+from probes.metrics.thresholds import exceeded_at_most, recall_at, youden
 from probes.recipes import MassMean
 from probes.testing import planted
 
@@ -165,3 +174,69 @@ def test_scores_of_any_kind_are_the_same_numbers():
     ):
         with pytest.raises(ValueError, match=message):
             line_of(wrong, "scores", 3)
+
+
+P = np.linspace(0.05, 0.95, 40)
+Y = (np.random.default_rng(0).random(40) < P).astype(int)
+SCALE = calibrated(P + 0.1 * np.sin(np.arange(40)), Y)
+TAKE_LABELS = {
+    "auroc": lambda y: auroc(P, y),
+    "aurocs": lambda y: aurocs(P[None], y),
+    "accuracy": lambda y: accuracy(P, y, threshold=0.5),
+    "recall_at": lambda y: recall_at(P, y, rate=0.1, n_boot=9),
+    "brier": lambda y: brier(P, y),
+    "calibration_error": lambda y: calibration_error(P, y, bins=4),
+    "reliability": lambda y: reliability(P, y, bins=4),
+    "rates": lambda y: SCALE.rates(P, y),
+    "calibrated": lambda y: calibrated(P, y),
+    "youden": lambda y: youden(P, y),
+    "score_histogram": lambda y: plots.score_histogram(P, y),
+    "calibration_curve": lambda y: plots.calibration_curve({"p": P}, y),
+}
+
+
+@pytest.mark.parametrize("measure", TAKE_LABELS.values(), ids=TAKE_LABELS)
+def test_labels_in_another_coding_are_refused_by_everything_that_takes_labels(measure):
+    for y in (2 * Y - 1, Y + 1, P, Y + 0.5, np.full(40, np.nan)):
+        with pytest.raises(ValueError, match="y must be 0 or 1, got values"):
+            measure(y)
+    for y in (Y.astype(str), np.where(Y == 1, "yes", "no"), np.array([None, *Y[1:]], dtype=object)):
+        with pytest.raises(TypeError, match="y "):
+            measure(y)
+    with pytest.raises(ValueError, match=r"shape|broadcast"):
+        measure(Y[:-1])
+    for y in (Y, Y.astype(bool), Y.astype(float), torch.from_numpy(Y), Y.astype(object)):
+        measure(y)
+    plt.close("all")
+
+
+def test_probabilities_and_labels_in_the_wrong_order_are_refused():
+    for measure in (brier, calibration_error, reliability, plots.score_histogram):
+        with pytest.raises(ValueError, match=r"the order is .scores, y., and these look exchanged"):
+            measure(Y, P)
+    # A wrong answer, not a wrong coding: labels on both sides.
+    assert brier(Y.astype(float), Y).value == 0
+
+
+def test_a_cut_needs_numbers_and_both_classes():
+    scores = np.where(np.arange(40) < 5, np.nan, P)
+    for measure in (youden, SCALE.rates, plots.score_histogram):
+        with pytest.raises(ValueError, match="5 NaN"):
+            measure(scores, Y)
+    with pytest.raises(ValueError, match="one class only"):
+        youden(P, np.ones(40))
+    assert youden(P, P > 0.5) == pytest.approx((P[19] + P[20]) / 2)
+    # Rates of rows of one class are known for that class.
+    assert list(SCALE.rates(P, np.ones(40, dtype=int))) == ["recall"]
+
+
+def test_accuracy_says_when_scores_look_like_probabilities():
+    with pytest.warns(
+        UserWarning, match=r"100% of them count as class 1; of probabilities take threshold=0.5"
+    ):
+        accuracy(P, P > 0.5)
+    with pytest.warns(UserWarning, match="threshold=0.5"):
+        accuracy_difference(P, P**2, P > 0.5)
+    assert accuracy(P, P > 0.5, threshold=0.5).value == 1.0
+    # Margins, and labels as scores, pass without a word.
+    assert accuracy(P - 0.5, P > 0.5).value == accuracy((P > 0.5) * 1.0, P > 0.5).value == 1.0

@@ -160,6 +160,13 @@ def test_pairs_of_opposites_are_whole_and_one_of_each_is_true():
     assert pairs_of_opposites(halves, pair=HALVES).statement.tolist() == [
         "a is kind", "b is old", "f is", "a is not kind", "b isn't old", "f no",
     ]  # fmt: skip
+    with pytest.raises(ValueError, match="13 rows have no halves"):
+        pairs_of_opposites(halves.iloc[:13], pair=HALVES)
+    for column, names in (("pair", "pair"), ("statement", "pair"), ("label", "pair"), ("topic", HALVES)):
+        holed = table.astype(object)
+        holed.loc[3, column] = None
+        with pytest.raises(ValueError, match=f"column '{column}' has 1 missing cells .first: row 3"):
+            pairs_of_opposites(holed, pair=names, group="topic")
     with pytest.raises(ValueError, match="column 'statement' differs between a statement and its opposite"):
         pairs_of_opposites(table, group="statement")
     with pytest.raises(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from probes.data.row_names import same_names
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
@@ -61,11 +62,11 @@ def agreement(
     """Compares a judge's labels with people's on the same rows; intervals resample groups (default: each row
     its own).
 
-    Labels are of any kind and number; for `pc` = TPR - FPR and `p_plus` = FPR / (1 - pc) they are split into
-    `positive` and the rest. A number that does not exist is NaN: kappa and pi where both only ever use one
-    label, `p_plus` of a judge that never errs. Raises ValueError for different lengths, missing labels, and a
-    `positive` that people always or never gave. Sources: Cohen 1960, Scott 1955; leniency after arXiv
-    2406.12624.
+    Labels are of any kind and number, spelt alike on both sides; for `pc` = TPR - FPR and `p_plus` = FPR /
+    (1 - pc) they are split into `positive` and the rest. A number that does not exist is NaN: kappa and pi
+    where both only ever use one label, `p_plus` of a judge that never errs. Raises ValueError for different
+    lengths, missing labels, labels that differ in type, case or spacing alone, and a `positive` that people
+    always or never gave. Sources: Cohen 1960, Scott 1955; leniency after arXiv 2406.12624.
     """
     first, second = _labels(judge, "judge"), _labels(human, "human")
     if len(first) != len(second) or not len(first):
@@ -81,6 +82,7 @@ def agreement(
             f" {sorted(map(str, set(second)))})"
         )
     classes = tuple(sorted({*first, *second}, key=str))
+    _refuse_spellings(classes)
     number = {c: i for i, c in enumerate(classes)}
     both = _Labelled(
         judge=np.array([number[a] for a in first]),
@@ -159,6 +161,19 @@ def _labels(values: Sequence[Any] | np.ndarray, whose: str) -> list[Any]:
             " how many they are"
         )
     return found
+
+
+def _refuse_spellings(classes: tuple[Any, ...]) -> None:
+    """Raises ValueError where two labels differ in type, case or spacing alone, which would never agree."""
+    plain = same_names(np.fromiter(classes, dtype=object)).tolist()
+    again = next((i for i, name in enumerate(plain) if name in plain[:i]), None)
+    if again is not None:
+        other = classes[plain.index(plain[again])]
+        raise ValueError(
+            f"the labels {other!r} ({type(other).__name__}) and {classes[again]!r}"
+            f" ({type(classes[again]).__name__}) are spelt alike but for type, case or spacing, and would"
+            " count as two; write the judge's labels and people's the same way"
+        )
 
 
 def _shown(e: Estimate) -> str:

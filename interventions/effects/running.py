@@ -49,13 +49,14 @@ def effect(
     (`interventions.effects.meaningless`). `compare=False` leaves comparisons and isotropic edits out. With
     `neutral` texts the cost (KL and loss) is measured for the edit and, with `control_costs`, for every
     control. `before` saves a run when the base behaviour on these prompts is known. Raises ValueError for
-    fewer than 20 controls, or for a `before` of other prompts.
+    fewer than 20 controls, for a `before` of other prompts, or for prompts with a y between whole numbers.
     """
     check_model(base, "effect")
     behaviour = as_behaviour(behaviour)
     if train is not None:
         check_states(train, "effect(train=...)")
     _checked(n_controls, before, prompts)
+    _whole_labels(prompts)
     whole = joined(edit)
     prompts = base.tokenise(prompts)  # once, for all the models that are asked
     before = behaviour(base, prompts) if before is None else before
@@ -106,6 +107,16 @@ def _checked(n_controls: int, before: Records | None, prompts: Examples) -> None
         raise ValueError(
             f"before holds {len(before)} records of other prompts than the {len(prompts)} given; measure it"
             " on the same prompts"
+        )
+
+
+def _whole_labels(prompts: Examples) -> None:
+    """Raises ValueError for labels that are no classes: y says which answer is right."""
+    if prompts.y is not None and (prompts.y != np.round(prompts.y)).any():
+        raise ValueError(
+            "y must be whole numbers, since it says which answer is right (0 or 1), got values such as"
+            f" {np.unique(prompts.y)[:5].tolist()}; choose the right answer with prompts.with_y(...), and"
+            " keep numbers in a column"
         )
 
 

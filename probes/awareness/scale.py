@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from probes.evidence.calibration import platt
 from probes.metrics.estimates import Estimate, auroc, mean
-from probes.metrics.scores import as_scores
+from probes.metrics.scores import as_scores, labelled
 from probes.metrics.thresholds import exceeded_at_most, youden
 
 
@@ -56,8 +56,12 @@ class Scale:
         return self.score(raw) > self.threshold
 
     def rates(self, raw: Any, y: Any, groups: Any = None) -> dict[str, Estimate]:
-        """Recall and false-positive rate at the frozen threshold on rows that were not calibrated on."""
-        called, label = self.test_like(raw), np.asarray(y).astype(bool)
+        """Recall and false-positive rate at the frozen threshold on rows that were not calibrated on.
+
+        Raises ValueError for labels other than 0 and 1 (1 for test-like), and for NaN scores.
+        """
+        line, label, _ = labelled(raw, y, both=False)
+        called = self.test_like(line)
         member = np.arange(len(label)) if groups is None else np.asarray(groups)
         return {
             name: mean(called[rows], member[rows])

@@ -4,6 +4,7 @@ never part them.
 
 import hashlib
 import re
+import unicodedata
 import warnings
 from collections.abc import Hashable, Sequence
 
@@ -16,6 +17,9 @@ OWN = 0.9  # share of groups that are one text from which on groups say nothing
 # As `text_ids` makes them, with the part's number that `Examples.concat` puts in front and the token that
 # `capture` puts behind.
 _MADE_OF_TEXT = re.compile(r"(?:\d+/)*([0-9a-f]{12})(?:-\d+)?(?:@\d+)?")
+# Zero-width space, word joiner, byte order mark, soft hyphen. The joiners of emoji and of Indic and Persian
+# script have no width either, but part words that differ.
+_NO_WIDTH = {ord(sign): None for sign in "\u200b\u2060\ufeff\u00ad"}
 
 
 def text_ids(texts: Sequence[str]) -> np.ndarray:
@@ -31,13 +35,32 @@ def text_ids(texts: Sequence[str]) -> np.ndarray:
 
 def text_names(ids: Sequence[Hashable] | np.ndarray) -> np.ndarray:
     """Ids as strings, the same for rows of one text where the ids were made from texts."""
+    made = made_of_texts(ids)
+    return np.where(made == "", np.array([str(i) for i in ids]), made)
+
+
+def made_of_texts(ids: Sequence[Hashable] | np.ndarray) -> np.ndarray:
+    """The hash of its text in every id that was made from one, and nothing in ids of another making."""
     made = [_MADE_OF_TEXT.fullmatch(str(i)) for i in ids]
-    return np.array([str(i) if m is None else m[1] for i, m in zip(ids, made, strict=True)])
+    return np.array(["" if m is None else m[1] for m in made])
 
 
 def same_text(text: str) -> str:
-    """What texts have in common that count as one: case and spacing do not part them."""
-    return " ".join(text.split()).casefold()
+    """What texts have in common that count as one: case, spacing, signs without a width, and how accents and
+    wide letters are encoded do not part them.
+    """
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_NO_WIDTH)
+    return " ".join(plain.split()).casefold()
+
+
+def same_names(names: np.ndarray) -> np.ndarray:
+    """Names of groups as they are compared: as texts are, and 1, 1.0 and "1" are one."""
+    known, at = np.unique([_plain_name(name) for name in names.tolist()], return_inverse=True)
+    return np.array([same_text(name) for name in known.tolist()])[at]
+
+
+def _plain_name(name: Hashable) -> str:
+    return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
 
 
 def joined(groups: np.ndarray, names: Sequence[Hashable] | np.ndarray) -> np.ndarray:

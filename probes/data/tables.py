@@ -116,6 +116,20 @@ def missing(cell: Any) -> bool:
     return cell is None or (np.ndim(cell) == 0 and bool(pd.isna(cell)))
 
 
+def filled(cells: np.ndarray, name: str, purpose: str) -> np.ndarray:
+    """The cells of a column; raises ValueError where one is None, NaN or pandas' NA, which would pass for a
+    value called "None" or "nan".
+    """
+    empty = np.asarray(pd.isna(cells), dtype=bool)
+    if empty.any():
+        raise ValueError(
+            f"column {name!r} has {int(empty.sum())} missing cells (first: row {int(empty.argmax())},"
+            f" {cells[int(empty.argmax())]!r}), and {purpose} needs a value in every row; fill them or drop"
+            " those rows"
+        )
+    return cells
+
+
 def texts_in(cells: np.ndarray, name: str, purpose: str) -> list[str]:
     """The cells of a column as texts; raises ValueError where one is missing."""
     empty = [i for i, cell in enumerate(cells) if missing(cell)]

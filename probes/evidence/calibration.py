@@ -16,7 +16,7 @@ from probes.fitting.linear import LinearProbe
 from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.estimates import Estimate, mean
 from probes.metrics.resampling import bootstrapped
-from probes.metrics.scores import as_scores, probabilities
+from probes.metrics.scores import labelled, probabilities
 from probes.metrics.thresholds import exceeded_at_most
 from probes.recipes.logistic import logistic_path
 
@@ -178,11 +178,5 @@ def _bins(p: Float[np.ndarray, " n"], bins: int) -> list[np.ndarray]:
 
 
 def _probabilities(p: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    p, label = probabilities(p, "p"), as_scores(y, "y")
-    if not np.isin(label, (0, 1)).all():
-        raise ValueError(f"y must be 0 or 1, got values {np.unique(label)[:5].tolist()}")
-    if label.shape != p.shape[-1:]:
-        raise ValueError(
-            f"y has shape {label.shape} but p has {p.shape[-1]} rows; pass the labels of the same rows"
-        )
-    return p, label
+    p = probabilities(p, "p")
+    return p, labelled(p, y, both=False)[1].astype(float)

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from probes.checks.settings import check_count
 from probes.data.activations import Activations
 from probes.data.sites import Site
+from probes.data.tables import filled
+from probes.evidence.apart import require_apart
 from probes.evidence.calibration import platt
 from probes.evidence.readout import asked
 from probes.fitting.leace import leace
@@ -58,11 +60,13 @@ def selectivity(
     first word, a topic).
 
     The control label is the same in train and test, so a probe that can memorise keys learns it. Raises
-    ValueError when train and test share fewer than four keys. Source: Hewitt and Liang, arXiv 1909.03368.
+    ValueError when train and test share rows, or fewer than four keys. Source: Hewitt and Liang, arXiv
+    1909.03368.
     """
     asked(recipe, train, test)
     check_count("seeds", seeds)
-    ours, theirs = train.column(key).astype(str), test.column(key).astype(str)
+    require_apart(train, test, "selectivity")
+    ours, theirs = (filled(part.column(key), key, "selectivity").astype(str) for part in (train, test))
     shared = np.intersect1d(ours, theirs)
     if len(shared) < 4:
         raise ValueError(
@@ -227,7 +231,8 @@ def amnesic(recipe: Recipe, train: Activations, test: Activations, remove: int =
     anew after each removal a large one would never go. At most as many directions as coordinates are removed.
     What a fresh probe still reads afterwards was stored elsewhere. This speaks of what can be read, not of
     what the model uses: for that, erase inside the model (`interventions.Erase`) and measure behaviour.
-    Raises TypeError for pairs and for probes without a direction. Sources: Ravfogel et al., arXiv 2004.07667;
+    Raises TypeError for pairs and for probes without a direction, ValueError where train and test share rows.
+    Sources: Ravfogel et al., arXiv 2004.07667;
     Elazar et al., arXiv 2006.00995.
     """
     asked(recipe, train, test)
@@ -237,6 +242,7 @@ def amnesic(recipe: Recipe, train: Activations, test: Activations, remove: int =
             f"amnesic removal needs a recipe that reads each site by itself, and {type(recipe).__name__} does"
             " not; use a linear recipe"
         )
+    require_apart(train, test, "amnesic removal")
     rows = single(singles(train, recipe), recipe)
     fitted, plain = rows.transforms["all"], replace(recipe, prepare="none")
     whole = rows.z, fitted(test.x, fitted.clusters(test.columns, test.x))

@@ -10,15 +10,20 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Shaped
 
+from probes.data.activations import PairActivations
+from probes.data.examples import Examples
 from probes.data.relatives import Relatives, related
-from probes.data.row_names import joined, own_groups, text_ids
+from probes.data.row_names import joined, made_of_texts, own_groups, same_names, text_ids
 from probes.data.rows import Rows
+from probes.data.texts import words_of
+from probes.evidence.apart import require_apart
 from probes.evidence.claim_rule import REMEDY, Seen
 from probes.evidence.finding import FEWEST
 
 R = TypeVar("R", bound=Rows)
 TEXT_COLUMNS = ("text", "statement", "prompt", "question")
-Texts = tuple[Sequence[str], Sequence[str]]
+Texts = tuple[Sequence[str] | Examples, Sequence[str] | Examples]
+Said = tuple[Sequence[str], Sequence[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +43,7 @@ class ClaimRows:
         return whole if self.seen is None else (whole[0], whole[1].rows(self.kept))
 
 
-def claim_rows(train: Rows, test: Rows, texts: Texts | None) -> ClaimRows:
+def claim_rows(train: Rows, test: Rows, texts: Said | None) -> ClaimRows:
     """What may stand in a claim: test rows that say what a train row of the same label says are left out,
     since a probe may remember it.
 
@@ -68,7 +73,7 @@ def claim_rows(train: Rows, test: Rows, texts: Texts | None) -> ClaimRows:
     return ClaimRows(*whole, kept, seen)
 
 
-def _carried(train: Rows, test: Rows) -> Texts | None:
+def _carried(train: Rows, test: Rows) -> Said | None:
     """Texts that the rows bring along in a column of a usual name."""
     for name in TEXT_COLUMNS:
         held = [part.columns[name].tolist() for part in (train, test) if name in part.columns]
@@ -97,7 +102,7 @@ def _example(
     return said[at], said[int(kin.argmax())]
 
 
-def texts_of(train: Rows, test: Rows, texts: str | Texts) -> Texts:
+def texts_of(train: Rows, test: Rows, texts: str | Texts) -> tuple[list[str], list[str]]:
     """The texts of the train and of the test rows; raises ValueError where they are not the texts of
     these rows.
     """
@@ -105,29 +110,45 @@ def texts_of(train: Rows, test: Rows, texts: str | Texts) -> Texts:
         return train.column(texts).tolist(), test.column(texts).tolist()
     if not isinstance(texts, tuple | list) or len(texts) != 2:
         raise TypeError(f"texts is a column's name, or the train and the test texts, got {texts!r:.60}")
-    for part, rows, name in ((texts[0], train, "train"), (texts[1], test, "test")):
-        if len(part) != len(rows):
-            raise ValueError(
-                f"{len(part)} {name} texts were given for {len(rows)} {name} rows; give one text a row, in"
-                " the same order"
-            )
-        # Rows captured from Examples carry ids made from their texts, which tell when the order differs.
-        made, ids = np.asarray(text_ids([str(t) for t in part])).astype(str), rows.ids.astype(str)
-        if np.isin(made, ids).any() and not np.array_equal(made, ids):
-            raise ValueError(
-                f"the {name} texts are not in the order of the {name} rows; split the Examples with the same"
-                " sizes and seed, or keep the texts in a column: texts='text'"
-            )
-    return texts
+    first, second = (
+        _texts_of(part, rows, name)
+        for part, rows, name in ((texts[0], train, "train"), (texts[1], test, "test"))
+    )
+    return first, second
 
 
-def require_separate(train: Rows, test: Rows, texts: Texts | None) -> None:
-    """Raises ValueError where train and test share a group, a pair or a text."""
-    shared = {"groups": np.intersect1d(train.groups, test.groups)}
+def _texts_of(given: Sequence[str] | Examples, rows: Rows, name: str) -> list[str]:
+    if len(given) != len(rows):
+        raise ValueError(
+            f"{len(given)} {name} texts were given for {len(rows)} {name} rows; give one text a row, in the"
+            " same order"
+        )
+    if isinstance(given, Examples):
+        wrong = given.ids.astype(str) != rows.ids.astype(str)
+        said = [words_of(text) for text in given.texts]
+    else:
+        said = [str(text) for text in given]
+        # Rows captured from Examples carry ids made from their texts. Those of pairs are of two texts each.
+        made = made_of_texts(rows.ids)
+        wrong = (made != "") & (made != made_of_texts(text_ids(said))) & ~isinstance(rows, PairActivations)
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise ValueError(
+            f"the {name} texts are not in the order of the {name} rows, or are other texts: {wrong.sum()} of"
+            f" {len(rows)} are not the row's (row {at}, {str(rows.ids[at])!r}, was given {said[at]!r:.60});"
+            " give (texts of the train rows, texts of the test rows), the Examples that were captured,"
+            " texts=(train_examples, test_examples), or keep the texts in a column: texts='text'"
+        )
+    return said
+
+
+def require_separate(train: Rows, test: Rows, texts: Said | None) -> None:
+    """Raises ValueError where train and test share a group, a pair, a text, or a row by its numbers."""
+    shared = {"groups": _common(train.groups, test.groups)}
     if "pair_id" in train.columns and "pair_id" in test.columns:
-        shared["pair_id"] = np.intersect1d(train.columns["pair_id"], test.columns["pair_id"])
+        shared["pair_id"] = _common(train.columns["pair_id"], test.columns["pair_id"])
     if texts is not None:
-        shared["texts"] = np.intersect1d([str(t) for t in texts[0]], [str(t) for t in texts[1]])
+        shared["texts"] = np.intersect1d(texts[0], texts[1]).tolist()
     for name, both in shared.items():
         if len(both):
             raise ValueError(
@@ -135,6 +156,13 @@ def require_separate(train: Rows, test: Rows, texts: Texts | None) -> None:
                 " them apart, acts.split(sizes, groups=...), and give groups to arrays that are wrapped one"
                 " by one"
             )
+    require_apart(train, test, "a claim")
+
+
+def _common(ours: np.ndarray, theirs: np.ndarray) -> list[Any]:
+    """Names that are in both, however they are spelt, as the first spells them."""
+    names, first = np.unique(same_names(ours), return_index=True)
+    return ours[first[np.isin(names, same_names(theirs))]].tolist()
 
 
 def read_apart(train: Mapping[str, Any], test: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """What may be said about a reading, in fixed words, and why not more."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,8 +11,9 @@ from probes.checks.settings import check_count, check_level, check_size
 from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows
 from probes.data.sites import Site
+from probes.evidence.apart import require_apart
 from probes.evidence.claim_rivals import chosen_within, rival_lines
-from probes.evidence.claim_rows import claim_rows, read_apart, require_separate, texts_of
+from probes.evidence.claim_rows import Texts, claim_rows, read_apart, require_separate, texts_of
 from probes.evidence.claim_rule import ClaimNumbers, Level, Use, reasons, ruled, sentence
 from probes.evidence.finding import MARGIN
 from probes.evidence.permutation import Null, shuffled_null
@@ -85,7 +86,7 @@ def claim(
     train: Activations | PairActivations,
     test: Activations | PairActivations,
     *,
-    texts: str | tuple[Sequence[str], Sequence[str]] | None = None,
+    texts: str | Texts | None = None,
     baselines: Mapping[str, Any] | None = None,
     effect: Moved | None = None,
     what: str = "y",
@@ -101,8 +102,9 @@ def claim(
     "Decodable" needs p <= alpha under `n` shuffles of the labels with the best site paid for, and an
     interval above .5. "Beyond the text" needs the texts and an AUROC at least `margin` over the best
     baseline on the same rows, with the interval of the difference above 0; give the `texts` of the train
-    and test rows (a column of theirs, or two lists in their order), and further `baselines` by name:
-    train and test rows as read elsewhere (in the embedding layer, in `random_weights`), on which the
+    and test rows (a column of theirs, two lists in their order, or the Examples that were captured: lists can
+    only be checked against ids that were made from texts, Examples by any ids), and further `baselines` by
+    name: train and test rows as read elsewhere (in the embedding layer, in `random_weights`), on which the
     recipe is fitted and its site chosen as here, or test scores of your own. `effect` adds whether the
     model uses it, where the edit was along this probe's direction. `what` names y in the sentence, `unit`
     is as in `shuffled_null`. Raises ValueError when train and test share a group, a pair or a text, when
@@ -205,7 +207,7 @@ def seed_spread(
     """Test AUROC under other random starts of the same recipe on the same rows; a wide spread means that the
     search is not done.
 
-    Raises ValueError for recipes without a seed, which have none.
+    Raises ValueError for recipes without a seed, which have none, and where train and test share rows.
     """
     asked(recipe, train, test)
     check_count("seeds", seeds)
@@ -213,6 +215,7 @@ def seed_spread(
         raise ValueError(
             f"{type(recipe).__name__} has no seed: on the same rows it always finds the same probe"
         )
+    require_apart(train, test, "a spread over starts")
     return np.stack(
         [aurocs(replace(recipe, seed=k).fit(train).score(test), np.asarray(test.y)) for k in range(seeds)]
     )

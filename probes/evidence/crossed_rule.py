@@ -13,6 +13,7 @@ SLIGHT = 0.1  # by less than this share of what the context does, a format leave
 ALL_CELLS = "all four cells"
 Word = Literal[
     "reads context",
+    "reads context upside down",
     "reads context in one format",
     "reads format",
     "reads both",
@@ -132,7 +133,9 @@ def _word(n: CrossedNumbers) -> Word:
         return "reads format" if n.moved and n.outweighed else "confounded design"
     if n.moved:
         return "reads both" if n.shown else "reads format"
-    return "reads context" if n.told else "reads context in one format" if n.shown else "chance"
+    if n.told:
+        return "reads context upside down" if n.upside_down else "reads context"
+    return "reads context in one format" if n.shown else "chance"
 
 
 def _moved(by: Mapping[str, Estimate], overall: Estimate, margin: float) -> bool:

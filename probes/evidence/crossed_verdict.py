@@ -23,11 +23,11 @@ class Verdict(Displayed):
     """What the scores read, its sentence, and what stands in the way of a claim.
 
     `reads context`: the contexts are told apart within both formats, and no shift by the format is seen (`in
-    one format`: within one only). `reads format`: the format moves the scores and the contexts are not told
-    apart; or it outweighs them, and no task stands in both, so that what is left may be the source. `reads
-    both`. `chance`: neither. `confounded design`: a cell is empty, or the contexts are told apart but no task
-    stands in both. True where every check holds, the text baselines among them; only then may decodability of
-    the context be claimed.
+    one format`: within one only; `upside down`: with scores that are higher for the second context). `reads
+    format`: the format moves the scores and the contexts are not told apart; or it outweighs them, and no
+    task stands in both, so that what is left may be the source. `reads both`. `chance`: neither. `confounded
+    design`: a cell is empty, or the contexts are told apart but no task stands in both. True where every
+    check holds, the text baselines among them; only then may decodability of the context be claimed.
     """
 
     word: Word

@@ -12,6 +12,7 @@ from probes.checks.settings import check_count
 from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples, check_examples
 from probes.data.rows import Rows
+from probes.data.tables import filled
 from probes.evidence.readout import asked, scored
 from probes.evidence.surface import surface_scores
 from probes.fitting.recipe import Recipe
@@ -121,7 +122,7 @@ def _folds(
             np.array(["|".join(parts) for parts in zip(*design, strict=True)]), rows.groups, folds, seed
         )
     else:
-        column = rows.column(by).astype(str)
+        column = filled(rows.column(by), by, "leaving its values out").astype(str)
         tests = [everything[column == value] for value in np.unique(column)]
         if len(tests) < 2:
             raise ValueError(

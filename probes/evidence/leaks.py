@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from probes.checks.settings import check_number
 from probes.data.examples import Examples, check_examples
+from probes.data.tables import filled
 from probes.data.wording import overlaps, presence, words
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -83,15 +84,17 @@ def find_leaks(
 
     Repeats are texts with the same words in one cell; all but the first go. Shared originals and
     near-duplicates (Jaccard of word triples at least `near`, over texts and over originals) stay, joined into
-    one group. Missing columns count as: one cell, each text its own original. Memory grows with rows times
-    distinct triples that they share; some ten thousand short texts take seconds. Raises ValueError for chat
-    messages.
+    one group. Missing columns count as: one cell, each text its own original; missing cells within a column
+    are refused. Memory grows with rows times distinct triples that they share; some ten thousand short texts
+    take seconds. Raises ValueError for chat messages.
     """
     check_examples(examples, "find_leaks")
     if not 0 < check_number("near", near) <= 1:
         raise ValueError(f"near is a share above 0 and at most 1 (Jaccard), got {near!r:.60}")
     plain = _plain(examples)
     n = len(plain)
+    for name in {cell, original, context} & set(examples.columns):
+        filled(examples.columns[name], name, "looking for leaks")
     cells = examples.columns.get(cell, np.full(n, "all")).astype(str)
     sources = [str(t) for t in examples.columns[original]] if original in examples.columns else plain
     said, asked = [words(t) for t in plain], [words(t) for t in sources]

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from probes.data.tables import filled
 from probes.evidence.markers import NEGATION
 
 HALVES = "halves"
@@ -17,7 +18,16 @@ def pairs_of_opposites(
     Columns of the result: statement, label, negated (1 where it holds a negation word), pair_id, and group,
     which must not cross a split (default: the pair). `pair` names the column that joins a statement with its
     opposite, or is "halves". Pairs of another size, pairs of one label and statements that occur twice are
-    left out. Raises ValueError where a group tears a pair apart, and where no pair is left."""
+    left out. Raises ValueError where a group tears a pair apart, where no pair is left, for missing cells,
+    and for halves of an odd number of rows.
+    """
+    for column in {"statement", label, *([group] if group else []), *([] if pair == HALVES else [pair])}:
+        filled(table[column].to_numpy(), column, "a pair of opposites")
+    if pair == HALVES and len(table) % 2:
+        raise ValueError(
+            f"{len(table)} rows have no halves, so row i of the first half cannot belong to row i of the"
+            " second; drop the row without an opposite, or name the column that joins them: pair='...'"
+        )
     ids = np.arange(len(table)) % (len(table) // 2) if pair == HALVES else table[pair]
     negated = table["statement"].str.contains(NEGATION, case=False, regex=True).astype(int)
     found = pd.DataFrame(

@@ -11,8 +11,10 @@ from jaxtyping import Bool, Float, Int
 from probes.checks.settings import check_count
 from probes.data.activations import Activations, PairActivations
 from probes.data.shuffling import Exchanges, exchangeable
+from probes.evidence.apart import require_apart
 from probes.evidence.readout import asked, check_probe, scored
 from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
+from probes.fitting.rows_of_fit import require_fit_of
 from probes.markup.progress import progress_bar
 from probes.metrics.estimates import aurocs
 from probes.metrics.floors import cannot_tell, least_p
@@ -85,13 +87,16 @@ def shuffled_null(
     a label or oppose each other within a group (default: `pair_id`, where there is one); without it such
     labels would be exchanged row by row, which makes the null too narrow. Recipes with `fit_labels`
     (MassMean, Logistic) solve all shuffles as one problem, recipes whose labels only give the sign are fitted
-    once, and not at all if `probe` is what they made of these train rows.
+    once, and not at all if `probe` is what they made of these train rows. Raises ValueError for a `probe` of
+    another recipe or of other rows, as far as its receipt tells, and where train and test share rows.
     """
     asked(recipe, train, test)
     check_count("n (how many labellings)", n)
+    require_apart(train, test, "a null")
     rng = np.random.default_rng(seed)
     if probe is not None:
         check_probe(probe, "shuffled_null(probe=...)")
+        require_fit_of(probe, recipe, train)
     parts = [
         exchangeable(
             np.asarray(part.y),

@@ -15,7 +15,9 @@ from jaxtyping import Float
 
 from probes.checks.arrays import real_array
 from probes.checks.settings import check_count
+from probes.data.row_names import same_text
 from probes.data.texts import listed_texts
+from probes.evidence.apart import TELLING
 from probes.evidence.text_rules import (
     best_characters,
     best_order,
@@ -154,8 +156,16 @@ def surface_baselines(
     """AUROC of `surface_scores` on the test texts.
 
     What they reach needs no hidden state, so a probe has to beat the best of them before it says anything
-    about a model.
+    about a model. Raises ValueError where a text is in both parts, unless there are few texts that most rows
+    share.
     """
+    known = {same_text(text) for text in train_texts}
+    shared = [text for text in test_texts if same_text(text) in known]
+    if shared and len(known) >= TELLING * len(train_texts):
+        raise ValueError(
+            f"{len(shared)} of {len(test_texts)} test texts (such as {shared[0]!r:.60}) are train texts too,"
+            " so their labels are known by heart; split by groups that keep one text together"
+        )
     return {
         name: auroc(scores, test_y, test_groups)
         for name, scores in surface_scores(train_texts, train_y, test_texts).items()

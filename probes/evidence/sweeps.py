@@ -12,6 +12,7 @@ import pandas as pd
 from probes.checks.settings import check_count, check_level
 from probes.data.activations import Activations, PairActivations
 from probes.data.sites import Site
+from probes.evidence.apart import require_apart
 from probes.evidence.choose import BestSite, best_site
 from probes.evidence.permutation import Null, shuffled_null
 from probes.evidence.readout import asked, halves, scored
@@ -134,6 +135,7 @@ def sweep(
     with progress_bar("sweep", progress, total=len(seeds) * len(named)) as bar:
         for seed in seeds:
             train, test = halves(acts, share, seed)
+            require_apart(train, test, "a sweep")
             choosing = halves(train, 0.7, seed)
             for name, given in named.items():
                 bar.set_postfix_str(f"{name}, split {seed}")

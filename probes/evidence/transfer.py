@@ -12,6 +12,8 @@ from probes.checks.settings import check_level
 from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike
+from probes.data.tables import filled
+from probes.evidence.apart import among
 from probes.evidence.readout import asked, line_at, scored
 from probes.fitting.recipe import Recipe
 from probes.markup.progress import progress_bar
@@ -24,7 +26,7 @@ class Transfer:
     value a site ("all sites" for a probe on all together).
 
     The diagonal is scored on groups of the part that were not trained on; nowhere do train and test rows
-    share a group or a pair.
+    share a group, a pair or a text.
     """
 
     parts: tuple[str, ...]
@@ -86,11 +88,11 @@ def leave_one_out(
     """Trains without each value of a column (a category, a template, a topic) in turn and scores the rows of
     that value.
 
-    Rows that share a group or a pair with the left-out value are not trained on either. Raises ValueError for
-    fewer than two values, or where one class is left to train on.
+    Rows that share a group, a pair or a text with the left-out value are not trained on either. Raises
+    ValueError for fewer than two values, or where one class is left to train on.
     """
     asked(recipe, acts)
-    column = acts.column(by).astype(str)
+    column = filled(acts.column(by), by, "leaving its values out").astype(str)
     names = np.unique(column)
     if len(names) < 2:
         raise ValueError(f"column {by!r} has one value only ({names[0]!r}), so nothing is left to train on")
@@ -128,8 +130,9 @@ def transfer_matrix(
     """Trains on each part (a dataset, a format, a polarity) and scores all parts; one fit a part.
 
     `share` of the groups of a part are trained on and the rest are its diagonal entry. Parts that were made
-    from the same rows may share groups: rows whose group or pair was trained on are left out of every test
-    (`n` of the estimates says how many are left). Raises ValueError when sites differ or one class is left.
+    from the same rows may share groups: rows whose group, pair or text was trained on are left out of every
+    test (`n` of the estimates says how many are left). Raises ValueError when sites differ or one class is
+    left.
     """
     if not isinstance(parts, Mapping):
         raise TypeError(f"parts are given by name, {{'A': acts, 'B': acts}}, got a {type(parts).__name__}")
@@ -146,7 +149,7 @@ def transfer_matrix(
         values[a] = {}
         for b in names:
             test = split[a][1] if a == b else parts[b]
-            test = test.rows(~_shares_with(test, train)) if a != b else test
+            test = test.rows(~_shares_with(test, train))
             if len(np.unique(np.asarray(test.y))) < 2:
                 left = (
                     f"{len(test)} of {len(parts[b])} rows of {b!r} are left to score a probe of {a!r} on, and"
@@ -162,8 +165,8 @@ def transfer_matrix(
 
 
 def _shares_with(rows: Rows, others: Rows) -> np.ndarray:
-    """Which rows have a group or a pair in common with other rows."""
-    shared = np.isin(rows.groups, others.groups)
+    """Which rows have a group, a pair or a text in common with other rows, or are these rows."""
+    shared = np.isin(rows.groups, others.groups) | among(rows, others)
     if "pair_id" in rows.columns and "pair_id" in others.columns:
         shared |= np.isin(rows.columns["pair_id"], others.columns["pair_id"])
     return shared

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from probes.data.tables import filled
 
 
 def column_of(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
@@ -18,13 +20,18 @@ def column_of(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return np.asarray(columns[name])
 
 
+def values_by_row(columns: Mapping[str, np.ndarray], name: str) -> Shaped[np.ndarray, " n"]:
+    """The values to centre by, as strings; raises ValueError where one is missing."""
+    return filled(column_of(columns, name), name, "centring by it").astype(str)
+
+
 def by_column(
     columns: Mapping[str, np.ndarray], name: str, values: Sequence[str], sites: int
 ) -> Int[Tensor, "site n"]:
     """The cluster of each row, one a value of the column; raises ValueError for a value that is not
     among these.
     """
-    column = column_of(columns, name).astype(str)
+    column = values_by_row(columns, name)
     new = sorted(set(column.tolist()) - set(values))
     if new:
         raise ValueError(

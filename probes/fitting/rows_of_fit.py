@@ -66,6 +66,20 @@ def refuse_rows_of_fit(probe: Any, rows: Any, purpose: str) -> None:
         )
 
 
+def require_fit_of(probe: Any, recipe: Any, rows: Any) -> None:
+    """Raises ValueError where a probe's receipt says that another recipe made it, or other rows."""
+    made = getattr(probe, "recipe", str(recipe))
+    told = getattr(probe, "receipt", {}).get("fitted_on")
+    own = rows_of_fit(rows)["fitted_on"]
+    other = told is not None and any(told.get(name) != own.get(name) for name in ("n", "site", "hashes"))
+    if made != str(recipe) or other:
+        fitted = f"{made} on {told['n'] if told else 'unknown'} rows"
+        raise ValueError(
+            f"the probe is what {fitted} gave, and not {recipe} fitted on these {len(rows)} train rows; give"
+            " probe=recipe.fit(train), or leave it out"
+        )
+
+
 def has_names(rows: Rows) -> bool:
     """Whether ids say which row it is: arrays number theirs from 0 each, which says nothing."""
     return rows.ids.dtype.kind not in "iu" or "data" in getattr(rows, "receipt", {"data": None})

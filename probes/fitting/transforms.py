@@ -16,7 +16,7 @@ from torch import Tensor
 from probes.checks.settings import check_choices
 from probes.data.artefacts import laid_out
 from probes.data.stored import Form, Stored
-from probes.fitting.clusters import by_column, centres, column_of, kmeans, nearest, picked
+from probes.fitting.clusters import by_column, centres, column_of, kmeans, nearest, picked, values_by_row
 from probes.fitting.leace import leace
 from probes.fitting.nuisances import nuisances
 
@@ -91,7 +91,7 @@ class Transform:
         sites = len(any_side)
         clusters, values, centroids = None, (), None
         if self.by is not None:
-            values = tuple(np.unique(column_of(columns, self.by).astype(str)).tolist())
+            values = tuple(np.unique(values_by_row(columns, self.by)).tolist())
             clusters = by_column(columns, self.by, values, sites).to(any_side.device)
         elif self.clusters:
             middle = torch.stack(list(x.values())).mean(0)

@@ -1,5 +1,6 @@
 """AUROC, accuracy, means and their paired differences, each with an interval over groups that covers."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,10 +114,12 @@ def accuracy(
     """The share of rows on the right side of the threshold (scores above it mean class 1); `balanced`
     averages the two classes.
 
-    Shapes, interval and errors as for `auroc`; the threshold is fixed before looking at these rows.
+    Shapes, interval and errors as for `auroc`; the threshold is fixed before looking at these rows: 0 is that
+    of margins, and a warning says so where the scores look like probabilities, whose is .5.
     """
     check_number("threshold", threshold, finite=False)
     s, label, _ = labelled(scores, y)
+    _say_probabilities(s, threshold)
     right = ((s > threshold) == label).astype(float)
     strata = [label, ~label] if balanced else [np.ones_like(label)]
     return _share(right, strata, groups, level)
@@ -133,6 +136,7 @@ def accuracy_difference(
     check_number("threshold", threshold, finite=False)
     s, label, _ = labelled(scores, y)
     o = measurable(others, "others")
+    _say_probabilities(np.stack(np.broadcast_arrays(s, o)), threshold)
     now, then = (((line > threshold) == label).astype(float) for line in (s, o))
     strata = [label, ~label] if balanced else [np.ones_like(label)]
     return _share_difference(now - then, strata, groups, level)
@@ -252,3 +256,14 @@ def _shaped(
     batch = shape[:-1]
     pick = (lambda a: float(a[0])) if batch == () else (lambda a: a.reshape(batch))
     return Estimate(pick(value), pick(ends[0]), pick(ends[1]), shape[-1], n_groups, level, doubt)
+
+
+def _say_probabilities(scores: np.ndarray, threshold: float | int) -> None:
+    """Warns where a threshold of 0, which is that of margins, calls all rows 1 that a probability is of."""
+    between = (scores > 0) & (scores < 1)
+    if threshold == 0 and between.any() and scores.min() >= 0 and scores.max() <= 1:
+        warnings.warn(
+            f"all scores lie between 0 and 1 and the threshold is 0, so {np.mean(scores > 0):.0%} of them"
+            " count as class 1; of probabilities take threshold=0.5",
+            stacklevel=3,
+        )

@@ -47,9 +47,11 @@ def probabilities(values: Any, what: str) -> Float[np.ndarray, "..."]:
     return p
 
 
-def labelled(scores: Any, y: Any) -> tuple[Float[np.ndarray, "*batch n"], Bool[np.ndarray, " n"], int]:
+def labelled(
+    scores: Any, y: Any, *, both: bool = True
+) -> tuple[Float[np.ndarray, "*batch n"], Bool[np.ndarray, " n"], int]:
     """Scores [..., n], the labels of their rows and the number of rows; raises ValueError for NaN, labels
-    other than 0 and 1, one class only, and rows that do not match.
+    other than 0 and 1, rows that do not match and, where `both` are needed, one class only.
     """
     s, label = measurable(scores, "scores"), real_array(y, "y")
     if label.shape != (s.shape[-1],):
@@ -65,7 +67,7 @@ def labelled(scores: Any, y: Any) -> tuple[Float[np.ndarray, "*batch n"], Bool[n
         exchanged = np.isin(s, (0, 1)).all()
         order = "; the order is (scores, y), and these look exchanged" if exchanged else ""
         raise ValueError(f"y must be 0 or 1, got values {seen[:5].tolist()}{order}")
-    if len(seen) < 2:
+    if both and len(seen) < 2:
         raise ValueError(
             f"y has one class only (all {seen[0]:g}), so there is nothing to tell apart; use rows of both"
             " classes"

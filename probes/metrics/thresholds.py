@@ -63,7 +63,8 @@ def fewest_negatives(rate: float | int) -> int:
 def youden(scores: Any, y: Any) -> float:
     """The threshold with the largest sensitivity + specificity - 1, midway between two scores.
 
-    Of several the highest, which alarms least.
+    Of several the highest, which alarms least. Raises ValueError unless y is 0 and 1, both of them, and on
+    NaN scores.
     """
     s, label, _ = labelled(line_of(scores, "scores"), y)
     values = np.unique(s)
