@@ -17,11 +17,12 @@ from interventions.behaviours import choices as choices_module
 from interventions.behaviours.agreement import agreement
 from interventions.behaviours.candour import Candour
 from interventions.behaviours.choices import Choices
-from interventions.behaviours.exact_match import ExactMatch, as_number, matches
+from interventions.behaviours.exact_match import ExactMatch
 from interventions.behaviours.footprint import footprint
 from interventions.behaviours.honesty import honesty
 from interventions.behaviours.kinds import AnswerKinds, ByKey
 from interventions.behaviours.logprob import Continuations, continued, logprobs
+from interventions.behaviours.matching import as_number, matches
 from interventions.behaviours.records import Records
 from interventions.behaviours.refusal import (
     MARKERS,
@@ -553,6 +554,76 @@ def test_openers_agree_with_how_often_samples_start_with_them(model):
         ("a", "A", "exact first"),
         ("B", "A", ""),
         ("", "x", ""),
+        # Numbers are whole: with their sign, decimals, fractions, times, powers.
+        ("the answer is 1/5", "5", ""),
+        ("5/8", "5", ""),
+        ("at 5:30", 30, ""),
+        ("10^2", 2, ""),
+        ("10\u00b2", 10, ""),
+        ("2**3", 3, ""),
+        ("3\u00d74", 4, ""),
+        ("1920x1080", 1920, ""),
+        ("3+4=7", 4, ""),
+        ("3+4=7", 7, "contains"),
+        ("3 * 4 = 12", 12, "contains"),
+        ("\u20135", 5, ""),
+        ("-$5", 5, ""),
+        ("x-5", 5, ""),
+        ("\u22125", -5, "exact first contains"),
+        ("x=5", 5, "contains"),
+        ("Answer:5", 5, "contains"),
+        ("**5** 3 more", 5, "first contains"),
+        ("Step 1 **42**", 42, "contains"),
+        ("COVID-19", 19, "contains"),
+        ("born 1990-05-12", 1990, "contains"),
+        ("15.5 km", "5 km", ""),
+        ("It is 3.5 km", "3.5 km", "contains"),
+        ("GPT-4.5", "GPT-4", ""),
+        ("GPT 4, of course", "GPT-4", "first contains"),
+        ("Boeing 747-400", "Boeing 747", "first contains"),
+        # Signs of a key count.
+        ("x+1", "x-1", ""),
+        ("x - 1", "x-1", "exact first contains"),
+        ("y = x \u2212 1", "x-1", "contains"),
+        ("2*x-1", "x-1", ""),
+        ("x", "-x", ""),
+        ("-x", "x", ""),
+        ("a + b", "a+b", "exact first contains"),
+        ("a - b", "a+b", ""),
+        ("3+4", "3*4", ""),
+        ("p > q", "p < q", ""),
+        ("p<q", "p < q", "exact first contains"),
+        ("5", "<5", ""),
+        ("C++", "C", ""),
+        ("C#", "C", ""),
+        ("C", "C++", ""),
+        ("I like c++.", "C++", "contains"),
+        ("the C++ language", "C++ language", "exact first contains"),
+        ("A-", "A-", "exact first contains"),
+        ("B", "B-", ""),
+        ("B+", "B", ""),
+        ("1/5", "1/5", "exact first contains"),
+        ("11/5", "1/5", ""),
+        ("1.5", "1/5", ""),
+        ("It is 5:30 pm", "5:30", "contains"),
+        ("15:30", "5:30", ""),
+        ("5.30", "5:30", ""),
+        ("123", "1.2.3", ""),
+        ("1.2.3", "1.2.3", "exact first contains"),
+        ("55 km", "5.5 km", ""),
+        ("-5 degrees", "5 degrees", ""),
+        # Punctuation beside words is still nothing.
+        ("**Paris**", "Paris", "exact first contains"),
+        ("- Paris", "Paris", "exact first contains"),
+        ("> Paris", "Paris", "exact first contains"),
+        ("Paris - the capital", "Paris", "first contains"),
+        ("Paris + London", "Paris", "first contains"),
+        ("(B) because", "B", "first contains"),
+        ("COVID 19", "COVID-19", "exact first contains"),
+        ("AT&T", "at&t", "exact first contains"),
+        ("and or", "and/or", "exact first contains"),
+        ("1939 \u2013 1945", "1939-1945", "exact first contains"),
+        ("50 %", "50%", "exact first contains"),
     ],
 )
 def test_matching_of_texts_and_numbers(text, key, modes):

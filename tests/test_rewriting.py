@@ -35,6 +35,7 @@ from interventions.rewriting import (
     TemplateBank,
 )
 from interventions.rewriting.candidates import asked, with_asked
+from interventions.rewriting.gates import holds
 from interventions.rewriting.instructions import cleaned, request_messages
 from interventions.rewriting.local import Sampler
 from probes import Examples, Model
@@ -925,3 +926,34 @@ def test_completions_of_the_server_are_what_tests_take_them_for():
         and reworded({"messages": request_messages(UNDIRECTED, "x")}) == "plain words 0 for x"
     )
     assert completion("x")["usage"]["completion_tokens"] == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "fact", "kept"),
+    [
+        ("5 apples", "5", True),
+        ("It costs $5.", "5", True),
+        ("(5), 6", "5", True),
+        ("5, 6", "5", True),
+        ("5-10 apples", "10", True),
+        ("COVID-19", "19", True),
+        ("3.5 km.", "3.5", True),
+        ("New  York", "new york", True),
+        ("C++ code", "C++", True),
+        ("C code", "c", True),
+        ("15 apples", "5", False),
+        ("5.5 km", "5", False),
+        ("5,000 km", "5", False),
+        ("-5 degrees", "5", False),
+        ("\u22125 degrees", "5", False),
+        ("1/5 of them", "5", False),
+        ("at 5:30", "30", False),
+        ("13.5 km", "3.5", False),
+        ("-3.5 km", "3.5", False),
+        ("C++ code", "C", False),
+        ("C# code", "C", False),
+        ("New Yorker", "New York", False),
+    ],
+)
+def test_a_fact_is_kept_as_whole_words_and_whole_numbers(text, fact, kept):
+    assert holds(text, fact) == kept

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interventions.behaviours.exact_match import keys_of, matches
+from interventions.behaviours.exact_match import keys_of
+from interventions.behaviours.matching import matches
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, refuses
 from probes.data.examples import Examples

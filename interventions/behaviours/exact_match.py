@@ -2,15 +2,13 @@
 and the rule is in plain sight.
 """
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.matching import matches, normalised
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, check_phrases, refuses
 from probes.checks.settings import check_count
@@ -44,14 +42,6 @@ DONT_KNOW = (
 )
 """Openers of completions that decline to answer a question of knowledge."""
 
-_APOSTROPHES = str.maketrans("", "", "'\u2019\u2018\u02bc")
-# Not inside a word, a range (1990-95), a version (1.2.3) or a decimal comma; a unit may follow at once (5km).
-_NUMBER = re.compile(
-    r"(?<![\w.])(?<!\d[-\u2212,])[-+\u2212]?"
-    r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?!\d|[.,]\d)"
-)
-_ARTICLES = {"a", "an", "the"}
-
 
 @dataclass(frozen=True)
 class ExactMatch:
@@ -59,11 +49,13 @@ class ExactMatch:
     or empty.
 
     `answers` is `column:NAME`: a text, a number or a list of these (aliases) a row. Case, articles,
-    punctuation, accents' encoding and white space do not matter, and a key that is a number is compared as
-    one, so that "1,000" is 1000.0. `mode`: "exact", the whole completion is a key; "first", it begins with
-    one; "contains", one occurs anywhere in it as whole words, which also lets through answers that name
-    several candidates. A completion that opens with a refusal or with not knowing (`markers`) is refused,
-    unless it is a key as a whole: words of the question, repeated there, are no answer.
+    punctuation, accents' encoding and white space do not matter, except for signs that are the answer (C++,
+    x - 1, 1/5, 5:30), and a key that is a number is compared as a whole one: "1,000" is 1000.0, and 5 is not
+    in 1/5 or -5 (`interventions.behaviours.matching`). `mode`: "exact", the whole completion is a key;
+    "first", it begins with one; "contains", one occurs anywhere in it as whole words, which also lets through
+    answers that name several candidates. A completion that opens with a refusal or with not knowing
+    (`markers`) is refused, unless it is a key as a whole: words of the question, repeated there, are no
+    answer.
     """
 
     answers: str = "column:answer"
@@ -116,51 +108,6 @@ class ExactMatch:
         if refuses(text, self.markers):
             return "refused"
         return "right" if any(matches(text, key, self.mode) for key in keys) else "wrong"
-
-
-def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
-    """Whether a text is, begins with or contains a key; see `ExactMatch`."""
-    number = as_number(key)
-    if number is not None:
-        found = [float(m.group().replace(",", "").replace("\u2212", "-")) for m in _NUMBER.finditer(text)]
-        if mode == "contains":
-            return number in found
-        # A unit or a currency may stand beside the number, but no other word in front and, for exact, no
-        # words behind.
-        start = _NUMBER.search(text)
-        ahead = start is not None and not re.search(r"\w", text[: start.start()])
-        if not ahead or found[0] != number:
-            return False
-        return mode == "first" or not re.search(r"\w", text[start.end() :])  # pyright: ignore
-    keep = not normalised(str(key))
-    wanted, said = normalised(str(key), keep).split(), normalised(text, keep).split()
-    places = {
-        "exact": [0] if len(said) == len(wanted) else [],
-        "first": [0],
-        "contains": range(len(said) - len(wanted) + 1),
-    }[mode]
-    return any(said[p : p + len(wanted)] == wanted for p in places)
-
-
-@lru_cache(
-    maxsize=4096
-)  # under every edit and control the same keys are compared, mostly with the same completions
-def normalised(text: str, articles: bool = False) -> str:
-    """Lower case, single spaces, no punctuation (apostrophes and points inside a word close up) and,
-    unless asked for, no articles.
-    """
-    plain = unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES)
-    plain = re.sub(r"(?<=\w)\.(?=\w)", "", plain)
-    words = re.sub(r"[^\w\s]|_", " ", plain).split()
-    return " ".join(w for w in words if articles or w not in _ARTICLES)
-
-
-def as_number(key: Any) -> float | None:
-    """The number that a key is, or None; "1,000", "-3.5" and "1e3" are numbers, "3 km" is not."""
-    if isinstance(key, int | float | np.integer | np.floating) and not isinstance(key, bool):
-        return float(key)
-    found = _NUMBER.fullmatch(str(key).strip())
-    return None if found is None else float(found.group().replace(",", "").replace("\u2212", "-"))
 
 
 def keys_of(column: np.ndarray) -> list[list[str | float | int]]:

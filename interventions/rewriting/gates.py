@@ -18,6 +18,9 @@ from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
 from probes.models.model import Model
 
+_NO_NUMBER_BEFORE = r"(?<!\d[.,:/^])(?<!^\.)(?<!\s\.)(?<!(?<!\w)[-\u2212\u2013])"
+_NO_NUMBER_BEHIND = r"(?![.,:/^]\d)"
+
 
 @dataclass(frozen=True, eq=False)
 class Gated(Displayed):
@@ -155,9 +158,16 @@ def facts_of(prompts: Examples, column: str, sources: list[str]) -> list[tuple[s
 
 
 def holds(text: str, fact: str) -> bool:
-    """Whether the fact stands in the text as whole words; case and the kind of white space do not matter."""
+    """Whether the fact stands in the text as whole words; case and the kind of white space do not matter.
+
+    A number stands there as a whole number: 5 is not in 5.5, -5, 1/5 or 5:30. C is not in C++ or C#.
+    """
     words = r"\s+".join(map(re.escape, fact.casefold().split()))
-    return re.search(rf"(?<!\w){words}(?!\w)", text.casefold()) is not None
+    first, last = fact.strip()[:1], fact.strip()[-1:]
+    before = rf"(?<!\w){_NO_NUMBER_BEFORE}" if first.isdigit() else r"(?<!\w)"
+    behind = rf"(?!\w){_NO_NUMBER_BEHIND}" if last.isdigit() else r"(?!\w)"
+    behind += r"(?![+#])" if last.isalpha() else ""
+    return re.search(f"{before}{words}{behind}", text.casefold()) is not None
 
 
 def content_gate_from(

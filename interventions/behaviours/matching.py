@@ -1,0 +1,175 @@
+"""Whether a text gives a known answer: words against words, numbers against whole numbers, and signs where
+they are the answer (C++, x - 1, 5:30, 1/5).
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+_APOSTROPHES = str.maketrans("", "", "'\u2019\u2018\u02bc")
+_DASHES = str.maketrans("\u2212\u2013\u2014", "---")
+# Not inside a word, a range (1990-95), a version (1.2.3) or a decimal comma; a unit may follow at once (5km).
+_NUMBER = re.compile(
+    r"(?<![\w.])(?<!\d[-,])[-+]?"
+    r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?(?!\d|[.,]\d)",
+    re.IGNORECASE,
+)
+# What makes a number a part of another answer: a fraction, a time, a power, a sum, a product, a size. Spaces
+# stand on both sides or on none, since * alone also makes words bold.
+_TIED_BEFORE = re.compile(r"\d(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+]\s|:)$|\b[^\W\d_][-+]$")
+_TIED_BEHIND = re.compile(r"(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+]\s|:|x)\d")
+_MINUS_BEFORE = re.compile(r"(?<!\w)-\s?[$\u20ac\u00a3\u00a5]$")
+_ARTICLES = {"a", "an", "the"}
+_OPERAND = r"(?:\d|\b[^\W\d_]\b)"  # a digit, or a letter alone
+_BETWEEN = rf"(?:[-+*/^\u00d7\u00f7]+|\s+[-+*/^\u00d7\u00f7]+\s+)(?={_OPERAND})"
+_SIGN = re.compile(
+    r"(?<=\w)[+#]+|\+(?=\w)|[<>=\u2264\u2265\u2260\u00b1\u221a]|(?<=\d)[.,:](?=\d)"
+    rf"|(?<=\d){_BETWEEN}|(?<=\b[^\W\d_]){_BETWEEN}"
+    rf"|(?<![^\s(=<>])-(?={_OPERAND})|(?<=\b[^\W\d_])-(?=\s*(?:[.,;!?)]|$))"
+)
+_RELATIONS = set("<>=\u2264\u2265\u2260")
+
+
+def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
+    """Whether a text is ("exact"), begins with ("first") or contains a key.
+
+    A key that is a number is found as a whole number: 5 is not in 1/5, 5:30, -5, 5.5 or 10^5, but in 5km and
+    in 2 + 3 = 5. A key with signs that change what it says (C++, x - 1, 1/5) is found with those signs; a key
+    without is not found where such signs are tied to it. All else about punctuation, case, articles,
+    apostrophes and spacing does not matter.
+    """
+    number = as_number(key)
+    if number is not None:
+        return _number_matches(text, number, mode)
+    wanted, said = signed(str(key)), signed(text)
+    keep = all(token in _ARTICLES for token in wanted.tokens)
+    wanted, said = (parts if keep else parts.without_articles() for parts in (wanted, said))
+    if not wanted.signs:
+        return _words_match(wanted.tokens, said, mode)
+    n = len(wanted.tokens)
+    return any(
+        said.tokens[p : p + n] == wanted.tokens and not said.tied(p, p + n)
+        for p in _starts(len(said.tokens), n, mode)
+    )
+
+
+def _starts(there: int, n: int, mode: str) -> Sequence[int]:
+    """Where n of the tokens there are may begin."""
+    if mode == "exact":
+        return [0] if there == n else []
+    return [0] if mode == "first" else range(there - n + 1)
+
+
+def _number_matches(text: str, number: float, mode: str) -> bool:
+    found = _numbers(text.translate(_DASHES))
+    if mode == "contains":
+        return any(value == number for value, _, _ in found)
+    if not found or found[0][0] != number:
+        return False
+    # A unit or a currency may stand beside the number, but no other word in front and, for exact, no words
+    # behind.
+    _, start, end = found[0]
+    return not re.search(r"\w", text[:start]) and (mode == "first" or not re.search(r"\w", text[end:]))
+
+
+def _numbers(text: str) -> list[tuple[float, int, int]]:
+    """The numbers that stand in a text for themselves, and where."""
+    found = []
+    for m in _NUMBER.finditer(text):
+        before, behind = text[: m.start()], text[m.end() :]
+        added = m.group()[0] == "+" and before[-1:].isdigit()
+        if added or _TIED_BEFORE.search(before) or _TIED_BEHIND.match(behind) or behind[:1].isnumeric():
+            continue
+        value = float(m.group().replace(",", ""))
+        found.append((-value if _MINUS_BEFORE.search(before) else value, m.start(), m.end()))
+    return found
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A text as words and the signs that change what it says, in their order."""
+
+    tokens: tuple[str, ...]
+    signs: frozenset[int]
+
+    def tied(self, start: int, end: int) -> bool:
+        """Whether a sign stands beside the tokens from start to end that makes them part of another answer:
+        a relation (x = 5) does not, nor does a range (1990-95).
+        """
+        return any(self._ties(k) for k in (start - 1, end))
+
+    def _ties(self, k: int) -> bool:
+        if k not in self.signs or self.tokens[k] in _RELATIONS:
+            return False
+        beside = "".join(token[:1] for token in self.tokens[max(k - 1, 0) : k + 2 : 2])
+        return not (self.tokens[k] == "-" and len(beside) == 2 and beside.isdigit())
+
+    def without_articles(self) -> "Signed":
+        """Articles are names where a sign stands beside them: a + b."""
+        kept = [
+            k for k, token in enumerate(self.tokens) if token not in _ARTICLES or {k - 1, k + 1} & self.signs
+        ]
+        return Signed(
+            tuple(self.tokens[k] for k in kept),
+            frozenset(i for i, k in enumerate(kept) if k in self.signs),
+        )
+
+
+@lru_cache(
+    maxsize=4096
+)  # under every edit and control the same keys are compared, mostly with the same completions
+def signed(text: str) -> Signed:
+    """The words of a text, lower case, and its signs; apostrophes, and points between letters, close up."""
+    plain = unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES).translate(_DASHES)
+    plain = re.sub(r"(?<=[^\W\d])\.(?=[^\W\d])", "", plain).strip()
+    tokens: list[str] = []
+    signs: list[int] = []
+    end = 0
+    for m in _SIGN.finditer(plain):
+        tokens += re.sub(r"[^\w\s]|_", " ", plain[end : m.start()]).split()
+        signs.append(len(tokens))
+        tokens.append("".join(m.group().split()))
+        end = m.end()
+    tokens += re.sub(r"[^\w\s]|_", " ", plain[end:]).split()
+    return Signed(tuple(tokens), frozenset(signs))
+
+
+def _words_match(wanted: Sequence[str], said: Signed, mode: str) -> bool:
+    """Whether words without signs occur, and no sign is tied to them or between them."""
+    places = [k for k in range(len(said.tokens)) if k not in said.signs]
+    words = tuple(said.tokens[k] for k in places)
+    n = len(wanted)
+    starts = {"exact": [0] if len(words) == n else [], "first": [0], "contains": range(len(words) - n + 1)}[
+        mode
+    ]
+    for p in starts:
+        if words[p : p + n] != tuple(wanted):
+            continue
+        ends = places[p : p + n]
+        parted = any(said.tokens[k] not in _RELATIONS for a, b in pairwise(ends) for k in range(a + 1, b))
+        if not parted and not said.tied(ends[0], ends[-1] + 1):
+            return True
+    return False
+
+
+def normalised(text: str, articles: bool = False) -> str:
+    """Lower case, single spaces, no punctuation (apostrophes and points between letters close up) and, unless
+    asked for, no articles.
+    """
+    words = signed(text)
+    kept = (token for k, token in enumerate(words.tokens) if k not in words.signs)
+    return " ".join(w for w in kept if articles or w not in _ARTICLES)
+
+
+def as_number(key: Any) -> float | None:
+    """The number that a key is, or None; "1,000", "-3.5" and "1e3" are numbers, "3 km" is not."""
+    if isinstance(key, int | float | np.integer | np.floating) and not isinstance(key, bool):
+        return float(key)
+    found = _NUMBER.fullmatch(str(key).strip().translate(_DASHES))
+    return None if found is None else float(found.group().replace(",", ""))
