@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.asked import asked_of
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, check_phrases, refuses
 from probes.checks.settings import check_count
@@ -104,6 +105,7 @@ class ExactMatch:
             labels=labels,
             classes=LABELS,
             texts=texts,
+            receipt={} if given is not None else asked_of(self, model, prompts),
         )
 
     def label(self, text: str, keys: Sequence[str | float | int]) -> str:

@@ -26,6 +26,7 @@ _VOLATILE = (
     "architectures",
     "_attn_implementation",
 )
+TRANSFER = "transfer on purpose with direction.on(other_model, reason=...)"
 COMPILED = "_orig_mod."  # torch.compile puts it into names
 _MATRICES = 512  # more than this and only some are sampled
 _SAMPLES = 4  # values read of a tensor
@@ -74,9 +75,9 @@ class Fingerprint:
         """What `as_dict` gave; raises pydantic's ValidationError, a ValueError, for anything else."""
         return checked(cls, values)
 
-    def check(self, other: "Fingerprint", what: str) -> None:
-        """Raises ValueError naming the field that differs; another precision of the same weights, or other
-        people's hooks, only warn.
+    def check(self, other: "Fingerprint", what: str, remedy: str = TRANSFER) -> None:
+        """Raises ValueError naming the field that differs, and a `remedy` beside using `what` on its own
+        model; another precision of the same weights, or other people's hooks, only warn.
         """
         field = self._differing(other)
         if field is None or (field == "weights" and self._rounded(other)):
@@ -87,7 +88,6 @@ class Fingerprint:
         if field == "adapters":
             mine, theirs = ("; ".join(f.state.adapters) or "none" for f in (self, other))
             differs += f" ({mine}, now {theirs})"
-        remedy = "transfer on purpose with direction.on(other_model, reason=...)"
         raise ValueError(f"{belongs}: {differs}. Use it on its own model, or {remedy}")
 
     def _warn(self, other: "Fingerprint", what: str) -> None:
@@ -138,6 +138,16 @@ def made_by(receipt: Mapping[str, Any]) -> Fingerprint | None:
     if "model" not in receipt or receipt["model"] == _named_only(receipt):
         return None
     return Fingerprint.from_dict(receipt["model"])
+
+
+def refuse_other_model(mine: Mapping[str, Any], theirs: Mapping[str, Any], what: str) -> None:
+    """Raises ValueError, naming the field that differs, where two artefacts belong to different models.
+
+    One whose receipt names no model passes.
+    """
+    own, other = made_by(mine), made_by(theirs)
+    if own is not None and other is not None:
+        own.check(other, what)
 
 
 def _named_only(receipt: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,9 @@ from probes.data.positions import Position
 from probes.data.sites import Site
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, pad
-from probes.models.backends.hooking import in_force
 from probes.models.backends.points import Average, Pick, Select
 from probes.models.model import Model
 from probes.models.selfcheck import self_check
-from probes.models.unwrap import inner_model
 from probes.models.writes import Write
 
 
@@ -64,7 +62,7 @@ class Reading:
     @property
     def writes(self) -> tuple[Write, ...]:
         """The edits that act on what is read: of every `applied` around the capture and the model's own."""
-        return (*in_force(inner_model(self.model.hf)), *self.model.writes)
+        return self.model.acting
 
     @property
     def tokens(self) -> tuple[np.ndarray, ...]:

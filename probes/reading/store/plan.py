@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from probes.data.tokens import batches
-from probes.models.writes import Write
+from probes.models.writes import Write, hashed
 from probes.reading.plan import Reading
 
 FORMAT = 1
@@ -168,14 +168,10 @@ def edit_hash(write: Write) -> str:
     """Hash of where an edit acts and what it does; raises ValueError for an edit that is not given by
     its numbers.
     """
-    found = write.identity()
+    found = hashed(write)
     if found is None:
         raise ValueError(
             f"{write!r} does not say what it does as data, so its captures cannot be told apart in a store;"
             " capture it into memory"
         )
-    kind, numbers = found
-    body = [f"{write.site} {write.at} {kind}", *(t.detach().cpu().float().numpy().tobytes() for t in numbers)]
-    return hashlib.sha256(b"\0".join(b if isinstance(b, bytes) else b.encode() for b in body)).hexdigest()[
-        :16
-    ]
+    return found
