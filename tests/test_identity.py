@@ -4,6 +4,7 @@ stores notice each.
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from interventions import (
 from interventions.effects.running import controls_of
 from probes import Activations, Direction, Examples, MassMean, Model, Site, capture, cosine_map, load_model
 from probes.data.digest import WIDTH, digest, values_of
-from probes.data.fingerprint import Fingerprint
+from probes.data.fingerprint import Fingerprint, _step
 from tests.conftest import WORDS, build_hf, build_tokenizer
 
 TEXTS = ["the red house", "a small tree", "the river is old", "a house"]
@@ -316,3 +317,115 @@ def test_train_rows_of_somebody_else_make_no_controls(known):
     ]:
         with pytest.raises(ValueError, match=words):
             drawn(rows)
+
+
+def grown_by(strength):
+    def hook(module: nn.Module, args, output):
+        return output + strength
+
+    return hook
+
+
+def replaced(module, factor):
+    before = module.forward
+    module.forward = lambda *args: before(*args) * factor
+
+
+def steady(hf):
+    """Hooks of other code on a model, whose mere running is no change."""
+    seen, count, table = [], 0, {"n": 0}
+
+    def looks_on(module: nn.Module, args, output):
+        nonlocal count
+        count += 1
+        table["n"] += 1
+        seen.append(output)
+
+    hf.model.layers[0].register_forward_hook(looks_on)
+
+
+PAST = {
+    "a row": lambda hf: hf.model.layers[0].mlp.down_proj.weight.data[3].mul_(5),
+    "a row, by numpy": lambda hf: hf.model.layers[1].mlp.up_proj.weight.detach().numpy().__setitem__(3, 0),
+    "columns": lambda hf: hf.model.layers[0].self_attn.o_proj.weight.data[:, 8:9].zero_(),
+    "activation": lambda hf: setattr(hf.model.layers[0].mlp, "act_fn", nn.Identity()),
+    "rotary frequencies": lambda hf: hf.model.rotary_emb.inv_freq.mul_(0.1),
+    "eps": lambda hf: setattr(hf.model.layers[0].input_layernorm, "variance_epsilon", 5.0),
+    "scaling": lambda hf: setattr(hf.model.layers[0].self_attn, "scaling", 3.0),
+    "forward": lambda hf: replaced(hf.model.layers[0].mlp, 3),
+}
+
+
+@pytest.mark.parametrize("change", PAST)
+def test_what_changes_a_model_past_its_versions_is_noticed(make_hf, make_tokenizer, tmp_path, change):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    first, edit = kept(model, tmp_path), Ablate(Direction.from_vector(np.eye(model.width)[0], SITE, model))
+    assert torch.equal(kept(model, tmp_path).x, first.x) and edited(model, edit)
+    PAST[change](model.hf)
+    with pytest.raises(ValueError, match=r"their (weights|settings) differ"):
+        edited(model, edit)
+    now = capture(model, TEXTS, SITE, progress=False).x
+    assert torch.equal(kept(model, tmp_path).x, now) and not torch.equal(now, first.x)
+
+
+def test_a_single_number_past_its_version_is_noticed_by_a_store(make_hf, make_tokenizer, tmp_path):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    weight = model.hf.model.layers[0].mlp.gate_proj.weight.data
+    for at in range(0, weight.numel(), 97):
+        first = kept(model, tmp_path)
+        weight.view(-1)[at] += 3.0
+        assert torch.equal(kept(model, tmp_path).x, capture(model, TEXTS, SITE, progress=False).x)
+        assert not torch.equal(kept(model, tmp_path).x, first.x)
+        if at > 400:
+            break
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(7, 3), (48, 32), (32, 48), (5, 4096), (4096, 5), (64, 64)])
+def test_the_walk_meets_every_row_and_every_column(rows, columns):
+    met = torch.zeros(rows, columns)
+    met.view(-1)[:: _step(rows, columns)] = 1
+    assert met.any(0).all() and met.any(1).all()
+
+
+def test_hooks_are_told_apart_by_what_they_hold(make_hf, make_tokenizer, tmp_path):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    block, told = model.hf.model.layers[0], {"by": 1.0}
+    hooks = [grown_by(1.0), grown_by(9.0), partial(lambda by, m, a, out: out + by, 2.0)]
+    hooks += [partial(lambda by, m, a, out: out + by, 3.0), lambda m, a, out: out + told["by"]]
+    seen = []
+    for hook in (*hooks, hooks[-1]):
+        handle = block.register_forward_hook(hook)
+        now = capture(model, TEXTS, SITE, progress=False).x
+        assert torch.equal(kept(model, tmp_path).x, now)
+        seen.append(model.fingerprint.state.hooks)
+        handle.remove()
+        told["by"] += 4.0
+    assert len(set(seen)) == len(seen)
+    steady(model.hf)
+    before = model.fingerprint
+    capture(model, TEXTS, SITE, progress=False)
+    assert model.fingerprint == before
+
+
+def test_the_scaling_of_an_adapter_counts(with_lora, make_tokenizer):
+    tuned = load_model(with_lora(), tokenizer=make_tokenizer())
+    first = tuned.fingerprint
+    assert tuned.fingerprint == first
+    for layer in tuned.hf.modules():
+        if hasattr(layer, "scale_layer"):
+            layer.scale_layer(8.0)
+    with pytest.raises(ValueError, match=r"their settings differ .*scaling"):
+        first.check(tuned.fingerprint, "the probe")
+
+
+def test_receipts_without_settings_or_under_another_library_are_not_compared_by_them(model):
+    own = model.fingerprint
+    model.hf.transformer.h[0].ln_1.eps = 1.0
+    now = model.fingerprint
+    with pytest.raises(ValueError, match="their settings differ"):
+        own.check(now, "the direction")
+    old = own.as_dict()
+    del old["state"]["settings"]
+    Fingerprint.from_dict(old).check(now, "the direction")
+    later = replace(now, state=replace(now.state, settings=now.state.settings + ".1"))
+    own.check(later, "the direction")

@@ -87,7 +87,11 @@ class Model:
     @property
     def fingerprint(self) -> Fingerprint:
         """Who the model is as it is now; weights may change in place, adapters be switched off."""
-        return fingerprint(self.hf, self.tokenizer, self.name, state_of(self.hf))
+        return self.fingerprinted()
+
+    def fingerprinted(self, whole: bool = False) -> Fingerprint:
+        """Who the model is; with `whole` every weight is read again, also where nothing says it changed."""
+        return fingerprint(self.hf, self.tokenizer, self.name, state_of(self.hf), whole)
 
     @property
     def acting(self) -> tuple[Write, ...]:

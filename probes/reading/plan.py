@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from probes.data.examples import Examples
+from probes.data.fingerprint import Fingerprint
 from probes.data.positions import Position
 from probes.data.sites import Site
 from probes.data.tokenised import Tokenised
@@ -63,6 +64,11 @@ class Reading:
     def writes(self) -> tuple[Write, ...]:
         """The edits that act on what is read: of every `applied` around the capture and the model's own."""
         return self.model.acting
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Who the model is at the first time of asking: one reading is of one model."""
+        return self.model.fingerprint
 
     @property
     def tokens(self) -> tuple[np.ndarray, ...]:
@@ -174,7 +180,7 @@ class Reading:
     @property
     def receipt(self) -> dict[str, Any]:
         return {
-            "model": self.model.fingerprint.as_dict(),
+            "model": self.fingerprint.as_dict(),
             "backend": self.model.backend.name,
             "at": str(self.position),
             "sites": [str(s) for s in self.sites],
