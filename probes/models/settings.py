@@ -39,8 +39,8 @@ def settings_of(hf: nn.Module) -> str:
     saved = set(hf.state_dict(keep_vars=True))
     whole = hashlib.sha256()
     for name, module in hf.named_modules():
-        path = name.replace(COMPILED, "")
-        if path.endswith("_orig_mod") or "_orig_mod" in module._modules:
+        path = name.replace(COMPILED, "").removesuffix(COMPILED[:-1]).removesuffix(".")
+        if COMPILED[:-1] in module._modules:
             continue
         whole.update(f"{path} {type(module).__module__}.{type(module).__qualname__}\n".encode())
         if any(t in str(getattr(module, "rope_type", "")) for t in _CHANGES_WITH_TEXTS):
@@ -170,7 +170,7 @@ def _said(values: Mapping[str, Any], depth: int) -> Iterator[str]:
         if isinstance(value, Tensor):
             yield f"{name}: {tuple(value.shape)} {values_of(value.detach()).hex()}"
         elif isinstance(value, np.ndarray):
-            yield f"{name}: {value.dtype} {hashlib.sha256(np.ascontiguousarray(value)).hexdigest()}"
+            yield f"{name}: {value.dtype} {hashlib.sha256(value.tobytes()).hexdigest()}"
         elif isinstance(value, FunctionType | MethodType | functools.partial):
             yield from _parts(value, depth + 1)
         elif isinstance(value, tuple):
