@@ -3,16 +3,32 @@ stores notice each.
 """
 
 import copy
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from interventions import Ablate, Add, Affine, Skip, applied, bake, edited
-from probes import Direction, Examples, MassMean, capture, load_model
+from interventions import (
+    Ablate,
+    Add,
+    Affine,
+    ExactMatch,
+    Records,
+    Skip,
+    applied,
+    bake,
+    edited,
+    effect,
+    search,
+)
+from interventions.effects.running import controls_of
+from probes import Activations, Direction, Examples, MassMean, Model, Site, capture, cosine_map, load_model
 from probes.data.digest import WIDTH, digest, values_of
-from probes.data.fingerprint import Fingerprint
+from probes.data.fingerprint import Fingerprint, _step
+from tests.conftest import WORDS, build_hf, build_tokenizer
 
 TEXTS = ["the red house", "a small tree", "the river is old", "a house"]
 SITE = "resid_post.1"
@@ -183,3 +199,233 @@ def test_numbers_taken_from_rows_of_another_model_are_refused(model, make_model)
     edited(model, Skip("attn_out.1", mean_of=own))
     with pytest.raises(ValueError, match="mean_of belongs to model"):
         edited(model, Skip("attn_out.1", mean_of=theirs))
+
+
+def by_last_token(model, *edits, y=(0, 1, 0, 1), at="last"):
+    there = edited(model, *edits) if edits else model
+    return capture(there, Examples(TEXTS, y=list(y)), SITE, at, progress=False)
+
+
+def test_directions_of_two_models_have_no_angle(model, make_model):
+    own, theirs = (MassMean().fit(by_last_token(m)).direction() for m in (model, make_model("gpt2", seed=1)))
+    bare, moved = Direction.from_vector(own.unit, SITE), theirs.on(model, reason="to compare the two")
+    doors = [own.cosine_to, own.orthogonal_to, lambda d: cosine_map([own, own, d])]
+    for door in doors:
+        door(moved)
+        with pytest.raises(ValueError, match=r"belongs to model .* their weights differ"):
+            door(theirs)
+    assert own.cosine_to(bare) == pytest.approx(1)
+    assert own.cosine_to(moved) == pytest.approx(float(own.unit @ theirs.unit))
+
+
+def test_rows_read_under_other_edits_or_elsewhere_are_warned_of(model, recwarn):
+    own = by_last_token(model)
+    direction = MassMean().fit(own).direction()
+    push, there = Add(direction, gaps=9), Site("attn_out", 1)
+    doors = [
+        lambda m, rows: direction.calibrated(rows),
+        lambda m, rows: edited(m, Ablate(direction, mean_of=rows, at="last")),
+        lambda m, rows: edited(m, Skip(there, mean_of=replace(rows, sites=(there,)), at=-1)),
+        lambda m, rows: edited(m, Affine(direction, rows)),
+    ]  # fmt: skip
+    pushed, elsewhere = by_last_token(model, push), by_last_token(model, at=1)
+    for door in (doors[0], doors[1], doors[3]):
+        door(model, own)
+        door(model, Activations.from_arrays(own.x, own.y, sites=[SITE]))  # who does not say passes
+        assert not recwarn.list
+        with pytest.warns(UserWarning, match="was read under Add.*9 gaps.* and is used under no edits"):
+            door(model, pushed)
+        with pytest.warns(UserWarning, match="was read at 1 and is used for last"):
+            door(model, elsewhere)
+        recwarn.clear()
+    for door in doors[1:]:
+        door(edited(model, push), replace(pushed, receipt=pushed.receipt | {"at": "-1"}))
+    with pytest.warns(UserWarning, match="mean_of was read under Add"):
+        doors[2](model, pushed)
+    again = MassMean().fit(pushed).direction()
+    recwarn.clear()
+    again.calibrated(pushed)
+    edited(model, Ablate(direction, mean_of=elsewhere))  # all tokens have no place of their own
+    assert not recwarn.list
+
+
+ASKED = Examples(TEXTS, y=[0, 1, 0, 1], columns={"answer": ["red", "tree", "old", "house"]})
+
+
+@pytest.fixture(scope="module")
+def known():
+    """A small model, one with other weights, an edit, and what the first said."""
+    model, other = (Model.of(build_hf("llama", seed=s), build_tokenizer()) for s in (0, 1))
+    edit = Add(Direction.from_vector(np.eye(model.width)[0], SITE, model), norm=4.0)
+    return model, other, edit
+
+
+def match(n):
+    return ExactMatch(max_new_tokens=n)
+
+
+BEFORE = {
+    "belongs to model .* their weights differ": lambda m, other, edit, b: b(other, ASKED),
+    "under other edits .Add.*; now none": lambda m, _, edit, b: b(edited(m, edit), ASKED),
+    "by another behaviour .*now max_new_tokens=2": lambda m, *_: match(3)(m, ASKED),
+    "when the column 'answer' of the prompts held other values": lambda m, other, edit, b: b(
+        m, Examples(ASKED.texts, y=ASKED.y, columns={"answer": ["blue"] * 4})
+    ),
+    "behind other texts": lambda m, other, edit, b: b(
+        m, Examples(["old " + t for t in TEXTS], y=ASKED.y, columns=ASKED.columns, ids=ASKED.ids)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BEFORE)
+def test_records_of_somebody_else_are_no_before(known, fault):
+    model, other, edit = known
+    behaviour = match(2)
+    theirs = BEFORE[fault](model, other, edit, behaviour)
+    options = {"none": Ablate(edit.direction)}
+    quiet = {"progress": False, "n_controls": 0}
+    with pytest.raises(ValueError, match=f"before (was measured )?{fault}"):
+        search(model, options, behaviour, ASKED, before=theirs, **quiet)
+    with pytest.raises(ValueError, match=f"before (was measured )?{fault}"):
+        effect(model, Ablate(edit.direction), behaviour, ASKED, before=theirs, progress=False)
+    more = Examples(TEXTS, y=[1, 1, 0, 0], columns=dict(ASKED.columns) | {"more": TEXTS})
+    own = behaviour(model, ASKED)
+    search(model, options, behaviour, more, before=own, **quiet)
+    search(model, options, behaviour, ASKED, before=replace(theirs, receipt={}), **quiet)
+    given = behaviour(model, ASKED, given=own.texts)
+    assert given.receipt == {} and own.receipt["behaviour"]["max_new_tokens"] == "2"
+    both = Records.concat([own, replace(own, ids=np.arange(4))])
+    assert both.receipt == own.receipt
+
+
+def test_train_rows_of_somebody_else_make_no_controls(known):
+    model, other, edit = known
+    ablate = Ablate(edit.direction)
+
+    def drawn(train):
+        return controls_of(model, ablate, ASKED, 2, 0, train)[0].source
+
+    many = Examples([f"{a} {b}" for a in ("the old", "a small", "red") for b in WORDS[:8]], y=[0, 1] * 12)
+    own = capture(model, many, SITE, progress=False)
+    bare = Activations.from_arrays(own.x, own.y, sites=[SITE])
+    assert drawn(own) == drawn(bare) == "exchanging labels" != drawn(None)
+    for rows, words in [
+        (by_last_token(other), "train belongs to model .* their weights differ"),
+        (by_last_token(model, edit), "train was read under Add.* measured on a model under no edits"),
+        (capture(model, ASKED, "resid_post.0", progress=False), "train has no rows at resid_post.1"),
+        (capture(model, TEXTS, SITE, progress=False), "train has no labels y"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            drawn(rows)
+
+
+def grown_by(strength):
+    def hook(module: nn.Module, args, output):
+        return output + strength
+
+    return hook
+
+
+def replaced(module, factor):
+    before = module.forward
+    module.forward = lambda *args: before(*args) * factor
+
+
+def steady(hf):
+    """Hooks of other code on a model, whose mere running is no change."""
+    seen, count, table = [], 0, {"n": 0}
+
+    def looks_on(module: nn.Module, args, output):
+        nonlocal count
+        count += 1
+        table["n"] += 1
+        seen.append(output)
+
+    hf.model.layers[0].register_forward_hook(looks_on)
+
+
+PAST = {
+    "a row": lambda hf: hf.model.layers[0].mlp.down_proj.weight.data[3].mul_(5),
+    "a row, by numpy": lambda hf: hf.model.layers[1].mlp.up_proj.weight.detach().numpy().__setitem__(3, 0),
+    "columns": lambda hf: hf.model.layers[0].self_attn.o_proj.weight.data[:, 8:9].zero_(),
+    "activation": lambda hf: setattr(hf.model.layers[0].mlp, "act_fn", nn.Identity()),
+    "rotary frequencies": lambda hf: hf.model.rotary_emb.inv_freq.mul_(0.1),
+    "eps": lambda hf: setattr(hf.model.layers[0].input_layernorm, "variance_epsilon", 5.0),
+    "scaling": lambda hf: setattr(hf.model.layers[0].self_attn, "scaling", 3.0),
+    "forward": lambda hf: replaced(hf.model.layers[0].mlp, 3),
+}
+
+
+@pytest.mark.parametrize("change", PAST)
+def test_what_changes_a_model_past_its_versions_is_noticed(make_hf, make_tokenizer, tmp_path, change):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    first, edit = kept(model, tmp_path), Ablate(Direction.from_vector(np.eye(model.width)[0], SITE, model))
+    assert torch.equal(kept(model, tmp_path).x, first.x) and edited(model, edit)
+    PAST[change](model.hf)
+    with pytest.raises(ValueError, match=r"their (weights|settings) differ"):
+        edited(model, edit)
+    now = capture(model, TEXTS, SITE, progress=False).x
+    assert torch.equal(kept(model, tmp_path).x, now) and not torch.equal(now, first.x)
+
+
+def test_a_single_number_past_its_version_is_noticed_by_a_store(make_hf, make_tokenizer, tmp_path):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    weight = model.hf.model.layers[0].mlp.gate_proj.weight.data
+    for at in range(0, weight.numel(), 97):
+        first = kept(model, tmp_path)
+        weight.view(-1)[at] += 3.0
+        assert torch.equal(kept(model, tmp_path).x, capture(model, TEXTS, SITE, progress=False).x)
+        assert not torch.equal(kept(model, tmp_path).x, first.x)
+        if at > 400:
+            break
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(7, 3), (48, 32), (32, 48), (5, 4096), (4096, 5), (64, 64)])
+def test_the_walk_meets_every_row_and_every_column(rows, columns):
+    met = torch.zeros(rows, columns)
+    met.view(-1)[:: _step(rows, columns)] = 1
+    assert met.any(0).all() and met.any(1).all()
+
+
+def test_hooks_are_told_apart_by_what_they_hold(make_hf, make_tokenizer, tmp_path):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    block, told = model.hf.model.layers[0], {"by": 1.0}
+    hooks = [grown_by(1.0), grown_by(9.0), partial(lambda by, m, a, out: out + by, 2.0)]
+    hooks += [partial(lambda by, m, a, out: out + by, 3.0), lambda m, a, out: out + told["by"]]
+    seen = []
+    for hook in (*hooks, hooks[-1]):
+        handle = block.register_forward_hook(hook)
+        now = capture(model, TEXTS, SITE, progress=False).x
+        assert torch.equal(kept(model, tmp_path).x, now)
+        seen.append(model.fingerprint.state.hooks)
+        handle.remove()
+        told["by"] += 4.0
+    assert len(set(seen)) == len(seen)
+    steady(model.hf)
+    before = model.fingerprint
+    capture(model, TEXTS, SITE, progress=False)
+    assert model.fingerprint == before
+
+
+def test_the_scaling_of_an_adapter_counts(with_lora, make_tokenizer):
+    tuned = load_model(with_lora(), tokenizer=make_tokenizer())
+    first = tuned.fingerprint
+    assert tuned.fingerprint == first
+    for layer in tuned.hf.modules():
+        if hasattr(layer, "scale_layer"):
+            layer.scale_layer(8.0)
+    with pytest.raises(ValueError, match=r"their settings differ .*scaling"):
+        first.check(tuned.fingerprint, "the probe")
+
+
+def test_receipts_without_settings_or_under_another_library_are_not_compared_by_them(model):
+    own = model.fingerprint
+    model.hf.transformer.h[0].ln_1.eps = 1.0
+    now = model.fingerprint
+    with pytest.raises(ValueError, match="their settings differ"):
+        own.check(now, "the direction")
+    old = own.as_dict()
+    del old["state"]["settings"]
+    Fingerprint.from_dict(old).check(now, "the direction")
+    later = replace(now, state=replace(now.state, settings=now.state.settings + ".1"))
+    own.check(later, "the direction")

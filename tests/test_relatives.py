@@ -3,12 +3,13 @@ to the probes that were fitted on them. What is found somewhere is also shown no
 """
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from probes import Activations, Examples, Logistic, MassMean, capture
+from probes import CCS, Activations, Examples, Logistic, MassMean, PairActivations, capture
 from probes.controls import calibrate, claim
 from probes.data.relatives import related
 from probes.data.row_names import own_groups
@@ -284,3 +285,44 @@ def test_rows_of_a_text_are_known_at_another_token_and_the_other_place_is_said(m
         Activations.concat([last.rows([0, 1]), early.rows([2, 3])])
     whole = Activations.concat([last.rows([0, 1]), last.rows([2, 3])])
     assert whole.receipt["at"] == "last" and whole.receipt["dtype"] == last.receipt["dtype"]
+
+
+def test_rows_of_the_fit_are_known_under_other_names_and_in_other_precision(make_model):
+    model = make_model()
+    texts = [f"{a} {b} {c}" for a in ["red", "tall", "old"] for b in ("tree", "house") for c in ("yes", "no")]
+    labels = [0, 1] * 6
+
+    def read(named, at="last", site="resid_post.1", **more):
+        return capture(model, Examples(named, y=labels, **more), site, at, progress=False)
+
+    own = read(texts)
+    probe = MassMean().fit(own)
+    arrays = Activations.from_arrays(own.x, own.y, sites=["resid_post.1"])
+    same = {
+        "own ids": read(texts, ids=[f"x{k}" for k in range(12)]),
+        "a blank behind": read([f" {t} " for t in texts]),
+        "arrays": arrays,
+        "half precision": arrays.to(dtype=torch.float16),
+        "the other half": replace(own, ids=np.array([f"x{k}" for k in range(12)])).to(dtype=torch.bfloat16),
+        "texts": Examples([f" {t.upper()}" for t in texts], y=labels),
+    }
+    for name, rows in same.items():
+        assert probe.was_fitted_on(rows).all(), name
+    with pytest.raises(ValueError, match=r"12 of 12 rows .* fitted on"):
+        calibrate(probe, same["own ids"])
+    # Nothing is taken for what it is not: other texts, and tokens that stand in every text.
+    others = [
+        f"small {b} {a} {c}" for a in ["red", "tall", "old"] for b in ("tree", "house") for c in ("yes", "no")
+    ]
+    assert not probe.was_fitted_on(read(others, ids=np.arange(12))).any()
+    for at in ("first", "all"):
+        whole = MassMean().fit(read(texts, at, "resid_post.1"))
+        assert not whole.was_fitted_on(read(others, at)).any()
+        assert "numbers_at" not in whole.receipt["fitted_on"]
+    # By arrays first, then by names.
+    assert MassMean().fit(arrays).was_fitted_on(same["own ids"]).all()
+    half = MassMean().fit(same["half precision"])
+    assert half.was_fitted_on(arrays).all() and half.was_fitted_on(own).all()
+    pairs = PairActivations.from_arrays(own.x, -own.x, y=labels)
+    again = replace(pairs, ids=np.array([f"x{k}" for k in range(12)]))
+    assert CCS(restarts=1).fit(pairs).was_fitted_on(again).all()

@@ -306,7 +306,7 @@ def test_records_of_another_behaviour_or_unit_are_never_taken_for_the_unedited_o
     options, yes = {"a": Ablate(_raises_yes(model))}, Answers()(model, some)
     how = {"n_controls": 0, "progress": False}
     assert search(model, options, Answers(), some, before=yes, **how)["a"].now.behaviour == yes.behaviour
-    with pytest.raises(ValueError, match=r"'no against yes'.*'yes against no'"):
+    with pytest.raises(ValueError, match=r"another behaviour .positive=' yes'.*now positive=' no'"):
         search(model, options, Answers(" no", " yes"), some, before=yes, **how)
     for other in (replace(yes, unit="nats"), replace(yes, labels=np.full(16, "a"), classes=("a",))):
         with pytest.raises(ValueError, match="cannot stand beside"):

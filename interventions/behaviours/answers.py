@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from interventions.behaviours.asked import asked_of
 from interventions.behaviours.logprob import Continuations, logprobs, refuse_open_thoughts
 from interventions.behaviours.measures import MeanValue, TwoSided
 from interventions.behaviours.records import Records
@@ -75,7 +76,14 @@ class Answers:
         else:
             unit = "log-probability difference"
             of_first, of_second = (logprobs(model, part, batch_size) for part in (asked.first, asked.second))
-        return Records.of(prompts, name, unit, of_first - of_second, judged_by=measure)
+        return Records.of(
+            prompts,
+            name,
+            unit,
+            of_first - of_second,
+            judged_by=measure,
+            receipt=asked_of(self, model, prompts),
+        )
 
     def _asked(self, model: Model, prompts: Tokenised) -> "_Asked":
         first, second = self._texts(self.positive, prompts), self._texts(self.negative, prompts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interventions.behaviours.asked import asked_of
 from interventions.behaviours.exact_match import keys_of
 from interventions.behaviours.matching import matches
 from interventions.behaviours.records import Records, completions
@@ -69,6 +70,7 @@ class Candour:
             labels=labels,
             classes=(*CANDOUR, UNCLEAR),
             texts=texts,
+            receipt={} if given is not None else asked_of(self, model, prompts),
         )
 
     def label(

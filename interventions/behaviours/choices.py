@@ -3,7 +3,7 @@ that a preference for a letter or a place cancels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from math import factorial
 from string import Formatter
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.asked import asked_of
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples, Text
@@ -107,7 +108,8 @@ class Choices:
             )
             chosen.append(best)
             consistent.append(float((by_order.argmax(1) == best).mean()))
-        return self._records(prompts, options, right, values, chosen, consistent)
+        found = self._records(prompts, options, right, values, chosen, consistent)
+        return replace(found, receipt=asked_of(self, model, prompts))
 
     def _shown(self, model: Model, prompts: Examples) -> "_Shown":
         """Every option of every prompt as an answer behind every order in which the options are shown."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.asked import asked_of
 from interventions.behaviours.matching import matches, normalised
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, check_phrases, refuses
@@ -96,6 +97,7 @@ class ExactMatch:
             labels=labels,
             classes=LABELS,
             texts=texts,
+            receipt={} if given is not None else asked_of(self, model, prompts),
         )
 
     def label(self, text: str, keys: Sequence[str | float | int]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.asked import asked_of
 from interventions.behaviours.exact_match import ExactMatch
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusal import MARKERS, refuses
@@ -70,5 +71,6 @@ class AnswerKinds:
         rows = ({name: column[i] for name, column in known.items()} for i in range(len(texts)))
         labels = np.array([self.sort(text, row) for text, row in zip(texts, rows, strict=True)])
         kept: dict[str, Any] = {"labels": labels, "classes": KINDS, "texts": texts}
+        kept["receipt"] = {} if given is not None else asked_of(self, model, prompts)
         what = "kinds of answers", "share answered rightly"
         return Records.of(prompts, *what, labels == FACTUAL, **kept)

@@ -26,7 +26,8 @@ class Records(Displayed):
     `values` [n] are in `unit`; NaN marks a prompt that could not be measured, such as one whose judge never
     answered. A behaviour that sorts answers into kinds has `labels` [n], each one of `classes`. `texts` keeps
     what the model wrote, `columns` whatever else is known per prompt. `judged_by` is what the behaviour is
-    judged by; by default its kinds where it has any, and the mean of its values otherwise.
+    judged by; by default its kinds where it has any, and the mean of its values otherwise. `receipt`
+    says who was asked what (`interventions.behaviours.asked`), as far as it is known.
     """
 
     behaviour: str
@@ -39,6 +40,7 @@ class Records(Displayed):
     texts: tuple[str, ...] | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     judged_by: Measure | None = None
+    receipt: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.values)
@@ -109,6 +111,7 @@ class Records(Displayed):
                 else tuple(t for p in parts if p.texts is not None for t in p.texts)
             ),
             columns={name: np.concatenate([p.columns[name] for p in parts]) for name in first.columns},
+            receipt={k: v for k, v in first.receipt.items() if all(p.receipt.get(k) == v for p in parts)},
         )
 
     def same_measure(self, other: "Records") -> None:

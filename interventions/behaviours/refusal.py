@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
+from interventions.behaviours.asked import asked_of
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records, completions
 from probes.checks.settings import check_count
@@ -192,6 +193,7 @@ class Refusal:
             labels=labels,
             classes=("refused", "answered"),
             texts=texts,
+            receipt={} if given is not None else asked_of(self, model, prompts),
         )
 
 
@@ -235,8 +237,9 @@ class RefusalLogprob:
         check_model(model, "RefusalLogprob")
         prompts = model.tokenise(prompts)
         value = self._starts_with(model, prompts, self.refusing, batch_size)
+        receipt = asked_of(self, model, prompts)
         if not self.answering:
-            return Records.of(prompts, "refusing openers", "log-probability (nats)", value)
+            return Records.of(prompts, "refusing openers", "log-probability (nats)", value, receipt=receipt)
         value = value - self._starts_with(model, prompts, self.answering, batch_size)
         labels = np.where(value > 0, "refused", "answered")
         return Records.of(
@@ -246,6 +249,7 @@ class RefusalLogprob:
             value,
             labels=labels,
             classes=("refused", "answered"),
+            receipt=receipt,
         )
 
     def _starts_with(

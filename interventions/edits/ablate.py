@@ -8,6 +8,7 @@ import torch
 from interventions.writes.lowrank import (
     LowRank,
     SiteEdit,
+    check_rows,
     named,
     position_of,
     same_site,
@@ -52,7 +53,7 @@ class Ablate:
         for d in directions:
             d.check_model(model)
         if self.mean_of is not None:
-            model.refuse_foreign(self.mean_of.receipt, "mean_of")
+            check_rows(model, self.mean_of, "mean_of", [self.at])
         units = stacked(directions)
         found = []
         for site in target_sites(model, directions[0].site, self.sites):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from interventions.writes.lowrank import LowRank, SiteEdit, position_of, target_sites
+from interventions.writes.lowrank import LowRank, SiteEdit, check_rows, position_of, target_sites
 from probes.checks.settings import check_number
 from probes.data.activations import Activations, check_states
 from probes.data.positions import Position
@@ -20,7 +20,8 @@ class Affine:
 
     `reference` holds labelled activations (y 0/1) at every target site, from which r and the gap are taken
     site by site. Unlike `Ablate` it goes to a place where hidden states are found, and unlike `Add` the
-    result does not depend on how much was there. Raises ValueError for activations without two classes.
+    result does not depend on how much was there. Raises ValueError for activations without two classes or of
+    another model; those read under other edits or at another token are warned of.
     Source: affine concept editing, Marshall et al., arXiv 2411.09003.
     """
 
@@ -37,7 +38,8 @@ class Affine:
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         self.direction.check_model(model)
-        model.refuse_foreign(self.reference.receipt, "the reference")
+        places = [*self.direction.places, *(() if self.at == "all" else (self.at,))]
+        check_rows(model, self.reference, "the reference", places)
         y, _ = self.reference.classes
         u = self.direction.unit
         found = []

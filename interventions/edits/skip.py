@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from interventions.writes.changes import Constant
-from interventions.writes.lowrank import SiteEdit, position_of
+from interventions.writes.lowrank import SiteEdit, check_rows, position_of
 from probes.data.activations import Activations, check_states
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
@@ -39,7 +39,7 @@ class Skip:
                 " or z"
             )
         if self.mean_of is not None:
-            model.refuse_foreign(self.mean_of.receipt, "mean_of")
+            check_rows(model, self.mean_of, "mean_of", [self.at])
         values = [
             (
                 torch.zeros(model.width_at(s))

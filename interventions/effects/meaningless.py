@@ -86,7 +86,8 @@ def meaningless(
     """
     site, tested = home(model, edit)
     sources: list[Callable[[], _Rows]] = []
-    if train is not None and site in train.sites and train.y is not None:
+    if train is not None:
+        _check_train(model, train, site)
         own = exchanged_directions(train[site], n * rank, seed)[0].cpu()
         sources.append(lambda: _remembered([(own, tested)]))
     elif known := remembered(edit, site, tested):
@@ -114,6 +115,27 @@ def meaningless(
         )
     last = isotropic(model.width_at(site), n, rank, seed)
     return Meaningless(last.frames, last.source, "; ".join(notes))
+
+
+def _check_train(model: Model, train: Activations, site: Site) -> None:
+    """Raises ValueError for rows that cannot be those an edit's direction was found on: of another model,
+    read under other edits, without its site, without labels.
+    """
+    model.refuse_foreign(train.receipt, "train", "capture the rows of this one")
+    now = [repr(w) for w in model.acting]
+    read = train.receipt.get("edits", now)
+    if list(read) != now:
+        under, here = ("; ".join(map(str, each)) or "no edits" for each in (read, now))
+        raise ValueError(
+            f"train was read under {under} and the effect is measured on a model under {here}; capture train"
+            " from the very model that is edited"
+        )
+    lacks = f"rows at {site}" if site not in train.sites else "labels y" if train.y is None else ""
+    if lacks:
+        raise ValueError(
+            f"train has no {lacks} ({train!r}), so no control comes from exchanging labels there; give the"
+            f" labelled rows at {site} on which the edit's direction was found, or leave train out"
+        )
 
 
 def home(model: Model, edit: Edit) -> tuple[Site, Float[Tensor, " d"] | None]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from interventions.behaviours.asked import refuse_other_records
 from interventions.behaviours.neutral_text import Cost, neutral_costs
 from interventions.behaviours.records import Behaviour, Records, as_behaviour, check_records
 from interventions.effects.comparisons import comparisons
@@ -49,17 +50,19 @@ def effect(
     (`interventions.effects.meaningless`). `compare=False` leaves comparisons and isotropic edits out. With
     `neutral` texts the cost (KL and loss) is measured for the edit and, with `control_costs`, for every
     control. `before` saves a run when the base behaviour on these prompts is known. Raises ValueError for
-    fewer than 20 controls, for a `before` of other prompts, or for prompts with a y between whole numbers.
+    fewer than 20 controls, for prompts with a y between whole numbers, for a `before` of other prompts,
+    another model, edit, behaviour or answer key, and for `train` rows of another model, read under other
+    edits, without the edit's site or without labels.
     """
     check_model(base, "effect")
     behaviour = as_behaviour(behaviour)
     if train is not None:
         check_states(train, "effect(train=...)")
-    _checked(n_controls, before, prompts)
+    _enough(n_controls)
     _whole_labels(prompts)
     whole = joined(edit)
     prompts = base.tokenise(prompts)  # once, for all the models that are asked
-    before = behaviour(base, prompts) if before is None else before
+    before = known_before(before, behaviour, base, prompts)
     drawn, controls = controls_of(base, whole, prompts, n_controls, seed, train)
     beside = _isotropic(base, whole, prompts, seed) if compare else []
     named = comparisons(whole, base) if compare else {}
@@ -94,19 +97,28 @@ def _costs(base: Model, edits: Sequence[Edit], neutral: Sequence[str] | None) ->
     return [] if neutral is None else neutral_costs(base, [edited(base, each) for each in edits], neutral)
 
 
-def _checked(n_controls: int, before: Records | None, prompts: Examples) -> None:
-    if before is not None:
-        check_records(before, "effect(before=...)")
+def known_before(before: Records | None, behaviour: Behaviour, base: Model, prompts: Examples) -> Records:
+    """The unedited records, measured where they are not given; raises ValueError for given ones of other
+    prompts, or whose receipt names another model, edit, behaviour or answer key.
+    """
+    if before is None:
+        return behaviour(base, prompts)
+    check_records(before, "before=...")
+    if not np.array_equal(before.ids, prompts.ids):
+        raise ValueError(
+            f"before holds {len(before)} records of other prompts than the {len(prompts)} given; measure it"
+            " on the same prompts"
+        )
+    refuse_other_records(before.receipt, behaviour, base, prompts)
+    return before
+
+
+def _enough(n_controls: int) -> None:
     check_count("n_controls", n_controls, 0)
     if n_controls < MIN_CONTROLS:
         raise ValueError(
             f"an effect is shown beside at least {MIN_CONTROLS} matched random edits, got"
             f" n_controls={n_controls}"
-        )
-    if before is not None and not np.array_equal(before.ids, prompts.ids):
-        raise ValueError(
-            f"before holds {len(before)} records of other prompts than the {len(prompts)} given; measure it"
-            " on the same prompts"
         )
 
 

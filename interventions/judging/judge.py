@@ -3,12 +3,13 @@ OpenAI-compatible endpoint.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.asked import asked_of
 from interventions.behaviours.records import Records, completions
 from interventions.judging.answers import Answered, read_expected, read_label, read_score
 from interventions.judging.asking import Item
@@ -107,7 +108,8 @@ class Judge:
         return digest(self.rubric, self.classes, self.scale, self.expected, self.model, self._parameters())
 
     def __call__(self, model: Model, prompts: Examples) -> Records:
-        return self.grade(prompts, completions(model, prompts, self.max_new_tokens))
+        graded = self.grade(prompts, completions(model, prompts, self.max_new_tokens))
+        return replace(graded, receipt=asked_of(self, model, prompts))
 
     def grade(self, prompts: Examples, texts: Sequence[str], again: bool = False) -> Records:
         """Grades completions that exist already, one a prompt; `again` asks anew for items whose answers

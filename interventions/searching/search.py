@@ -7,11 +7,9 @@ from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
-import numpy as np
-
 from interventions.behaviours.neutral_text import neutral_costs
 from interventions.behaviours.records import Behaviour, Records, as_behaviour
-from interventions.effects.running import controls_of
+from interventions.effects.running import controls_of, known_before
 from interventions.searching.option import Option
 from interventions.searching.searched import Searched
 from interventions.writes.edited import edited
@@ -45,7 +43,8 @@ def search(
     its size along directions that mean nothing. Three may speak against a choice, not for it; with 19 or more
     `choice.stands` can be true. `effect` takes its own number for the one chosen. With `neutral` texts the
     cost (KL and loss) is measured. `before` saves a run when the unedited behaviour on these prompts is
-    known. Raises ValueError without options, or for a `before` of other prompts or of another behaviour.
+    known. Raises ValueError without options, or for a `before` of other prompts, another model, edit,
+    behaviour or answer key.
     """
     check_model(model, "search")
     behaviour = as_behaviour(behaviour)
@@ -57,11 +56,8 @@ def search(
         raise ValueError(f"n_controls={n_controls!r:.60}; expected 0 or more controls beside every option")
     if not options:
         raise ValueError("no options given; name at least one, such as {'block 3': Ablate(direction)}")
-    if before is not None and not np.array_equal(before.ids, validation.ids):
-        counts = f"{len(before)} records of other prompts than the {len(validation)} given"
-        raise ValueError(f"before holds {counts}; measure it on the same prompts")
     edits = {name: joined(edit) for name, edit in options.items()}
-    before = behaviour(model, validation) if before is None else before
+    before = known_before(before, behaviour, model, validation)
     measured = []
     runs_wanted = len(edits) * (1 + n_controls)
     with progress_bar("options", progress, total=runs_wanted) as bar:

@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.data.activations import Activations
 from probes.data.lowrank import LowRank
 from probes.data.positions import Position
+from probes.data.receipts import warn_of_other_reading
 from probes.data.sites import Site, SitesLike
 from probes.fitting.directions import Direction, check_direction
 from probes.models.model import Model
@@ -148,6 +150,14 @@ def target_sites(model: Model, own: Site, sites: SitesLike | None) -> tuple[Site
             f"{own} has {width[own]} coordinates and {', '.join(other)}; an edit fits sites of one width"
         )
     return tuple(sorted(found, key=lambda s: s.order))
+
+
+def check_rows(model: Model, rows: Activations, what: str, places: Sequence[Any]) -> None:
+    """Raises ValueError for rows of another model than the one whose states they shall stand for; warns of
+    those read under other edits than act there, or at none of the places meant.
+    """
+    model.refuse_foreign(rows.receipt, what)
+    warn_of_other_reading(what, rows.receipt, [repr(w) for w in model.acting], places)
 
 
 def position_of(at: Any) -> Position:

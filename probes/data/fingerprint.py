@@ -2,8 +2,10 @@
 used on a foreign model, and stored rows are never those of another.
 """
 
+import functools
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,9 +28,12 @@ _VOLATILE = (
     "architectures",
     "_attn_implementation",
 )
+TRANSFER = "transfer on purpose with direction.on(other_model, reason=...)"
 COMPILED = "_orig_mod."  # torch.compile puts it into names
 _MATRICES = 512  # more than this and only some are sampled
 _SAMPLES = 4  # values read of a tensor
+_SMALL = 4096  # values of a tensor all of which are read each time
+_WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _known: "WeakKeyDictionary[nn.Module, tuple[Any, tuple[float, ...], str]]" = WeakKeyDictionary()
 _vocabularies: "WeakKeyDictionary[Any, tuple[int, str]]" = WeakKeyDictionary()
 
@@ -36,7 +41,8 @@ _vocabularies: "WeakKeyDictionary[Any, tuple[int, str]]" = WeakKeyDictionary()
 @dataclass(frozen=True)
 class State:
     """What acts on a model's passes besides its weights: adapters and whether they are on, hooks of other
-    people's code, the precision of autocast ("" without), the way attention is computed.
+    people's code, the precision of autocast ("" without), the way attention is computed, and a hash of what
+    modules do besides their weights (`probes.models.settings`) with the version of their library.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -45,6 +51,14 @@ class State:
     hooks: tuple[str, ...] = ()
     autocast: str = ""
     attention: str = ""
+    settings: str = ""
+
+    def set_otherwise(self, other: "State") -> bool:
+        """Whether modules do something else, as far as both tell."""
+        (mine, under), (theirs, now) = (
+            s.settings.split("@") if s.settings else ("", "") for s in (self, other)
+        )
+        return bool(mine and theirs) and under == now and mine != theirs
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,8 @@ class Fingerprint:
     which a copy in another precision is known (`weights`), and what else acts on passes. Names are for
     display only.
 
-    Files from before `tensors` and `state` lack them, and then they are not compared.
+    Files from before `tensors`, `state` or its `settings` lack them, and then they are not compared; nor are
+    settings under two versions of their library, which name things anew.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -74,9 +89,9 @@ class Fingerprint:
         """What `as_dict` gave; raises pydantic's ValidationError, a ValueError, for anything else."""
         return checked(cls, values)
 
-    def check(self, other: "Fingerprint", what: str) -> None:
-        """Raises ValueError naming the field that differs; another precision of the same weights, or other
-        people's hooks, only warn.
+    def check(self, other: "Fingerprint", what: str, remedy: str = TRANSFER) -> None:
+        """Raises ValueError naming the field that differs, and a `remedy` beside using `what` on its own
+        model; another precision of the same weights, or other people's hooks, only warn.
         """
         field = self._differing(other)
         if field is None or (field == "weights" and self._rounded(other)):
@@ -87,7 +102,10 @@ class Fingerprint:
         if field == "adapters":
             mine, theirs = ("; ".join(f.state.adapters) or "none" for f in (self, other))
             differs += f" ({mine}, now {theirs})"
-        remedy = "transfer on purpose with direction.on(other_model, reason=...)"
+        if field == "settings":
+            differs += (
+                " (what modules are and do besides their weights: attributes, functions, buffers, scaling)"
+            )
         raise ValueError(f"{belongs}: {differs}. Use it on its own model, or {remedy}")
 
     def _warn(self, other: "Fingerprint", what: str) -> None:
@@ -113,8 +131,9 @@ class Fingerprint:
         known = bool(self.tensors and other.tensors)
         if known and self.state.adapters != other.state.adapters:
             return "adapters"
-        same = self.weights == other.weights and not (known and self.tensors != other.tensors)
-        return None if same else "weights"
+        if self.weights != other.weights or (known and self.tensors != other.tensors):
+            return "weights"
+        return "settings" if self.dtype == other.dtype and self.state.set_otherwise(other.state) else None
 
     def _rounded(self, other: "Fingerprint") -> bool:
         """Whether the weights are the same but for the rounding of another precision."""
@@ -140,22 +159,33 @@ def made_by(receipt: Mapping[str, Any]) -> Fingerprint | None:
     return Fingerprint.from_dict(receipt["model"])
 
 
+def refuse_other_model(mine: Mapping[str, Any], theirs: Mapping[str, Any], what: str) -> None:
+    """Raises ValueError, naming the field that differs, where two artefacts belong to different models.
+
+    One whose receipt names no model passes.
+    """
+    own, other = made_by(mine), made_by(theirs)
+    if own is not None and other is not None:
+        own.check(other, what)
+
+
 def _named_only(receipt: Mapping[str, Any]) -> dict[str, Any]:
     """What the entry of a model is that has a name and nothing to know it by."""
     model = receipt["model"]
     return {"name": model.get("name")} if isinstance(model, dict) else {}
 
 
-def fingerprint(hf: nn.Module, tokenizer: Any, name: str, state: State) -> Fingerprint:
+def fingerprint(hf: nn.Module, tokenizer: Any, name: str, state: State, whole: bool = False) -> Fingerprint:
     """Who a model is. All its weights are read again only where one of them has changed since, which memory,
-    version and a few values of every tensor tell.
+    version, a few values of every tensor and a walk through its rows and columns tell (`_walk`); with `whole`
+    always, which also sees single numbers that were changed past the versions (through `.data` or numpy).
     """
     state_dict = hf.state_dict(keep_vars=True).items()
     tensors = [(n.replace(COMPILED, ""), t) for n, t in state_dict if isinstance(t, Tensor)]
-    values = _samples([t for _, t in tensors])
+    values = _samples([t for _, t in tensors]), _walk([t for _, t in tensors])
     stamp = (tuple((n, t.data_ptr(), t._version, t.dtype) for n, t in tensors), values)
     known = _known.get(hf)
-    if known is None or known[0] != stamp:
+    if whole or known is None or known[0] != stamp:
         known = _known[hf] = (stamp, _matrices(hf), digest(tensors))
     config = {k: v for k, v in hf.config.to_dict().items() if k not in _VOLATILE}  # pyright: ignore
     words = "" if tokenizer is None else _words(tokenizer)
@@ -198,6 +228,35 @@ def _samples(tensors: Sequence[Tensor]) -> tuple[float, ...]:
     if len({f.device for f in found}) > 1:  # blocks on several devices
         found = [f.cpu() for f in found]
     return tuple(torch.cat(found).cpu().tolist()) if found else ()
+
+
+def _walk(tensors: Sequence[Tensor]) -> tuple[int, ...]:
+    """For every tensor the sum, as whole numbers, of values in even steps that meet every row and every
+    column; of small ones of all values.
+
+    A row, a column or a matrix that was written over past the version of its tensor is noticed, at a few
+    percent of what reading everything costs.
+    """
+    sums: list[Tensor] = []
+    for t in tensors:
+        if not t.numel() or t.device.type == "meta" or t.element_size() not in _WHOLE or t.is_complex():
+            continue
+        flat = t.detach().reshape(-1)
+        columns = t.shape[-1] if t.ndim > 1 else 1
+        step = 1 if flat.numel() <= _SMALL else _step(flat.numel() // columns, columns)
+        sums.append(flat.view(_WHOLE[t.element_size()])[::step].sum(dtype=torch.int64))
+    if len({s.device for s in sums}) > 1:  # blocks on several devices
+        sums = [s.cpu() for s in sums]
+    return tuple(torch.stack(sums).tolist()) if sums else ()
+
+
+@functools.cache
+def _step(rows: int, columns: int) -> int:
+    """The longest step that meets every row, and every column: shorter than a row, at least as many steps as
+    columns, and without a divisor in common with a row's length.
+    """
+    longest = max(1, min(columns - 1, rows))
+    return next(s for s in range(longest, 0, -1) if math.gcd(s, columns) == 1)
 
 
 def _hash(value: Any) -> str:

@@ -1,7 +1,10 @@
 """Receipts: how rows were captured, and what is true of all rows where several tables are put together."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from probes.data.positions import INTEGER, ONE_PER_TEXT
 
 ALIKE = ("at", "edits")
 
@@ -28,3 +31,35 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         alike = all(value == values[0] for value in values) and name != "data"
         found[name] = values[0] if alike else values
     return found
+
+
+def other_place(at: Any, rows: Mapping[str, Any]) -> bool:
+    """Whether rows were read at one place a text, and at another one than this, also one a text."""
+    places = [str(at), str(rows.get("at", at))]
+    one = all(p.partition(":")[0] in ONE_PER_TEXT or INTEGER.fullmatch(p) for p in places)
+    return one and places[0] != places[1]
+
+
+def warn_of_other_reading(
+    what: str, rows: Mapping[str, Any], edits: Sequence[str], places: Sequence[Any] = ()
+) -> None:
+    """Warns where rows whose means decide what an edit does were read under other edits than those that act
+    where it is used, or at none of the places that it is about (only those that are one a text count).
+
+    Rows that do not say how they were read pass.
+    """
+    read = rows.get("edits", edits)
+    if list(read) != list(edits):
+        under, now = ("; ".join(map(str, each)) or "no edits" for each in (read, edits))
+        warnings.warn(
+            f"{what} was read under {under} and is used under {now}, so its means are not those of the states"
+            " it is used on; capture it from the very model that is edited (edits that follow one another are"
+            " made one by one, edited(edited(model, first), second)), or say that this is meant",
+            stacklevel=4,
+        )
+    if places and all(other_place(at, rows) for at in places):
+        warnings.warn(
+            f"{what} was read at {rows['at']} and is used for {' and '.join(map(str, places))}, where states"
+            " have other means; capture it there, or say that it is carried over",
+            stacklevel=4,
+        )

@@ -14,7 +14,8 @@ from probes.checks.arrays import real_array
 from probes.checks.settings import check_count, check_number
 from probes.data import artefacts
 from probes.data.activations import Activations, check_states
-from probes.data.fingerprint import check_receipt, made_by
+from probes.data.fingerprint import check_receipt, refuse_other_model
+from probes.data.receipts import warn_of_other_reading
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.stored import Form, Stored
 from probes.fitting.meaningless import exchanged_directions, without
@@ -89,12 +90,14 @@ class Direction:
     def calibrated(self, acts: Activations) -> "Direction":
         """The same direction with its gap measured on labelled activations at its site: the distance
         between the class means along it, whichever way it points (None where there is none); what exchanged
-        labels give there is remembered. Raises ValueError for rows of another model.
+        labels give there is remembered. Raises ValueError for rows of another model; rows read under other
+        edits than the direction's own, or at another token, are warned of.
         """
         check_states(acts, "direction.calibrated", single=True)
-        own, theirs = made_by(self.receipt), made_by(acts.receipt)
-        if own is not None and theirs is not None:
-            own.check(theirs, "the direction")
+        refuse_other_model(self.receipt, acts.receipt, "the direction")
+        warn_of_other_reading(
+            f"what {self!r} is calibrated on", acts.receipt, self.receipt.get("edits", []), self.places
+        )
         y, _ = acts.classes
         along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
         gap = known_gap(float(along[y].mean() - along[~y].mean()))
@@ -106,12 +109,18 @@ class Direction:
             exchanged=exchanged if exchanged.any() else None,
         )
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where in texts the rows were read that it comes from; none where it does not say."""
+        return (str(self.receipt["at"]),) if "at" in self.receipt else ()
+
     def __neg__(self) -> "Direction":
         return replace(self, unit=-self.unit, source=f"-({self.source})")
 
     def cosine_to(self, other: "Direction") -> float:
-        """Cosine of the angle between two directions of one width, -1 to 1."""
+        """Cosine of the angle between two directions of one width in one model, -1 to 1."""
         check_direction(other, "cosine_to")
+        refuse_other_model(self.receipt, other.receipt, f"the direction at {self.site}")
         if self.unit.shape != other.unit.shape:
             raise ValueError(f"directions of width {len(self.unit)} and {len(other.unit)} have no angle")
         return float(self.unit.cpu() @ other.unit.cpu())
@@ -119,9 +128,10 @@ class Direction:
     def orthogonal_to(self, other: "Direction") -> "Direction":
         """What is left of this direction without its part along `other`; the gap shrinks along with it.
 
-        Raises ValueError when the two are (almost) parallel or at different sites.
+        Raises ValueError when the two are (almost) parallel, at different sites or of different models.
         """
         check_direction(other, "orthogonal_to")
+        refuse_other_model(self.receipt, other.receipt, f"the direction at {self.site}")
         if self.site != other.site:
             raise ValueError(
                 f"the directions live at {self.site} and {other.site}; only directions at one site can be"
@@ -240,7 +250,7 @@ def known_gap(apart: float) -> float | None:
 
 def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:
     """Cosines between all directions given, across sites and recipes; raises ValueError for none, and for
-    directions of several widths.
+    directions of several widths or models.
     """
     if isinstance(directions, Direction) or not isinstance(directions, Iterable):
         raise TypeError(f"cosine_map takes a list of directions, got a {type(directions).__name__}")
@@ -249,6 +259,8 @@ def cosine_map(directions: Sequence[Direction]) -> Float[np.ndarray, "a a"]:
     widths = sorted({len(d.unit) for d in directions})
     if len(widths) != 1:
         raise ValueError(f"cosine_map takes directions of one width, got {len(directions)}: {widths}")
+    for d in directions[1:]:
+        refuse_other_model(directions[0].receipt, d.receipt, f"the direction at {directions[0].site}")
     units = torch.stack([d.unit.cpu() for d in directions])
     return (units @ units.T).numpy()
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
-from probes.data.fingerprint import check_receipt, made_by
-from probes.data.positions import INTEGER, ONE_PER_TEXT
+from probes.data.fingerprint import check_receipt, refuse_other_model
+from probes.data.receipts import other_place
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike, as_sites
 from probes.data.stored import Form, Stored
@@ -82,9 +82,7 @@ class Probe:
         """The rows after the transform, and where their sites are; raises ValueError for another
         model, a missing site or another width.
         """
-        own, theirs = made_by(self.receipt), made_by(acts.receipt)
-        if own is not None and theirs is not None:
-            own.check(theirs, "the probe")
+        refuse_other_model(self.receipt, acts.receipt, "the probe")
         _say_other_place(self.receipt, acts.receipt)
         index = self.index_of(acts.sites)
         transform = self.transforms[side].at(index).to(x.device)
@@ -161,11 +159,10 @@ class Probe:
 
 def _say_other_place(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
     """Warns where both were read at one place a text, and not at the same one."""
-    places = [str(receipt["at"]) for receipt in (fitted, scored) if "at" in receipt]
-    one = all(p.partition(":")[0] in ONE_PER_TEXT or INTEGER.fullmatch(p) for p in places)
-    if one and len(set(places)) == 2:
+    at = str(fitted.get("at"))
+    if other_place(at, scored):
         warnings.warn(
-            f"the probe was fitted on rows read at {places[0]} and scores rows read at {places[1]}; capture"
-            f" with at={places[0]!r}, or say that it is carried over",
+            f"the probe was fitted on rows read at {at} and scores rows read at {scored['at']}; capture"
+            f" with at={at!r}, or say that it is carried over",
             stacklevel=5,
         )

@@ -1,5 +1,5 @@
-"""The rows a probe was fitted on, kept in its receipt so that they are recognised: short hashes of names (of
-numbers, where rows have no names) and of groups.
+"""The rows a probe was fitted on, kept in its receipt so that they are recognised: short hashes of names, of
+numbers and of groups.
 """
 
 import base64
@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, UInt
 
-from probes.data.row_names import own_groups, text_names
+from probes.data.row_names import own_groups, same_text, text_ids, text_names
 from probes.data.rows import Rows
+from probes.data.texts import Text, words_of
 
 KEPT = 4096  # hashes of a fit, 8 bytes each in a file
+KEPT_NUMBERS = 1024
 BYTES = 6
+ROUNDED = (torch.float16, torch.bfloat16)
 
 Hashes = UInt[np.ndarray, " n"]
 
@@ -27,6 +30,7 @@ def rows_of_fit(acts: Any) -> dict[str, Any]:
     told: dict[str, Any] = {"n": len(acts), "hashes": _sketch(names)}
     if not named:
         told["site"] = str(acts.sites[0])
+    told |= _rounded_numbers(acts, names)
     if _grouped(acts):
         told["groups"] = _sketch(_hashes([str(g).encode() for g in np.unique(acts.groups)]))
     return {"fitted_on": told}
@@ -35,8 +39,12 @@ def rows_of_fit(acts: Any) -> dict[str, Any]:
 def was_fitted_on(receipt: Mapping[str, Any], rows: Any) -> Bool[np.ndarray, " n"]:
     """Which rows are rows of the fit, or share a group with them, as far as the receipt tells.
 
-    Rows of one text are recognised wherever in it they were read. Of a fit on more than 4,096 rows that many
-    are kept, drawn by their hash.
+    Rows of one text are recognised wherever in it they were read, by the ids made of texts; under other ids,
+    or without any, by their numbers at the last site of the fit, also rounded to half precision, unless
+    different texts of the fit have the same numbers there. Texts in other spacing, or in capitals where those
+    of the fit are in lower case, are recognised where `rows` are Examples. Not recognised: a text in other
+    case captured anew, rows that were scaled. Of a fit on more than 4,096 rows that many names are kept,
+    drawn by their hash, and of numbers 1,024.
     """
     told = receipt.get("fitted_on")
     found = np.zeros(len(rows), dtype=bool)
@@ -44,8 +52,13 @@ def was_fitted_on(receipt: Mapping[str, Any], rows: Any) -> Bool[np.ndarray, " n
         return found
     if has_names(rows) and "site" not in told:
         found |= _among(_names(rows.ids), told["hashes"])
+        if hasattr(rows, "texts"):
+            found |= _respelled(rows.texts, told["hashes"])
     elif not has_names(rows) and told.get("site") in map(str, rows.sites):
         found |= _among(_numbers(rows, told["site"]), told["hashes"])
+    if told.get("numbers_at") in map(str, getattr(rows, "sites", ())):
+        for rounded in ROUNDED:
+            found |= _among(_numbers(rows, told["numbers_at"], rounded), told[f"numbers_{_called(rounded)}"])
     if "groups" in told and _grouped(rows):
         member = np.unique(rows.groups.astype(str), return_inverse=True)
         found |= _among(_hashes([g.encode() for g in member[0]]), told["groups"])[member[1]]
@@ -96,12 +109,44 @@ def _names(ids: np.ndarray) -> Hashes:
     return _hashes([name.encode() for name in text_names(ids)])
 
 
-def _numbers(acts: Any, site: str) -> Hashes:
-    """A hash of every row's numbers at a site, on pairs those of the yes side."""
-    index = [str(s) for s in acts.sites].index(site)
-    x = (acts.yes if hasattr(acts, "yes") else acts.x)[index]
-    rows = x.detach().to("cpu", torch.float32).numpy()
-    return _hashes([row.tobytes() for row in rows])
+def _respelled(texts: Sequence[Text], sketch: str) -> Bool[np.ndarray, " n"]:
+    """Which texts are of the fit in single spaces, or in single spaces and lower case."""
+    words = [words_of(t) for t in texts]
+    found = np.zeros(len(words), dtype=bool)
+    for spelled in (lambda t: " ".join(t.split()), same_text):
+        found |= _among(_names(text_ids([spelled(t) for t in words])), sketch)
+    return found
+
+
+def _rounded_numbers(acts: Any, names: Hashes) -> dict[str, Any]:
+    """Hashes of rows in either half precision, so that a copy in one is known; nothing where different texts
+    have the same numbers, such as states of a first token, or may have, where texts give several rows.
+    """
+    texts = getattr(acts, "example", None)
+    if texts is not None and len(np.unique(texts)) < len(texts):
+        return {}
+    site = str(acts.sites[-1])
+    known = np.unique(names)
+    hashes = {f"numbers_{_called(r)}": _numbers(acts, site, r) for r in ROUNDED}
+    if any(len(np.unique(h)) < len(known) for h in hashes.values()):
+        return {}
+    kept = np.isin(names, known[:KEPT_NUMBERS])  # of the very rows whose names are kept
+    return {"numbers_at": site, **{name: _sketch(h[kept]) for name, h in hashes.items()}}
+
+
+def _called(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _numbers(acts: Any, site: str, rounded: torch.dtype = torch.float32) -> Hashes:
+    """A hash of every row's numbers at a site, on pairs those of the yes side, in the order of the rows."""
+    one = acts[site]
+    parts = one.chunks() if hasattr(one, "chunks") else [(np.arange(len(one)), one)]
+    found = np.zeros(len(one), dtype="<u8")
+    for index, part in parts:
+        x = (part.yes if hasattr(part, "yes") else part.x)[0].detach().to("cpu", torch.float32)
+        found[index] = _hashes([row.tobytes() for row in x.to(rounded).float().numpy()])
+    return found
 
 
 def _hashes(values: Sequence[bytes]) -> Hashes:

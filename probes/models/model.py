@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probes.data.examples import Examples, Text
-from probes.data.fingerprint import Fingerprint, fingerprint, made_by
+from probes.data.fingerprint import TRANSFER, Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
 from probes.data.tokenising import Prompts, Tokenising
 from probes.data.tokens import Batch, Encoded, Side, batches, pad
+from probes.models.backends.hooking import in_force
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
 from probes.models.compiled import original
@@ -86,16 +87,26 @@ class Model:
     @property
     def fingerprint(self) -> Fingerprint:
         """Who the model is as it is now; weights may change in place, adapters be switched off."""
-        return fingerprint(self.hf, self.tokenizer, self.name, state_of(self.hf))
+        return self.fingerprinted()
 
-    def refuse_foreign(self, receipt: Mapping[str, Any], what: str) -> None:
-        """Raises ValueError, naming the field that differs, where an artefact belongs to another model.
+    def fingerprinted(self, whole: bool = False) -> Fingerprint:
+        """Who the model is; with `whole` every weight is read again, also where nothing says it changed."""
+        return fingerprint(self.hf, self.tokenizer, self.name, state_of(self.hf), whole)
+
+    @property
+    def acting(self) -> tuple[Write, ...]:
+        """The edits that act on its passes now: of every `applied` around the call, and its own."""
+        return (*in_force(inner_model(self.hf)), *self.writes)
+
+    def refuse_foreign(self, receipt: Mapping[str, Any], what: str, remedy: str = TRANSFER) -> None:
+        """Raises ValueError, naming the field that differs and a remedy, where an artefact belongs to another
+        model.
 
         One whose receipt names no model passes.
         """
         own = made_by(receipt)
         if own is not None:
-            own.check(self.fingerprint, what)
+            own.check(self.fingerprint, what, remedy)
 
     @property
     def generates(self) -> bool:

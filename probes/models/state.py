@@ -2,7 +2,6 @@
 code, autocast, the way attention is computed.
 """
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +10,7 @@ from torch import nn
 from torch.nn.modules import module as torch_modules
 
 from probes.data.fingerprint import COMPILED, State
-
-OURS = ("probes", "interventions")
-# They hang hooks on modules as part of running them, some only once they were first needed.
-PART_OF_THE_MODEL = ("torch", "transformers", "accelerate", "peft", "transformer_lens", "nnsight")
+from probes.models.settings import foreign, held, settings_of
 
 
 def state_of(hf: nn.Module) -> State:
@@ -24,7 +20,7 @@ def state_of(hf: nn.Module) -> State:
     if device != "meta" and torch.is_autocast_enabled(device):
         cast = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
     attention = str(getattr(hf.config, "_attn_implementation", None) or "")
-    return State(tuple(_adapters(hf)), tuple(_hooks(hf)), cast, attention)
+    return State(tuple(_adapters(hf)), tuple(_hooks(hf)), cast, attention, settings_of(hf))
 
 
 def _adapters(hf: nn.Module) -> Iterator[str]:
@@ -54,10 +50,8 @@ def _hooks(hf: nn.Module) -> Iterator[str]:
 
 
 def _foreign(fn: Any) -> str | None:
-    """The name of a hook that is neither ours nor a library's that runs the model."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    home = str(getattr(fn, "__module__", "") or type(fn).__module__)
-    if home.partition(".")[0] in (*OURS, *PART_OF_THE_MODEL):
-        return None
-    return f"{home}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+    """The name of a hook that is neither ours nor a library's that runs the model, and a hash of what it
+    holds.
+    """
+    called = foreign(fn)
+    return None if called is None else f"{called} ({held(fn)})"

@@ -2,6 +2,7 @@
 together (`Bound`).
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -164,3 +165,14 @@ def everywhere(write: Write) -> Callable[[Tensor], Tensor]:
     """
     act = write.on(None)
     return lambda h: act(h, 0)
+
+
+def hashed(write: Write) -> str | None:
+    """Hash of where a write acts and what it does; None where it is not given by its numbers."""
+    found = write.identity()
+    if found is None:
+        return None
+    kind, numbers = found
+    body = [f"{write.site} {write.at} {kind}".encode()]
+    body += [t.detach().cpu().float().numpy().tobytes() for t in numbers]
+    return hashlib.sha256(b"\0".join(body)).hexdigest()[:16]

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from probes.data.examples import Examples
+from probes.data.fingerprint import Fingerprint
 from probes.data.positions import Position
 from probes.data.sites import Site
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, pad
-from probes.models.backends.hooking import in_force
 from probes.models.backends.points import Average, Pick, Select
 from probes.models.model import Model
 from probes.models.selfcheck import self_check
-from probes.models.unwrap import inner_model
 from probes.models.writes import Write
 
 
@@ -64,7 +63,12 @@ class Reading:
     @property
     def writes(self) -> tuple[Write, ...]:
         """The edits that act on what is read: of every `applied` around the capture and the model's own."""
-        return (*in_force(inner_model(self.model.hf)), *self.model.writes)
+        return self.model.acting
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Who the model is at the first time of asking: one reading is of one model."""
+        return self.model.fingerprint
 
     @property
     def tokens(self) -> tuple[np.ndarray, ...]:
@@ -176,7 +180,7 @@ class Reading:
     @property
     def receipt(self) -> dict[str, Any]:
         return {
-            "model": self.model.fingerprint.as_dict(),
+            "model": self.fingerprint.as_dict(),
             "backend": self.model.backend.name,
             "at": str(self.position),
             "sites": [str(s) for s in self.sites],

@@ -46,6 +46,7 @@ def fill(
         raise NotADirectoryError(
             f"store is {store}, which is a file; give a folder, which is made if there is none"
         )
+    reading.model.fingerprinted(whole=True)  # what is kept outlives this process, so nothing may be missed
     folder = store / content_key(reading)
     plan = _planned(reading, folder, parts, batch_size)
     mine = [s for s in range(plan.n_shards) if s % parts == part and plan.texts[s]]

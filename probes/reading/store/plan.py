@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from probes.data.tokens import batches
-from probes.models.writes import Write
+from probes.models.writes import Write, hashed
 from probes.reading.plan import Reading
 
 FORMAT = 1
@@ -153,7 +153,9 @@ def content_key(reading: Reading) -> str:
 
 
 def _about(reading: Reading) -> dict[str, Any]:
-    model = {k: v for k, v in reading.model.fingerprint.as_dict().items() if k != "name"}
+    model = {k: v for k, v in reading.fingerprint.as_dict().items() if k != "name"}
+    # Another version of a library keeps its stores where modules are called and set as before.
+    model["state"]["settings"] = model["state"]["settings"].partition("@")[0]
     return {
         "model": model,
         "backend": reading.model.backend.name,
@@ -168,14 +170,10 @@ def edit_hash(write: Write) -> str:
     """Hash of where an edit acts and what it does; raises ValueError for an edit that is not given by
     its numbers.
     """
-    found = write.identity()
+    found = hashed(write)
     if found is None:
         raise ValueError(
             f"{write!r} does not say what it does as data, so its captures cannot be told apart in a store;"
             " capture it into memory"
         )
-    kind, numbers = found
-    body = [f"{write.site} {write.at} {kind}", *(t.detach().cpu().float().numpy().tobytes() for t in numbers)]
-    return hashlib.sha256(b"\0".join(b if isinstance(b, bytes) else b.encode() for b in body)).hexdigest()[
-        :16
-    ]
+    return found

@@ -212,6 +212,7 @@ def _named(held: tuple[Site, ...], sites: SitesLike | None, folder: Path) -> tup
 
 
 def _check_model(receipt: dict[str, Any], plan: Plan, model: Model, folder: Path) -> None:
+    model.fingerprinted(whole=True)
     model.refuse_foreign(receipt, f"the store {folder}")
     if plan.about["edits"] != [edit_hash(w) for w in model.writes]:
         raise ValueError(

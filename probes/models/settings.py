@@ -1,0 +1,179 @@
+"""What decides what modules and functions compute besides weights: kinds of modules, plain attributes,
+functions put in place of others with what they hold, small buffers that are not saved.
+"""
+
+import dis
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from probes.data.digest import values_of
+from probes.data.fingerprint import COMPILED
+
+OURS = ("probes", "interventions")
+# They hang hooks on modules as part of running them, some only once they were first needed.
+PART_OF_THE_MODEL = ("torch", "transformers", "accelerate", "peft", "transformer_lens", "nnsight")
+# Modes, where a model came from and lies, and what grows with the texts that were read.
+_PASSING = ("training", "gradient_checkpointing", "max_seq_len_cached", "name_or_path", "hf_device_map")
+_PASSING += ("warnings_issued",)
+_CHANGES_WITH_TEXTS = ("dynamic", "longrope")
+_BUFFER = 2**16  # larger ones are masks
+_DEEP = 4  # functions within functions that are looked into
+
+
+def settings_of(hf: nn.Module) -> str:
+    """A hash of what every module is and does besides its weights, the same wherever the model lies.
+
+    Not seen: other objects that modules hold, methods exchanged on a class, masks and tables of more than
+    65,536 numbers that are no part of the state dict, and rotary frequencies that change with the length of
+    texts.
+    """
+    saved = set(hf.state_dict(keep_vars=True))
+    whole = hashlib.sha256()
+    for name, module in hf.named_modules():
+        path = name.replace(COMPILED, "").removesuffix(COMPILED[:-1]).removesuffix(".")
+        if COMPILED[:-1] in module._modules:
+            continue
+        whole.update(f"{path} {type(module).__module__}.{type(module).__qualname__}\n".encode())
+        if any(t in str(getattr(module, "rope_type", "")) for t in _CHANGES_WITH_TEXTS):
+            continue
+        for line in (*_attributes(module), *_buffers(module, f"{name}." if name else "", saved)):
+            whole.update(line.encode())
+    return f"{whole.hexdigest()[:16]}@{_version(type(hf).__module__.partition('.')[0])}"
+
+
+@functools.cache
+def _version(library: str) -> str:
+    known = library if library in PART_OF_THE_MODEL else "transformers"
+    return f"{known} {version(known)}"
+
+
+def _attributes(module: nn.Module) -> Iterator[str]:
+    """Plain attributes of a module, and functions of other people's code put onto it."""
+    for name, value in module.__dict__.items():
+        if name.startswith("_") or name.endswith(_PASSING):
+            continue
+        if isinstance(value, FunctionType | MethodType | functools.partial):
+            told = None if name == "forward" and foreign(value) is None else held(value)
+        else:
+            told = _plain(value)
+        if told is not None:
+            yield f"{name}={told}\n"
+
+
+def _plain(value: Any) -> str | None:
+    """Numbers, words and tables of these; None for anything else."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    if isinstance(value, tuple) and all(_plain(v) is not None for v in value):
+        return repr(value)
+    if isinstance(value, Mapping) and all(_plain(v) is not None for v in value.values()):
+        return json.dumps({str(k): _plain(v) for k, v in value.items()}, sort_keys=True)
+    return None
+
+
+def _buffers(module: nn.Module, prefix: str, saved: set[str]) -> Iterator[str]:
+    """Small tables of numbers that are no part of the state dict, in four digits, since devices round
+    differently.
+    """
+    for name, t in module._buffers.items():
+        if t is None or f"{prefix}{name}" in saved or not t.is_floating_point() or t.numel() > _BUFFER:
+            continue
+        if t.device.type == "meta" or not t.numel():
+            continue
+        x = t.detach().double().flatten()
+        told = torch.stack(
+            [x.mean(), x.square().mean().sqrt(), (x * torch.linspace(0, 1, len(x)).to(x)).mean()]
+        )
+        yield f"{name}: {[f'{v:.3e}' for v in told.tolist()]}\n"
+
+
+def foreign(fn: Any) -> str | None:
+    """The name of a function that is neither ours nor a library's that runs the model."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    home = str(getattr(fn, "__module__", "") or type(fn).__module__)
+    if home.partition(".")[0] in (*OURS, *PART_OF_THE_MODEL):
+        return None
+    return f"{home}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+
+
+def held(fn: Any) -> str:
+    """A hash of what a function does as far as its name and what it holds tell: numbers, words and tensors it
+    closes over, is bound to, has as defaults or reads of its module.
+
+    Names, tables and objects that it writes to itself (a hook that counts, or keeps what it saw) count as
+    nothing, as do lists and other objects.
+    """
+    return hashlib.sha256("\n".join(_parts(fn, 0)).encode()).hexdigest()[:8]
+
+
+def _parts(fn: Any, depth: int) -> Iterator[str]:
+    if depth > _DEEP:
+        return
+    if isinstance(fn, functools.partial):
+        yield from _said({"args": fn.args, **fn.keywords}, depth)
+        yield from _parts(fn.func, depth + 1)
+    elif isinstance(fn, MethodType):
+        yield from () if _writes(fn.__func__, "STORE_ATTR") else _parts(fn.__self__, depth + 1)
+        yield from _parts(fn.__func__, depth + 1)
+    elif isinstance(fn, FunctionType):
+        yield from _function(fn, depth)
+    else:
+        yield f"{type(fn).__module__}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+        own = isinstance(fn, nn.Module | ModuleType | type)
+        own |= _writes(vars(type(fn)).get("__call__"), "STORE_ATTR")  # it counts, or keeps what it saw
+        attributes = {} if own else getattr(fn, "__dict__", {})
+        yield from _said({k: v for k, v in attributes.items() if not callable(v)}, depth)
+
+
+def _function(fn: FunctionType, depth: int) -> Iterator[str]:
+    code = fn.__code__
+    yield f"{fn.__module__}.{fn.__qualname__}"
+    if foreign(fn) is None:
+        return
+    yield repr([c for c in code.co_consts if isinstance(c, int | float | str)])
+    writes = {i.argval for i in dis.get_instructions(fn) if i.opname in ("STORE_DEREF", "STORE_GLOBAL")}
+    cells = dict(zip(code.co_freevars, fn.__closure__ or (), strict=True))
+    found = {name: c.cell_contents for name, c in cells.items() if name not in writes and _filled(c)}
+    found |= {n: fn.__globals__[n] for n in code.co_names if n in fn.__globals__ and n not in writes}
+    found |= {"defaults": fn.__defaults__ or (), **(fn.__kwdefaults__ or {})}
+    if _writes(fn, "STORE_SUBSCR"):
+        found = {name: value for name, value in found.items() if not isinstance(value, Mapping)}
+    yield from _said(found, depth)
+
+
+def _writes(fn: Any, how: str) -> bool:
+    """Whether a function writes into tables (STORE_SUBSCR) or objects (STORE_ATTR), perhaps its own."""
+    return isinstance(fn, FunctionType) and any(i.opname == how for i in dis.get_instructions(fn))
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - raises for a name that was never bound
+    except ValueError:
+        return False
+    return True
+
+
+def _said(values: Mapping[str, Any], depth: int) -> Iterator[str]:
+    """What can be said of values, by name."""
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            yield f"{name}: {tuple(value.shape)} {values_of(value.detach()).hex()}"
+        elif isinstance(value, np.ndarray):
+            yield f"{name}: {value.dtype} {hashlib.sha256(value.tobytes()).hexdigest()}"
+        elif isinstance(value, FunctionType | MethodType | functools.partial):
+            yield from _parts(value, depth + 1)
+        elif isinstance(value, tuple):
+            yield from _said({f"{name}.{i}": v for i, v in enumerate(value)}, depth)
+        elif (plain := _plain(value)) is not None:
+            yield f"{name}={plain}"
