@@ -59,9 +59,9 @@ def effect(
     if train is not None:
         check_states(train, "effect(train=...)")
     _enough(n_controls)
+    prompts = base.tokenise(prompts)  # once, for all the models that are asked
     _whole_labels(prompts)
     whole = joined(edit)
-    prompts = base.tokenise(prompts)  # once, for all the models that are asked
     before = known_before(before, behaviour, base, prompts)
     drawn, controls = controls_of(base, whole, prompts, n_controls, seed, train)
     beside = _isotropic(base, whole, prompts, seed) if compare else []

@@ -92,14 +92,14 @@ class Sited(Rows):
 
 def check_states(given: Any, what: str, single: bool = False) -> None:
     """Raises TypeError for what holds no hidden states: arrays that are not wrapped, texts, a model. With
-    `single` also for pairs and for a store.
+    `single` also for pairs.
     """
     if isinstance(given, Sited) and (isinstance(given, Activations) or not single):
         return
     if isinstance(given, PairActivations):
         raise TypeError(f"{what} reads single texts, got contrast pairs; give one side, pairs.side('yes')")
     if isinstance(given, Sited):
-        raise TypeError(f"{what} takes Activations in memory, got a {type(given).__name__}; give acts.load()")
+        return  # stored rows say themselves that they have to be loaded
     todo = "wrap arrays with Activations.from_arrays(x, y, sites=...)"
     if isinstance(given, Rows):  # texts or pairs
         todo = "capture(model, ...) reads them first"
