@@ -4,6 +4,7 @@ environment, loggers, matplotlib, and the model that it was given.
 
 import os
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from probes import (
     LinearProbe,
     Logistic,
     MassMean,
+    PairActivations,
     Site,
     auroc,
     capture,
@@ -74,7 +76,7 @@ from probes.controls import (
 )
 from probes.hub import save_folder
 from probes.metrics import bootstrapped
-from probes.recipes import PAIRED, SINGLE, TOKENS
+from probes.recipes import CCS, LDA, MLP, PAIRED, SINGLE, TOKENS, Ridge
 from probes.show import show_tokens
 from probes.store import open_store
 from probes.sweeps import sweep
@@ -293,3 +295,51 @@ def test_a_call_that_changes_something_is_seen(tmp_path, monkeypatch):
         "training of the model", "gradients of the model", "hooks of the model",
     }  # fmt: skip
     assert "OURS" in os.environ and isinstance(bench().acts, Activations)
+
+
+# ---- what holds for passes around a fit does not reach into it
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+        assert torch.get_default_dtype() == dtype
+    finally:
+        torch.set_default_dtype(before)
+
+
+AROUND = {
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "inference mode": torch.inference_mode,
+    "float64": lambda: default_dtype(torch.float64),
+    "bfloat16": lambda: default_dtype(torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    "recipe", [MassMean(), LDA(), Ridge(), Logistic(), MLP(restarts=1), CCS(restarts=1)], ids=repr
+)
+def test_fits_and_scores_are_the_same_inside_other_precisions_and_modes(recipe, around):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = rng.normal(size=(60, 8)) + 2.0 * y[:, None] + 300
+
+    def scored():
+        yes, no = x.astype(np.float32), (600 - x).astype(np.float32)
+        if isinstance(recipe, CCS):
+            rows = PairActivations.from_arrays(yes, no, y=y)
+        else:
+            rows = Activations.from_arrays(yes, y)
+        return recipe.fit(rows).score(rows)
+
+    outside = scored()
+    with AROUND[around]():
+        if around == "autocast":  # which does reach into products that are made inside
+            assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == torch.bfloat16
+        inside = scored()
+    assert inside.dtype == torch.float32
+    assert torch.allclose(inside, outside, atol=2e-3 * float(outside.std()))

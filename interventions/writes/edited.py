@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from interventions.writes.lowrank import Edit, as_edit
 from probes.data.sites import Site
+from probes.fitting.exactly import made_exactly
 from probes.models.backends.hooking import hooked
 from probes.models.compiled import eagerly
 from probes.models.model import Model
 from probes.models.unwrap import inner_model
-from probes.models.writes import everywhere
+from probes.models.writes import Write, everywhere
 
 
 def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
@@ -30,9 +31,13 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
             f"edited takes a Model, got a {type(model).__name__}; wrap it with load_model(model,"
             " tokenizer=tokenizer), or edit it for a while: with applied(model, edit)"
         )
-    return replace(
-        model, writes=(*model.writes, *(change for edit in listed(edits) for change in edit.compile(model)))
-    )
+    return replace(model, writes=(*model.writes, *compiled(model, edits)))
+
+
+@made_exactly
+def compiled(model: Model, edits: Sequence[Any]) -> list[Write]:
+    """What edits come to on a model, in numbers as exact as their directions and rows."""
+    return [change for edit in listed(edits) for change in edit.compile(model)]
 
 
 def listed(edits: Sequence[Any]) -> list[Edit]:

@@ -18,6 +18,7 @@ from probes.data.tables import filled
 from probes.evidence.apart import require_apart
 from probes.evidence.calibration import platt
 from probes.evidence.readout import asked
+from probes.fitting.exactly import made_exactly
 from probes.fitting.leace import leace
 from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import Prepares, Recipe
@@ -53,6 +54,7 @@ class Selectivity:
         )
 
 
+@made_exactly
 def selectivity(
     recipe: Recipe, train: Activations, test: Activations, key: str, seeds: int = 5
 ) -> Selectivity:
@@ -118,6 +120,7 @@ class Codelength:
         )
 
 
+@made_exactly
 def online_codelength(
     recipe: Recipe, acts: Activations, orderings: int = 5, seed: int = 0, progress: bool = True
 ) -> Codelength:
@@ -223,6 +226,7 @@ class Amnesic:
         )
 
 
+@made_exactly
 def amnesic(recipe: Recipe, train: Activations, test: Activations, remove: int = 8, seed: int = 0) -> Amnesic:
     """Removes the direction a probe found, fits again, and so on (iterative nullspace projection), beside
     random directions and LEACE.

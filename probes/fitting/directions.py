@@ -18,6 +18,7 @@ from probes.data.fingerprint import check_receipt, refuse_other_model
 from probes.data.receipts import warn_of_other_reading
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.stored import Form, Stored
+from probes.fitting.exactly import made_exactly
 from probes.fitting.meaningless import exchanged_directions, without
 from probes.markup.terminal import terminal
 from probes.models.given import check_model
@@ -87,6 +88,7 @@ class Direction:
             {} if model is None else {"model": model.fingerprint.as_dict()},
         )
 
+    @made_exactly
     def calibrated(self, acts: Activations) -> "Direction":
         """The same direction with its gap measured on labelled activations at its site: the distance
         between the class means along it, whichever way it points (None where there is none); what exchanged

@@ -14,6 +14,7 @@ from probes.data.examples import Examples
 from probes.data.sites import SiteLike, as_site
 from probes.data.stored import Form, Stored
 from probes.fitting.directions import LENGTH, Direction, known_gap
+from probes.fitting.exactly import made_exactly
 from probes.fitting.meaningless import exchanged_directions
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import Recipe
@@ -109,6 +110,7 @@ class LinearProbe(Probe):
             raise ValueError("this probe was fitted on single texts, so they have no side; leave side out")
         return side or "all"
 
+    @made_exactly
     def score(
         self, acts: Activations | PairActivations | StoredActivations, side: Side | None = None
     ) -> Float[Tensor, "site n"]:
@@ -129,6 +131,7 @@ class LinearProbe(Probe):
             return p - 0.5 if side == "yes" else 0.5 - p
         return self._margin(acts, acts.x, self._side(side), acts.x)
 
+    @made_exactly
     def probability(
         self, acts: Activations | PairActivations | StoredActivations, side: Side | None = None
     ) -> Float[Tensor, "site n"]:

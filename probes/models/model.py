@@ -232,7 +232,7 @@ class Model:
             assert found is not None
             last = found[:, -1].float().cpu()
             refuse_endless_logits(endless(last), bool(self.writes))
-            out = torch.empty(len(asked), last.shape[-1]) if out is None else out
+            out = torch.empty(len(asked), last.shape[-1], dtype=torch.float32) if out is None else out
             out[torch.from_numpy(batch.rows)] = last
         assert out is not None
         return out

@@ -12,6 +12,7 @@ from torch.nn.functional import softplus
 from probes.checks.settings import check_size
 from probes.data.activations import Activations, check_states
 from probes.data.rows import Rows
+from probes.fitting.exactly import made_exactly
 from probes.fitting.lbfgs import Objective, WithSlope, differentiated, minimise
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import check_settings
@@ -34,11 +35,13 @@ class AttentionProbe(Probe):
     bias: Float[Tensor, " site"]
     losses: Float[Tensor, " site"]
 
+    @made_exactly
     def score(self, acts: Activations | StoredActivations) -> Float[Tensor, "site text"]:
         """Margins, one a text in the order of `texts_of(acts)`, above 0 meaning the positive class."""
         margin, look = self._tokens(acts)
         return _pooled(margin, look, _texts(acts).to(margin.device))[0]
 
+    @made_exactly
     def probability(self, acts: Activations | StoredActivations) -> Float[Tensor, "site text"]:
         """Scores squashed into [0, 1]."""
         return torch.sigmoid(self.score(acts))
@@ -74,6 +77,7 @@ class AttentionPooled:
         check_settings(self)
         check_size("l2", self.l2)
 
+    @made_exactly
     def fit(self, acts: Activations | StoredActivations) -> AttentionProbe:
         """Fits all sites at once; raises ValueError for one token a text or tokens of a text with
         different labels.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probes.checks.settings import check_size
 from probes.data.activations import PairActivations
+from probes.fitting.exactly import made_exactly
 from probes.fitting.flips import PairLoss, flips
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.recipe import check_settings
@@ -72,6 +73,7 @@ class CCS:
             return tuple(map(float, self.l2))
         return (*(each for each in PENALTIES if each > self.l2), float(self.l2))
 
+    @made_exactly
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites; raises TypeError on single texts, and ValueError where pairs are of one group and
         `l2` is to be chosen.

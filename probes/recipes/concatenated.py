@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 from probes.data.activations import Activations, check_states
 from probes.data.sites import SiteLike, as_site
 from probes.fitting.directions import Direction
+from probes.fitting.exactly import made_exactly
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import Recipe, SolvesLabels, as_recipe
 from probes.fitting.rows_of_fit import rows_of_fit
@@ -30,6 +31,7 @@ class ConcatenatedProbe(Probe):
     slopes: Float[Tensor, "site d"]
     shares: Float[Tensor, " site"]
 
+    @made_exactly
     def score(self, acts: Activations | StoredActivations) -> Float[Tensor, "1 n"]:
         """Margins, above 0 meaning the positive class; raises ValueError unless the activations have
         all the probe's sites.
@@ -48,6 +50,7 @@ class ConcatenatedProbe(Probe):
             0, keepdim=True
         )
 
+    @made_exactly
     def probability(self, acts: Activations | StoredActivations) -> Float[Tensor, "1 n"]:
         """Scores squashed into [0, 1]."""
         return torch.sigmoid(self.score(acts))
@@ -71,6 +74,7 @@ class Concatenated:
 
     recipe: Recipe = field(default_factory=Logistic)
 
+    @made_exactly
     def fit(self, acts: Activations | StoredActivations) -> ConcatenatedProbe:
         """Fits one probe on all sites of `acts`; raises TypeError for a recipe that cannot be solved
         on prepared rows.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probes.checks.settings import check_size
 from probes.data.activations import PairActivations
+from probes.fitting.exactly import made_exactly
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform, no_spread
@@ -37,6 +38,7 @@ class ContrastEigen:
         check_settings(self)
         check_size("shrinkage", self.shrinkage)
 
+    @made_exactly
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites at once; train labels decide the sign only. `losses` holds the eigenvalue
         (ratio: -1 best, 0 nothing).

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.data.activations import PairActivations
+from probes.fitting.exactly import made_exactly
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform
@@ -29,6 +30,7 @@ class CRC:
     def __post_init__(self) -> None:
         check_settings(self)
 
+    @made_exactly
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites at once; train labels decide the sign only. `losses` is the share of
         variance left out.

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from probes.checks.settings import check_number
 from probes.data.activations import Activations
+from probes.fitting.exactly import made_exactly
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.recipe import check_settings
 from probes.fitting.solving import along, solve_positive
@@ -35,6 +36,7 @@ class LDA:
         if not 0 <= check_number("shrinkage", self.shrinkage) <= 1:
             raise ValueError(f"shrinkage must be a number between 0 and 1, got {self.shrinkage}")
 
+    @made_exactly
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError unless y has both classes."""
         acts = singles(acts, self)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from probes.data.activations import Activations
+from probes.fitting.exactly import made_exactly
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.margins import Problems, minimised
 from probes.fitting.recipe import check_penalties, check_settings
@@ -52,6 +53,7 @@ class Logistic:
         """Not with several penalties, of which each labelling would choose its own."""
         return not isinstance(self.l2, tuple)
 
+    @made_exactly
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError unless y has both classes, or for several
         penalties with fewer groups than folds.
@@ -79,6 +81,7 @@ class Logistic:
             notes=notes,
         )
 
+    @made_exactly
     def fit_labels(
         self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]
     ) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from probes.data.activations import Activations
 from probes.fitting import streaming
+from probes.fitting.exactly import made_exactly
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.recipe import check_settings
 from probes.fitting.solving import along
@@ -37,6 +38,7 @@ class MassMean:
     def __post_init__(self) -> None:
         check_settings(self)
 
+    @made_exactly
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once, chunk by chunk from a store; raises ValueError unless y has both
         classes.
@@ -55,6 +57,7 @@ class MassMean:
     def solves_together(self) -> bool:
         return True
 
+    @made_exactly
     def fit_labels(
         self, z: Float[Tensor, "site n d"], y: Bool[Tensor, "b n"]
     ) -> tuple[Float[Tensor, "b site d"], Float[Tensor, "b site"]]:

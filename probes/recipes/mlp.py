@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from probes.data.activations import Activations, check_states
+from probes.fitting.exactly import made_exactly
 from probes.fitting.lbfgs import differentiated, minimise
 from probes.fitting.probe import Probe
 from probes.fitting.recipe import check_penalties, check_settings
@@ -32,6 +33,7 @@ class MLPProbe(Probe):
     b_out: Float[Tensor, " site"]
     losses: Float[Tensor, " site"]
 
+    @made_exactly
     def score(self, acts: Activations | StoredActivations) -> Float[Tensor, "site n"]:
         """Margins, above 0 meaning the positive class; raises ValueError for a site the probe lacks
         or another model's activations.
@@ -42,6 +44,7 @@ class MLPProbe(Probe):
         w_in, b_in, w_out, b_out = (t[index].to(z) for t in (self.w_in, self.b_in, self.w_out, self.b_out))
         return (_hidden(z, w_in, b_in) @ w_out[..., None])[..., 0] + b_out[:, None]
 
+    @made_exactly
     def probability(self, acts: Activations | StoredActivations) -> Float[Tensor, "site n"]:
         """Scores squashed into [0, 1]."""
         return torch.sigmoid(self.score(acts))
@@ -68,6 +71,7 @@ class MLP:
         check_settings(self)
         check_penalties((self.l2,))
 
+    @made_exactly
     def fit(self, acts: Activations | StoredActivations) -> MLPProbe:
         """Fits all sites and restarts at once; raises ValueError unless y has both classes, TypeError
         on pairs.

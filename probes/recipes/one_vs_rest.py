@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.data.activations import Activations, PairActivations, check_states
+from probes.fitting.exactly import made_exactly
 from probes.fitting.recipe import Recipe, as_recipe
 from probes.metrics.estimates import Estimate, auroc, mean
 
@@ -22,6 +23,7 @@ class OneVsRestProbe:
     classes: tuple[Any, ...]
     probes: tuple[Any, ...]
 
+    @made_exactly
     def score(self, acts: Any) -> Float[Tensor, "class site n"]:
         """Margins of every class."""
         check_states(acts, "probe.score")
@@ -56,6 +58,7 @@ class OneVsRest:
 
     recipe: Recipe
 
+    @made_exactly
     def fit(self, acts: Activations | PairActivations) -> OneVsRestProbe:
         """Fits the binary recipe once a class; raises ValueError for fewer than two classes or labels
         that are not whole numbers.

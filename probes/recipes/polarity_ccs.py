@@ -8,6 +8,7 @@ from torch import Tensor
 
 from probes.checks.settings import check_size
 from probes.data.activations import PairActivations
+from probes.fitting.exactly import made_exactly
 from probes.fitting.linear import LinearProbe
 from probes.fitting.transforms import Transform
 from probes.recipes.ccs import CCS, LOSSES, search
@@ -35,6 +36,7 @@ class PolarityAwareCCS(CCS):
         super().__post_init__()
         check_size("lambda_polarity", self.lambda_polarity)
 
+    @made_exactly
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites and restarts at once; raises ValueError unless every `pair_id` joins exactly
         two statements.

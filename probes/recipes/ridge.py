@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probes.data.activations import Activations
 from probes.fitting import streaming
+from probes.fitting.exactly import made_exactly
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.recipe import check_penalties, check_settings
 from probes.fitting.solving import along, solve_positive
@@ -42,6 +43,7 @@ class Ridge:
     def penalties(self) -> tuple[float, ...]:
         return check_penalties(self.l2)
 
+    @made_exactly
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once, with one penalty chunk by chunk from a store; raises ValueError when y is
         missing or constant, or for several penalties with fewer groups than folds.

@@ -10,6 +10,7 @@ from torch import Tensor
 from probes.checks.settings import check_size
 from probes.data.activations import Activations
 from probes.data.rows import Rows
+from probes.fitting.exactly import made_exactly
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform
@@ -36,6 +37,7 @@ class TTPD:
         check_settings(self)
         check_size("l2", self.l2)
 
+    @made_exactly
     def fit(self, acts: Activations | StoredActivations) -> LinearProbe:
         """Fits all sites at once; raises ValueError without the column, or unless both polarities and
         both classes are there.

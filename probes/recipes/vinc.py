@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.data.activations import PairActivations
+from probes.fitting.exactly import made_exactly
 from probes.fitting.linear import LinearProbe, finish
 from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform
@@ -39,6 +40,7 @@ class VINC:
     def __post_init__(self) -> None:
         check_settings(self)
 
+    @made_exactly
     def fit(self, acts: PairActivations) -> LinearProbe:
         """Fits all sites at once; train labels decide the sign only. Raises ValueError without the
         columns, or when no statement has a paraphrase.

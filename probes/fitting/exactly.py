@@ -1,0 +1,43 @@
+"""Fits and scores are made in the precision of their numbers, whatever holds for passes around them."""
+
+import functools
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar, cast
+
+import torch
+
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+@contextmanager
+def exactly() -> Generator[None]:
+    """Within, nothing is cast (`torch.autocast`), gradients can be taken (`torch.inference_mode`), and new
+    numbers are float32 (`torch.set_default_dtype`, which counts for all threads meanwhile).
+    """
+    before = torch.get_default_dtype()
+    with ExitStack() as held:
+        for device in {"cpu", torch.accelerator.current_accelerator().type} if _accelerated() else {"cpu"}:
+            if torch.is_autocast_enabled(device):
+                held.enter_context(torch.autocast(device, enabled=False))
+        if torch.is_inference_mode_enabled():
+            held.enter_context(torch.inference_mode(False))
+        if before != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            held.callback(torch.set_default_dtype, before)
+        yield
+
+
+def _accelerated() -> bool:
+    return torch.accelerator.is_available()
+
+
+def made_exactly(call: Call) -> Call:
+    """The same call, made `exactly`."""
+
+    @functools.wraps(call)
+    def made(*args: Any, **kwargs: Any) -> Any:
+        with exactly():
+            return call(*args, **kwargs)
+
+    return cast(Call, made)
