@@ -190,10 +190,10 @@ def test_columns_stand_behind_the_fence_and_not_in_the_instructions(judge, serve
 
 
 def test_half_characters_are_asked_and_written_down_as_escapes(judge, server):
-    prompts = Examples(["What colour is \ud83d?"], ids=["\ud800"])
+    prompts = Examples(["What colour is it?"], ids=["\ud800"])  # Examples refuse half a character themselves
     asked = judge()
     assert asked.grade(prompts, ["Thing \udc00 is red."]).values.tolist() == [1]
-    assert texts_of(server.requests[0]) == ("What colour is \\ud83d?", "Thing \\udc00 is red.")
+    assert texts_of(server.requests[0]) == ("What colour is it?", "Thing \\udc00 is red.")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert asked.grade(prompts, ["Thing \udc00 is red."]).values.tolist() == [1]

@@ -157,10 +157,11 @@ def _hashes(values: Sequence[bytes]) -> Hashes:
 def _sketch(hashes: Hashes) -> str:
     """The smallest of the hashes, as text."""
     kept = np.unique(hashes)[:KEPT].astype("<u8")
-    return base64.b64encode(kept.view(np.uint8).reshape(-1, 8)[:, :BYTES].tobytes()).decode()
+    # Without slashes, which read as a path where a file is made free of those.
+    return base64.urlsafe_b64encode(kept.view(np.uint8).reshape(-1, 8)[:, :BYTES].tobytes()).decode()
 
 
 def _among(hashes: Hashes, sketch: str) -> Bool[np.ndarray, " n"]:
-    raw = np.frombuffer(base64.b64decode(sketch), dtype=np.uint8).reshape(-1, BYTES)
+    raw = np.frombuffer(base64.b64decode(sketch, altchars=b"-_" if set(sketch) & set("-_") else None), dtype=np.uint8).reshape(-1, BYTES)
     known = np.pad(raw, ((0, 0), (0, 8 - BYTES))).copy().view("<u8")[:, 0]
     return np.isin(hashes, known)
