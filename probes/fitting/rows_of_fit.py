@@ -162,6 +162,7 @@ def _sketch(hashes: Hashes) -> str:
 
 
 def _among(hashes: Hashes, sketch: str) -> Bool[np.ndarray, " n"]:
-    raw = np.frombuffer(base64.b64decode(sketch, altchars=b"-_" if set(sketch) & set("-_") else None), dtype=np.uint8).reshape(-1, BYTES)
+    usual = sketch.replace("-", "+").replace("_", "/")
+    raw = np.frombuffer(base64.b64decode(usual), dtype=np.uint8).reshape(-1, BYTES)
     known = np.pad(raw, ((0, 0), (0, 8 - BYTES))).copy().view("<u8")[:, 0]
     return np.isin(hashes, known)
