@@ -58,7 +58,7 @@ def test_only_a_policy_carries_over_to_categories_that_the_probe_has_not_seen():
     for policy in (True, False):
         acts = planted(policy, n=240)
         kinds = Categories.of(acts)
-        null = categories_null(MassMean(), acts, kinds, 100, 0)
+        null = categories_null(MassMean(), acts, kinds, 60, 0)
         assert len(null.by_site) == 55
         there = null.p_value < 0.02 and null.observed[0] > 0.95
         assert there if policy else (null.p_value > 0.02 and null.observed[0] < 0.85)
