@@ -492,7 +492,7 @@ TRACE = {
         ({"format_mean": between(0.34, 0.6)}, "reads context", ("not moved by the format",)),
         (
             {"context": {"benchmark": LOW, "casual": LOW}, "stratified": LOW},
-            "reads context",
+            "reads context upside down",
             ("right way up",),
         ),
         (

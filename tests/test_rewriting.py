@@ -669,7 +669,7 @@ def test_samples_are_those_of_a_loop_by_hand(make_model, tmp_path):
     rewriter = local(writer, path, temperature=0.8, top_p=0.9, max_new_tokens=30)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = rewriter(prompts(), 2, seed=3)
+        found = rewriter(prompts(), 2, seed=7)
     lines = {entry.id: entry for entry in Ledger(path).lines}
     ended = 0
     for i, id in enumerate(found.examples().ids):
