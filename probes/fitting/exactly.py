@@ -17,7 +17,7 @@ def exactly() -> Generator[None]:
     """
     before = torch.get_default_dtype()
     with ExitStack() as held:
-        for device in {"cpu", torch.accelerator.current_accelerator().type} if _accelerated() else {"cpu"}:
+        for device in _devices():
             if torch.is_autocast_enabled(device):
                 held.enter_context(torch.autocast(device, enabled=False))
         if torch.is_inference_mode_enabled():
@@ -28,8 +28,9 @@ def exactly() -> Generator[None]:
         yield
 
 
-def _accelerated() -> bool:
-    return torch.accelerator.is_available()
+def _devices() -> set[str]:
+    other = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return {"cpu"} if other is None else {"cpu", other.type}
 
 
 def made_exactly(call: Call) -> Call:
