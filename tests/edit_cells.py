@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from interventions import Ablate, Add, Affine, Clamp, KeepNorm, Skip, When, edited
-from probes import Direction, Examples, MassMean, Model, capture, load_model
+from probes import Activations, Direction, Examples, MassMean, Model, capture, load_model
 from tests.conftest import SPECIALS, build_hf, build_tokenizer
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "gemma2", "opt", "falcon")
@@ -50,7 +50,7 @@ EDITS: dict[str, tuple[str, Callable[[Any], Any], Callable[[Tensor, Any], Tensor
     ),
     "affine": (
         "resid_post.1",
-        lambda k: Affine(k.d, k.acts, level=2),
+        lambda k: Affine(k.d, k.anywhere, level=2),
         lambda h, k: h + (k.level(2) - h @ k.d.unit)[:, None] * k.d.unit,
     ),
     "skip": ("mlp_out.1", lambda k: Skip("mlp_out.1"), lambda h, k: torch.zeros_like(h)),
@@ -86,6 +86,8 @@ class Kit:
         self.acts = capture(
             self.plain, Examples(words, y=[0, 1] * 4), "resid_post.1", progress=False, check=False
         )
+        # Rows that do not say where they were read: levels are carried over to other places on purpose.
+        self.anywhere = Activations.from_arrays(self.acts.x, self.acts.y, sites=self.acts.sites)
         self.probe = MassMean().fit(self.acts)
         unit = torch.randn(self.plain.width, generator=torch.Generator().manual_seed(3))
         self.d = Direction.from_vector(unit, "resid_post.1", self.plain)

@@ -316,7 +316,7 @@ def test_before_of_other_prompts_is_refused_and_unmeasured_prompts_are_left_out(
             before=strong.before,
         )
     for other in (Answers(), Answers(" no", " yes", judged_by="mean")):
-        with pytest.raises(ValueError, match="cannot stand beside records of"):
+        with pytest.raises(ValueError, match="measured by another behaviour"):
             effect(model, Add(_answer_direction(model), norm=1), other, EXAMPLES, before=strong.before)
     from dataclasses import replace
 
