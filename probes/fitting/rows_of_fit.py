@@ -84,7 +84,10 @@ def require_fit_of(probe: Any, recipe: Any, rows: Any) -> None:
     made = getattr(probe, "recipe", str(recipe))
     told = getattr(probe, "receipt", {}).get("fitted_on")
     own = rows_of_fit(rows)["fitted_on"]
-    other = told is not None and any(told.get(name) != own.get(name) for name in ("n", "site", "hashes"))
+    other = told is not None and (
+        any(told.get(name) != own.get(name) for name in ("n", "site"))
+        or _usual(told["hashes"]) != _usual(own["hashes"])
+    )
     if made != str(recipe) or other:
         fitted = f"{made} on {told['n'] if told else 'unknown'} rows"
         raise ValueError(
@@ -127,11 +130,12 @@ def _rounded_numbers(acts: Any, names: Hashes) -> dict[str, Any]:
         return {}
     site = str(acts.sites[-1])
     known = np.unique(names)
-    hashes = {f"numbers_{_called(r)}": _numbers(acts, site, r) for r in ROUNDED}
-    if any(len(np.unique(h)) < len(known) for h in hashes.values()):
+    kept = np.isin(names, known[:KEPT_NUMBERS])  # of these alone, so that large fits stay cheap
+    some = acts.rows(kept)
+    hashes = {f"numbers_{_called(r)}": _numbers(some, site, r) for r in ROUNDED}
+    if any(len(np.unique(h)) < min(len(known), KEPT_NUMBERS) for h in hashes.values()):
         return {}
-    kept = np.isin(names, known[:KEPT_NUMBERS])  # of the very rows whose names are kept
-    return {"numbers_at": site, **{name: _sketch(h[kept]) for name, h in hashes.items()}}
+    return {"numbers_at": site, **{name: _sketch(h) for name, h in hashes.items()}}
 
 
 def _called(dtype: torch.dtype) -> str:
@@ -161,8 +165,12 @@ def _sketch(hashes: Hashes) -> str:
     return base64.urlsafe_b64encode(kept.view(np.uint8).reshape(-1, 8)[:, :BYTES].tobytes()).decode()
 
 
+def _usual(sketch: str) -> str:
+    """In the alphabet of base64 that files written earlier have."""
+    return sketch.replace("-", "+").replace("_", "/")
+
+
 def _among(hashes: Hashes, sketch: str) -> Bool[np.ndarray, " n"]:
-    usual = sketch.replace("-", "+").replace("_", "/")
-    raw = np.frombuffer(base64.b64decode(usual), dtype=np.uint8).reshape(-1, BYTES)
+    raw = np.frombuffer(base64.b64decode(_usual(sketch)), dtype=np.uint8).reshape(-1, BYTES)
     known = np.pad(raw, ((0, 0), (0, 8 - BYTES))).copy().view("<u8")[:, 0]
     return np.isin(hashes, known)
