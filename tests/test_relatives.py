@@ -13,7 +13,7 @@ from probes import CCS, Activations, Examples, Logistic, MassMean, PairActivatio
 from probes.controls import calibrate, claim
 from probes.data.relatives import related
 from probes.data.row_names import own_groups
-from probes.fitting.rows_of_fit import KEPT, was_fitted_on
+from probes.fitting.rows_of_fit import KEPT, require_fit_of, was_fitted_on
 
 TOWNS = [
     a + b
@@ -326,3 +326,17 @@ def test_rows_of_the_fit_are_known_under_other_names_and_in_other_precision(make
     pairs = PairActivations.from_arrays(own.x, -own.x, y=labels)
     again = replace(pairs, ids=np.array([f"x{k}" for k in range(12)]))
     assert CCS(restarts=1).fit(pairs).was_fitted_on(again).all()
+
+
+def test_receipts_in_the_alphabet_of_earlier_files_are_read_as_before():
+    random = np.random.default_rng(0)
+    acts = Activations.from_arrays(random.normal(size=(1, 400, 6)), np.arange(400) % 2)
+    probe = MassMean().fit(acts)
+    told = probe.receipt["fitted_on"]
+    assert set(told["hashes"]) & set("-_"), "the two alphabets differ in these"
+    earlier = told["hashes"].replace("-", "+").replace("_", "/")
+    old = replace(probe, receipt={**probe.receipt, "fitted_on": {**told, "hashes": earlier}})
+    assert old.was_fitted_on(acts).all()
+    require_fit_of(old, MassMean(), acts)
+    with pytest.raises(ValueError, match=r"and not .* fitted on these 399 train rows"):
+        require_fit_of(old, MassMean(), acts.rows(range(399)))
