@@ -2,6 +2,8 @@
 to the probes that were fitted on them. What is found somewhere is also shown not to be found elsewhere.
 """
 
+import base64
+import hashlib
 import warnings
 from dataclasses import replace
 
@@ -328,15 +330,29 @@ def test_rows_of_the_fit_are_known_under_other_names_and_in_other_precision(make
     assert CCS(restarts=1).fit(pairs).was_fitted_on(again).all()
 
 
-def test_receipts_in_the_alphabet_of_earlier_files_are_read_as_before():
+def test_receipts_of_earlier_files_are_read_as_before():
+    """Their numbers stand as digests of the bytes, in the usual alphabet of base64."""
     random = np.random.default_rng(0)
-    acts = Activations.from_arrays(random.normal(size=(1, 400, 6)), np.arange(400) % 2)
+    x = random.normal(size=(1, 400, 5)).astype(np.float32)
+    acts = Activations.from_arrays(x, np.arange(400) % 2)
     probe = MassMean().fit(acts)
-    told = probe.receipt["fitted_on"]
-    assert set(told["hashes"]) & set("-_"), "the two alphabets differ in these"
-    earlier = told["hashes"].replace("-", "+").replace("_", "/")
-    old = replace(probe, receipt={**probe.receipt, "fitted_on": {**told, "hashes": earlier}})
+
+    def digests(rows: np.ndarray) -> str:
+        found = (hashlib.blake2b(row.tobytes(), digest_size=6).digest() for row in rows)
+        return base64.b64encode(b"".join(sorted(found, key=lambda d: d[::-1]))).decode()
+
+    halves = torch.from_numpy(x[0]).half().float().numpy()
+    told = {"n": 400, "site": "array.0", "hashes": digests(x[0])}
+    assert set(told["hashes"]) & set("+/"), "the two alphabets differ in these"
+    rounded = {"numbers_at": "array.0", "numbers_float16": digests(halves), "numbers_bfloat16": ""}
+    old = replace(probe, receipt={"fitted_on": told | rounded})
     assert old.was_fitted_on(acts).all()
-    require_fit_of(old, MassMean(), acts)
-    with pytest.raises(ValueError, match=r"and not .* fitted on these 399 train rows"):
-        require_fit_of(old, MassMean(), acts.rows(range(399)))
+    assert not old.was_fitted_on(Activations.from_arrays(x + 1)).any()
+    half = replace(acts, x=acts.x.half(), ids=np.array([f"x{k}" for k in range(400)]))
+    assert old.was_fitted_on(half).all() and probe.was_fitted_on(half).all()
+    for one in (old, probe):
+        require_fit_of(one, MassMean(), acts)
+        with pytest.raises(ValueError, match=r"and not .* fitted on these 399 train rows"):
+            require_fit_of(one, MassMean(), acts.rows(range(399)))
+        with pytest.raises(ValueError, match=r"and not .* fitted on these 400 train rows"):
+            require_fit_of(one, MassMean(), replace(acts, x=acts.x + 1))

@@ -4,13 +4,15 @@ numbers and of groups.
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt
+from jaxtyping import Bool, Float, UInt
+from torch import Tensor
 
+from probes.data.activations import Activations, PairActivations
 from probes.data.row_names import own_groups, same_text, text_ids, text_names
 from probes.data.rows import Rows
 from probes.data.texts import Text, words_of
@@ -19,17 +21,18 @@ KEPT = 4096  # hashes of a fit, 8 bytes each in a file
 KEPT_NUMBERS = 1024
 BYTES = 6
 ROUNDED = (torch.float16, torch.bfloat16)
+SUMS = "sums"  # how numbers are hashed; receipts that do not say so hold digests of their bytes
 
 Hashes = UInt[np.ndarray, " n"]
 
 
-def rows_of_fit(acts: Any) -> dict[str, Any]:
+def rows_of_fit(acts: Any, summed: bool = True) -> dict[str, Any]:
     """What goes into the receipt of a probe fitted on these rows (Activations, pairs, a store)."""
     named = has_names(acts)
-    names = _names(acts.ids) if named else _numbers(acts, str(acts.sites[0]))
+    names = _names(acts.ids) if named else _numbers(acts, str(acts.sites[0]), summed=summed)
     told: dict[str, Any] = {"n": len(acts), "hashes": _sketch(names)}
     if not named:
-        told["site"] = str(acts.sites[0])
+        told |= {"site": str(acts.sites[0]), "numbers_are": SUMS}
     told |= _rounded_numbers(acts, names)
     if _grouped(acts):
         told["groups"] = _sketch(_hashes([str(g).encode() for g in np.unique(acts.groups)]))
@@ -50,15 +53,17 @@ def was_fitted_on(receipt: Mapping[str, Any], rows: Any) -> Bool[np.ndarray, " n
     found = np.zeros(len(rows), dtype=bool)
     if told is None:
         return found
+    summed = _summed(told)
     if has_names(rows) and "site" not in told:
         found |= _among(_names(rows.ids), told["hashes"])
         if hasattr(rows, "texts"):
             found |= _respelled(rows.texts, told["hashes"])
     elif not has_names(rows) and told.get("site") in map(str, rows.sites):
-        found |= _among(_numbers(rows, told["site"]), told["hashes"])
+        found |= _among(_numbers(rows, told["site"], summed=summed), told["hashes"])
     if told.get("numbers_at") in map(str, getattr(rows, "sites", ())):
         for rounded in ROUNDED:
-            found |= _among(_numbers(rows, told["numbers_at"], rounded), told[f"numbers_{_called(rounded)}"])
+            own = _numbers(rows, told["numbers_at"], rounded, summed)
+            found |= _among(own, told[f"numbers_{_called(rounded)}"])
     if "groups" in told and _grouped(rows):
         member = np.unique(rows.groups.astype(str), return_inverse=True)
         found |= _among(_hashes([g.encode() for g in member[0]]), told["groups"])[member[1]]
@@ -83,7 +88,7 @@ def require_fit_of(probe: Any, recipe: Any, rows: Any) -> None:
     """Raises ValueError where a probe's receipt says that another recipe made it, or other rows."""
     made = getattr(probe, "recipe", str(recipe))
     told = getattr(probe, "receipt", {}).get("fitted_on")
-    own = rows_of_fit(rows)["fitted_on"]
+    own = rows_of_fit(rows, told is None or _summed(told))["fitted_on"]
     other = told is not None and (
         any(told.get(name) != own.get(name) for name in ("n", "site"))
         or _usual(told["hashes"]) != _usual(own["hashes"])
@@ -99,6 +104,10 @@ def require_fit_of(probe: Any, recipe: Any, rows: Any) -> None:
 def has_names(rows: Rows) -> bool:
     """Whether ids say which row it is: arrays number theirs from 0 each, which says nothing."""
     return rows.ids.dtype.kind not in "iu" or "data" in getattr(rows, "receipt", {"data": None})
+
+
+def _summed(told: Mapping[str, Any]) -> bool:
+    return told.get("numbers_are") == SUMS
 
 
 def _grouped(rows: Any) -> bool:
@@ -131,26 +140,45 @@ def _rounded_numbers(acts: Any, names: Hashes) -> dict[str, Any]:
     site = str(acts.sites[-1])
     known = np.unique(names)
     kept = np.isin(names, known[:KEPT_NUMBERS])  # of these alone, so that large fits stay cheap
-    some = acts.rows(kept)
+    some = acts if kept.all() else acts[site].rows(kept)
     hashes = {f"numbers_{_called(r)}": _numbers(some, site, r) for r in ROUNDED}
     if any(len(np.unique(h)) < min(len(known), KEPT_NUMBERS) for h in hashes.values()):
         return {}
-    return {"numbers_at": site, **{name: _sketch(h) for name, h in hashes.items()}}
+    return {"numbers_at": site, "numbers_are": SUMS, **{name: _sketch(h) for name, h in hashes.items()}}
 
 
 def _called(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _numbers(acts: Any, site: str, rounded: torch.dtype = torch.float32) -> Hashes:
+def _numbers(acts: Any, site: str, rounded: torch.dtype = torch.float32, summed: bool = True) -> Hashes:
     """A hash of every row's numbers at a site, on pairs those of the yes side, in the order of the rows."""
-    one = acts[site]
-    parts = one.chunks() if hasattr(one, "chunks") else [(np.arange(len(one)), one)]
-    found = np.zeros(len(one), dtype="<u8")
-    for index, part in parts:
-        x = (part.yes if hasattr(part, "yes") else part.x)[0].detach().to("cpu", torch.float32)
-        found[index] = _hashes([row.tobytes() for row in x.to(rounded).float().numpy()])
+    found = np.zeros(len(acts), dtype="<u8")
+    for index, x in _states(acts, site):
+        x = x.detach().to("cpu", torch.float32).to(rounded)
+        found[index] = _sums(x) if summed else _hashes([row.tobytes() for row in x.float().numpy()])
     return found
+
+
+def _states(acts: Any, site: str) -> Iterator[tuple[Any, Float[Tensor, "n d"]]]:
+    """The rows at a site, of stored ones a part at a time, without a copy where they are in memory."""
+    if isinstance(acts, Activations | PairActivations):
+        x = acts.yes if isinstance(acts, PairActivations) else acts.x
+        yield slice(None), x[acts.index_of(site)[0]]
+        return
+    for index, part in acts[site].chunks():
+        yield index, (part.yes if isinstance(part, PairActivations) else part.x)[0]
+
+
+def _sums(x: Float[Tensor, "n d"]) -> Hashes:
+    """Hashes of rows by their bits: eight bytes a word, each times an odd number drawn for its place, added
+    up modulo 2^64. Quicker than a digest, and as good where nobody makes rows that clash.
+    """
+    short = -x.shape[1] % (8 // x.element_size())
+    bits = torch.nn.functional.pad(x, (0, short)).contiguous().view(torch.int64).numpy().view("<u8")
+    odd = np.random.default_rng(0).integers(0, 2**64, bits.shape[1], dtype=np.uint64) | np.uint64(1)
+    # What numbers have in common in their last bits leaves the last bits of the sum empty.
+    return np.einsum("nw,w->n", bits, odd) >> np.uint64(8 * (8 - BYTES))
 
 
 def _hashes(values: Sequence[bytes]) -> Hashes:
