@@ -4,8 +4,8 @@ benchmarks.refusal --xstest FOLDER`.
 FOLDER holds the XSTest completion files (arXiv 2308.01263, CC-BY-4.0; `xstest_v2_completions_MODEL.csv`),
 which are read and never copied. Rows of the table:
 
-- shipped: `interventions.behaviours.refusal.MARKERS`, written before any of these completions was read, so no
-  model was seen (that later clauses of the first sentence count as well was decided with scores in view:
+- shipped: `interventions.behaviours.refusing.MARKERS`, written before any of these completions was read, so
+  no model was seen (that later clauses of the first sentence count as well was decided with scores in view:
   without it kappa is .87, .79, .18 where partial refusals count);
 - learnt elsewhere: markers found by `learnt`, without anyone looking, in the other two models' completions;
   also added to the shipped ones;
@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interventions.behaviours.agreement import agreement
-from interventions.behaviours.refusal import MARKERS, openings, refuses, words
+from interventions.behaviours.refusing import MARKERS, openings, refuses, words
 
 # No marker may begin one of these: in a benchmark half of whose answers are refusals, "I" alone looks like
 # one.

@@ -24,15 +24,8 @@ from interventions.behaviours.kinds import AnswerKinds, ByKey
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.matching import as_number, matches
 from interventions.behaviours.records import Records
-from interventions.behaviours.refusal import (
-    MARKERS,
-    Refusal,
-    RefusalLogprob,
-    first_sentence,
-    openings,
-    refuses,
-    words,
-)
+from interventions.behaviours.refusal import Refusal, RefusalLogprob
+from interventions.behaviours.refusing import MARKERS, first_sentence, openings, refuses, words
 from interventions.behaviours.testing import check_behaviour
 from interventions.display.plots import footprint_curves
 from probes import Direction, Examples, load_model

@@ -8,7 +8,8 @@ import torch
 from sklearn.linear_model import Ridge as TheirRidge
 
 from probes import LDA, Activations, Logistic, MassMean, Ridge, auroc
-from probes.fitting.transforms import Transform, no_spread, rounding
+from probes.fitting.spreads import no_spread, rounding
+from probes.fitting.transforms import Transform
 from probes.fitting.whitening import whitened
 
 

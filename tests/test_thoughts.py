@@ -9,7 +9,7 @@ from interventions import ExactMatch, Monitor, Refusal
 from interventions.behaviours.answers import Answers
 from interventions.behaviours.candour import Candour
 from interventions.behaviours.kinds import ByKey
-from interventions.behaviours.refusal import refuses
+from interventions.behaviours.refusing import refuses
 from probes import Examples, MassMean, Site, capture, capture_generated, load_model
 from probes.data.thoughts import TAGS, answer_of, left_open, thinking
 

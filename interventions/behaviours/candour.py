@@ -11,7 +11,7 @@ from interventions.behaviours.asked import asked_of
 from interventions.behaviours.exact_match import keys_of
 from interventions.behaviours.matching import matches
 from interventions.behaviours.records import Records, completions
-from interventions.behaviours.refusal import MARKERS, refuses
+from interventions.behaviours.refusing import MARKERS, refuses
 from probes.data.examples import Examples
 from probes.data.thoughts import answer_of
 from probes.models.model import Model

@@ -11,7 +11,7 @@ import numpy as np
 from interventions.behaviours.asked import asked_of
 from interventions.behaviours.matching import matches, normalised
 from interventions.behaviours.records import Records, completions
-from interventions.behaviours.refusal import MARKERS, check_phrases, refuses
+from interventions.behaviours.refusing import MARKERS, check_phrases, refuses
 from probes.checks.settings import check_count
 from probes.data.examples import Examples
 from probes.data.thoughts import answer_of

@@ -11,7 +11,7 @@ import numpy as np
 from interventions.behaviours.asked import asked_of
 from interventions.behaviours.exact_match import ExactMatch
 from interventions.behaviours.records import Records, completions
-from interventions.behaviours.refusal import MARKERS, refuses
+from interventions.behaviours.refusing import MARKERS, refuses
 from probes.data.examples import Examples
 from probes.data.thoughts import answer_of
 from probes.models.model import Model

@@ -12,8 +12,9 @@
 """
 
 from probes.data.shuffling import shuffled
+from probes.evidence.amnesic import amnesic
 from probes.evidence.calibration import Calibrated, brier, calibrate, calibration_error, reliability
-from probes.evidence.capacity import amnesic, online_codelength, selectivity
+from probes.evidence.capacity import online_codelength, selectivity
 from probes.evidence.choose import BestSite, best_site
 from probes.evidence.choose_unlabelled import best_site_without_labels, matched_noise, pair_losses
 from probes.evidence.claims import Claim, claim, seed_spread

@@ -23,7 +23,8 @@ from probes.fitting.nuisances import one_hot
 from probes.fitting.recipe import Prepares, Recipe, Whitens
 from probes.fitting.rows_of_fit import rows_of_fit
 from probes.fitting.solving import solve_positive
-from probes.fitting.transforms import Fitted, Transform, rounding, spread
+from probes.fitting.spreads import rounding, spread
+from probes.fitting.transforms import Fitted, Transform
 from probes.fitting.whitening import whitened
 from probes.reading.store import StoredActivations
 

@@ -14,10 +14,12 @@ from torch import Tensor
 from probes.checks.settings import check_size
 from probes.data.activations import PairActivations
 from probes.fitting.exactly import made_exactly
+from probes.fitting.finishing import finish
 from probes.fitting.flips import PairLoss, flips
-from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import check_settings
-from probes.fitting.transforms import Transform, no_spread
+from probes.fitting.spreads import no_spread
+from probes.fitting.transforms import Transform
 from probes.recipes.inputs import Paired, oriented, paired
 
 LEAST_SPREAD = (

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from probes.data.activations import PairActivations
 from probes.fitting.exactly import made_exactly
-from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.finishing import finish
+from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform
 from probes.recipes.inputs import oriented, paired, scaled_to_pairs

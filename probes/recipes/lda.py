@@ -9,10 +9,12 @@ from torch import Tensor
 from probes.checks.settings import check_number
 from probes.data.activations import Activations
 from probes.fitting.exactly import made_exactly
-from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.finishing import finish
+from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import check_settings
 from probes.fitting.solving import along, solve_positive
-from probes.fitting.transforms import NOISE, Transform
+from probes.fitting.spreads import NOISE
+from probes.fitting.transforms import Transform
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 from probes.recipes.loud import warn_of_a_loud_coordinate

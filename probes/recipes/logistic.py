@@ -10,10 +10,12 @@ from torch.nn.functional import softplus
 
 from probes.data.activations import Activations
 from probes.fitting.exactly import made_exactly
-from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.finishing import finish
+from probes.fitting.linear import LinearProbe
 from probes.fitting.margins import Problems, minimised
 from probes.fitting.recipe import check_penalties, check_settings
-from probes.fitting.transforms import Transform, mean_square
+from probes.fitting.spreads import mean_square
+from probes.fitting.transforms import Transform
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from probes.data.sites import Site
 from probes.fitting.recipe import Recipe
 from probes.fitting.solving import along
-from probes.fitting.transforms import mean_squares
+from probes.fitting.spreads import mean_squares
 
 CARRIES, DROWNS = 0.5, 2.0
 

@@ -9,11 +9,13 @@ from torch import Tensor
 from probes.data.activations import Activations
 from probes.fitting import streaming
 from probes.fitting.exactly import made_exactly
-from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.finishing import finish
+from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import check_settings
 from probes.fitting.solving import along
+from probes.fitting.spreads import mean_squares, rounding
 from probes.fitting.streaming import streams
-from probes.fitting.transforms import Transform, mean_squares, rounding
+from probes.fitting.transforms import Transform
 from probes.fitting.whitening import whitened
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles

@@ -10,7 +10,8 @@ from torch import Tensor
 from probes.data.activations import Activations
 from probes.fitting import streaming
 from probes.fitting.exactly import made_exactly
-from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.finishing import finish
+from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import check_penalties, check_settings
 from probes.fitting.solving import along, solve_positive
 from probes.fitting.streaming import streams

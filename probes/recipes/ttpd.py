@@ -11,7 +11,8 @@ from probes.checks.settings import check_size
 from probes.data.activations import Activations
 from probes.data.rows import Rows
 from probes.fitting.exactly import made_exactly
-from probes.fitting.linear import LinearProbe, finish
+from probes.fitting.finishing import finish
+from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform
 from probes.reading.store import StoredActivations
