@@ -121,9 +121,8 @@ class Signed:
         )
 
 
-@lru_cache(
-    maxsize=4096
-)  # under every edit and control the same keys are compared, mostly with the same completions
+# Under every edit and control the same keys are compared, mostly with the same completions.
+@lru_cache(maxsize=4096)
 def signed(text: str) -> Signed:
     """The words of a text, lower case, and its signs; apostrophes, and points between letters, close up."""
     plain = unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES).translate(_DASHES)
