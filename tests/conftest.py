@@ -25,6 +25,8 @@ SLOW_FILES = (
     "test_detect_route.py",
     "test_experiments.py",
     "test_store_faults.py",
+    "test_categories.py",
+    "test_meaningless.py",
 )
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
