@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from probes import Examples, Position, Site, capture, load_model
 from probes.data.chat import MARKER, Turn
+from probes.data.picking import tokens_at
 from probes.data.tokens import encode
 from probes.reading.show import show_tokens
 from tests.plain_write import PlainWrite
@@ -111,7 +112,7 @@ def picked(chatty):
 
     def pick(template, messages, at, columns=None):
         (chat,) = encode(chatty(template), [messages])
-        tokens = Position.parse(at).tokens(chat, columns or {}).tolist()
+        tokens = tokens_at(at, chat, columns or {}).tolist()
         return tokens, [chat.text[slice(*chat.offsets[t])] for t in tokens]
 
     return pick
@@ -398,7 +399,7 @@ def test_a_content_that_is_no_text_is_named(chatty):
             " text"
         ),
     ):
-        Position.parse("answer").tokens(chat, {})
+        tokens_at("answer", chat, {})
 
 
 def test_plain_text_among_chats_stays_plain(chatty):
@@ -414,8 +415,8 @@ def test_plain_text_among_chats_stays_plain(chatty):
 def test_the_answer_of_a_plain_text_is_the_last_occurrence_of_its_column(chatty):
     (text,) = encode(chatty(), ["is no tree red ? no tree"])
     columns = {"answer": "no tree"}
-    assert Position.parse("answer").tokens(text, columns).tolist() == [6, 7]
-    assert Position.parse("prompt").tokens(text, columns).tolist() == [0, 1, 2, 3, 4, 5]
+    assert tokens_at("answer", text, columns).tolist() == [6, 7]
+    assert tokens_at("prompt", text, columns).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 # --- what encoding costs and keeps
@@ -436,7 +437,7 @@ def renders(monkeypatch):
 
 def test_a_chat_is_rendered_once_until_its_turns_are_asked_for(chatty, renders):
     chat, other = encode(chatty(), [TALK, TALK[:2]])
-    Position.parse("last").tokens(chat, {})
+    tokens_at("last", chat, {})
     assert (len(renders), hash(chat) == hash(other), chat == other) == (2, False, False)
     assert chat.turns is chat.turns
     assert len(renders) == 2 + len(TALK)
@@ -455,8 +456,8 @@ def test_messages_that_change_after_encoding_leave_the_turns_alone(chatty):
     (chat,) = encode(chatty(), [messages])
     messages[0]["content"] = "tree"
     messages.pop()
-    assert Position.parse("turn:user").tokens(chat, {}).tolist() == [2, 3]
-    assert Position.parse("answer").tokens(chat, {}).tolist() == [7]
+    assert tokens_at("turn:user", chat, {}).tolist() == [2, 3]
+    assert tokens_at("answer", chat, {}).tolist() == [7]
 
 
 class StubbornTokenizer(PreTrainedTokenizerFast):

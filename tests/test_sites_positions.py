@@ -8,6 +8,7 @@ import torch
 from tokenizers import AddedToken
 from tokenizers.normalizers import Replace
 
+from probes.data.picking import tokens_at
 from probes.data.positions import Position
 from probes.data.sites import Site, as_site, expand_sites
 from probes.data.tokens import Encoded, batches, encode, pad
@@ -247,7 +248,7 @@ def test_a_kind_that_parse_never_makes_raises():
     with pytest.raises(
         ValueError, match=r"unknown kind of position 'lsat'; make positions with Position\.parse"
     ):
-        Position("lsat").tokens(encoded("red"), {})
+        tokens_at(Position("lsat"), encoded("red"), {})
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_a_slice_that_is_no_range_of_tokens_raises(at):
 def test_a_position_picks_tokens_counted_from_the_first(at, tokens):
     text = encoded("the red house stands", behind=("</s>", "</s>"))
     columns = {"who": "red house", "where": (6, 10), "prompt_tokens": 5, "answer": "stands"}
-    assert Position.parse(at).tokens(text, columns).tolist() == tokens
+    assert tokens_at(at, text, columns).tolist() == tokens
 
 
 ONE = ("last", "last_content", "first", "mean", 0, "-2", "span_end:who", "text_end:red")
@@ -349,9 +350,7 @@ def test_a_position_says_whether_it_gives_one_token_a_text(at, one):
     ],
 )
 def test_a_span_covers_every_token_it_touches(text, wanted, tokens):
-    assert (
-        Position.parse("span:who").tokens(encoded(text, behind=("</s>",)), {"who": wanted}).tolist() == tokens
-    )
+    assert tokens_at("span:who", encoded(text, behind=("</s>",)), {"who": wanted}).tolist() == tokens
 
 
 @pytest.mark.parametrize(
@@ -433,7 +432,7 @@ def test_a_span_covers_every_token_it_touches(text, wanted, tokens):
 )
 def test_a_position_without_a_token_raises(at, columns, message):
     with pytest.raises(ValueError, match=message):
-        Position.parse(at).tokens(encoded("red house"), columns)
+        tokens_at(at, encoded("red house"), columns)
 
 
 MALFORMED = [
@@ -463,7 +462,7 @@ def test_a_character_span_that_is_none_raises(where):
             r" 'red house'"
         ),
     ):
-        Position.parse("chars:where").tokens(encoded("red house"), {"where": where})
+        tokens_at("chars:where", encoded("red house"), {"where": where})
 
 
 def test_a_token_that_stands_for_no_character_belongs_to_no_span():
@@ -471,13 +470,13 @@ def test_a_token_that_stands_for_no_character_belongs_to_no_span():
     a span and are not part of it.
     """
     encoded = Encoded((0, 1, 2, 3), (False,) * 4, ((0, 3), (5, 5), (4, 7), (8, 12)), "the red cube")
-    assert Position.parse("text:red").tokens(encoded, {}).tolist() == [2]
-    assert Position.parse("text:the red").tokens(encoded, {}).tolist() == [0, 2]
+    assert tokens_at("text:red", encoded, {}).tolist() == [2]
+    assert tokens_at("text:the red", encoded, {}).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("where", [(2, 5), [2, 5], np.array([2, 5])], ids=["tuple", "list", "array"])
 def test_a_character_span_picks_every_token_it_touches(where):
-    assert Position.parse("chars:where").tokens(encoded("red house"), {"where": where}).tolist() == [1, 2]
+    assert tokens_at("chars:where", encoded("red house"), {"where": where}).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -493,11 +492,11 @@ def test_a_character_span_picks_every_token_it_touches(where):
     ],
 )
 def test_words_are_found_wherever_they_occur(at, tokens):
-    assert Position.parse(at).tokens(encoded("red is red . reddish", behind=("</s>",)), {}).tolist() == tokens
+    assert tokens_at(at, encoded("red is red . reddish", behind=("</s>",)), {}).tolist() == tokens
 
 
 def test_occurrences_may_overlap():
-    assert Position.parse("text:a b a").tokens(encoded("a b a b a c"), {}).tolist() == [1, 2, 3, 4, 5]
+    assert tokens_at("text:a b a", encoded("a b a b a c"), {}).tolist() == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -506,29 +505,27 @@ def test_occurrences_may_overlap():
 def test_a_span_without_offsets_asks_for_a_fast_tokenizer(at):
     slow = Encoded((0, 1), (True, False), None, "red")
     with pytest.raises(ValueError, match=f"position {at} needs a fast tokenizer"):
-        Position.parse(at).tokens(slow, {"who": "red", "where": (0, 2), "answer": "red"})
+        tokens_at(at, slow, {"who": "red", "where": (0, 2), "answer": "red"})
 
 
 @pytest.mark.parametrize(("at", "tokens"), [("1:", [1]), ("generated", [1])])
 def test_counted_tokens_need_no_offsets(at, tokens):
     assert (
-        Position.parse(at)
-        .tokens(Encoded((0, 1), (True, False), None, "red"), {"prompt_tokens": np.int64(1)})
-        .tolist()
+        tokens_at(at, Encoded((0, 1), (True, False), None, "red"), {"prompt_tokens": np.int64(1)}).tolist()
         == tokens
     )
 
 
 def test_a_text_of_special_tokens_only_has_no_last_content():
     with pytest.raises(ValueError, match="consists of special tokens only, so it has no last_content"):
-        Position.parse("last_content").tokens(Encoded((0, 2), (True, True), None, "</s>"), {})
+        tokens_at("last_content", Encoded((0, 2), (True, True), None, "</s>"), {})
 
 
 def test_an_unknown_word_is_content(make_tokenizer):
     """The tokenizer's `<unk>` stands for a word of the text; it was not added to it."""
     (text,) = encode(make_tokenizer(encoder=True), ["the river zzz"])
     assert text.special == (True, False, False, False, True)
-    assert Position.parse("last_content").tokens(text, {}).tolist() == [3]
+    assert tokens_at("last_content", text, {}).tolist() == [3]
 
 
 def test_an_end_token_that_also_stands_for_unknown_words_stays_special(make_tokenizer):
@@ -563,7 +560,7 @@ def test_chat_messages_go_through_the_template_without_a_second_beginning(role, 
 
 def test_a_span_can_be_found_in_a_rendered_chat(make_tokenizer):
     (chat,) = encode(make_tokenizer(chat=True), [[{"role": "user", "content": "the old river ?"}]])
-    assert Position.parse("span:who").tokens(chat, {"who": "old river"}).tolist() == [3, 4]
+    assert tokens_at("span:who", chat, {"who": "old river"}).tolist() == [3, 4]
 
 
 def test_chat_messages_without_a_template_raise(make_tokenizer):

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool
 
 from probes.data.examples import Examples
+from probes.data.picking import tokens_at
 from probes.data.positions import Position
 from probes.data.tokens import Batch, Encoded, encoded_ids, refuse_padding, text_behind
 
@@ -101,7 +102,7 @@ class Tokenised(Examples):
         if at not in self._places:
             columns = {k: c for k, c in self.columns.items() if k == at.column} or self.columns
             self._places[at] = tuple(
-                at.tokens(e, {k: c[i] for k, c in columns.items()}) for i, e in enumerate(self.encoded)
+                tokens_at(at, e, {k: c[i] for k, c in columns.items()}) for i, e in enumerate(self.encoded)
             )
         return self._places[at]
 

@@ -12,6 +12,7 @@ import pandas as pd
 from probes.checks.arrays import real_array
 from probes.checks.settings import check_count, check_level
 from probes.data.examples import Examples, Text
+from probes.data.picking import tokens_at
 from probes.data.positions import At, Position
 from probes.data.shuffling import exchangeable
 from probes.data.texts import listed_texts
@@ -181,7 +182,9 @@ def terminal_tokens(
             " read, such as last"
         )
     encoded = model.encode(rows.texts)
-    picked = [position.tokens(e, {k: c[i] for k, c in rows.columns.items()}) for i, e in enumerate(encoded)]
+    picked = [
+        tokens_at(position, e, {k: c[i] for k, c in rows.columns.items()}) for i, e in enumerate(encoded)
+    ]
     names = [model.tokenizer.decode([e.ids[int(k[0])]]) for e, k in zip(encoded, picked, strict=True)]
     return compare_tokens(
         names, rows.classes[0].numpy(), rows.groups, at=str(position), alpha=alpha, n=n, seed=seed
