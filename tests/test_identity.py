@@ -15,6 +15,7 @@ from interventions import (
     Ablate,
     Add,
     Affine,
+    Answers,
     ExactMatch,
     Records,
     Skip,
@@ -24,6 +25,7 @@ from interventions import (
     effect,
     search,
 )
+from interventions.behaviours.in_chat import InChat
 from interventions.effects.running import controls_of
 from probes import Activations, Direction, Examples, MassMean, Model, Site, capture, cosine_map, load_model
 from probes.data.digest import WIDTH, digest, values_of
@@ -277,6 +279,21 @@ BEFORE = {
 }  # fmt: skip
 
 
+def ending(m, b, ends):
+    """What a behaviour gives while other tokens end the model's texts."""
+    kept = m.hf.generation_config.eos_token_id
+    m.hf.generation_config.eos_token_id = ends
+    try:
+        return b(m, ASKED)
+    finally:
+        m.hf.generation_config.eos_token_id = kept
+
+
+BEFORE["under other generation settings .*eos_token_id=..*; now eos_token_id="] = lambda m, _, edit, b: (
+    ending(m, b, [2, 5])
+)
+
+
 @pytest.mark.parametrize("fault", BEFORE)
 def test_records_of_somebody_else_are_no_before(known, fault):
     model, other, edit = known
@@ -296,6 +313,22 @@ def test_records_of_somebody_else_are_no_before(known, fault):
     assert given.receipt == {} and own.receipt["behaviour"]["max_new_tokens"] == "2"
     both = Records.concat([own, replace(own, ids=np.arange(4))])
     assert both.receipt == own.receipt
+    # What does not act makes no other records.
+    model.hf.generation_config.temperature = 0.7
+    try:
+        search(model, options, behaviour, ASKED, before=own, **quiet)
+    finally:
+        model.hf.generation_config.temperature = None
+
+
+def test_what_writes_says_how_also_within_another_form(known):
+    model, *_ = known
+    told = match(2)(model, ASKED).receipt["decoding"]
+    assert told["max_new_tokens"] == 2 and told["do_sample"] is False and told["eos_token_id"] == [2]
+    assert "decoding" not in Answers(" yes", " no")(model, ASKED).receipt
+    chatty = Model.of(model.hf, build_tokenizer(chat=True))
+    within = InChat(match(3))(chatty, ASKED).receipt
+    assert within["decoding"]["max_new_tokens"] == 3
 
 
 def test_train_rows_of_somebody_else_make_no_controls(known):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from probes.data.examples import Examples
+from probes.models.decoding import Decoding
 from probes.models.model import Model
 from probes.models.writes import hashed
 
@@ -21,7 +22,8 @@ SHOWN = 200  # characters of what differs
 
 def asked_of(behaviour: Any, model: Model, prompts: Examples) -> dict[str, Any]:
     """The receipt of what a behaviour gives on a model: the model and its edits, the behaviour with all its
-    settings, the texts, and the columns of the prompts, among which are the answer keys.
+    settings, the texts, and the columns of the prompts, among which are the answer keys; of one that writes
+    also every generation setting in force.
     """
     return {
         "model": model.fingerprint.as_dict(),
@@ -29,6 +31,7 @@ def asked_of(behaviour: Any, model: Model, prompts: Examples) -> dict[str, Any]:
         "behaviour": _settings(behaviour),
         "texts": _hash(prompts.texts),
         "columns": {name: _hash(column.tolist()) for name, column in prompts.columns.items()},
+        **_decoding(behaviour, model),
     }
 
 
@@ -42,8 +45,12 @@ def refuse_other_records(receipt: Mapping[str, Any], behaviour: Any, model: Mode
         return
     model.refuse_foreign(receipt, "before", _REMEDY)
     now = asked_of(behaviour, model, prompts)
-    for what, how in (("edits", "under other edits"), ("behaviour", "by another behaviour")):
-        if receipt.get(what, now[what]) != now[what]:
+    for what, how in (
+        ("edits", "under other edits"),
+        ("behaviour", "by another behaviour"),
+        ("decoding", "under other generation settings"),
+    ):
+        if receipt.get(what, now.get(what)) != now.get(what):
             was, here = _differing(receipt[what], now[what]), _differing(now[what], receipt[what])
             raise ValueError(f"before was measured {how} ({was}; now {here}); {_REMEDY}")
     if receipt.get("texts", now["texts"]) != now["texts"]:
@@ -65,7 +72,23 @@ def _settings(behaviour: Any) -> dict[str, str]:
     return found | {name: _ADDRESS.sub("", repr(getattr(behaviour, name))) for name in told}
 
 
-def _differing(these: Mapping[str, str], those: Mapping[str, str]) -> str:
+def _decoding(behaviour: Any, model: Model) -> dict[str, Any]:
+    """How the model writes for a behaviour that has it write, itself or within another form: greedy, but the
+    model's own settings say where texts end. Those that do not act are left out, since they change nothing.
+    """
+    inner = (
+        (behaviour, *(getattr(behaviour, f.name) for f in fields(behaviour)))
+        if is_dataclass(behaviour)
+        else ()
+    )
+    lengths = [n for n in (getattr(b, "max_new_tokens", None) for b in inner) if isinstance(n, int)]
+    if not lengths or not model.generates:
+        return {}
+    said = Decoding.of(model.hf, model.tokenizer, model.pad_id, lengths[0], {}).receipt()
+    return {"decoding": {name: value for name, value in said.items() if name != "set_aside"}}
+
+
+def _differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> str:
     """What of these is otherwise among those, cut short."""
     parts = [
         f"{name}={value}" if name and not name.isdigit() else value
