@@ -13,7 +13,7 @@
 - `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a
   verdict; `dosed`: over strengths
 - `search`: options side by side on validation prompts, `.best(by=...)` among them; `coarse_to_fine`: over the
-  sites of a deep model
+  sites of a deep model; `select_direction`: over tokens and blocks
 - `transitions`, `honesty`: which answers became which; `footprint`, `neutral_cost`: what an edit does to
   other text; `agreement`: judges against people
 - `interventions.rewriting`: other wordings of prompts, the gates they pass, and what a model does with them
@@ -28,6 +28,7 @@ from interventions.behaviours.choices import Choices
 from interventions.behaviours.exact_match import ExactMatch
 from interventions.behaviours.footprint import Footprint, footprint
 from interventions.behaviours.honesty import Honesty, honesty
+from interventions.behaviours.log_odds import RefusalLogOdds
 from interventions.behaviours.neutral_text import Cost, neutral_cost
 from interventions.behaviours.records import Behaviour, Records
 from interventions.behaviours.refusal import Refusal, RefusalLogprob
@@ -46,10 +47,12 @@ from interventions.searching.goals import Goal, Outcome
 from interventions.searching.option import Choice, Option
 from interventions.searching.search import search
 from interventions.searching.searched import Searched
+from interventions.searching.selecting import Selected, select_direction
 from interventions.weights.adapters import as_lora
-from interventions.weights.baking import WRITERS, bake, save_baked
+from interventions.weights.baking import bake, save_baked
 from interventions.writes.edited import applied, edited
 from interventions.writes.lowrank import Edit
+from probes.data.sites import WRITERS
 
 __all__ = [
     "WRITERS",
@@ -81,8 +84,10 @@ __all__ = [
     "Patch",
     "Records",
     "Refusal",
+    "RefusalLogOdds",
     "RefusalLogprob",
     "Searched",
+    "Selected",
     "Skip",
     "Transitions",
     "Verdict",
@@ -101,5 +106,6 @@ __all__ = [
     "neutral_cost",
     "save_baked",
     "search",
+    "select_direction",
     "transitions",
 ]

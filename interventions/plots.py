@@ -1,5 +1,6 @@
 """Figures of effects."""
 
 from interventions.display.plots import answer_kinds, before_after, dose_response, footprint_curves
+from interventions.display.selection_plots import selection_map
 
-__all__ = ["answer_kinds", "before_after", "dose_response", "footprint_curves"]
+__all__ = ["answer_kinds", "before_after", "dose_response", "footprint_curves", "selection_map"]

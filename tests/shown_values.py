@@ -15,6 +15,7 @@ from interventions.monitor.watched import Watched
 from interventions.rewriting import Arm, Candidates, Elasticity, Gated, Remeasured
 from interventions.rewriting.arms import ORIGINAL, UNDIRECTED
 from interventions.rewriting.verdict import ArmVerdict
+from interventions.searching.selecting import Candidate, Selected
 from interventions.writes.lowrank import Fixed
 from probes import Estimate, Examples, Site
 from probes.awareness import Leaks, TokenStrip, TwoByTwo, two_by_two
@@ -122,6 +123,16 @@ def searched(text: str) -> Searched:
     return Searched(Examples(list("abcd")), records(text), (option,))
 
 
+def selected(text: str) -> Selected:
+    return Selected(
+        (Candidate(-1, SITE, None, 1.0, -1.0, 0.0), Candidate(-2, SITE, None, 0.0, passed_over=text)),
+        2.0,
+        -2.0,
+        text,
+        text,
+    )
+
+
 def doses(text: str) -> Doses:
     return Doses((0.5, 1.0), (effect(text), effect(text)))
 
@@ -210,6 +221,7 @@ EXAMPLES: dict[type, Callable[[str], Any]] = {
     EditVerdict: edit_verdict,
     Effect: effect,
     Searched: searched,
+    Selected: selected,
     Elasticity: elasticity,
     Footprint: footprint,
     Gated: gated,

@@ -21,6 +21,7 @@ from interventions.behaviours.exact_match import ExactMatch
 from interventions.behaviours.footprint import footprint
 from interventions.behaviours.honesty import honesty
 from interventions.behaviours.kinds import AnswerKinds, ByKey
+from interventions.behaviours.log_odds import RefusalLogOdds
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.matching import as_number, matches
 from interventions.behaviours.records import Records
@@ -72,6 +73,7 @@ BEHAVIOURS = {
     ),
     "Refusal": (Refusal(4, markers=("no",)), "no"),
     "RefusalLogprob": (RefusalLogprob(("no", "no no", "not red"), ("yes", "true")), "no"),
+    "RefusalLogOdds": (RefusalLogOdds(("no", "not red")), "no"),
     "Candour": (Candour("key", "answer", markers=("yes",), max_new_tokens=3), "no"),
     "ExactMatch": (ExactMatch(mode="first", max_new_tokens=3), "no"),
     "AnswerKinds": (AnswerKinds(ByKey(), max_new_tokens=3), "no"),
@@ -503,6 +505,15 @@ def test_refusing_openers_add_up_to_a_probability(model, prompts):
     )
     with pytest.raises(ValueError, match="no refusing openers"):
         RefusalLogprob(())(model, prompts)
+
+
+def test_log_odds_are_those_of_the_first_tokens(model, prompts):
+    p = model.logits(PROMPTS).double().softmax(-1)
+    ids = [model.tokenizer.convert_tokens_to_ids(w) for w in ("no", "red")]
+    odds = (p[:, ids].sum(1) / (1 - p[:, ids].sum(1))).log().numpy()
+    found = RefusalLogOdds(("no tree", "red", "no"))(model, prompts)
+    assert np.allclose(found.values, odds, atol=1e-5)
+    assert (found.labels == np.where(odds > 0, "refused", "answered")).all()
 
 
 def test_openers_agree_with_how_often_samples_start_with_them(model):

@@ -12,11 +12,12 @@ from transformers import AutoModelForCausalLM
 from interventions import Ablate, Add, Clamp, applied, edited, matched_random
 from interventions.weights import baking
 from interventions.weights.adapters import as_lora
-from interventions.weights.baking import WRITERS, bake, save_baked
+from interventions.weights.baking import bake, save_baked
 from interventions.weights.parts import composed
 from interventions.writes.changes import Constant
 from interventions.writes.lowrank import Fixed, LowRank, SiteEdit
 from probes import Direction, Position, Site, capture, load_model
+from probes.data.sites import WRITERS
 from tests.conftest import FAMILIES
 
 IDS = torch.randint(32, (4, 20), generator=torch.Generator().manual_seed(7))

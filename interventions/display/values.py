@@ -21,6 +21,7 @@ from interventions.rewriting.gates import Gated
 from interventions.rewriting.outcomes import Remeasured
 from interventions.rewriting.verdict import ArmVerdict
 from interventions.searching.searched import Searched
+from interventions.searching.selecting import Selected
 from probes.markup.pieces import Markup, grid, joined, listed, table, tag, verdict
 from probes.markup.tokens import LINE, shaded, strip
 from probes.markup.values import draw, html
@@ -45,6 +46,20 @@ def records(value: Records) -> Markup:
 def searched(value: Searched) -> Markup:
     """What was searched, and the options."""
     return _begun(value.about, value.table())
+
+
+@html.register(Selected)
+def selected(value: Selected) -> Markup:
+    """What was chosen among, and the candidates, the best first."""
+    return _begun(value.about, value.table())
+
+
+@draw.register(Selected)
+def selected_drawn(value: Selected, ax: Any = None) -> Any:
+    """What is left with the direction of each place taken out."""
+    from interventions.display.selection_plots import selection_map
+
+    return selection_map(value, ax=ax)
 
 
 @html.register(Candidates)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from interventions.weights.holdable import HOOKS, linear_writes
 from interventions.weights.parts import Part, check_tokens, transposed
-from interventions.weights.writers import WRITERS, plan
+from interventions.weights.writers import plan
 from interventions.writes.lowrank import Edit
 from probes.data.artefacts import complete
 from probes.models.backends.hooks import Hooks
@@ -27,7 +27,7 @@ from probes.models.loading import load_model
 from probes.models.model import Model
 from probes.models.writes import everywhere
 
-__all__ = ["WRITERS", "bake", "save_baked"]
+__all__ = ["bake", "save_baked"]
 
 TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 0.2}
 """Largest difference of logits, relative to their root mean square, by precision; 1e-4 where nothing is said.

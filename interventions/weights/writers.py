@@ -21,11 +21,6 @@ from probes.models.model import Model
 from probes.models.unwrap import evaluating, fan_in, without_head
 from probes.models.writes import Write
 
-WRITERS = ("resid_pre.0", "attn_out", "mlp_out")
-"""Everything that is ever added to the residual stream: `Ablate(d, sites=WRITERS)` is weight
-orthogonalisation (arXiv 2406.11717).
-"""
-
 EMBEDDED = Site("resid_pre", 0)
 
 

@@ -15,6 +15,11 @@ first). `array` marks rows that came from the user's own arrays.
 FORWARD = ("resid_pre", "z", "attn_out", "mlp_out", "resid_post")
 """The order in which a forward pass meets the sites of one block."""
 
+WRITERS = ("resid_pre.0", "attn_out", "mlp_out")
+"""Everything that is ever added to the residual stream: `Ablate(d, sites=WRITERS)` is weight
+orthogonalisation (arXiv 2406.11717).
+"""
+
 _FORM = re.compile(r"(?:(?P<stack>\w+):)?(?P<kind>[a-z]\w*)\.(?P<block>\d+)(?:\.(?P<head>\d+))?", re.ASCII)
 
 

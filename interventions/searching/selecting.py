@@ -1,0 +1,254 @@
+"""Which token and which block a direction is best taken from: all places are tried by what the direction does
+there, as refusal directions are chosen (Arditi et al., arXiv 2406.11717).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import kl_div, log_softmax
+
+from interventions.behaviours.log_odds import RefusalLogOdds
+from interventions.behaviours.records import Behaviour, as_behaviour
+from interventions.edits import Ablate, Add
+from interventions.writes.edited import edited
+from interventions.writes.lowrank import Edit
+from probes.checks.settings import check_count, check_number
+from probes.data.activations import Activations
+from probes.data.examples import Examples
+from probes.data.positions import Position
+from probes.data.sites import WRITERS, Site, SitesLike
+from probes.data.texts import words_of
+from probes.data.tokenised import Tokenised
+from probes.fitting.directions import Direction
+from probes.markup.progress import progress_bar
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
+from probes.models.given import check_model
+from probes.models.model import Model
+from probes.reading.capture import capture
+from probes.recipes.mass_mean import MassMean
+
+MOST_TOKENS = 8  # behind an instruction, from the end, where nothing is said
+SCORES = {
+    "removed": "behaviour with the direction taken out",
+    "induced": "behaviour with the direction added",
+    "kl": "cost of taking it out",
+}
+"""What is measured of a candidate, in words for a picture."""
+SHARE = 0.8  # of the blocks are tried, from the first on; the last ones only write the answer
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A direction found at one token (counted from the end) and site, and what it did on other prompts.
+
+    `induced`: the behaviour of prompts that lack the property, with the direction added (one gap) at its
+    site. `removed`: that of prompts that have it, with the direction taken out everywhere. `kl`: how far
+    taking it out moves the next token of prompts that lack the property (nats). NaN where a filter had
+    settled it before. `passed_over` says which filter, or is empty.
+    """
+
+    token: int
+    site: Site
+    direction: Direction | None
+    induced: float = np.nan
+    removed: float = np.nan
+    kl: float = np.nan
+    passed_over: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Selected(Displayed):
+    """Every candidate, and what the behaviour was unedited: of prompts that have the property, and that lack
+    it.
+    """
+
+    candidates: tuple[Candidate, ...]
+    having: float
+    lacking: float
+    behaviour: str
+    unit: str
+
+    @property
+    def best(self) -> Candidate:
+        """The candidate that passed all filters and leaves least of the behaviour when taken out; raises
+        ValueError where none passed.
+        """
+        left = [c for c in self.candidates if not c.passed_over]
+        if not left:
+            reasons = pd.Series([c.passed_over for c in self.candidates]).value_counts()
+            told = "; ".join(f"{n} {why}" for why, n in reasons.items())
+            raise ValueError(
+                f"none of the {len(self.candidates)} candidates passed: {told}. There may be no such"
+                " direction; or raise most_kl, lower least_induced, give more prompts or other tokens"
+            )
+        return min(left, key=lambda c: c.removed)
+
+    @property
+    def direction(self) -> Direction:
+        """That of the best candidate. It was chosen on these prompts: say what it does on others, beside
+        controls, `effect(model, Ablate(selected.direction, sites=WRITERS), ...)`.
+        """
+        found = self.best.direction
+        assert found is not None
+        return found
+
+    def table(self) -> pd.DataFrame:
+        """One row a candidate, the best first, then those that passed, then the others."""
+        rows = pd.DataFrame(
+            {
+                "token": [c.token for c in self.candidates],
+                "site": [str(c.site) for c in self.candidates],
+                "induced": [c.induced for c in self.candidates],
+                "removed": [c.removed for c in self.candidates],
+                "KL": [c.kl for c in self.candidates],
+                "passed over": [c.passed_over for c in self.candidates],
+            }
+        )
+        order = (
+            rows.assign(out=rows["passed over"] != "").sort_values(["out", "removed"], kind="stable").index
+        )
+        return rows.loc[order].reset_index(drop=True)
+
+    @property
+    def about(self) -> str:
+        """What was chosen among, in a line."""
+        passed = [c for c in self.candidates if not c.passed_over]
+        said = "none passed" if not passed else f"best: token {self.best.token} at {self.best.site}"
+        if passed:
+            said += f", {self.having:.2f} -> {self.best.removed:.2f} {self.unit} when taken out"
+        return f"Selected({len(passed)} of {len(self.candidates)} candidates passed, {said})"
+
+    def __repr__(self) -> str:
+        return terminal(self.about)
+
+
+def select_direction(
+    model: Model,
+    train: Examples,
+    validation: Examples,
+    behaviour: Behaviour | None = None,
+    *,
+    tokens: Sequence[int] | None = None,
+    sites: SitesLike | None = None,
+    most_kl: float | int = 0.1,
+    least_induced: float | int = 0.0,
+    progress: bool = True,
+) -> Selected:
+    """Tries the difference of the class means at every token and block as a direction, on validation prompts.
+
+    Labels y are 1 for prompts that have the property (such as refused ones) and 0 for those that lack it. One
+    capture reads all places. A candidate passes when adding it brings the behaviour to `least_induced` where
+    the property lacks, and taking it out of everything that writes to the stream moves the next token there
+    by `most_kl` nats at most; the one that leaves least of the behaviour wins. What a filter has settled is
+    not measured any further, which changes no choice.
+
+    `tokens` are counted from the end, -1 the last (default: those that the chat template puts behind the
+    instruction, eight at most; of plain text the last). `sites` are block inputs of the first four fifths of
+    the model by default. `behaviour` (default `RefusalLogOdds()`) must be higher where the property is.
+    Raises ValueError without both classes on both sides, for texts on both sides, and for settings out of
+    range. Source: arXiv 2406.11717, of which defaults and filters are.
+    """
+    check_model(model, "select_direction")
+    asks = RefusalLogOdds() if behaviour is None else as_behaviour(behaviour)
+    _check(train, validation, most_kl, least_induced)
+    asked = model.tokenise(train)
+    where = _tokens(asked) if tokens is None else _given(tokens)
+    chosen = model.sites(_first_blocks(model) if sites is None else sites)
+    found = _directions(model, asked, chosen, where, progress)
+    having, lacking = (model.tokenise(validation.rows(np.asarray(validation.y) == y)) for y in (1, 0))
+    plain = log_softmax(model.logits(lacking), 1)
+    measured = []
+    for one in progress_bar("candidates", progress, found):
+        if one.direction is not None:
+            one = _measured(model, one, asks, having, lacking, plain, float(most_kl), float(least_induced))
+        measured.append(one)
+    before = [asks(model, rows) for rows in (having, lacking)]
+    means = [float(np.nanmean(r.values)) for r in before]
+    return Selected(tuple(measured), means[0], means[1], before[0].behaviour, before[0].unit)
+
+
+def _measured(
+    model: Model,
+    one: Candidate,
+    behaviour: Behaviour,
+    having: Examples,
+    lacking: Examples,
+    plain: torch.Tensor,
+    most_kl: float,
+    least_induced: float,
+) -> Candidate:
+    assert one.direction is not None
+
+    def mean(edit: Edit, prompts: Examples) -> float:
+        return float(behaviour(edited(model, edit), prompts).values.mean())
+
+    induced = mean(Add(one.direction, gaps=1), lacking)
+    if not induced >= least_induced:
+        return replace(one, induced=induced, passed_over="induces too little")
+    out = Ablate(one.direction, sites=WRITERS)
+    now = log_softmax(edited(model, out).logits(lacking), 1)
+    kl = float(kl_div(now, plain, log_target=True, reduction="none").sum(1).mean())
+    if not kl <= most_kl:
+        return replace(one, induced=induced, kl=kl, passed_over="costs too much")
+    return replace(one, induced=induced, kl=kl, removed=mean(out, having))
+
+
+def _directions(
+    model: Model, asked: Tokenised, sites: Sequence[Site], tokens: Sequence[int], progress: bool
+) -> list[Candidate]:
+    """The difference of the class means at every place, from one capture."""
+    reach = min(tokens)
+    acts = capture(model, asked, list(sites), f"{reach}:", progress=progress)
+    short = min(np.bincount(acts.example))
+    if short < -reach:
+        raise ValueError(f"a prompt has {short} tokens, so there is none at {reach}; give other tokens")
+    candidates = []
+    for token in tokens:
+        rows = np.arange(len(acts)).reshape(-1, -reach)[:, token]  # rows of a text stand in its order
+        here: Activations = acts.rows(rows)
+        probe = MassMean().fit(replace(here, receipt=here.receipt | {"at": str(token)}))
+        for site in sites:
+            there = probe.has_direction(site) and probe.direction(site).gap is not None
+            direction = probe.direction(site) if there else None
+            candidates.append(Candidate(token, site, direction, passed_over="" if there else "no direction"))
+    return candidates
+
+
+def _tokens(asked: Tokenised) -> list[int]:
+    """The tokens behind the instruction that all prompts have, from the end."""
+    if any(e.chat is None for e in asked.encoded):
+        return [-1]
+    behind = min(len(places) for places in asked.places(Position.parse("after_instruction")))
+    return list(range(-min(behind, MOST_TOKENS), 0))
+
+
+def _given(tokens: Sequence[int]) -> list[int]:
+    found = [-check_count("a token counted from the end, -1 the last", -token) for token in tokens]
+    if not found:
+        raise ValueError("tokens is empty; give numbers from the end, such as tokens=(-1, -2)")
+    return list(dict.fromkeys(found))
+
+
+def _first_blocks(model: Model) -> list[Site]:
+    return [Site("resid_pre", block) for block in range(max(1, int(SHARE * model.n_blocks)))]
+
+
+def _check(train: Any, validation: Any, most_kl: Any, least_induced: Any) -> None:
+    check_number("most_kl", most_kl)
+    check_number("least_induced", least_induced)
+    for name, rows in (("train", train), ("validation", validation)):
+        if not isinstance(rows, Examples):
+            raise TypeError(f"{name} takes Examples with labels y, got a {type(rows).__name__}")
+        rows.classes  # noqa: B018 - raises unless there are two classes
+    known = set(map(words_of, train.texts))
+    shared = [text for text in map(words_of, validation.texts) if text in known]
+    if shared:
+        raise ValueError(
+            f"{len(shared)} validation prompts are train prompts too, such as {shared[0]!r:.60}; split them:"
+            " train, validation = prompts.split((0.5, 0.5))"
+        )
