@@ -198,6 +198,12 @@ def test_the_contract_refuses_broken_behaviours(make_model, prompts, how, law):
 # Log-probabilities of continuations.
 
 
+def test_refusals_are_counted_behind_plain_texts(model):
+    texts = ["the red house", "a small tree"]
+    told = Refusal(max_new_tokens=2)(model, texts)
+    assert told.texts == Refusal(max_new_tokens=2)(model, Examples(texts)).texts and len(told.ids) == 2
+
+
 def test_logprobs_are_those_of_plain_hugging_face_whatever_the_batch(model):
     answers = ["no", "red tree", "a b the old", "yes", "true true true", "no"]
     expected = [by_hand(model, p, a) for p, a in zip(PROMPTS, answers, strict=True)]

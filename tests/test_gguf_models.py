@@ -84,6 +84,7 @@ def test_a_gguf_file_is_the_model_and_can_be_saved(written, make_tokenizer, tmp_
     got.hf.save_pretrained(tmp_path / "plain")
     again = load_model(tmp_path / "plain", tokenizer=tokenizer)
     assert torch.equal(again.logits(TEXTS), got.logits(TEXTS))
+    got.fingerprint.check(again.fingerprint, "the probe")
 
 
 def test_what_is_missing_is_named(written, tmp_path, monkeypatch):

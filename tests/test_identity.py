@@ -451,6 +451,25 @@ def test_the_scaling_of_an_adapter_counts(with_lora, make_tokenizer):
         first.check(tuned.fingerprint, "the probe")
 
 
+def test_an_adapter_that_wrote_a_text_is_the_same_model(with_lora, make_tokenizer):
+    """PEFT leaves a function of its own on the model that it wraps when it writes."""
+    tuned = load_model(with_lora(task_type="CAUSAL_LM"), tokenizer=make_tokenizer())
+    before = tuned.fingerprint
+    tuned.generate(TEXTS[:1], max_new_tokens=1)
+    before.check(tuned.fingerprint, "the probe")
+    assert tuned.fingerprint == before
+
+
+@pytest.mark.parametrize("name", ["output_hidden_states", "output_attentions"])
+def test_what_else_a_model_returns_makes_no_other_model(make_hf, make_tokenizer, name):
+    hf = make_hf("llama")
+    hf.set_attn_implementation("eager")  # attentions are returned by no other
+    model = load_model(hf, tokenizer=make_tokenizer())
+    before = model.fingerprint
+    setattr(hf.config, name, True)
+    assert model.fingerprint == before
+
+
 def test_receipts_without_settings_or_under_another_library_are_not_compared_by_them(model):
     own = model.fingerprint
     model.hf.transformer.h[0].ln_1.eps = 1.0

@@ -84,10 +84,13 @@ def test_what_a_changed_answer_is_belongs_to_the_measure():
     assert not MeanValue().changed(before, rounding).any()
 
 
-def test_what_is_shown_depends_on_whether_the_right_answer_is_known():
+def test_what_is_shown_depends_on_whether_the_right_answer_is_known(recwarn):
     values, groups = np.array([1.0, -1, 2, 3]), np.arange(4)
     known = TwoSided().shown(values, groups, np.array([1, 0, 1, 0]), "logit difference")
     assert float(known["balanced accuracy"].value) == 0.75 and float(known["AUROC"].value) == 0.5
+    small = TwoSided().shown(values / 10 + 0.2, groups, np.array([1, 0, 1, 0]), "logit difference")
+    assert float(small["balanced accuracy"].value) == 0.5  # differences below 1 are no probabilities
+    assert not [str(w.message) for w in recwarn]
     for y in (None, np.ones(4, int)):
         unknown = TwoSided().shown(values, groups, y, "logit difference")
         assert list(unknown) == ["share answered positive"]

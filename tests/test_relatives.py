@@ -289,6 +289,22 @@ def test_rows_of_a_text_are_known_at_another_token_and_the_other_place_is_said(m
     assert whole.receipt["at"] == "last" and whole.receipt["dtype"] == last.receipt["dtype"]
 
 
+@pytest.mark.parametrize(("word", "number"), [("last", -1), ("first", 0)])
+def test_the_last_token_by_its_number_is_no_other_place(make_model, word, number):
+    model = make_model()
+    examples = Examples(["red tree yes", "red tree no", "tall house yes", "old river no"], y=[1, 0, 1, 0])
+    by_word, by_number = (
+        capture(model, examples, "resid_post.1", at, progress=False) for at in (word, number)
+    )
+    probe = MassMean().fit(by_word)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(probe.score(by_number), probe.score(by_word))
+        MassMean().fit(by_number).score(by_word)
+    whole = Activations.concat([by_word.rows([0, 1]), by_number.rows([2, 3])])
+    assert whole.receipt["at"] == word
+
+
 def test_rows_of_the_fit_are_known_under_other_names_and_in_other_precision(make_model):
     model = make_model()
     texts = [f"{a} {b} {c}" for a in ["red", "tall", "old"] for b in ("tree", "house") for c in ("yes", "no")]

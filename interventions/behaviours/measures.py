@@ -61,7 +61,8 @@ class TwoSided:
         if y is None or len(np.unique(y)) < 2:
             return {"share answered positive": mean((values > 0).astype(float), groups)}
         return {
-            "balanced accuracy": accuracy(values, y, groups, balanced=True),
+            # By sign alone: differences that all lie between 0 and 1 are no probabilities.
+            "balanced accuracy": accuracy(np.sign(values), y, groups, balanced=True),
             "AUROC": auroc(values, y, groups),
         }
 

@@ -14,7 +14,7 @@ from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records, completions
 from interventions.behaviours.refusing import MARKERS, check_phrases, refuses
 from probes.checks.settings import check_count
-from probes.data.examples import Examples
+from probes.data.examples import Examples, Text
 from probes.data.thoughts import lacks_answer
 from probes.data.tokenised import Tokenised
 from probes.models.given import check_model
@@ -38,10 +38,13 @@ class Refusal:
         check_count("max_new_tokens", self.max_new_tokens)
         check_phrases("markers", self.markers)
 
-    def __call__(self, model: Model, prompts: Examples, given: Sequence[str] | None = None) -> Records:
+    def __call__(
+        self, model: Model, prompts: Examples | Sequence[Text], given: Sequence[str] | None = None
+    ) -> Records:
         """One record a prompt; raises ValueError for markers without words and for a model that
         cannot generate.
         """
+        prompts = prompts if isinstance(prompts, Examples) else Examples(prompts)
         texts = completions(model, prompts, self.max_new_tokens, given)
         refused = np.array([refuses(t, self.markers) for t in texts])
         labels = np.where(refused, "refused", "answered")

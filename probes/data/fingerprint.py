@@ -28,6 +28,7 @@ _VOLATILE = (
     "architectures",
     "_attn_implementation",
 )
+_ONLY_RETURNED = ("output_hidden_states", "output_attentions")  # what passes give back besides
 TRANSFER = "transfer on purpose with direction.on(other_model, reason=...)"
 COMPILED = "_orig_mod."  # torch.compile puts it into names
 _MATRICES = 512  # more than this and only some are sampled
@@ -188,6 +189,7 @@ def fingerprint(hf: nn.Module, tokenizer: Any, name: str, state: State, whole: b
     if whole or known is None or known[0] != stamp:
         known = _known[hf] = (stamp, _matrices(hf), digest(tensors))
     config = {k: v for k, v in hf.config.to_dict().items() if k not in _VOLATILE}  # pyright: ignore
+    config |= {k: False for k in _ONLY_RETURNED if k in config}
     words = "" if tokenizer is None else _words(tokenizer)
     dtype = str(next(p.dtype for p in hf.parameters() if p.is_floating_point())).removeprefix("torch.")
     return Fingerprint(name, _hash(config), words, dtype, known[1], known[2], state)

@@ -7,6 +7,7 @@ from typing import Any
 from probes.data.positions import INTEGER, ONE_PER_TEXT
 
 ALIKE = ("at", "edits")
+_WORDS = {"-1": "last", "0": "first"}  # places with two names
 
 
 def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Raises ValueError for rows of several models, read at several places or under several edits: whoever reads
     them as one table would take them for the same thing.
     """
+    receipts = [dict(r) | ({"at": place(r["at"])} if "at" in r else {}) for r in receipts]
     if len({str(r.get("model")) for r in receipts}) > 1:
         raise ValueError("the parts were captured from different models")
     for name in ALIKE:
@@ -33,9 +35,14 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def place(at: Any) -> Any:
+    """The name of a position, the same for both ways to give it."""
+    return _WORDS.get(str(at), at)
+
+
 def other_place(at: Any, rows: Mapping[str, Any]) -> bool:
     """Whether rows were read at one place a text, and at another one than this, also one a text."""
-    places = [str(at), str(rows.get("at", at))]
+    places = [str(place(at)), str(place(rows.get("at", at)))]
     one = all(p.partition(":")[0] in ONE_PER_TEXT or INTEGER.fullmatch(p) for p in places)
     return one and places[0] != places[1]
 

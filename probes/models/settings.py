@@ -24,6 +24,8 @@ PART_OF_THE_MODEL = ("torch", "transformers", "accelerate", "peft", "transformer
 # Modes, where a model came from and lies, and what grows with the texts that were read.
 _PASSING = ("training", "gradient_checkpointing", "max_seq_len_cached", "name_or_path", "hf_device_map")
 _PASSING += ("warnings_issued",)
+# Libraries put methods in their own place again: wrappers `forward`, PEFT the other whenever it has written.
+_PUT_BACK = ("forward", "prepare_inputs_for_generation")
 _CHANGES_WITH_TEXTS = ("dynamic", "longrope")
 _BUFFER = 2**16  # larger ones are masks
 _DEEP = 4  # functions within functions that are looked into
@@ -59,10 +61,10 @@ def _version(library: str) -> str:
 def _attributes(module: nn.Module) -> Iterator[str]:
     """Plain attributes of a module, and functions of other people's code put onto it."""
     for name, value in module.__dict__.items():
-        if name.startswith("_") or name.endswith(_PASSING):
+        if name.startswith("_") or name.endswith(_PASSING) or (name == "is_quantized" and not value):
             continue
         if isinstance(value, FunctionType | MethodType | functools.partial):
-            told = None if name == "forward" and foreign(value) is None else held(value)
+            told = None if name in _PUT_BACK and foreign(value) is None else held(value)
         else:
             told = _plain(value)
         if told is not None:
