@@ -46,7 +46,7 @@ class State:
     modules do besides their weights (`probes.models.settings`) with the version of their library.
     """
 
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     adapters: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Fingerprint:
     settings under two versions of their library, which name things anew.
     """
 
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
     config: str
