@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from probes import Activations, Direction, Examples, PairActivations, Pairs, Site, accuracy, auroc
-from probes.awareness import recall_at, youden
+from probes.awareness import recall_at, two_by_two, youden
 from probes.metrics import accuracy_difference, auroc_difference, aurocs, bootstrapped, delong, mean
 from tests.refusals import Row, bench, refuses
 from tests.typechecks import unchecked
@@ -221,7 +221,41 @@ MEASURES: list[Row] = [
     ("a threshold of sites", lambda b: youden(b.probe.score(b.acts), b.acts.y), ("(3, 24)", "a row")),
 ]
 
-GROUPS = {"texts": TEXTS, "labels": LABELS, "rows": ROWS, "states": STATES, "measures": MEASURES}
+HIDDEN = np.ma.array([0, 1, 0, 1], mask=[False, True, False, False])
+HIDDEN_X = np.ma.array(ONES, mask=ONES.cumsum(0) == 2)
+SAID = ("masked cells", "filled")
+MASKS: list[Row] = [
+    ("states", lambda b: Activations.from_arrays(HIDDEN_X), ("x has 3", "[1, 0]", *SAID)),
+    ("states row by row", lambda b: Activations.from_arrays(list(HIDDEN_X)), ("x has 3", *SAID)),
+    ("a side", lambda b: PairActivations.from_arrays(ONES, HIDDEN_X), ("no has 3", *SAID)),
+    ("a vector", lambda b: Direction.from_vector(HIDDEN, "a.0"), ("direction has 1", *SAID)),
+    ("labels", lambda b: Activations.from_arrays(ONES, HIDDEN), ("y has 1", "[1]", *SAID)),
+    ("labels of texts", lambda b: Examples(list("abcd"), y=HIDDEN), ("y has 1", *SAID)),
+    ("groups", lambda b: Activations.from_arrays(ONES, groups=HIDDEN), ("groups has 1", *SAID)),
+    ("ids", lambda b: Examples(list("abcd"), ids=HIDDEN), ("ids has 1", *SAID)),
+    ("a column", lambda b: Examples(list("abcd"), columns={"k": HIDDEN}), ("'k' has 1", *SAID)),
+    ("texts of rows", lambda b: Activations.from_arrays(ONES, example=HIDDEN), ("example has 1", *SAID)),
+    ("chosen rows", lambda b: b.acts.rows(HIDDEN), ("choice of rows has 1", *SAID)),
+    ("scores", lambda b: auroc(HIDDEN, Y), ("scores has 1", *SAID)),
+    ("labels of scores", lambda b: auroc(S, HIDDEN), ("y has 1", *SAID)),
+    ("groups of scores", lambda b: accuracy(S, Y, HIDDEN), ("groups has 1", *SAID)),
+    ("values", lambda b: mean(HIDDEN), ("values has 1", *SAID)),
+    (
+        "cells of a design",
+        lambda b: two_by_two(S, HIDDEN, [0, 0, 1, 1], None),
+        ("context has 1", *SAID),
+    ),
+    ("groups of a design", lambda b: two_by_two(S, Y, [0, 0, 1, 1], HIDDEN), ("group has 1", *SAID)),
+]
+
+GROUPS = {
+    "masks": MASKS,
+    "texts": TEXTS,
+    "labels": LABELS,
+    "rows": ROWS,
+    "states": STATES,
+    "measures": MEASURES,
+}
 
 
 @pytest.mark.parametrize(
@@ -254,7 +288,10 @@ def test_close_neighbours_of_the_right_thing_work():
     large = Direction.from_vector([1e30, 1e30], "a.0")
     small = Direction.from_vector(np.array([1e-300, 0.0]), "a.0")
     assert large.unit.tolist() == pytest.approx([0.5**0.5] * 2) and small.unit.tolist() == [1, 0]
+    bare = np.ma.array(S)  # nothing in it is masked
+    assert Activations.from_arrays(bare[:, None], y=np.ma.array(Y)).x.flatten().tolist() == S
     known = auroc(S, Y)
+    assert auroc(bare, Y, np.ma.array([1, 2, 3, 4])).low == known.low
     for scores in (
         np.array(S, dtype=object),
         pd.Series(S, dtype="Float64"),

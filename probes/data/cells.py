@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from probes.checks.arrays import NUMBERS, one_kind
+from probes.checks.arrays import NUMBERS, one_kind, unmasked
 from probes.data.row_names import text_ids, whole_texts
 
 
@@ -48,6 +48,7 @@ def as_names(values: Any, n: int, what: str, as_text: bool = False) -> np.ndarra
 
 
 def as_column(values: Any, n: int, name: str) -> np.ndarray:
+    unmasked(values, name)
     if isinstance(values, torch.Tensor):
         values = (values.float() if values.dtype == torch.bfloat16 else values).detach().cpu().numpy()
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from probes.checks.arrays import real_array
+from probes.checks.arrays import real_array, unmasked
 from probes.data.cells import as_labels, as_names
 from probes.data.row_names import joined, text_names
 
@@ -54,6 +54,7 @@ class Rows:
         """
         if isinstance(which, slice):
             which = range(*which.indices(len(self)))
+        unmasked(which, "the choice of rows")
         picked = np.asarray(which.cpu() if isinstance(which, torch.Tensor) else which)
         if picked.dtype == bool:
             if picked.shape != (len(self),):
@@ -171,7 +172,7 @@ class Rows:
 
 def whole_groups(groups: Any, limit: int, seed: int = 0) -> np.ndarray:
     """A mask of at most `limit` rows that keeps drawn groups whole; one group at least, however large."""
-    column = pd.Series(np.asarray(groups))
+    column = pd.Series(np.asarray(unmasked(groups, "groups")))
     names = np.random.default_rng(seed).permutation(np.asarray(column.unique()))
     sizes = column.value_counts().loc[names].cumsum()
     kept = names[: max(1, int((sizes <= limit).sum()))]
