@@ -1,5 +1,6 @@
 """What cannot be meant as texts, labels, rows, numbers or places is refused where it enters."""
 
+from dataclasses import replace
 from enum import Enum
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from probes import Activations, Direction, Examples, PairActivations, Pairs, Site, accuracy, auroc
+from probes import Activations, Direction, Examples, MassMean, PairActivations, Pairs, Site, accuracy, auroc
 from probes.awareness import recall_at, two_by_two, youden
 from probes.metrics import accuracy_difference, auroc_difference, aurocs, bootstrapped, delong, mean
 from tests.refusals import Row, bench, refuses
@@ -146,6 +147,21 @@ STATES: list[Row] = [
         ("x has shape (2,)", "expected [n, d]"),
     ),
     ("states of NaN", lambda b: Activations.from_arrays(ONES * NAN), ("x has NaN", "drop those rows")),
+    (
+        "states no float32 holds",
+        lambda b: Activations.from_arrays(ONES * 1e300, Y),
+        ("x has values beyond 1e+15 in 4 rows", "scale them"),
+    ),
+    (
+        "states whose squares no float32 holds",
+        lambda b: Activations.from_arrays(ONES.astype(np.float32) * 1e20, Y),
+        ("x has values beyond 1e+15", "squares", "scale them"),
+    ),
+    (
+        "a fit on states that have grown",
+        lambda b: MassMean().fit(replace(b.acts, x=b.acts.x * 1e20)),
+        ("x has values beyond 1e+15", "scale them"),
+    ),
     (
         "sites of other numbers",
         lambda b: Activations.from_arrays(ONES, sites=["a.0", "a.1"]),
@@ -302,3 +318,34 @@ def test_close_neighbours_of_the_right_thing_work():
     with unchecked():
         assert accuracy(S, Y, threshold=np.float32(4)).value == 0.5  # pyright: ignore[reportArgumentType]
     assert accuracy(S, Y, threshold=INF).value == 0.5
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.array([[2**24 + 1, 1], [2, 3]]),
+        [[2**24 + 1, 1], [2, 3]],
+        torch.tensor([[2**24 + 1, 1], [2, 3]]),
+        np.array([[2**40 + 1, 1], [2, 3]], dtype=np.uint64),
+        1e9 + np.random.default_rng(0).normal(size=(9, 2)),
+        [[1_700_000_000.0], [1_700_000_001.0]],
+    ],
+)
+def test_numbers_that_float32_cannot_tell_apart_are_warned_of(x):
+    with pytest.warns(UserWarning, match="float32, in which probes are fitted.* scale them"):
+        Activations.from_arrays(x)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.array([[2**24, 1], [2**30, 3]]),
+        np.float64(ONES) * 0.1,
+        0.1 + 1e-17 * np.arange(8.0).reshape(4, 2),
+        1e5 + np.random.default_rng(0).normal(size=(9, 2)),
+        1e6 * np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32),
+        np.random.default_rng(0).normal(size=(9, 2)) * [1e-12, 1e12],
+    ],
+)
+def test_numbers_that_float32_tells_apart_are_taken_as_they_are(x):
+    assert len(Activations.from_arrays(x)) == len(x)
