@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.checks.arrays import real_array
-from probes.data.cells import as_column, make_rows
+from probes.data.cells import as_column, make_rows, with_pair
 from probes.data.receipts import common_receipt
 from probes.data.rows import Rows, concat_rows, parts_of
 from probes.data.sites import Site, SiteLike, as_sites
@@ -272,8 +272,7 @@ class PairActivations(Sited):
                 f"yes has shape {tuple(first.shape)} and no has {tuple(second.shape)}; row i of both is one"
                 " statement"
             )
-        columns = {} if columns is None else dict(columns)
-        columns |= {k: v for k, v in (("pair_id", pair_id), ("negated", negated)) if v is not None}
+        columns = with_pair(columns, pair_id, negated)
         groups = columns.get("pair_id") if groups is None else groups
         rows = make_rows(first.shape[1], y, groups, ids, columns)
         return cls(yes=first, no=second, sites=_sites_of(first, sites), receipt={}, **rows)

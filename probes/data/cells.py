@@ -1,5 +1,6 @@
 """Labels, names and columns as they are given, one value a row: checked, and made arrays of their own."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,4 +98,52 @@ def _columns(columns: Any, n: int) -> dict[str, np.ndarray]:
             f"columns are given by name, {{'length': [...]}} or a table, got a {type(columns).__name__}"
         )
     named = {} if columns is None else columns
+    refuse_twice(list(named), "columns")
     return {str(k): as_cells(v, n, f"column {k!r}") for k, v in named.items()}
+
+
+def refuse_twice(names: Sequence[Any], what: str) -> None:
+    """Raises ValueError where two columns have one name, or are 1 and "1", of which one would be lost."""
+    known = [str(name) for name in names]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} have the name {twice[0]!r} twice; give every column a name of its own")
+
+
+def beside(own: Mapping[str, Any], given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Columns of our own with given ones behind; a given one whose name is taken is called `column.NAME`, and
+    a warning says so.
+    """
+    taken = sorted(set(own) & set(given))
+    if taken:
+        warnings.warn(
+            f"{what} has a column {taken[0]!r} of its own, so the given one is called 'column.{taken[0]}'"
+            f" there; to keep its name, rename it before ({', '.join(taken)})",
+            stacklevel=3,
+        )
+    found = dict(own) | {f"column.{name}" if name in own else name: c for name, c in given.items()}
+    if len(found) < len(own) + len(given):
+        raise ValueError(f"{what} would hold two columns called 'column.{taken[0]}'; rename one of them")
+    return found
+
+
+def set_apart(table: pd.DataFrame, own: Sequence[str], what: str) -> pd.DataFrame:
+    """A table to which columns of these names will be added; see `beside` for those that it has."""
+    refuse_twice(list(table.columns), "the table's columns")
+    given = {str(name): table[name] for name in table.columns}
+    found = beside(dict.fromkeys(own), given, what)
+    return pd.DataFrame({name: cells for name, cells in found.items() if name not in own})
+
+
+def with_pair(columns: Any, pair_id: Any, negated: Any) -> dict[str, Any]:
+    """The columns with `pair_id` and `negated` where they are given; raises ValueError where the columns hold
+    others of that name.
+    """
+    found = {} if columns is None else dict(columns)
+    for name, value in (("pair_id", pair_id), ("negated", negated)):
+        if value is None:
+            continue
+        if name in found and not np.array_equal(np.asarray(found[name]), np.asarray(value)):
+            raise ValueError(f"{name} is given twice, by itself and in columns, and the two differ; give one")
+        found[name] = value
+    return found

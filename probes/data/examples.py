@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.data.cells import make_rows
+from probes.data.cells import make_rows, refuse_twice, with_pair
 from probes.data.relatives import SuggestedGroups, suggested
 from probes.data.row_names import say_mixed_labels
 from probes.data.rows import Rows, concat_rows, parts_of
@@ -114,6 +114,7 @@ class Examples(Rows):
         cls, table: pd.DataFrame, text: str = "text", y: str | None = None, groups: str | None = None
     ) -> "Examples":
         """One example a row of a table; every column travels along. Names missing columns when it raises."""
+        refuse_twice(list(table.columns), "the table's columns")
         wanted = [name for name in (text, y, groups) if name is not None]
         absent = [name for name in wanted if name not in table.columns]
         if absent:
@@ -191,10 +192,7 @@ class Pairs(Rows):
                 raise ValueError(
                     f"pair {i} has the same text twice ({a!r:.60}); yes and no must differ in the answer"
                 )
-        columns = dict(columns or {})
-        for name, value in (("pair_id", pair_id), ("negated", negated)):
-            if value is not None:
-                columns[name] = value
+        columns = with_pair(columns, pair_id, negated)
         groups = columns.get("pair_id") if groups is None else groups
         object.__setattr__(self, "yes", yes)
         object.__setattr__(self, "no", no)

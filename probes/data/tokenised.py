@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
+from probes.data.cells import beside
 from probes.data.examples import Examples
 from probes.data.positions import Position
 from probes.data.tokens import Batch, Encoded, encoded_ids, refuse_padding, text_behind
@@ -93,7 +94,9 @@ class Tokenised(Examples):
             "prompt_tokens": np.array([len(prompt) for prompt in self.encoded]),
         }
         texts = [e.text if e.text.strip() else str(e.ids) for e in wholes]
-        rows = Examples(texts, self.y, self.groups, {**self.columns, **own}, self.ids)
+        rows = Examples(
+            texts, self.y, self.groups, beside(own, self.columns, "what followed_by gives"), self.ids
+        )
         return Tokenised(rows, wholes, self.tokenizer)
 
     def places(self, at: Position) -> tuple[np.ndarray, ...]:

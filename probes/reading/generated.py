@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probes.checks.settings import check_count
 from probes.data.activations import Activations
+from probes.data.cells import beside
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
@@ -142,7 +143,7 @@ def _joined(
         y=None if rows.y is None else rows.y[example],
         groups=rows.groups[example],
         ids=np.asarray([f"{rows.ids[e]}@{t}" for e, t in zip(example, token, strict=True)]),
-        columns={k: c[example] for k, c in rows.columns.items()} | own,
+        columns=beside(own, {k: c[example] for k, c in rows.columns.items()}, "what capture_generated gives"),
         x=x,
         sites=reading.sites,
         example=example,
