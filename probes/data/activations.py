@@ -309,6 +309,7 @@ class PairActivations(Sited):
             np.arange(len(self)),
             None,
             self.receipt,
+            text_keys=self.text_keys,
         )
 
     def __repr__(self) -> str:

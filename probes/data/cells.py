@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from probes.checks.arrays import NUMBERS, one_kind, unmasked
-from probes.data.row_names import text_ids, whole_texts
+from probes.data.row_names import text_ids, text_keys, whole_texts
 
 
 def as_labels(values: Any, n: int) -> np.ndarray:
@@ -74,9 +74,14 @@ def as_cells(values: Any, n: int, name: str) -> np.ndarray:
 
 
 def make_rows(
-    n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """The shared constructor arguments: checked, defaulted (each text its own group, ids from the text)."""
+    n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None,
+    said: Sequence[str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The shared constructor arguments: checked, defaulted (each text its own group, ids from the text).
+
+    `said` are the texts as they are compared, where that is not how they are named.
+    """
+    keys = None if texts is None else text_keys(said or texts)
     if ids is None:
         ids = text_ids(texts) if texts is not None else np.arange(n)
     ids = as_names(ids, n, "ids", as_text=True)
@@ -85,9 +90,10 @@ def make_rows(
     return {
         "y": None if y is None else as_labels(y, n),
         "groups": whole_texts(
-            ids if groups is None else as_names(groups, n, "groups"), texts, groups is not None
+            ids if groups is None else as_names(groups, n, "groups"), texts, keys, groups is not None
         ),
         "ids": ids,
+        "text_keys": keys,
         "columns": _columns(columns, n),
     }
 

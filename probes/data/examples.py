@@ -15,7 +15,7 @@ from probes.data.relatives import SuggestedGroups, suggested
 from probes.data.row_names import say_mixed_labels
 from probes.data.rows import Rows, concat_rows, parts_of
 from probes.data.tables import missing, read_csv, read_jsonl
-from probes.data.texts import Text, cell_text, checked_text, listed_texts
+from probes.data.texts import Text, cell_text, checked_text, listed_texts, said_in_chat
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -46,7 +46,8 @@ class Examples(Rows):
         # Messages of a chat may be changed later, and ids are those of the text as it is now.
         own = tuple(t if isinstance(t, str) else [dict(message) for message in t] for t in texts)
         object.__setattr__(self, "texts", own)
-        for name, value in make_rows(len(texts), y, groups, ids, columns, plain).items():
+        said = [t if isinstance(t, str) else said_in_chat(t) for t in own]
+        for name, value in make_rows(len(texts), y, groups, ids, columns, plain, said).items():
             object.__setattr__(self, name, value)
         say_mixed_labels(self.y, plain)
 
@@ -61,7 +62,7 @@ class Examples(Rows):
             raise ValueError("no texts given")
         taken = object.__new__(Examples)  # what was checked and said once is not said again
         held = vars(self) | {"texts": tuple(self.texts[i] for i in index)}
-        held |= {name: held[name][index] for name in ("groups", "ids")}
+        held |= {name: held[name][index] for name in ("groups", "ids", "text_keys")}
         held["y"] = None if self.y is None else self.y[index]
         held["columns"] = {name: column[index] for name, column in self.columns.items()}
         for name, value in held.items():

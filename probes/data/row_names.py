@@ -53,6 +53,11 @@ def same_text(text: str) -> str:
     return " ".join(plain.split()).casefold()
 
 
+def text_keys(texts: Sequence[str]) -> np.ndarray:
+    """A short key of every text, the same for texts that count as one."""
+    return np.array([hashlib.sha256(same_text(t).encode()).hexdigest()[:12] for t in texts])
+
+
 def same_names(names: np.ndarray) -> np.ndarray:
     """Names of groups as they are compared: as texts are, and 1, 1.0 and "1" are one."""
     known, at = np.unique([_plain_name(name) for name in names.tolist()], return_inverse=True)
@@ -84,11 +89,13 @@ def own_groups(ids: np.ndarray, groups: np.ndarray) -> bool:
     return bool((np.bincount(held) == 1).mean() >= OWN)
 
 
-def whole_texts(groups: np.ndarray, texts: Sequence[str] | None, given: bool) -> np.ndarray:
+def whole_texts(
+    groups: np.ndarray, texts: Sequence[str] | None, keys: np.ndarray | None, given: bool
+) -> np.ndarray:
     """The groups, those that hold the same text made one; warns where they were given otherwise."""
-    if texts is None:
+    if texts is None or keys is None:
         return groups
-    whole = joined(groups, [same_text(t) for t in texts])
+    whole = joined(groups, keys)
     if given and whole is not groups:
         moved = whole != groups
         before, after = len(np.unique(groups)), len(np.unique(whole))

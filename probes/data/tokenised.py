@@ -34,7 +34,8 @@ class Tokenised(Examples):
         if len(encoded) != len(examples):
             raise ValueError(f"{len(encoded)} tokenised texts do not belong to {len(examples)} examples")
         own = {"texts": examples.texts, "y": examples.y, "groups": examples.groups, "ids": examples.ids}
-        own |= {"columns": examples.columns, "encoded": tuple(encoded), "tokenizer": tokenizer}
+        own |= {"text_keys": examples.text_keys, "columns": examples.columns}
+        own |= {"encoded": tuple(encoded), "tokenizer": tokenizer}
         for name, value in (own | {"_places": {}, "_made": {}}).items():
             object.__setattr__(self, name, value)
 

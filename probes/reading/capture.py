@@ -159,6 +159,7 @@ def capture_pairs(
         groups=pairs.groups,
         ids=pairs.ids,
         columns=pairs.columns,
+        text_keys=pairs.text_keys,
         yes=yes.x,
         no=no.x,
         sites=yes.sites,

@@ -144,6 +144,7 @@ def _joined(
         groups=rows.groups[example],
         ids=np.asarray([f"{rows.ids[e]}@{t}" for e, t in zip(example, token, strict=True)]),
         columns=beside(own, {k: c[example] for k, c in rows.columns.items()}, "what capture_generated gives"),
+        text_keys=None if rows.text_keys is None else rows.text_keys[example],
         x=x,
         sites=reading.sites,
         example=example,
