@@ -529,3 +529,38 @@ def test_chats_that_say_the_same_count_as_one_text():
     assert len(np.unique(Examples(chats).groups)) == 1
     others = [[{"role": r, "content": c}] for r in ("user", "system") for c in ("a", "b")]
     assert len(np.unique(Examples(others).groups)) == 4
+
+
+UNSEEN = ["Paris", "Paris ", "\u00e9", "e\u0301", "New  York", "New York", "a\u200bb", "ab"]
+
+
+def made_with_groups(how, groups):
+    n = len(groups)
+    if how == "texts":
+        return Examples([f"t {i}" for i in range(n)], groups=groups)
+    if how == "column":
+        return Examples([f"t {i}" for i in range(n)], columns={"city": groups}).with_groups("city")
+    if how == "pairs":
+        return Pairs([f"{i} yes" for i in range(n)], [f"{i} no" for i in range(n)], groups=groups)
+    return Activations.from_arrays(np.eye(n), groups=groups if how == "arrays" else None)
+
+
+@pytest.mark.parametrize("kind", ["U", object])
+@pytest.mark.parametrize("how", ["texts", "column", "pairs", "arrays", "later"])
+def test_groups_that_only_look_alike_are_one_and_said(how, kind):
+    groups = np.array(UNSEEN, dtype=kind)
+    with pytest.warns(
+        UserWarning, match=r"groups .* differ only in blanks or .* taken as one \(4 such in all"
+    ):
+        rows = made_with_groups(how, groups)
+        rows = rows.with_groups(groups) if how == "later" else rows
+    assert len(np.unique(rows.groups)) == 4
+    for a, b in zip(rows.groups[::2], rows.groups[1::2], strict=True):
+        assert a == b
+    assert len(np.unique(rows.rows([0, 1, 2]).groups)) == 2, "said once"
+
+
+def test_groups_that_can_be_told_apart_stay_as_they_are():
+    for groups in (["us", "US", "u s", "\u00e9", "e"], [1, 2, 10], [("a ",), ("a",)], [b"a ", b"a"]):
+        found = made_with_groups("arrays", groups).groups
+        assert len(np.unique(found)) == len(groups)

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from probes.checks.arrays import NUMBERS, one_kind, unmasked
-from probes.data.row_names import text_ids, text_keys, whole_texts
+from probes.data.row_names import spelled_alike, text_ids, text_keys, whole_texts
 
 
 def as_labels(values: Any, n: int) -> np.ndarray:
@@ -46,6 +46,11 @@ def as_names(values: Any, n: int, what: str, as_text: bool = False) -> np.ndarra
     if array.dtype == object:
         one_kind(array.tolist(), what)
     return array
+
+
+def as_groups(values: Any, n: int, what: str = "groups") -> np.ndarray:
+    """Names of groups, one a row, those made one that only look alike; raises as `as_names` does."""
+    return spelled_alike(as_names(values, n, what))
 
 
 def as_column(values: Any, n: int, name: str) -> np.ndarray:
@@ -90,7 +95,7 @@ def make_rows(
     return {
         "y": None if y is None else as_labels(y, n),
         "groups": whole_texts(
-            ids if groups is None else as_names(groups, n, "groups"), texts, keys, groups is not None
+            ids if groups is None else as_groups(groups, n), texts, keys, groups is not None
         ),
         "ids": ids,
         "text_keys": keys,

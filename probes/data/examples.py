@@ -24,9 +24,9 @@ class Examples(Rows):
 
     `texts` are strings or chat messages, `y` is 0/1 (or real), `groups` is the unit that must not cross a
     split (an entity, a source; default: each text, whatever its case and spacing), `columns` holds anything
-    else per row, `ids` are stable (hash of the text). Given groups that hold the same text become one, with a
-    warning; so are texts that have both labels. Raises ValueError on an empty text, a wrong number of rows or
-    NaN labels.
+    else per row, `ids` are stable (hash of the text). Given groups that hold the same text, or whose names
+    differ only in blanks or in how letters are encoded, become one, with a warning; texts that have both
+    labels are warned of. Raises ValueError on an empty text, a wrong number of rows or NaN labels.
     """
 
     texts: tuple[Text, ...]

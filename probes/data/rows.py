@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from probes.checks.arrays import real_array, unmasked
-from probes.data.cells import as_labels, as_names
+from probes.data.cells import as_groups, as_labels
 from probes.data.row_names import joined, text_names
 
 R = TypeVar("R", bound="Rows")
@@ -98,7 +98,7 @@ class Rows:
     def with_groups(self: R, groups: str | Sequence[Any] | np.ndarray) -> R:
         """The same rows with another unit of splitting: a column's name, or one value a row."""
         values = self.column(groups) if isinstance(groups, str) else groups
-        return replace(self, groups=as_names(values, len(self), "groups"))
+        return replace(self, groups=as_groups(values, len(self)))
 
     def split(
         self: R, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0

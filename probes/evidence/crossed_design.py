@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Shaped
 
-from probes.data.cells import as_names
+from probes.data.cells import as_groups, as_names
 
 CONTEXTS, FORMATS = ("evaluation", "deployment"), ("benchmark", "casual")
 
@@ -92,7 +92,7 @@ def crossed_design(
     """The design of n rows; raises ValueError where context, format or group do not fit them."""
     first_context, contexts = _two_of(context, n, contexts, "context")
     first_format, formats = _two_of(format, n, formats, "format")
-    groups = np.arange(n) if group is None else as_names(group, n, "group")
+    groups = np.arange(n) if group is None else as_groups(group, n, "group")
     return CrossedDesign(contexts, formats, first_context, first_format, groups, group is not None)
 
 

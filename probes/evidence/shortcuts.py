@@ -11,7 +11,7 @@ import pandas as pd
 
 from probes.checks.arrays import real_array
 from probes.checks.settings import check_count, check_level
-from probes.data.cells import as_names
+from probes.data.cells import as_groups
 from probes.data.examples import Examples, Text
 from probes.data.positions import At, Position
 from probes.data.shuffling import exchangeable
@@ -212,7 +212,7 @@ def compare_tokens(
         )
     label = label.astype(int)
     code, known = pd.factorize(names)
-    member = np.arange(len(names)) if groups is None else as_names(groups, len(names), "groups")
+    member = np.arange(len(names)) if groups is None else as_groups(groups, len(names))
 
     def apart(of: np.ndarray) -> float:
         table = np.zeros((2, len(known)))
