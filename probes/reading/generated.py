@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.checks.devices import new_on_cpu
 from probes.checks.settings import check_count
 from probes.data.activations import Activations
 from probes.data.cells import beside
@@ -24,6 +25,7 @@ from probes.models.model import Model
 from probes.reading.plan import Reading, refuse_unreadable
 
 
+@new_on_cpu()
 def capture_generated(
     model: Model,
     prompts: Examples | Sequence[Text],
