@@ -14,8 +14,8 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 
 @contextmanager
 def exactly() -> Generator[None]:
-    """Within, nothing is cast (`torch.autocast`), gradients can be taken (`torch.inference_mode`), new tensors
-    lie on the CPU unless they say where (`torch.set_default_device`), and new numbers are float32
+    """Within, nothing is cast (`torch.autocast`), gradients can be taken (`torch.inference_mode`), tensors
+    that do not say where lie on the CPU (`torch.set_default_device`), and new numbers are float32
     (`torch.set_default_dtype`, which counts for all threads meanwhile).
     """
     before = torch.get_default_dtype()
