@@ -9,6 +9,7 @@ import transformers
 import tyro
 
 from experiments import NAMES
+from experiments.knobs import check_knobs
 from experiments.printing import make_console, shown
 from experiments.report import Report, check_out, keep, write
 from interventions.judging import JudgeError
@@ -34,6 +35,7 @@ def main(arguments: list[str]) -> int:
     )
     try:
         check_out(config.out)
+        check_knobs(config)
         report = Report(name, module.QUESTION, config, console)
         _run(module, config, report)
         folder = write(report, config.out)
