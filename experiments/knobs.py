@@ -8,7 +8,6 @@ from probes.checks.settings import check_count, check_number
 
 LEAST = {"limit": 1, "controls": 0, "shuffles": 0, "restarts": 1, "policies": 0, "maps": 0, "k": 1}
 LEAST |= {"max_new_tokens": 1, "seed": 0}
-FILES = ("data", "neutral")
 
 
 def check_knobs(config: Any) -> None:
@@ -24,5 +23,5 @@ def check_knobs(config: Any) -> None:
         elif name == "doses":
             for dose in value:
                 check_number("each of doses", dose)
-        elif name in FILES and not Path(value).is_file():
-            raise ValueError(f"no file {value}; --{name} takes the path of a file")
+        elif name == "neutral" and not Path(value).is_file():  # which is read after hours of measuring
+            raise ValueError(f"no file {value}; --{name} takes a JSON list, or one text a line")
