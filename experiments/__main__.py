@@ -34,6 +34,7 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
     import transformers
     import tyro
 
+    from experiments.knobs import check_knobs
     from experiments.printing import make_console, shown
     from experiments.report import Report, check_out, write
     from interventions.judging import JudgeError
@@ -44,6 +45,7 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
     config = tyro.cli(module.Config, prog=f"{prog} {name}", description=module.__doc__, args=flags)
     try:
         check_out(config.out)
+        check_knobs(config)
         report = Report(name, module.QUESTION, config, make_console())
         report.facts["command"] = shlex.join([*prog.split(), name, *flags])
         _run(module, config, report)

@@ -2,6 +2,7 @@
 (yes and no sides).
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -12,12 +13,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.checks.arrays import real_array
-from probes.data.cells import as_column, make_rows
+from probes.data.cells import as_column, make_rows, with_pair
 from probes.data.receipts import common_receipt
 from probes.data.rows import Rows, concat_rows, parts_of
 from probes.data.sites import Site, SiteLike, as_sites
 
 Side = Literal["yes", "no"]
+LARGEST = 1e15
+"""Beyond it sums of squares may leave the range of float32, in which probes are fitted."""
+NOISE = 1e-12
+"""Share of its size within which a number in double precision is taken to be constant."""
+BLURRED = 0.1
+"""Share of a coordinate's spread from which on rounding it is worth a word."""
 
 
 def _sites_of(stack: Tensor, sites: Sequence[SiteLike] | SiteLike | None) -> tuple[Site, ...]:
@@ -39,31 +46,60 @@ def _stacked(x: Any, what: str) -> Tensor:
     if x.is_complex():
         raise TypeError(f"{what} must be real numbers, got {x.dtype}; give the parts that you mean, x.real")
     values = x.detach().clone()
-    if not values.is_floating_point():
-        values = values.float()
     if values.ndim == 2:
         values = values[None]
     if values.ndim != 3 or 0 in values.shape:
         raise ValueError(
             f"{what} has shape {tuple(values.shape)}; expected [n, d] or [site, n, d] with at least one row"
         )
-    refuse_endless(values, what)
-    return values
+    whole = not values.is_floating_point()
+    wide = values.double() if whole else values
+    refuse_endless(wide, what)
+    if wide.dtype == torch.float64:
+        _say_rounding(wide, whole, what)
+    return values.float() if whole else values
+
+
+def _say_rounding(values: Tensor, whole: bool, what: str) -> None:
+    """Warns of numbers that float32, in which probes are fitted, cannot tell apart: whole ones that it does
+    not hold, and others where rounding blurs what differs between the rows.
+    """
+    lost = (values - values.float().double()).abs()
+    if whole:
+        blurred = lost > 0
+    else:
+        size, spread = values.abs().amax(-2, keepdim=True), values.std(-2, correction=0, keepdim=True)
+        blurred = (lost > BLURRED * spread) & (spread > NOISE * size)
+    if blurred.any():
+        one = values[blurred][0].item()
+        warnings.warn(
+            f"{what} has {int(blurred.sum())} numbers (such as {one:.17g}) that float32, in"
+            " which probes are fitted, rounds by as much as rows differ or to another whole number; take"
+            " the mean of each coordinate off, or scale them, before you wrap them",
+            stacklevel=4,
+        )
 
 
 def refuse_endless(values: Float[Tensor, "site n d"], what: str) -> None:
-    """Raises ValueError naming the first row with NaN or infinite numbers."""
-    wide = torch.promote_types(values.dtype, torch.float32)
-    if torch.isfinite(values.sum(dtype=wide)):  # one pass without a copy; NaN and inf survive a sum
+    """Raises ValueError naming the first row with NaN, infinite or all too large numbers."""
+    if not values.numel():
         return
-    bad = ~torch.isfinite(values).all(dim=2)
-    if bad.any():
-        site, row = bad.nonzero()[0].tolist()
+    low, high = values.aminmax()  # one pass without a copy; NaN is never within
+    if low >= -LARGEST and high <= LARGEST:
+        return
+    bad = ~(values.abs() <= LARGEST).all(dim=2)
+    site, row = bad.nonzero()[0].tolist()
+    if torch.isfinite(values).all():
         raise ValueError(
-            f"{what} has NaN or infinite values in {int(bad.sum())} rows (first: site index {site}, row"
-            f" {row}); half-precision overflow is the usual cause, so capture in float32 or bfloat16, or drop"
+            f"{what} has values beyond {LARGEST:g} in {int(bad.sum())} rows (first: site index {site}, row"
+            f" {row}), whose squares float32 does not hold, in which probes are fitted; scale them, or drop"
             " those rows"
         )
+    raise ValueError(
+        f"{what} has NaN or infinite values in {int(bad.sum())} rows (first: site index {site}, row"
+        f" {row}); half-precision overflow is the usual cause, so capture in float32 or bfloat16, or drop"
+        " those rows"
+    )
 
 
 class Sited(Rows):
@@ -236,8 +272,7 @@ class PairActivations(Sited):
                 f"yes has shape {tuple(first.shape)} and no has {tuple(second.shape)}; row i of both is one"
                 " statement"
             )
-        columns = {} if columns is None else dict(columns)
-        columns |= {k: v for k, v in (("pair_id", pair_id), ("negated", negated)) if v is not None}
+        columns = with_pair(columns, pair_id, negated)
         groups = columns.get("pair_id") if groups is None else groups
         rows = make_rows(first.shape[1], y, groups, ids, columns)
         return cls(yes=first, no=second, sites=_sites_of(first, sites), receipt={}, **rows)
@@ -274,6 +309,7 @@ class PairActivations(Sited):
             np.arange(len(self)),
             None,
             self.receipt,
+            text_keys=self.text_keys,
         )
 
     def __repr__(self) -> str:

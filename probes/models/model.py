@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from probes.checks.devices import new_on_cpu
 from probes.data.examples import Examples, Text
 from probes.data.fingerprint import TRANSFER, Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
@@ -198,6 +199,7 @@ class Model:
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         return forward_inputs(inner_model(self.hf), self.config, batch, self.device)
 
+    @new_on_cpu()
     def run(
         self,
         batch: Batch,
@@ -212,6 +214,7 @@ class Model:
         """
         return self.backend.run(self.inputs(batch), sites, select, writes, logits, options)
 
+    @new_on_cpu()
     def logits(
         self,
         texts: Examples | Sequence[Text] | Sequence[Encoded],
@@ -266,6 +269,7 @@ class Model:
         check_options(self.hf, options, found, placed, max_new_tokens)
         return found
 
+    @new_on_cpu()
     def generate_batch(
         self,
         batch: Batch,
@@ -294,6 +298,7 @@ class Model:
     def generate(
         self, prompts: Prompts, max_new_tokens: int = ..., batch_size: int | None = ..., **options: Any
     ) -> list[str]: ...
+    @new_on_cpu()
     def generate(
         self,
         prompts: Prompts,
