@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -564,3 +565,12 @@ def test_groups_that_can_be_told_apart_stay_as_they_are():
     for groups in (["us", "US", "u s", "\u00e9", "e"], [1, 2, 10], [("a ",), ("a",)], [b"a ", b"a"]):
         found = made_with_groups("arrays", groups).groups
         assert len(np.unique(found)) == len(groups)
+
+
+def test_a_changed_copy_is_made_as_of_any_dataclass():
+    examples = Examples(["a b", "c d", "e f"], y=[0, 1, 0])
+    pairs = Pairs(["a yes", "b yes"], ["a no", "b no"], y=[1, 0], pair_id=["x", "y"])
+    for of, y in ((examples, [1, 1, 0]), (pairs, [0, 1])):
+        copy = replace(of, y=np.array(y))
+        assert copy.y.tolist() == y and copy.ids.tolist() == of.ids.tolist()
+        assert copy.groups.tolist() == of.groups.tolist() and copy.text_keys.tolist() == of.text_keys.tolist()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Examples(Rows):
     """
 
     texts: tuple[Text, ...]
+    text_keys: np.ndarray | None = field(init=False)
 
     def __init__(
         self,
@@ -171,6 +172,7 @@ class Pairs(Rows):
 
     yes: tuple[str, ...]
     no: tuple[str, ...]
+    text_keys: np.ndarray | None = field(init=False)
 
     def __init__(
         self,
