@@ -34,9 +34,9 @@ from probes.recipes.mass_mean import MassMean
 
 MOST_TOKENS = 8  # behind an instruction, from the end, where nothing is said
 SCORES = {
-    "removed": "behaviour with the direction taken out",
-    "induced": "behaviour with the direction added",
-    "kl": "cost of taking it out",
+    "removed": "direction taken out",
+    "induced": "direction added",
+    "kl": "KL, taken out",
 }
 """What is measured of a candidate, in words for a picture."""
 SHARE = 0.8  # of the blocks are tried, from the first on; the last ones only write the answer
