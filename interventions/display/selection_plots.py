@@ -10,7 +10,8 @@ from probes.markup.drawn import drawn
 
 
 def selection_map(selected: Selected, show: str = "removed", ax: Axes | None = None) -> Axes:
-    """Token (from the end) by site as colours, of one score of the candidates: "removed" (default), "induced" or "kl".
+    """Token (from the end) by site as colours, of one score of the candidates: "removed" (default),
+    "induced" or "kl".
 
     A frame marks the chosen place; a dot that the place passed the filters, in grey what was not measured.
     """
