@@ -168,7 +168,7 @@ def select_direction(
             one = _measured(model, one, asks, having, lacking, plain, float(most_kl), float(least_induced))
         measured.append(one)
     before = [asks(model, rows) for rows in (having, lacking)]
-    means = [float(np.nanmean(r.values)) for r in before]
+    means = [float(r.estimate().value) for r in before]
     return Selected(tuple(measured), means[0], means[1], before[0].behaviour, before[0].unit)
 
 
@@ -185,7 +185,7 @@ def _measured(
     assert one.direction is not None
 
     def mean(edit: Edit, prompts: Examples) -> float:
-        return float(behaviour(edited(model, edit), prompts).values.mean())
+        return float(behaviour(edited(model, edit), prompts).estimate().value)
 
     induced = mean(Add(one.direction, gaps=1), lacking)
     if not induced >= least_induced:
