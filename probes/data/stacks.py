@@ -77,10 +77,11 @@ def refuse_endless(values: Float[Tensor, "site n d"], what: str) -> None:
     """Raises ValueError naming the first row with NaN, infinite or all too large numbers."""
     if not values.numel():
         return
-    low, high = values.aminmax()  # one pass without a copy; NaN is never within
+    # One pass without a copy; NaN is never within. In half precision the limit itself would be infinite.
+    low, high = map(float, values.aminmax())
     if low >= -LARGEST and high <= LARGEST:
         return
-    bad = ~(values.abs() <= LARGEST).all(dim=2)
+    bad = ~(values.double().abs() <= LARGEST).all(dim=2)
     site, row = bad.nonzero()[0].tolist()
     if torch.isfinite(values).all():
         raise ValueError(
