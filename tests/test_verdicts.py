@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
 
-from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, dosed, effect, transitions
+from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, ExactMatch, dosed, effect, transitions
 from interventions.behaviours.records import Records
 from interventions.effects.comparisons import comparisons
 from interventions.effects.effect import Effect
@@ -359,3 +359,36 @@ def test_the_smallest_dose_within_the_cost(model):
     free = dosed(model, lambda norm: Add(d, norm=norm), [1], Answers(), EXAMPLES, progress=False)
     with pytest.raises(ValueError, match="cost was not measured"):
         free.smallest(lambda e: True)
+
+
+def test_some_prompts_are_picked_by_a_mask_or_by_positions(strong):
+    n = len(strong.before)
+    picked = np.arange(n) % 3 == 0
+    for of in (strong.change, strong.moved, strong.changed, strong.before.estimate):
+        one = float(of(where=picked).value)
+        assert float(of(where=np.flatnonzero(picked)).value) == one
+        assert float(of(where=list(np.flatnonzero(picked) - n)).value) == one, "from the end"
+        for wrong, words in (
+            (picked.astype(int), "zeros and ones, one a row"),
+            ([n], f"there is no row {n}"),
+            (["yes"] * n, "by a boolean mask or by whole numbers"),
+            (picked[1:], "the mask has shape"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                of(where=wrong)
+    some = strong.transitions(where=[0, 1])
+    assert some.counts.sum() == 2 and strong.transitions(where=np.arange(n)).counts.sum() == n
+
+
+def test_transitions_are_of_one_question(model):
+    asked = Examples(EXAMPLES.texts, columns={"answer": ["yes"] * len(EXAMPLES)})
+    before = ExactMatch(max_new_tokens=2)(model, asked)
+    assert transitions(before, ExactMatch(max_new_tokens=2)(model, asked)).changed == 0
+    with pytest.raises(ValueError, match="of another behaviour .max_new_tokens=2; then max_new_tokens=3"):
+        transitions(before, ExactMatch(max_new_tokens=3)(model, asked))
+    keys = Examples(asked.texts, columns={"answer": ["no"] * len(asked)})
+    with pytest.raises(ValueError, match="column 'answer' of the prompts held other values"):
+        transitions(before, ExactMatch(max_new_tokens=2)(model, keys))
+    others = Examples([f"{t} tree" for t in asked.texts], columns=asked.columns, ids=asked.ids)
+    with pytest.raises(ValueError, match="of other texts"):
+        transitions(before, ExactMatch(max_new_tokens=2)(model, others))

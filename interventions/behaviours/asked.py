@@ -63,6 +63,24 @@ def refuse_other_records(receipt: Mapping[str, Any], behaviour: Any, model: Mode
             )
 
 
+def refuse_other_question(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Raises ValueError where the receipts of two records tell of another behaviour, other texts or other
+    answer keys; models and edits may differ.
+    """
+    for what, how in (("behaviour", "another behaviour"), ("texts", "other texts")):
+        was, now = before.get(what), after.get(what)
+        if was is not None and now is not None and was != now:
+            said = f" ({_differing(was, now)}; then {_differing(now, was)})" if what == "behaviour" else ""
+            raise ValueError(f"the two records are of {how}{said}; compare the same question, asked twice")
+    then = after.get("columns", {})
+    other = [name for name, own in before.get("columns", {}).items() if then.get(name, own) != own]
+    if other:
+        raise ValueError(
+            f"the column {other[0]!r} of the prompts held other values in the two records, such as other"
+            " answer keys; compare the same question, asked twice"
+        )
+
+
 def _settings(behaviour: Any) -> dict[str, str]:
     """The kind of a behaviour and its settings, but for those that change nothing (bars) or are secret."""
     found = {"": type(behaviour).__qualname__}

@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from interventions.behaviours.measures import Given, Kinds, MeanValue, Measure
+from probes.checks.choices import mask
 from probes.data.cells import beside
 from probes.data.examples import Examples
 from probes.data.thoughts import lacks_answer, left_open
@@ -144,13 +145,13 @@ class Records(Displayed):
     def measured(self) -> np.ndarray:
         return np.isfinite(self.values)
 
-    def estimate(self, where: np.ndarray | None = None) -> Estimate:
-        """Mean over the prompts that were measured, with its interval over groups; raises ValueError
-        when there are none.
+    def estimate(self, where: Any = None) -> Estimate:
+        """Mean over the prompts that were measured, with its interval over groups; `where` (a boolean mask or
+        positions) picks some. Raises ValueError when there are none.
         """
         return self._mean(self.values, where)
 
-    def share(self, label: str, where: np.ndarray | None = None) -> Estimate:
+    def share(self, label: str, where: Any = None) -> Estimate:
         """The share of measured prompts with this label; raises ValueError for a label the behaviour
         does not give.
         """
@@ -161,8 +162,8 @@ class Records(Displayed):
             )
         return self._mean((self.labels == label).astype(float), where)
 
-    def _mean(self, values: np.ndarray, where: np.ndarray | None) -> Estimate:
-        rows = self.measured if where is None else self.measured & np.asarray(where, dtype=bool)
+    def _mean(self, values: np.ndarray, where: Any) -> Estimate:
+        rows = self.measured & mask(where, len(self))
         if not rows.any():
             raise ValueError(
                 f"none of the {len(self)} prompts was measured by {self.behaviour}"

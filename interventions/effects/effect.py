@@ -4,6 +4,7 @@ it costs elsewhere.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from interventions.effects.meaningless import cosine_of
 from interventions.effects.transitions import Transitions, transitions
 from interventions.effects.verdict import SIGN_FLIP, Controls, Drawn, EditNumbers, Verdict, judged
 from interventions.writes.lowrank import Edit
+from probes.checks.choices import mask
 from probes.fitting.directions import Direction
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -32,7 +34,7 @@ class Effect(Displayed):
     control, an edit of the same size along a direction that means nothing, which `drawn` tells about;
     `isotropic` those along directions as likely as any other. `others` are those under named comparisons
     (sign flip, other blocks). `y` says what the right answer is. Methods summarise all prompts or, with
-    `where`, some.
+    `where` (a boolean mask or positions), some.
     """
 
     edit: str
@@ -66,10 +68,10 @@ class Effect(Displayed):
     def groups(self) -> np.ndarray:
         return self.before.groups
 
-    def rows(self, where: np.ndarray | None) -> np.ndarray:
+    def rows(self, where: Any) -> np.ndarray:
         """The prompts asked about that were measured every time."""
         whole = np.logical_and.reduce([r.measured for r in (self.before, self.now, *self.random)])
-        return np.flatnonzero(whole if where is None else whole & np.asarray(where, dtype=bool))
+        return np.flatnonzero(whole & mask(where, len(whole)))
 
     def _labels(self, rows: np.ndarray) -> np.ndarray:
         if self.y is None:
@@ -83,28 +85,28 @@ class Effect(Displayed):
         """What the behaviour is judged by, and what a changed answer is."""
         return self.before.measure
 
-    def change(self, where: np.ndarray | None = None) -> Estimate:
+    def change(self, where: Any = None) -> Estimate:
         """Mean change of the behaviour's values, edited minus base."""
         k = self.rows(where)
         return mean_difference(self.after[k], self.base[k], self.groups[k])
 
-    def control_changes(self, where: np.ndarray | None = None) -> Float[np.ndarray, " c"]:
+    def control_changes(self, where: Any = None) -> Float[np.ndarray, " c"]:
         """Mean change of the values under each control."""
         k = self.rows(where)
         return (self.controls[:, k] - self.base[k]).mean(1)
 
-    def moved(self, where: np.ndarray | None = None) -> Estimate:
+    def moved(self, where: Any = None) -> Estimate:
         """What the edit is judged by: the share of answers it changed, or the mean change of the values,
         as the behaviour's measure says.
         """
         return self._moved(self.now, self.rows(where))
 
-    def control_moved(self, where: np.ndarray | None = None) -> Float[np.ndarray, " c"]:
+    def control_moved(self, where: Any = None) -> Float[np.ndarray, " c"]:
         """The same number under each control."""
         k = self.rows(where)
         return np.array([self._moves(r, k).mean() for r in self.random])
 
-    def excess(self, where: np.ndarray | None = None) -> Estimate:
+    def excess(self, where: Any = None) -> Estimate:
         """The share of answers that the edit changed over what controls change on average, prompt by prompt;
         for a behaviour judged by its mean, the mean change.
         """
@@ -114,14 +116,14 @@ class Effect(Displayed):
             moves = moves - np.mean([self._moves(r, k) for r in self.random], axis=0)
         return mean(moves, self.groups[k], share=False)
 
-    def p_value(self, where: np.ndarray | None = None) -> float:
+    def p_value(self, where: Any = None) -> float:
         """How often a control moves behaviour at least as far, by what it is judged by; never below
         1 / (controls + 1).
         """
         moved = abs(float(self.moved(where).value)) * (1 - TIE)
         return float((1 + (np.abs(self.control_moved(where)) >= moved).sum()) / (1 + len(self.random)))
 
-    def shown(self, of: str = "after", where: np.ndarray | None = None) -> Mapping[str, Estimate]:
+    def shown(self, of: str = "after", where: Any = None) -> Mapping[str, Estimate]:
         """The behaviour's measures by name; `of` is base, after or controls (then one value a control)."""
         k = self.rows(where)
         return self._measures(getattr(self, of)[..., k], k)
@@ -135,17 +137,17 @@ class Effect(Displayed):
     def _moved(self, other: Records, rows: np.ndarray) -> Estimate:
         return mean(self._moves(other, rows), self.groups[rows], share=self.measure.by_answers)
 
-    def accuracy(self, of: str = "after", where: np.ndarray | None = None) -> Estimate:
+    def accuracy(self, of: str = "after", where: Any = None) -> Estimate:
         """Balanced accuracy of the answers; `of` is base, after or controls (then one value a control)."""
         k = self.rows(where)
         return accuracy(getattr(self, of)[..., k], self._labels(k), self.groups[k], balanced=True)
 
-    def auroc(self, of: str = "after", where: np.ndarray | None = None) -> Estimate:
+    def auroc(self, of: str = "after", where: Any = None) -> Estimate:
         """How well the behaviour still ranks right above wrong; `of` as for `accuracy`."""
         k = self.rows(where)
         return auroc(getattr(self, of)[..., k], self._labels(k), self.groups[k])
 
-    def turned(self, towards: int, of: str = "after", where: np.ndarray | None = None) -> Estimate:
+    def turned(self, towards: int, of: str = "after", where: Any = None) -> Estimate:
         """Among the prompts whose base answer was the other one, the share now answered `towards` (1
         positive, 0 negative).
 
@@ -159,17 +161,17 @@ class Effect(Displayed):
             )
         return mean(((getattr(self, of)[..., k] > 0) == bool(towards)).astype(float), self.groups[k])
 
-    def transitions(self, where: np.ndarray | None = None) -> Transitions:
+    def transitions(self, where: Any = None) -> Transitions:
         """Which kind of answer became which, with McNemar's or Bowker's test."""
         return transitions(self.before, self.now, where)
 
-    def changed(self, where: np.ndarray | None = None) -> Estimate:
+    def changed(self, where: Any = None) -> Estimate:
         """The share of prompts that got another answer: of another kind, on the other side of 0, or with
         another value, as the behaviour's measure says.
         """
         return self._share_changed(self.now, self.rows(where))
 
-    def control_changed(self, where: np.ndarray | None = None) -> Float[np.ndarray, " c"]:
+    def control_changed(self, where: Any = None) -> Float[np.ndarray, " c"]:
         """The same share under each control."""
         k = self.rows(where)
         return np.array([self.measure.changed(self.before.given(k), r.given(k)).mean() for r in self.random])

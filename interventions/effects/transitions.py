@@ -1,12 +1,15 @@
 """Which kind of answer became which: before and after, prompt by prompt."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 from scipy.stats import binom, binomtest, chi2
 
+from interventions.behaviours.asked import refuse_other_question
 from interventions.behaviours.records import Records, check_records
+from probes.checks.choices import mask
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 
@@ -110,11 +113,12 @@ def bowker(up: Int[np.ndarray, " k"], down: Int[np.ndarray, " k"]) -> float:
     return float((1 + (found >= statistic - 1e-9).sum()) / (1 + len(found)))
 
 
-def transitions(before: Records, after: Records, where: np.ndarray | None = None) -> Transitions:
+def transitions(before: Records, after: Records, where: Any = None) -> Transitions:
     """Transitions over the prompts measured both times; behaviours without labels are split by the sign of
     their value.
 
-    Raises ValueError for records of different prompts or behaviours.
+    `where` picks some of the prompts, by a boolean mask or by positions. Raises ValueError for records of
+    different prompts or behaviours, settings of the behaviour and answer keys included.
     """
     for records in (before, after):
         check_records(records, "transitions")
@@ -123,9 +127,8 @@ def transitions(before: Records, after: Records, where: np.ndarray | None = None
             f"before is {before.behaviour} of {len(before)} prompts and after {after.behaviour} of"
             f" {len(after)}; compare one behaviour on the same prompts"
         )
-    rows = before.measured & after.measured
-    if where is not None:
-        rows &= np.asarray(where, dtype=bool)
+    refuse_other_question(before.receipt, after.receipt)
+    rows = before.measured & after.measured & mask(where, len(before))
     classes, first, second = before.classes, before.labels, after.labels
     if first is None or second is None:
         classes = ("below 0", "above 0")

@@ -245,8 +245,8 @@ def _check(train: Any, validation: Any, most_kl: Any, least_induced: Any) -> Non
         if not isinstance(rows, Examples):
             raise TypeError(f"{name} takes Examples with labels y, got a {type(rows).__name__}")
         rows.classes  # noqa: B018 - raises unless there are two classes
-    known = set(map(words_of, train.texts))
-    shared = [text for text in map(words_of, validation.texts) if text in known]
+    known = {" ".join(words_of(t).split()).lower() for t in train.texts}
+    shared = [t for t in map(words_of, validation.texts) if " ".join(t.split()).lower() in known]
     if shared:
         raise ValueError(
             f"{len(shared)} validation prompts are train prompts too, such as {shared[0]!r:.60}; split them:"

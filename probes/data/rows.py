@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from probes.checks.arrays import real_array, unmasked
+from probes.checks.choices import positions
 from probes.data.cells import as_groups, as_labels
 from probes.data.row_names import joined, text_names
 
@@ -53,30 +54,10 @@ class Rows:
     def rows(self: R, which: Any) -> R:
         """The rows where a boolean mask holds, or at given positions, in that order; one position is one row.
 
-        Raises ValueError for positions that are not there, and for anything else.
+        Raises ValueError for positions that are not there, for as many zeros and ones as there are rows (a
+        mask is boolean), and for anything else.
         """
-        if isinstance(which, slice):
-            which = range(*which.indices(len(self)))
-        unmasked(which, "the choice of rows")
-        picked = np.asarray(which.cpu() if isinstance(which, torch.Tensor) else which)
-        if picked.dtype == bool:
-            if picked.shape != (len(self),):
-                raise ValueError(f"the mask has shape {picked.shape} but there are {len(self)} rows")
-            picked = np.flatnonzero(picked)
-        if picked.size and picked.dtype.kind not in "iu":
-            raise ValueError(
-                f"rows are picked by a boolean mask or by whole numbers, got {picked.dtype} such as"
-                f" {picked.ravel()[0]!r}"
-            )
-        if picked.ndim > 1:
-            raise ValueError(
-                f"rows are picked by one line of positions, got an array of shape {picked.shape}"
-            )
-        picked, n = np.atleast_1d(picked.astype(np.int64)), len(self)
-        beyond = picked[(picked < -n) | (picked >= n)]
-        if len(beyond):
-            raise ValueError(f"there is no row {beyond[0]}: there are {n} rows, 0 to {n - 1}")
-        return self._take(picked)
+        return self._take(positions(which, len(self)))
 
     def some(self: R, n: int, seed: int = 0) -> R:
         """At most `n` rows drawn at random, in their order."""
