@@ -3,6 +3,7 @@ stores notice each.
 """
 
 import copy
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -30,6 +31,7 @@ from interventions.effects.running import controls_of
 from probes import Activations, Direction, Examples, MassMean, Model, Site, capture, cosine_map, load_model
 from probes.data.digest import WIDTH, digest, values_of
 from probes.data.fingerprint import Fingerprint, _step
+from probes.store import open_store
 from tests.conftest import WORDS, build_hf, build_tokenizer
 
 TEXTS = ["the red house", "a small tree", "the river is old", "a house"]
@@ -468,6 +470,65 @@ def test_what_else_a_model_returns_makes_no_other_model(make_hf, make_tokenizer,
     before = model.fingerprint
     setattr(hf.config, name, True)
     assert model.fingerprint == before
+
+
+def test_keys_that_change_no_hidden_state_make_no_other_model(make_hf, make_tokenizer, tmp_path):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    probe = MassMean().fit(acts := capture(model, Examples(TEXTS, y=[0, 1, 0, 1]), SITE))
+    kept = capture(model, TEXTS, SITE, store=tmp_path / "store")
+    before, first = model.fingerprint, probe.score_texts(model, TEXTS)
+    changed = {"pad_token_id": 5, "eos_token_id": [2, 6], "bos_token_id": None}
+    for key, value in {**changed, "return_dict": False, "problem_type": "regression"}.items():
+        setattr(model.hf.config, key, value)
+        assert model.fingerprint.config != before.config
+        before.check(model.fingerprint, "the probe")
+        model.fingerprint.check(before, "the probe")
+    model.hf.config.return_dict = True
+    more = capture(model, Examples(["a red tree"], y=[0]), SITE)
+    assert Activations.concat([acts, more]).receipt["model"] == before.as_dict()
+    half = capture(load_model(copy.deepcopy(model.hf).half(), tokenizer=model.tokenizer), ["a tree"], SITE)
+    with pytest.raises(ValueError, match="different models: one in float32, one in float16"):
+        Activations.concat([acts, replace(half, y=np.ones(1))])
+    edited(model, Ablate(probe.direction()))
+    open_store(kept.folder, model)
+    assert torch.equal(probe.score_texts(model, TEXTS), first)
+    model.hf.save_pretrained(tmp_path / "saved")  # built anew around another pad token
+    again = load_model(tmp_path / "saved", tokenizer=make_tokenizer())
+    before.check(again.fingerprint, "the probe")
+    assert torch.equal(probe.score_texts(again, TEXTS), first)
+
+
+def test_keys_that_change_hidden_states_are_named(make_hf, make_tokenizer):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    before = model.fingerprint
+    model.hf.config.rms_norm_eps = 0.1
+    with pytest.raises(ValueError, match=r"their config differs \(rms_norm_eps .*, now 0.1\)"):
+        before.check(model.fingerprint, "the probe")
+    # RoBERTa counts positions from the pad token.
+    hf = make_hf("roberta")
+    model = load_model(hf, tokenizer=make_tokenizer(encoder=True))
+    before = model.fingerprint
+    hf.config.pad_token_id = 3
+    with pytest.raises(ValueError, match=r"their config differs \(pad_token_id 1, now 3\)"):
+        before.check(model.fingerprint, "the probe")
+    hf.config.pad_token_id = 1
+    hf.embeddings.padding_idx = 3
+    with pytest.raises(ValueError, match="their settings differ"):
+        before.check(model.fingerprint, "the probe")
+
+
+def test_receipts_of_before_are_known_by_the_whole_config(model, tmp_path):
+    now = model.fingerprint
+    old = now.as_dict()
+    assert old.pop("core")
+    old["state"]["settings"] = re.sub("/[^@]*", "", old["state"]["settings"])
+    old = Fingerprint.from_dict(old)
+    old.check(now, "the probe")
+    now.check(old, "the probe")
+    assert old.key == now.key
+    model.hf.config.pad_token_id = 7  # they cannot tell which key it is
+    with pytest.raises(ValueError, match=r"their config differs\. "):
+        old.check(model.fingerprint, "the probe")
 
 
 def test_receipts_without_settings_or_under_another_library_are_not_compared_by_them(model):

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
+from probes.data.config_keys import differing, remember, told_by
 from probes.data.digest import digest
 from probes.data.stored import Stored, checked
 
@@ -42,8 +44,9 @@ _vocabularies: "WeakKeyDictionary[Any, tuple[int, str]]" = WeakKeyDictionary()
 @dataclass(frozen=True)
 class State:
     """What acts on a model's passes besides its weights: adapters and whether they are on, hooks of other
-    people's code, the precision of autocast ("" without), the way attention is computed, and a hash of what
-    modules do besides their weights (`probes.models.settings`) with the version of their library.
+    people's code, the precision of autocast ("" without), the way attention is computed, and hashes of
+    what modules do besides their weights (`probes.models.settings`), with and without what changes no hidden
+    state, and the version of their library.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -59,17 +62,19 @@ class State:
         (mine, under), (theirs, now) = (
             s.settings.split("@") if s.settings else ("", "") for s in (self, other)
         )
-        return bool(mine and theirs) and under == now and mine != theirs
+        known = bool(mine and theirs) and under == now
+        return known and not set(mine.split("/")) & set(theirs.split("/"))
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """Hashes of config, tokenizer and all weights and buffers (`tensors`), some values of the matrices, by
     which a copy in another precision is known (`weights`), and what else acts on passes. Names are for
-    display only.
+    display only. `core` is a hash of the config without what changes no hidden state, such as the pad token;
+    configs are the same where either hash is.
 
-    Files from before `tensors`, `state` or its `settings` lack them, and then they are not compared; nor are
-    settings under two versions of their library, which name things anew.
+    Files from before `tensors`, `core`, `state` or its `settings` lack them, and then they are not compared;
+    nor are settings under two versions of their library, which name things anew.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -81,9 +86,17 @@ class Fingerprint:
     weights: tuple[float, ...]
     tensors: str = ""
     state: State = State()
+    core: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What stores and ledgers are found by, which is as they were told before `core`."""
+        told = self.as_dict()
+        told["state"]["settings"] = re.sub("/[^@]*", "", told["state"]["settings"])
+        return {name: value for name, value in told.items() if name not in ("name", "core")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Fingerprint":
@@ -100,6 +113,8 @@ class Fingerprint:
             return
         belongs = f"{what} belongs to model {self.name!r} but was used on {other.name!r}"
         differs = f"their {field} {'differ' if field.endswith('s') else 'differs'}"
+        if field == "config" and (keys := differing(self.core, other.core)):
+            differs += f" ({keys})"
         if field == "adapters":
             mine, theirs = ("; ".join(f.state.adapters) or "none" for f in (self, other))
             differs += f" ({mine}, now {theirs})"
@@ -124,7 +139,7 @@ class Fingerprint:
 
     def _differing(self, other: "Fingerprint") -> str | None:
         """The first field in which two models differ."""
-        if self.config != other.config:
+        if self.config != other.config and not (self.core and self.core == other.core):
             return "config"
         # A bare Hugging Face model comes without a tokenizer.
         if self.tokenizer and other.tokenizer and self.tokenizer != other.tokenizer:
@@ -135,6 +150,15 @@ class Fingerprint:
         if self.weights != other.weights or (known and self.tensors != other.tensors):
             return "weights"
         return "settings" if self.dtype == other.dtype and self.state.set_otherwise(other.state) else None
+
+    def apart(self, other: "Fingerprint") -> str:
+        """The first thing, of all that acts on passes, in which two differ; empty where nothing does."""
+        if self._rounded(other):
+            return f"one in {self.dtype}, one in {other.dtype}"
+        if (field := self._differing(other)) is None:
+            mine, theirs = (asdict(f.state) | {"precision": f.dtype, "settings": ""} for f in (self, other))
+            field = next((name for name in mine if mine[name] != theirs[name]), None)
+        return "" if field is None else f"their {field} {'differ' if field.endswith('s') else 'differs'}"
 
     def _rounded(self, other: "Fingerprint") -> bool:
         """Whether the weights are the same but for the rounding of another precision."""
@@ -170,6 +194,16 @@ def refuse_other_model(mine: Mapping[str, Any], theirs: Mapping[str, Any], what:
         own.check(other, what)
 
 
+def other_model(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """What tells the models of two receipts apart, names aside where they say more; empty for nothing."""
+    if mine.get("model") == theirs.get("model"):
+        return ""
+    known = made_by(mine), made_by(theirs)
+    if known[0] is not None and known[1] is not None:
+        return known[0].apart(known[1])
+    return "their names differ" if "model" in mine and "model" in theirs else "only some say which it was"
+
+
 def _named_only(receipt: Mapping[str, Any]) -> dict[str, Any]:
     """What the entry of a model is that has a name and nothing to know it by."""
     model = receipt["model"]
@@ -192,7 +226,9 @@ def fingerprint(hf: nn.Module, tokenizer: Any, name: str, state: State, whole: b
     config |= {k: False for k in _ONLY_RETURNED if k in config}
     words = "" if tokenizer is None else _words(tokenizer)
     dtype = str(next(p.dtype for p in hf.parameters() if p.is_floating_point())).removeprefix("torch.")
-    return Fingerprint(name, _hash(config), words, dtype, known[1], known[2], state)
+    core = _hash(told := told_by(hf, config))
+    remember(core, told)
+    return Fingerprint(name, _hash(config), words, dtype, known[1], known[2], state, core)
 
 
 def _words(tokenizer: Any) -> str:

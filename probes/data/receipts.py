@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from probes.data.fingerprint import other_model
 from probes.data.positions import INTEGER, ONE_PER_TEXT
 
 ALIKE = ("at", "edits")
@@ -17,8 +18,9 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     them as one table would take them for the same thing.
     """
     receipts = [dict(r) | ({"at": place(r["at"])} if "at" in r else {}) for r in receipts]
-    if len({str(r.get("model")) for r in receipts}) > 1:
-        raise ValueError("the parts were captured from different models")
+    for other in receipts[1:]:
+        if what := other_model(receipts[0], other):
+            raise ValueError(f"the parts were captured from different models: {what}")
     for name in ALIKE:
         told = list(dict.fromkeys(str(r.get(name, "unknown")) for r in receipts))
         if len(told) > 1:
@@ -30,7 +32,8 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in dict.fromkeys(key for receipt in receipts for key in receipt):
         values = [receipt.get(name) for receipt in receipts]
-        alike = all(value == values[0] for value in values) and name != "data"
+        # Of one model even where it had another name, or its config other keys that change nothing.
+        alike = name == "model" or (all(value == values[0] for value in values) and name != "data")
         found[name] = values[0] if alike else values
     return found
 
