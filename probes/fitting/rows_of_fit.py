@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt
 from torch import Tensor
 
 from probes.data.activations import Activations, PairActivations
-from probes.data.row_names import own_groups, same_text, text_ids, text_names
+from probes.data.row_names import NUMBERED, numbered, own_groups, same_text, text_ids, text_names
 from probes.data.rows import Rows
 from probes.data.texts import Text, words_of
 
@@ -80,7 +80,7 @@ def refuse_rows_of_fit(probe: Any, rows: Any, purpose: str) -> None:
         raise ValueError(
             f"{which} are rows that the probe was fitted on, or share a group with them; {purpose} takes rows"
             " of its own: split into three parts, acts.split((0.5, 0.25, 0.25)), and give groups to arrays"
-            " that are wrapped one by one"
+            f" that are wrapped one by one{NUMBERED if _grouped(rows) and numbered(rows.groups) else ''}"
         )
 
 
