@@ -116,14 +116,60 @@ def test_a_bias_that_was_baked_in_makes_another_model(model):
         edited(baked, Ablate(direction))
 
 
-def test_an_adapter_that_is_switched_off_is_said(with_lora, make_tokenizer):
-    tuned = load_model(with_lora(), tokenizer=make_tokenizer())
+def test_an_adapter_that_is_switched_off_makes_the_base_model(with_lora, make_hf, make_tokenizer, tmp_path):
+    """`with_lora` wraps what `make_hf` gives."""
+    base = load_model(make_hf(), tokenizer=make_tokenizer())
+    acts = capture(base, Examples(TEXTS, y=[0, 1, 0, 1]), SITE, store=tmp_path / "store").load()
+    direction = MassMean().fit(acts).direction()
+    tuned = load_model(with_lora(modules_to_save=["lm_head"]), tokenizer=make_tokenizer())
     on = tuned.fingerprint
+    with pytest.raises(ValueError, match=r"adapters differ .none, now default.\. "):
+        edited(tuned, Ablate(direction))
     with tuned.hf.disable_adapter():
         off = tuned.fingerprint
-        with pytest.raises(ValueError, match=r"adapters differ .default, now default .switched off.."):
+        assert replace(off, name=base.name) == base.fingerprint
+        quiet = edited(tuned, Ablate(direction))
+        torch.testing.assert_close(quiet.logits(TEXTS), edited(base, Ablate(direction)).logits(TEXTS))
+        again = capture(tuned, Examples(TEXTS, y=[0, 1, 0, 1]), SITE, store=tmp_path / "store")
+        assert torch.equal(again.load().x, acts.x) and len(list((tmp_path / "store").iterdir())) == 1
+        with pytest.raises(ValueError, match=r"adapters differ .default, now none.\. "):
             on.check(off, "the probe")
-    assert tuned.fingerprint == on
+        with torch.no_grad():
+            inside = tuned.hf.base_model.model.model.layers[0].self_attn.q_proj
+            kept = inside.base_layer.weight.clone()
+            inside.base_layer.weight[0, 0] += 1
+        with pytest.raises(ValueError, match="their weights differ"):
+            edited(tuned, Ablate(direction))
+        with torch.no_grad():
+            inside.base_layer.weight[:] = kept
+            inside.lora_A["default"].weight[0, 0] += 1  # no pass meets it
+        assert tuned.fingerprint.config == off.config
+        edited(tuned, Ablate(direction))
+    assert tuned.fingerprint.tensors != on.tensors
+    for use in (quiet.logits, quiet.generate, lambda texts: capture(quiet, texts, SITE)):
+        with pytest.raises(ValueError, match="edited while its adapters were switched off, and now they act"):
+            use(TEXTS)
+    tuned.hf.unload()
+    quiet.logits(TEXTS)
+
+
+def test_adapters_that_may_act_are_not_taken_for_the_base_model(with_lora, make_hf, make_tokenizer):
+    from peft import IA3Config, get_peft_model
+
+    base = load_model(make_hf(), tokenizer=make_tokenizer()).fingerprint
+    tuned = load_model(with_lora(), tokenizer=make_tokenizer())
+    layers = [m for m in tuned.hf.modules() if hasattr(m, "base_layer")]
+    for layer in layers[:-1]:
+        layer.enable_adapters(False)
+    with pytest.raises(ValueError, match="adapters differ"):  # one still acts
+        base.check(tuned.fingerprint, "the probe")
+    tuned.hf.merge_adapter()
+    with tuned.hf.disable_adapter(), pytest.raises(ValueError, match=r"adapters differ .*merged"):
+        base.check(tuned.fingerprint, "the probe")
+    other = get_peft_model(make_hf(), IA3Config(target_modules=["q_proj"], feedforward_modules=[]))
+    other = load_model(other, tokenizer=make_tokenizer())
+    with other.hf.disable_adapter(), pytest.raises(ValueError, match=r"adapters differ .*switched off"):
+        base.check(other.fingerprint, "the probe")
 
 
 def test_hooks_of_other_code_are_named_and_ours_are_not(model):

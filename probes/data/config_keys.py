@@ -16,7 +16,7 @@ _TOKENS = {  # by what modules call the token where they compute with it
     "eos_token_id": re.compile(r"eos_(index|id|token_id|token)\b"),
 }
 # They name the tokens to write, to start weights and to resize tables; no pass goes through that.
-_BASES = ("torch.", "transformers.modeling_utils", "transformers.generation")
+_BASES = ("torch.", "peft.", "transformers.modeling_utils", "transformers.generation")
 _NO_PASS = ("__init__", "_init_weights", "prepare_inputs_for_generation")
 _SHOWN = 60  # characters of a value
 _seen: dict[str, dict[str, Any]] = {}

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -210,18 +210,27 @@ def _named_only(receipt: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": model.get("name")} if isinstance(model, dict) else {}
 
 
-def fingerprint(hf: nn.Module, tokenizer: Any, name: str, state: State, whole: bool = False) -> Fingerprint:
-    """Who a model is. All its weights are read again only where one of them has changed since, which memory,
-    version, a few values of every tensor and a walk through its rows and columns tell (`_walk`); with `whole`
-    always, which also sees single numbers that were changed past the versions (through `.data` or numpy).
+def fingerprint(
+    hf: nn.Module,
+    tokenizer: Any,
+    name: str,
+    state: State,
+    whole: bool = False,
+    called: Callable[[str], str | None] = lambda name: name.replace(COMPILED, ""),
+) -> Fingerprint:
+    """Who a model is, by its tensors as they are `called` (None leaves one out).
+
+    All its weights are read again only where one of them has changed since, which memory, version, a few
+    values of every tensor and a walk through its rows and columns tell (`_walk`); with `whole` always, which
+    also sees single numbers that were changed past the versions (through `.data` or numpy).
     """
     state_dict = hf.state_dict(keep_vars=True).items()
-    tensors = [(n.replace(COMPILED, ""), t) for n, t in state_dict if isinstance(t, Tensor)]
+    tensors = [(n, t) for key, t in state_dict if isinstance(t, Tensor) and (n := called(key)) is not None]
     values = _samples([t for _, t in tensors]), _walk([t for _, t in tensors])
     stamp = (tuple((n, t.data_ptr(), t._version, t.dtype) for n, t in tensors), values)
     known = _known.get(hf)
     if whole or known is None or known[0] != stamp:
-        known = _known[hf] = (stamp, _matrices(hf), digest(tensors))
+        known = _known[hf] = (stamp, _matrices(hf, called), digest(tensors))
     config = {k: v for k, v in hf.config.to_dict().items() if k not in _VOLATILE}  # pyright: ignore
     config |= {k: False for k in _ONLY_RETURNED if k in config}
     words = "" if tokenizer is None else _words(tokenizer)
@@ -239,14 +248,17 @@ def _words(tokenizer: Any) -> str:
     return known[1]
 
 
-def _matrices(hf: nn.Module) -> tuple[float, ...]:
+def _matrices(hf: nn.Module, called: Callable[[str], str | None]) -> tuple[float, ...]:
     """A few values of every matrix: an even stride over sorted names can fall on one kind only, and edits
     often touch one kind only.
     """
     matrices = sorted(
-        (n.replace(COMPILED, ""), p)
-        for n, p in hf.named_parameters()
-        if p.ndim >= 2 and p.is_floating_point() and p.device.type != "meta"
+        (n, p)
+        for key, p in hf.named_parameters()
+        if (n := called(key)) is not None
+        and p.ndim >= 2
+        and p.is_floating_point()
+        and p.device.type != "meta"
     )
     # Mixtures of experts have thousands; a hash of the name picks without favouring a kind.
     if len(matrices) > _MATRICES:

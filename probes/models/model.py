@@ -25,7 +25,8 @@ from probes.models.generating import check_options, check_rows
 from probes.models.inputs import forward_inputs, longest_text, refuse_overlong, takes
 from probes.models.outputs import endless, refuse_endless_logits
 from probes.models.padding import require_harmless_padding
-from probes.models.state import state_of
+from probes.models.state import acting_adapters, state_of
+from probes.models.switched_off import acting_part
 from probes.models.unwrap import fan_in, inner_model, input_device, text_config
 from probes.models.writes import Bound, Chosen, Write
 
@@ -50,6 +51,7 @@ class Model:
     backend: Backend
     writes: tuple[Write, ...] = field(default=())
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    edited_as_base: bool = False  # edits were made while its adapters were switched off
 
     @classmethod
     def of(
@@ -91,7 +93,8 @@ class Model:
 
     def fingerprinted(self, whole: bool = False) -> Fingerprint:
         """Who the model is; with `whole` every weight is read again, also where nothing says it changed."""
-        return fingerprint(self.hf, self.tokenizer, self.name, state_of(self.hf), whole)
+        acting, called = acting_part(self.hf)
+        return fingerprint(acting, self.tokenizer, self.name, state_of(self.hf), whole, called)
 
     @property
     def acting(self) -> tuple[Write, ...]:
@@ -247,6 +250,12 @@ class Model:
 
         With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
         """
+        if self.edited_as_base and (acting := acting_adapters(self.hf)):
+            raise ValueError(
+                "the model was edited while its adapters were switched off, and now they act"
+                f" ({'; '.join(acting)}), which makes another model; use it within disable_adapter(), or edit"
+                " the model as it is now"
+            )
         bound = []
         for w in self.writes:
             chosen = None

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from probes.data.config_keys import computes_with
 from probes.data.digest import values_of
 from probes.data.fingerprint import COMPILED
+from probes.models.switched_off import Called
 
 OURS = ("probes", "interventions")
 # They hang hooks on modules as part of running them, some only once they were first needed.
@@ -33,7 +34,7 @@ _BUFFER = 2**16  # larger ones are masks
 _DEEP = 4  # functions within functions that are looked into
 
 
-def settings_of(hf: nn.Module) -> str:
+def settings_of(hf: nn.Module, called: Called) -> str:
     """A hash of what every module is and does besides its weights, the same wherever the model lies, and one
     without the pad token where no module computes with it.
 
@@ -45,9 +46,10 @@ def settings_of(hf: nn.Module) -> str:
     whole, core = hashlib.sha256(), hashlib.sha256()
     idle = () if computes_with(hf, "pad_token_id") else _PAD
     for name, module in hf.named_modules():
-        path = name.replace(COMPILED, "").removesuffix(COMPILED[:-1]).removesuffix(".")
-        if COMPILED[:-1] in module._modules:
+        path = called(name)
+        if path is None or COMPILED[:-1] in module._modules:
             continue
+        path = path.removesuffix(COMPILED[:-1]).removesuffix(".")
         kind = f"{path} {type(module).__module__}.{type(module).__qualname__}\n".encode()
         whole.update(kind)
         core.update(kind)
