@@ -117,8 +117,8 @@ class Tokenised(Examples):
             raise ValueError(
                 f"{len(empty)} of {len(self)} answers are empty, such as that behind prompt {empty[0]}"
                 f" ({self.texts[empty[0]]!r:.60}), where the model ended at once, so 'generated' picks"
-                " none of their tokens; leave those prompts out: asked.rows([i for i, new in enumerate(ids) if"
-                " new]), or read at 'from_last', which begins with the prompt's last token"
+                " none of their tokens; leave those prompts out: asked.rows([i for i, new in"
+                " enumerate(ids) if new]), or read at 'from_last', which begins with the prompt's last token"
             )
 
     def chosen(self, at: Position, batch: Batch) -> Bool[torch.Tensor, "batch pos"]:
