@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from interventions import Ablate, edited
 from probes import CCS, Activations, Examples, Logistic, MassMean, PairActivations, capture
 from probes.controls import calibrate, claim
 from probes.data.relatives import related
@@ -303,6 +304,29 @@ def test_the_last_token_by_its_number_is_no_other_place(make_model, word, number
         MassMean().fit(by_number).score(by_word)
     whole = Activations.concat([by_word.rows([0, 1]), by_number.rows([2, 3])])
     assert whole.receipt["at"] == word
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_the_last_token_is_no_other_place_where_it_is_content_in_every_row(make_model, family):
+    model = make_model(family)
+    examples = Examples(["red tree yes", "red tree no", "tall house yes", "old river no"], y=[1, 0, 1, 0])
+    last, content = (
+        capture(model, examples, "resid_post.1", at, progress=False) for at in ("last", "last_content")
+    )
+    if family == "bert":  # texts end with a special token
+        assert "also_at" not in last.receipt and "also_at" not in content.receipt
+        for fitted, rows in ((last, content), (content, last)):
+            with pytest.warns(UserWarning, match="rows read at last_content|rows read at last;"):
+                MassMean().fit(fitted).score(rows)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = [MassMean().fit(a).score(b) for a, b in ((last, last), (last, content), (content, last))]
+        edited(model, Ablate(MassMean().fit(last).direction(), mean_of=content, at="last"))
+        first = capture(model, examples, "resid_post.1", "first", progress=False)
+    assert torch.equal(scores[0], scores[1]) and torch.equal(scores[0], scores[2])
+    with pytest.warns(UserWarning, match="fitted on rows read at last and scores rows read at first"):
+        MassMean().fit(last).score(first)
 
 
 def test_rows_of_the_fit_are_known_under_other_names_and_in_other_precision(make_model):

@@ -43,15 +43,21 @@ def place(at: Any) -> Any:
     return _WORDS.get(str(at), at)
 
 
-def other_place(at: Any, rows: Mapping[str, Any]) -> bool:
+def places(receipt: Mapping[str, Any]) -> set[str]:
+    """What the place that rows were read at is called; `also_at` holds another name that fits all of them."""
+    also = receipt.get("also_at")
+    return {str(place(receipt.get("at"))), *([also] if isinstance(also, str) else [])}
+
+
+def other_place(fitted: Mapping[str, Any], rows: Mapping[str, Any]) -> bool:
     """Whether rows were read at one place a text, and at another one than this, also one a text."""
-    places = [str(place(at)), str(place(rows.get("at", at)))]
-    one = all(p.partition(":")[0] in ONE_PER_TEXT or INTEGER.fullmatch(p) for p in places)
-    return one and places[0] != places[1]
+    asked, there = str(place(fitted.get("at"))), str(place(rows.get("at", fitted.get("at"))))
+    one = all(p.partition(":")[0] in ONE_PER_TEXT or INTEGER.fullmatch(p) for p in (asked, there))
+    return one and asked != there and not places(fitted) & places(rows)
 
 
 def warn_of_other_reading(
-    what: str, rows: Mapping[str, Any], edits: Sequence[str], places: Sequence[Any] = ()
+    what: str, rows: Mapping[str, Any], edits: Sequence[str], used: Sequence[Any] = ()
 ) -> None:
     """Warns where rows whose means decide what an edit does were read under other edits than those that act
     where it is used, or at none of the places that it is about (only those that are one a text count).
@@ -67,9 +73,9 @@ def warn_of_other_reading(
             " made one by one, edited(edited(model, first), second)), or say that this is meant",
             stacklevel=4,
         )
-    if places and all(other_place(at, rows) for at in places):
+    if used and all(other_place({"at": at}, rows) for at in used):
         warnings.warn(
-            f"{what} was read at {rows['at']} and is used for {' and '.join(map(str, places))}, where states"
+            f"{what} was read at {rows['at']} and is used for {' and '.join(map(str, used))}, where states"
             " have other means; capture it there, or say that it is carried over",
             stacklevel=4,
         )

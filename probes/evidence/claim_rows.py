@@ -12,6 +12,7 @@ from jaxtyping import Bool, Shaped
 
 from probes.data.activations import PairActivations
 from probes.data.examples import Examples
+from probes.data.receipts import places
 from probes.data.relatives import Relatives, related
 from probes.data.row_names import (
     NUMBERED,
@@ -185,7 +186,7 @@ def _common(ours: np.ndarray, theirs: np.ndarray) -> list[Any]:
 
 def read_apart(train: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     """How train and test rows were read, where their receipts say that it was not alike; else nothing."""
-    if all(train.get(name) == test.get(name) for name in ("at", "edits")):
+    if places(train) & places(test) and train.get("edits") == test.get("edits"):
         return ""
     return f"fitted on rows read {_reading(train)}, tested on rows read {_reading(test)}"
 

@@ -160,7 +160,7 @@ class Probe:
 def _say_other_place(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
     """Warns where both were read at one place a text, and not at the same one."""
     at = str(fitted.get("at"))
-    if other_place(at, scored):
+    if other_place(fitted, scored):
         warnings.warn(
             f"the probe was fitted on rows read at {at} and scores rows read at {scored['at']}; capture"
             f" with at={at!r}, or say that it is carried over",
