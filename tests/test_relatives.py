@@ -329,6 +329,31 @@ def test_the_last_token_is_no_other_place_where_it_is_content_in_every_row(make_
         MassMean().fit(last).score(first)
 
 
+def test_ids_numbered_from_0_in_two_sets_are_no_names(make_model):
+    model = make_model()
+    texts = [f"{a} {b} {c}" for a in ("red", "tall", "old") for b in ("tree", "house") for c in ("yes", "no")]
+
+    def numbered(texts, at="last", y=None, start=0):
+        y = [1, 0] * (len(texts) // 2) if y is None else y
+        rows = Examples(texts, y=y, ids=list(range(start, start + len(texts))))
+        return capture(model, rows, "resid_post.1", at, progress=False)
+
+    probe = MassMean().fit(numbered(texts[:6]))
+    other = numbered(texts[6:])
+    assert not was_fitted_on(probe.receipt, other).any()
+    calibrate(probe, other)
+    mixed = numbered([*texts[6:10], texts[0], texts[3]])
+    assert was_fitted_on(probe.receipt, mixed).tolist() == [False] * 4 + [True] * 2  # by their numbers
+    with pytest.raises(ValueError, match="2 of 6 rows"):
+        calibrate(probe, mixed)
+    assert was_fitted_on(probe.receipt, numbered(texts[:6], at="first")).all()  # the very same Examples
+    # Ids that are more than a count are names, as are those of rows whose numbers cannot tell.
+    named = MassMean().fit(numbered(texts[:6], start=7))
+    assert was_fitted_on(named.receipt, numbered(texts[6:], start=7)).all()
+    with pytest.raises(ValueError, match="6 of 6 rows"):
+        calibrate(MassMean().fit(numbered([*texts[:3]] * 2, y=[0, 1, 0] * 2)), other)
+
+
 def test_rows_of_the_fit_are_known_under_other_names_and_in_other_precision(make_model):
     model = make_model()
     texts = [f"{a} {b} {c}" for a in ["red", "tall", "old"] for b in ("tree", "house") for c in ("yes", "no")]
