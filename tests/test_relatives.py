@@ -154,6 +154,18 @@ def test_a_text_with_both_labels_is_said_once():
         Examples(["a cat", "a cat"]).with_y([0, 1])
 
 
+def test_labels_of_sampled_answers_are_sent_to_where_they_can_be_read(make_model):
+    model = make_model()
+    with pytest.warns(UserWarning, match=r"text alone .* sampled behind it, .*followed_by.* else drop them"):
+        asked = Examples(["a red tree"] * 4, y=[0, 1, 1, 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answered = model.tokenise(asked).followed_by([[5, 6], [7], [8, 9], [10]])
+        assert len(capture(model, answered, "resid_post.1", "generated", progress=False)) == 6
+    with pytest.warns(UserWarning, match="both labels"):  # one answer, said twice
+        model.tokenise(asked).followed_by([[5, 6], [5, 6], [8, 9], [10]])
+
+
 def test_groups_say_something_when_they_hold_several_texts():
     assert own_groups(np.arange(6), np.arange(6)) and not own_groups(np.arange(6), np.arange(6) // 2)
     ids = Examples(["a b", "a b", "c d"]).ids

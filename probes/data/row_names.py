@@ -118,7 +118,9 @@ def say_mixed_labels(y: np.ndarray | None, names: Sequence[str] | np.ndarray) ->
     mixed = known[(positive > 0) & (positive < np.bincount(name))]
     if len(mixed):
         warnings.warn(
-            f"{len(mixed)} texts have both labels (such as {str(mixed[0])!r:.60}); drop them, or find out"
-            " which label is right: no reading of the text can tell them apart",
+            f"{len(mixed)} texts have both labels (such as {str(mixed[0])!r:.60}), and no reading of the text"
+            " alone can tell them apart; where labels are of answers that were sampled behind it, read these"
+            " (capture_generated, or model.tokenise(prompts).followed_by(ids) at 'generated'), else drop"
+            " them, or find out which label is right",
             stacklevel=3,
         )
