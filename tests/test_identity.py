@@ -125,6 +125,11 @@ def test_an_adapter_that_is_switched_off_makes_the_base_model(with_lora, make_hf
     on = tuned.fingerprint
     with pytest.raises(ValueError, match=r"adapters differ .none, now default.\. "):
         edited(tuned, Ablate(direction))
+    merged = load_model(with_lora().merge_and_unload(), tokenizer=make_tokenizer())
+    with pytest.raises(
+        ValueError, match=r"adapters differ .default, now none, which merging or unloading them"
+    ):
+        on.check(merged.fingerprint, "the probe")
     with tuned.hf.disable_adapter():
         off = tuned.fingerprint
         assert replace(off, name=base.name) == base.fingerprint
@@ -132,7 +137,7 @@ def test_an_adapter_that_is_switched_off_makes_the_base_model(with_lora, make_hf
         torch.testing.assert_close(quiet.logits(TEXTS), edited(base, Ablate(direction)).logits(TEXTS))
         again = capture(tuned, Examples(TEXTS, y=[0, 1, 0, 1]), SITE, store=tmp_path / "store")
         assert torch.equal(again.load().x, acts.x) and len(list((tmp_path / "store").iterdir())) == 1
-        with pytest.raises(ValueError, match=r"adapters differ .default, now none.\. "):
+        with pytest.raises(ValueError, match=r"adapters differ .default, now none, which"):
             on.check(off, "the probe")
         with torch.no_grad():
             inside = tuned.hf.base_model.model.model.layers[0].self_attn.q_proj
@@ -283,7 +288,8 @@ def test_rows_read_under_other_edits_or_elsewhere_are_warned_of(model, recwarn):
         door(model, own)
         door(model, Activations.from_arrays(own.x, own.y, sites=[SITE]))  # who does not say passes
         assert not recwarn.list
-        with pytest.warns(UserWarning, match="was read under Add.*9 gaps.* and is used under no edits"):
+        said = r"was read under Add.*9 gaps.* and is used under no edits.*Activations\.from_arrays\("
+        with pytest.warns(UserWarning, match=said):
             door(model, pushed)
         with pytest.warns(UserWarning, match="was read at 1 and is used for last"):
             door(model, elsewhere)
@@ -575,6 +581,24 @@ def test_receipts_of_before_are_known_by_the_whole_config(model, tmp_path):
     model.hf.config.pad_token_id = 7  # they cannot tell which key it is
     with pytest.raises(ValueError, match=r"their config differs\. "):
         old.check(model.fingerprint, "the probe")
+
+
+def test_remedies_are_calls_that_exist(model, make_model, tmp_path):
+    foreign, rows = make_model("gpt2", seed=1), by_last_token(model)
+    probe = MassMean().fit(rows)
+    kept = capture(model, TEXTS, SITE, store=tmp_path / "store")
+    doors = [lambda: probe.score(by_last_token(foreign)), lambda: open_store(kept.folder, foreign)]
+    for door in doors:
+        with pytest.raises(
+            ValueError, match=r"make it anew from this one: capture \(and fit\) with this model$"
+        ):
+            door()
+    with pytest.raises(ValueError, match=r"transfer on purpose with direction\.on"):
+        edited(foreign, Ablate(probe.direction()))
+    first = by_last_token(model, at="first")
+    with pytest.warns(UserWarning, match=r"capture with at='last', or, .*Activations\.from_arrays\(rows\.x"):
+        scores = probe.score(first)
+    assert torch.equal(probe.score(Activations.from_arrays(first.x, first.y, sites=first.sites)), scores)
 
 
 def test_receipts_without_settings_or_under_another_library_are_not_compared_by_them(model):

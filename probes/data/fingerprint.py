@@ -32,6 +32,7 @@ _VOLATILE = (
 )
 _ONLY_RETURNED = ("output_hidden_states", "output_attentions")  # what passes give back besides
 TRANSFER = "transfer on purpose with direction.on(other_model, reason=...)"
+ANEW = "make it anew from this one: capture (and fit) with this model"
 COMPILED = "_orig_mod."  # torch.compile puts it into names
 _MATRICES = 512  # more than this and only some are sampled
 _SAMPLES = 4  # values read of a tensor
@@ -103,9 +104,10 @@ class Fingerprint:
         """What `as_dict` gave; raises pydantic's ValidationError, a ValueError, for anything else."""
         return checked(cls, values)
 
-    def check(self, other: "Fingerprint", what: str, remedy: str = TRANSFER) -> None:
+    def check(self, other: "Fingerprint", what: str, remedy: str | None = None) -> None:
         """Raises ValueError naming the field that differs, and a `remedy` beside using `what` on its own
-        model; another precision of the same weights, or other people's hooks, only warn.
+        model (by default that directions can be transferred, and all else is made anew); another precision of
+        the same weights, or other people's hooks, only warn.
         """
         field = self._differing(other)
         if field is None or (field == "weights" and self._rounded(other)):
@@ -117,11 +119,13 @@ class Fingerprint:
             differs += f" ({keys})"
         if field == "adapters":
             mine, theirs = ("; ".join(f.state.adapters) or "none" for f in (self, other))
-            differs += f" ({mine}, now {theirs})"
+            merged = ", which merging or unloading them brings about" if theirs == "none" else ""
+            differs += f" ({mine}, now {theirs}{merged})"
         if field == "settings":
             differs += (
                 " (what modules are and do besides their weights: attributes, functions, buffers, scaling)"
             )
+        remedy = remedy or (TRANSFER if what.startswith("the direction") else ANEW)
         raise ValueError(f"{belongs}: {differs}. Use it on its own model, or {remedy}")
 
     def _warn(self, other: "Fingerprint", what: str) -> None:

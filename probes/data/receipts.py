@@ -8,6 +8,10 @@ from probes.data.fingerprint import other_model
 from probes.data.positions import INTEGER, ONE_PER_TEXT
 
 ALIKE = ("at", "edits")
+BARE = (
+    ", or, where this is meant, give the bare numbers, Activations.from_arrays(rows.x, rows.y,"
+    " sites=rows.sites), which do not say how they were read"
+)
 _WORDS = {"-1": "last", "0": "first"}  # places with two names
 
 
@@ -70,12 +74,12 @@ def warn_of_other_reading(
         warnings.warn(
             f"{what} was read under {under} and is used under {now}, so its means are not those of the states"
             " it is used on; capture it from the very model that is edited (edits that follow one another are"
-            " made one by one, edited(edited(model, first), second)), or say that this is meant",
+            f" made one by one, edited(edited(model, first), second)){BARE}",
             stacklevel=4,
         )
     if used and all(other_place({"at": at}, rows) for at in used):
         warnings.warn(
             f"{what} was read at {rows['at']} and is used for {' and '.join(map(str, used))}, where states"
-            " have other means; capture it there, or say that it is carried over",
+            f" have other means; capture it there{BARE}",
             stacklevel=4,
         )

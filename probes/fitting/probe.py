@@ -15,7 +15,7 @@ from torch import Tensor
 from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
 from probes.data.fingerprint import check_receipt, refuse_other_model
-from probes.data.receipts import other_place
+from probes.data.receipts import BARE, other_place
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike, as_sites
 from probes.data.stored import Form, Stored
@@ -163,6 +163,6 @@ def _say_other_place(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> No
     if other_place(fitted, scored):
         warnings.warn(
             f"the probe was fitted on rows read at {at} and scores rows read at {scored['at']}; capture"
-            f" with at={at!r}, or say that it is carried over",
+            f" with at={at!r}{BARE}",
             stacklevel=5,
         )

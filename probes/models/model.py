@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probes.data.examples import Examples, Text
-from probes.data.fingerprint import TRANSFER, Fingerprint, fingerprint, made_by
+from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
@@ -101,7 +101,7 @@ class Model:
         """The edits that act on its passes now: of every `applied` around the call, and its own."""
         return (*in_force(inner_model(self.hf)), *self.writes)
 
-    def refuse_foreign(self, receipt: Mapping[str, Any], what: str, remedy: str = TRANSFER) -> None:
+    def refuse_foreign(self, receipt: Mapping[str, Any], what: str, remedy: str | None = None) -> None:
         """Raises ValueError, naming the field that differs and a remedy, where an artefact belongs to another
         model.
 
