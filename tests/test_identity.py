@@ -583,6 +583,24 @@ def test_receipts_of_before_are_known_by_the_whole_config(model, tmp_path):
         old.check(model.fingerprint, "the probe")
 
 
+def test_what_differs_in_settings_is_named_where_it_was_met(model):
+    own = model.fingerprint
+    model.hf.nickname = "small"
+    with pytest.raises(
+        ValueError, match=r"their settings differ .*besides their weights: nickname None, now .*small"
+    ):
+        own.check(model.fingerprint, "the probe")
+    del model.hf.nickname
+    model.hf.transformer.h[0].ln_1.eps = 0.5
+    with pytest.raises(ValueError, match=r"weights: transformer\.h\.0\.ln_1\.eps '1e-05', now '0\.5'\)"):
+        own.check(model.fingerprint, "the probe")
+    other = replace(own, state=replace(own.state, settings="a/b@" + own.state.settings.split("@")[1]))
+    with pytest.raises(
+        ValueError, match=r"weights: attributes, functions, buffers, scaling\)"
+    ):  # not met here
+        other.check(own, "the probe")
+
+
 def test_remedies_are_calls_that_exist(model, make_model, tmp_path):
     foreign, rows = make_model("gpt2", seed=1), by_last_token(model)
     probe = MassMean().fit(rows)

@@ -18,7 +18,8 @@ _TOKENS = {  # by what modules call the token where they compute with it
 # They name the tokens to write, to start weights and to resize tables; no pass goes through that.
 _BASES = ("torch.", "peft.", "transformers.modeling_utils", "transformers.generation")
 _NO_PASS = ("__init__", "_init_weights", "prepare_inputs_for_generation")
-_SHOWN = 60  # characters of a value
+_KEPT = 16  # configs and settings of models
+_NAMED, _SHOWN = 4, 60  # keys, and characters of a value
 _seen: dict[str, dict[str, Any]] = {}
 
 
@@ -57,17 +58,21 @@ def _names_of(kind: type) -> Iterator[str]:
             yield from (*fn.__code__.co_names, *fn.__code__.co_varnames)
 
 
-def remember(name: str, config: dict[str, Any]) -> None:
-    """Keeps a config that was met in this process, to say what another one has otherwise."""
-    _seen[name] = config
+def remember(name: str, told: dict[str, Any]) -> None:
+    """Keeps what was met in this process under its hash, to say what another model has otherwise."""
+    _seen.pop(name, None)
+    _seen[name] = told
+    while len(_seen) > _KEPT:
+        del _seen[next(iter(_seen))]
 
 
 def differing(first: str, second: str) -> str:
-    """The keys of two configs, named by their hashes, that differ, with their values; empty where either was
-    not met in this process.
+    """The keys in which two things named by their hashes differ, with their values; empty where either was
+    not met lately in this process.
     """
     if first not in _seen or second not in _seen:
         return ""
     one, other = _seen[first], _seen[second]
     keys = [k for k in {**one, **other} if one.get(k) != other.get(k)]
-    return "; ".join(f"{k} {one.get(k)!r:.{_SHOWN}}, now {other.get(k)!r:.{_SHOWN}}" for k in keys)
+    said = [f"{k} {one.get(k)!r:.{_SHOWN}}, now {other.get(k)!r:.{_SHOWN}}" for k in keys[:_NAMED]]
+    return "; ".join([*said, *([f"{len(keys) - _NAMED} more"] if len(keys) > _NAMED else [])])

@@ -122,8 +122,10 @@ class Fingerprint:
             merged = ", which merging or unloading them brings about" if theirs == "none" else ""
             differs += f" ({mine}, now {theirs}{merged})"
         if field == "settings":
+            keys = differing(*(f.state.settings.split("@")[0].partition("/")[2] for f in (self, other)))
             differs += (
-                " (what modules are and do besides their weights: attributes, functions, buffers, scaling)"
+                " (what modules are and do besides their weights: "
+                f"{keys or 'attributes, functions, buffers, scaling'})"
             )
         remedy = remedy or (TRANSFER if what.startswith("the direction") else ANEW)
         raise ValueError(f"{belongs}: {differs}. Use it on its own model, or {remedy}")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.data.config_keys import computes_with
+from probes.data.config_keys import computes_with, remember
 from probes.data.digest import values_of
 from probes.data.fingerprint import COMPILED
 from probes.models.switched_off import Called
@@ -43,7 +43,7 @@ def settings_of(hf: nn.Module, called: Called) -> str:
     texts.
     """
     saved = set(hf.state_dict(keep_vars=True))
-    whole, core = hashlib.sha256(), hashlib.sha256()
+    whole, core, seen = hashlib.sha256(), hashlib.sha256(), {}
     idle = () if computes_with(hf, "pad_token_id") else _PAD
     for name, module in hf.named_modules():
         path = called(name)
@@ -53,12 +53,16 @@ def settings_of(hf: nn.Module, called: Called) -> str:
         kind = f"{path} {type(module).__module__}.{type(module).__qualname__}\n".encode()
         whole.update(kind)
         core.update(kind)
+        seen[path or "the model"] = type(module).__qualname__
         if any(t in str(getattr(module, "rope_type", "")) for t in _CHANGES_WITH_TEXTS):
             continue
         for line in (*_attributes(module), *_buffers(module, f"{name}." if name else "", saved)):
             whole.update(line.encode())
             if not line.startswith(idle):
                 core.update(line.encode())
+                what, _, value = line.strip().partition(": " if ": [" in line else "=")
+                seen[f"{path}.{what}".removeprefix(".")] = value
+    remember(core.hexdigest()[:16], seen)
     return (
         f"{whole.hexdigest()[:16]}/{core.hexdigest()[:16]}@{_version(type(hf).__module__.partition('.')[0])}"
     )
