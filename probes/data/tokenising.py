@@ -30,7 +30,9 @@ class Tokenising:
     embeddings: int
 
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
-        return encode(self.tokenizer, texts, self.max_length, self.arguments)
+        found = encode(self.tokenizer, texts, self.max_length, self.arguments)
+        check_vocabulary(found, self.tokenizer, self.embeddings, self.name)
+        return found
 
     def tokenise(self, prompts: Prompts) -> Tokenised:
         """The prompts with their tokens; what these settings tokenised already comes back as it is."""

@@ -148,10 +148,12 @@ class Model:
 
     @property
     def pad_id(self) -> int:
-        """What fills padded places; the mask hides it, so any token does where the tokenizer has none."""
-        return next(
-            (i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0
-        )
+        """What fills padded places; the mask hides it, so any token does where the tokenizer has none, or one
+        that the model has no embedding for.
+        """
+        known = int(inner_model(self.hf).get_input_embeddings().weight.shape[0])  # pyright: ignore
+        own = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        return next((i for i in own if i is not None and i < known), 0)
 
     @property
     def tokenising(self) -> Tokenising:
