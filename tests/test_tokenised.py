@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from interventions import Add, Answers, Choices, Refusal, RefusalLogprob, effect
-from probes import Direction, Examples, Position, capture, load_model
-from probes.data import tokens
+from probes import Direction, Examples, capture, load_model
+from probes.data import picking, tokens
 from probes.data.tokenised import Tokenised
 
 WORDS = ["red", "old", "tall", "small", "blue"]
@@ -34,17 +34,17 @@ def model(make_model):
 def counted(monkeypatch):
     """How often each position was looked up in a text, and how many texts were tokenised."""
     found = Counter()
-    look_up, tokenise = Position.tokens, tokens.encode
+    look_up, tokenise = picking.tokens_at, tokens.encode
 
-    def looked_up(self, encoded, columns):
-        found[str(self)] += 1
-        return look_up(self, encoded, columns)
+    def looked_up(at, encoded, columns):
+        found[str(at)] += 1
+        return look_up(at, encoded, columns)
 
     def tokenised(tokenizer, texts, max_length=None, arguments=None):
         found["texts"] += len(texts)
         return tokenise(tokenizer, texts, max_length, arguments)
 
-    monkeypatch.setattr(Position, "tokens", looked_up)
+    monkeypatch.setattr("probes.data.tokenised.tokens_at", looked_up)
     monkeypatch.setattr("probes.data.tokenising.encode", tokenised)  # all others ask the model
     return found
 
