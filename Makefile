@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+# All that the tests use; the extra `all` has widgets for notebooks too.
+EXTRAS := experiments,transformer-lens,nnsight,peft,formats,judge
 
 .PHONY: help env demo test slow check format organism bench clean
 
@@ -12,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade "pip>=25.1"
 	$(RUN) -m pip install --quiet --constraint constraints.txt torch
-	$(RUN) -m pip install --quiet --constraint constraints.txt --editable . --group experiments --group test
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]" --group test
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.installed
@@ -22,7 +24,7 @@ $(VENV)/.lint: $(VENV)/.installed
 env: $(VENV)/.installed ## make the environment
 
 demo: env ## run the whole loop on the embedded model: read, find, change, measure
-	$(RUN) -m experiments truth
+	$(RUN) -m hookprobe demo
 
 # One thread a process: the models in the tests are too small for two to help each other.
 test: env ## run the tests
@@ -36,6 +38,7 @@ check: $(VENV)/.lint ## format, lint, types, import order, then the tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright
+	$(RUN) -m mypy
 	$(RUN) -m pytest -q tests/test_rooms.py tests/test_layers.py
 	$(MAKE) test
 

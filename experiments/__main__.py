@@ -1,40 +1,53 @@
 """`python -m experiments`: lists the experiments, or runs one with its flags."""
 
+import shlex
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-import matplotlib
-import transformers
-import tyro
+from experiments import NAMES, listing
 
-from experiments import NAMES
-from experiments.printing import make_console, shown
-from experiments.report import Report, check_out, keep, write
-from interventions.judging import JudgeError
+NEEDED = ("tyro", "rich", "jinja2", "threadpoolctl")
+"""What experiments need beside the library."""
 
 
-def main(arguments: list[str]) -> int:
-    console = make_console()
+def main(arguments: list[str], prog: str = "python -m experiments") -> int:
+    """Runs one experiment, or lists them, which imports nothing and so answers at once."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        console.print(shown("python -m experiments NAME [--help]\n"))
-        for name in NAMES:
-            question = import_module(f"experiments.{name}").QUESTION
-            console.print(shown("  ", (f"{name:15}", "bold"), f" {question}"))
+        print(f"{prog} NAME [--help]\n\n{listing()}")
         return 0
     name, *flags = arguments
     if name not in NAMES:
-        console.print(shown((f"unknown experiment {name!r}; there are {', '.join(NAMES)}", "red")))
+        print(f"unknown experiment {name!r}; there are {', '.join(NAMES)}")
         return 2
+    missing = [package for package in NEEDED if find_spec(package) is None]
+    if missing:
+        wanted = 'pip install "hookprobe[experiments]"'
+        print(f"error: experiments also need {', '.join(missing)}: {wanted}", file=sys.stderr)
+        return 1
+    return _begin(name, flags, prog)
+
+
+def _begin(name: str, flags: list[str], prog: str) -> int:
+    import matplotlib
+    import transformers
+    import tyro
+
+    from experiments.knobs import check_knobs
+    from experiments.printing import make_console, shown
+    from experiments.report import Report, check_out, write
+    from interventions.judging import JudgeError
+
     matplotlib.use("Agg")
     transformers.utils.logging.disable_progress_bar()
     module = import_module(f"experiments.{name}")
-    config = tyro.cli(
-        module.Config, prog=f"python -m experiments {name}", description=module.__doc__, args=flags
-    )
+    config = tyro.cli(module.Config, prog=f"{prog} {name}", description=module.__doc__, args=flags)
     try:
         check_out(config.out)
-        report = Report(name, module.QUESTION, config, console)
+        check_knobs(config)
+        report = Report(name, module.QUESTION, config, make_console())
+        report.facts["command"] = shlex.join([*prog.split(), name, *flags])
         _run(module, config, report)
         folder = write(report, config.out)
     except (ValueError, TypeError, FileNotFoundError, JudgeError) as error:
@@ -42,14 +55,19 @@ def main(arguments: list[str]) -> int:
         make_console(stderr=True).print(shown(("error:", "red"), f" {error}"))
         return 1
     for claim in report.claims:
-        console.print(shown(f"• {claim}"))
-    console.print(shown(f"report: {folder / 'report.html'}"), soft_wrap=True)
+        report.console.print(shown(f"• {claim}"))
+    # Whole paths: the folder lies below wherever the run was started.
+    folder = folder.absolute()
+    report.console.print(shown(f"report: {folder / 'report.html'}"), soft_wrap=True)
     print(folder)
     return 0
 
 
-def _run(module: Any, config: Any, report: Report) -> None:
+def _run(module: Any, config: Any, report: Any) -> None:
     """The experiment; what it has measured is kept where an error ends it."""
+    from experiments.printing import make_console, shown
+    from experiments.report import keep
+
     try:
         module.main(config, report)
     except Exception as error:

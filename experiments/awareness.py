@@ -88,6 +88,9 @@ def load_prompts(config: Config) -> Prompts:
 
 
 def main(config: Config, report: Report) -> None:
+    unknown = [v for v in config.versions if v not in VERSIONS]
+    if unknown or not config.versions:
+        raise ValueError(f"versions must be one or more of {', '.join(VERSIONS)}, got {unknown or 'none'}")
     embedded = is_embedded(config.model) and config.data is None and config.cells is None
     with one_thread(embedded):
         run(config, report, embedded)

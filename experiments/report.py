@@ -15,7 +15,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from probes.markup.pieces import Markup
 from probes.metrics.estimates import Estimate
 
 SCHEMA_VERSION = 1
-PACKAGES = ("torch", "transformers", "safetensors", "numpy", "scikit-learn", "pandas")
+PACKAGES = ("hookprobe", "torch", "transformers", "safetensors", "numpy", "scikit-learn", "pandas")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _begun(report: Report, out: Path) -> tuple[Path, Path, Any, dict[str, Any]]:
         "seconds": round(time.time() - report.started, 1),
         "python": platform.python_version(),
         "machine": platform.platform(),
-        "versions": {p: version(p) for p in PACKAGES},
+        "versions": {p: _version(p) for p in PACKAGES},
         "git": _commit(),
         **report.facts,
     }
@@ -214,8 +214,18 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | bool | type(None)) else str(value)
 
 
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None  # a checkout that was never installed
+
+
 def _commit() -> str | None:
+    """The commit of the checkout this runs from; None where it is installed, or without git."""
     where = Path(__file__).parent
+    if not (where.parent / "pyproject.toml").is_file() or shutil.which("git") is None:
+        return None
     found = subprocess.run(
         ["git", "-C", str(where), "describe", "--always", "--dirty"],
         capture_output=True,

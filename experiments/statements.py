@@ -12,6 +12,7 @@ from experiments import organism
 from experiments.organism.language import neutral, statements
 from experiments.organism.world import make_world
 from interventions.behaviours.neutral_text import NEUTRAL, read_texts
+from probes.data.cells import set_apart
 from probes.data.forms import as_pairs, as_prompts
 from probes.data.labels import Label, two_valued
 from probes.data.labels import other_labels as two_valued_others
@@ -68,6 +69,8 @@ def load_statements(data: Path | None, group: str | None, limit: int | None, see
             raise ValueError(f"{data} has empty cells in {', '.join(empty)}; fill or drop those rows")
         if not table.label.isin([0, 1]).all():
             raise ValueError(f"column label of {data} must be 0 or 1, got {sorted(table.label.unique())[:5]}")
+    if group != "group":
+        table = set_apart(table, ("group",), "the table of statements")
     table["group"] = table[group] if group else np.arange(len(table))
     if limit is not None:
         table = table.loc[whole_groups(table.group, limit, seed)].reset_index(drop=True)

@@ -642,12 +642,12 @@ def test_transfer_over_formats_and_vocabularies_counts():
         ({"scores": np.r_[np.nan, np.zeros(239)]}, "1 NaN"),
         ({"scores": np.zeros((2, 240))}, "one score a row"),
         ({"context": np.array(["exam", "chat"] * 120)}, "contexts="),
-        ({"context": np.ones(3)}, "shape .3,"),
+        ({"context": np.ones(3)}, "context has 3 rows"),
         ({"format": np.arange(240) % 3}, "format holds"),
-        ({"group": np.zeros(2)}, "group has shape"),
+        ({"group": np.zeros(2)}, "group has 2 rows"),
         ({"surface": {"words": np.zeros(3)}}, "surface.'words'. has shape"),
         ({"crossed": {"chat": np.zeros(240)}}, "benchmark and casual"),
-        ({"fold": np.zeros(3)}, "fold has shape"),
+        ({"fold": np.zeros(3)}, "fold has 3 rows"),
     ],
 )  # fmt: skip
 def test_scores_that_do_not_fit_are_refused(change, message):

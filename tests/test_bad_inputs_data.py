@@ -1,5 +1,6 @@
 """What cannot be meant as texts, labels, rows, numbers or places is refused where it enters."""
 
+from dataclasses import replace
 from enum import Enum
 
 import numpy as np
@@ -7,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from probes import Activations, Direction, Examples, PairActivations, Pairs, Site, accuracy, auroc
-from probes.awareness import recall_at, youden
+from probes import Activations, Direction, Examples, MassMean, PairActivations, Pairs, Site, accuracy, auroc
+from probes.awareness import recall_at, two_by_two, youden
 from probes.metrics import accuracy_difference, auroc_difference, aurocs, bootstrapped, delong, mean
 from tests.refusals import Row, bench, refuses
 from tests.typechecks import unchecked
@@ -147,6 +148,21 @@ STATES: list[Row] = [
     ),
     ("states of NaN", lambda b: Activations.from_arrays(ONES * NAN), ("x has NaN", "drop those rows")),
     (
+        "states no float32 holds",
+        lambda b: Activations.from_arrays(ONES * 1e300, Y),
+        ("x has values beyond 1e+15 in 4 rows", "scale them"),
+    ),
+    (
+        "states whose squares no float32 holds",
+        lambda b: Activations.from_arrays(ONES.astype(np.float32) * 1e20, Y),
+        ("x has values beyond 1e+15", "squares", "scale them"),
+    ),
+    (
+        "a fit on states that have grown",
+        lambda b: MassMean().fit(replace(b.acts, x=b.acts.x * 1e20)),
+        ("x has values beyond 1e+15", "scale them"),
+    ),
+    (
         "sites of other numbers",
         lambda b: Activations.from_arrays(ONES, sites=["a.0", "a.1"]),
         ("holds 1", "2 were"),
@@ -221,7 +237,41 @@ MEASURES: list[Row] = [
     ("a threshold of sites", lambda b: youden(b.probe.score(b.acts), b.acts.y), ("(3, 24)", "a row")),
 ]
 
-GROUPS = {"texts": TEXTS, "labels": LABELS, "rows": ROWS, "states": STATES, "measures": MEASURES}
+HIDDEN = np.ma.array([0, 1, 0, 1], mask=[False, True, False, False])
+HIDDEN_X = np.ma.array(ONES, mask=ONES.cumsum(0) == 2)
+SAID = ("masked cells", "filled")
+MASKS: list[Row] = [
+    ("states", lambda b: Activations.from_arrays(HIDDEN_X), ("x has 3", "[1, 0]", *SAID)),
+    ("states row by row", lambda b: Activations.from_arrays(list(HIDDEN_X)), ("x has 3", *SAID)),
+    ("a side", lambda b: PairActivations.from_arrays(ONES, HIDDEN_X), ("no has 3", *SAID)),
+    ("a vector", lambda b: Direction.from_vector(HIDDEN, "a.0"), ("direction has 1", *SAID)),
+    ("labels", lambda b: Activations.from_arrays(ONES, HIDDEN), ("y has 1", "[1]", *SAID)),
+    ("labels of texts", lambda b: Examples(list("abcd"), y=HIDDEN), ("y has 1", *SAID)),
+    ("groups", lambda b: Activations.from_arrays(ONES, groups=HIDDEN), ("groups has 1", *SAID)),
+    ("ids", lambda b: Examples(list("abcd"), ids=HIDDEN), ("ids has 1", *SAID)),
+    ("a column", lambda b: Examples(list("abcd"), columns={"k": HIDDEN}), ("'k' has 1", *SAID)),
+    ("texts of rows", lambda b: Activations.from_arrays(ONES, example=HIDDEN), ("example has 1", *SAID)),
+    ("chosen rows", lambda b: b.acts.rows(HIDDEN), ("choice of rows has 1", *SAID)),
+    ("scores", lambda b: auroc(HIDDEN, Y), ("scores has 1", *SAID)),
+    ("labels of scores", lambda b: auroc(S, HIDDEN), ("y has 1", *SAID)),
+    ("groups of scores", lambda b: accuracy(S, Y, HIDDEN), ("groups has 1", *SAID)),
+    ("values", lambda b: mean(HIDDEN), ("values has 1", *SAID)),
+    (
+        "cells of a design",
+        lambda b: two_by_two(S, HIDDEN, [0, 0, 1, 1], None),
+        ("context has 1", *SAID),
+    ),
+    ("groups of a design", lambda b: two_by_two(S, Y, [0, 0, 1, 1], HIDDEN), ("group has 1", *SAID)),
+]
+
+GROUPS = {
+    "masks": MASKS,
+    "texts": TEXTS,
+    "labels": LABELS,
+    "rows": ROWS,
+    "states": STATES,
+    "measures": MEASURES,
+}
 
 
 @pytest.mark.parametrize(
@@ -254,7 +304,10 @@ def test_close_neighbours_of_the_right_thing_work():
     large = Direction.from_vector([1e30, 1e30], "a.0")
     small = Direction.from_vector(np.array([1e-300, 0.0]), "a.0")
     assert large.unit.tolist() == pytest.approx([0.5**0.5] * 2) and small.unit.tolist() == [1, 0]
+    bare = np.ma.array(S)  # nothing in it is masked
+    assert Activations.from_arrays(bare[:, None], y=np.ma.array(Y)).x.flatten().tolist() == S
     known = auroc(S, Y)
+    assert auroc(bare, Y, np.ma.array([1, 2, 3, 4])).low == known.low
     for scores in (
         np.array(S, dtype=object),
         pd.Series(S, dtype="Float64"),
@@ -265,3 +318,34 @@ def test_close_neighbours_of_the_right_thing_work():
     with unchecked():
         assert accuracy(S, Y, threshold=np.float32(4)).value == 0.5  # pyright: ignore[reportArgumentType]
     assert accuracy(S, Y, threshold=INF).value == 0.5
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.array([[2**24 + 1, 1], [2, 3]]),
+        [[2**24 + 1, 1], [2, 3]],
+        torch.tensor([[2**24 + 1, 1], [2, 3]]),
+        np.array([[2**40 + 1, 1], [2, 3]], dtype=np.uint64),
+        1e9 + np.random.default_rng(0).normal(size=(9, 2)),
+        [[1_700_000_000.0], [1_700_000_001.0]],
+    ],
+)
+def test_numbers_that_float32_cannot_tell_apart_are_warned_of(x):
+    with pytest.warns(UserWarning, match="float32, in which probes are fitted.* scale them"):
+        Activations.from_arrays(x)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.array([[2**24, 1], [2**30, 3]]),
+        np.float64(ONES) * 0.1,
+        0.1 + 1e-17 * np.arange(8.0).reshape(4, 2),
+        1e5 + np.random.default_rng(0).normal(size=(9, 2)),
+        1e6 * np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32),
+        np.random.default_rng(0).normal(size=(9, 2)) * [1e-12, 1e12],
+    ],
+)
+def test_numbers_that_float32_tells_apart_are_taken_as_they_are(x):
+    assert len(Activations.from_arrays(x)) == len(x)

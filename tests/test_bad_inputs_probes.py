@@ -307,6 +307,54 @@ MODELS: list[Row] = [
     ("logits of states", lambda b: b.model.logits(b.acts), ("texts is a Activations", "list of texts")),
 ]
 
+WANTED = "expected a hub name, a folder"
+LOADING: list[Row] = [
+    ("None", lambda b: load_model(None), ("got a NoneType", WANTED)),
+    ("no name", lambda b: load_model(""), ("an empty name, ''", WANTED)),
+    ("blanks", lambda b: load_model("  "), ("an empty name, '  '", WANTED)),
+    ("a number", lambda b: load_model(3), ("got a int", WANTED)),
+    ("a Model again", lambda b: load_model(b.model), ("got a Model", "its model is .hf")),
+    ("a class", lambda b: load_model(type(b.model.hf)), ("the class LlamaForCausalLM", WANTED)),
+    ("a config", lambda b: load_model(b.model.hf.config), ("got a LlamaConfig", WANTED)),
+    ("weights", lambda b: load_model(b.model.hf.state_dict()), ("got a OrderedDict", WANTED)),
+    ("the tokenizer", lambda b: load_model(b.model.tokenizer, tokenizer=b.model.hf), ("expected a hub",)),
+    (
+        "the name of a tokenizer",
+        lambda b: load_model(b.model.hf, tokenizer="string"),
+        ("'string', a str", "AutoTokenizer.from_pretrained('string')"),
+    ),
+    ("a number as a tokenizer", lambda b: load_model(b.model.hf, tokenizer=3), ("3, a int", "transformers")),
+    ("a vocabulary", lambda b: load_model(b.model.hf, tokenizer={"a": 1}), ("a dict", "transformers")),
+    (
+        "a tokenizer of another class",
+        lambda b: load_model(b.model.hf, tokenizer=b.model.tokenizer.backend_tokenizer),
+        ("a Tokenizer", "PreTrainedTokenizerFast(tokenizer_object=tokenizer"),
+    ),
+    (
+        "a class of tokenizers",
+        lambda b: load_model(b.model.hf, tokenizer=type(b.model.tokenizer)),
+        ("tokenizer must be a tokenizer", "a type"),
+    ),
+    ("no such device", lambda b: load_model("x", device="gpu"), ("no device 'gpu'", "cuda")),
+    ("a device without numbers", lambda b: load_model("x", device="meta"), ("'meta'", "no numbers")),
+    ("a file", lambda b: load_model(__file__), ("is a file", "folder")),
+    (
+        "no such blocks",
+        lambda b: load_model(b.model.hf, tokenizer=b.model.tokenizer, blocks="no.such"),
+        ("blocks='no.such' names nothing", "named_modules()"),
+    ),
+    (
+        "a number for blocks",
+        lambda b: load_model(b.model.hf, tokenizer=b.model.tokenizer, blocks=3),
+        ("blocks=3", "expected the ModuleList"),
+    ),
+    (
+        "settings of a template as text",
+        lambda b: load_model(b.model.hf, tokenizer=b.model.tokenizer, chat_template_kwargs="off"),
+        ("given by name", "got a str"),
+    ),
+]
+
 AWARENESS: list[Row] = [
     ("prompts of a number", lambda b: crossed_prompts(3), ("payloads is a int", "list of texts")),
     ("cues of bare texts", lambda b: without_cues(b.texts), ("takes Examples", "list")),
@@ -331,6 +379,7 @@ GROUPS = {
     "fitted": FITTED,
     "controls": CONTROLS,
     "models": MODELS,
+    "loading": LOADING,
     "awareness": AWARENESS,
 }
 

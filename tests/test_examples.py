@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import unicodedata
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,9 @@ import pandas as pd
 import pytest
 import torch
 
-from probes import Activations, Examples, PairActivations, Pairs
+from probes import Activations, Examples, PairActivations, Pairs, capture, capture_generated, capture_pairs
+from probes.awareness.reading import content_means
+from probes.store import StoredActivations, open_store
 
 CHAT = [{"role": "user", "content": "is the house red ?"}]
 
@@ -495,3 +498,85 @@ def test_one_text_in_two_encodings_never_crosses_a_split():
             assert len(part) == 2 * len(np.unique(part.groups))
     accents = Examples([f"{word} {i}" for i in range(10) for word in ("cote", "côte")])
     assert len(np.unique(accents.groups)) == 20, "words that differ in an accent are two words"
+
+
+COPIES = ["red house", "red  house ", "old tree", "blue river", "tall tree", "yes"]
+
+
+@pytest.mark.parametrize(
+    "how", ["memory", "token", "generated", "store", "pairs", "side", "concat", "content"]
+)
+def test_copies_of_a_text_under_ids_of_ones_own_come_into_one_part(make_model, tmp_path, how):
+    model, own = make_model("llama"), {"ids": list("pqrstu"), "columns": {"row": np.arange(6)}}
+    ex = Examples(COPIES, **own)
+    if how in ("pairs", "side"):
+        pairs = Pairs([f"{t} yes" for t in COPIES], [f"{t} no" for t in COPIES], **own)
+        acts = capture_pairs(model, pairs, "resid_post.1", progress=False)
+        acts = acts if how == "pairs" else acts.side("no")
+    elif how == "generated":
+        acts = capture_generated(model, ex, "resid_post.1", max_new_tokens=2, progress=False)
+    elif how == "content":
+        acts = content_means(model, ex, ["resid_post.1"])
+    else:
+        at, store = "all" if how == "token" else "last", tmp_path if how == "store" else None
+        acts = capture(model, ex, "resid_post.1", at, store=store, progress=False)
+    if how == "concat":
+        acts = Activations.concat([acts.rows(range(1)), acts.rows(range(1, 6))])
+    loaded = [acts.load(), open_store(tmp_path)] if isinstance(acts, StoredActivations) else []
+    for rows in (acts, *loaded):
+        for given in (rows, rows.with_groups("row")):
+            for seed in range(6):
+                parts = [set(p.column("row")) & {0, 1} for p in given.split(groups="row", seed=seed)]
+                assert {0, 1} in parts, "a text stands in both parts"
+
+
+def test_chats_that_say_the_same_count_as_one_text():
+    said = ["\u00e9 red", "e\u0301 red", "\u00c9  red", "\u00e9\nred"]
+    chats = [[{"role": "user", "content": s}] for s in said] + [[{"content": said[0], "role": "user"}]]
+    assert len(np.unique(Examples(chats).groups)) == 1
+    others = [[{"role": r, "content": c}] for r in ("user", "system") for c in ("a", "b")]
+    assert len(np.unique(Examples(others).groups)) == 4
+
+
+UNSEEN = ["Paris", "Paris ", "\u00e9", "e\u0301", "New  York", "New York", "a\u200bb", "ab"]
+
+
+def made_with_groups(how, groups):
+    n = len(groups)
+    if how == "texts":
+        return Examples([f"t {i}" for i in range(n)], groups=groups)
+    if how == "column":
+        return Examples([f"t {i}" for i in range(n)], columns={"city": groups}).with_groups("city")
+    if how == "pairs":
+        return Pairs([f"{i} yes" for i in range(n)], [f"{i} no" for i in range(n)], groups=groups)
+    return Activations.from_arrays(np.eye(n), groups=groups if how == "arrays" else None)
+
+
+@pytest.mark.parametrize("kind", ["U", object])
+@pytest.mark.parametrize("how", ["texts", "column", "pairs", "arrays", "later"])
+def test_groups_that_only_look_alike_are_one_and_said(how, kind):
+    groups = np.array(UNSEEN, dtype=kind)
+    with pytest.warns(
+        UserWarning, match=r"groups .* differ only in blanks or .* taken as one \(4 such in all"
+    ):
+        rows = made_with_groups(how, groups)
+        rows = rows.with_groups(groups) if how == "later" else rows
+    assert len(np.unique(rows.groups)) == 4
+    for a, b in zip(rows.groups[::2], rows.groups[1::2], strict=True):
+        assert a == b
+    assert len(np.unique(rows.rows([0, 1, 2]).groups)) == 2, "said once"
+
+
+def test_groups_that_can_be_told_apart_stay_as_they_are():
+    for groups in (["us", "US", "u s", "\u00e9", "e"], [1, 2, 10], [("a ",), ("a",)], [b"a ", b"a"]):
+        found = made_with_groups("arrays", groups).groups
+        assert len(np.unique(found)) == len(groups)
+
+
+def test_a_changed_copy_is_made_as_of_any_dataclass():
+    examples = Examples(["a b", "c d", "e f"], y=[0, 1, 0])
+    pairs = Pairs(["a yes", "b yes"], ["a no", "b no"], y=[1, 0], pair_id=["x", "y"])
+    for of, y in ((examples, [1, 1, 0]), (pairs, [0, 1])):
+        copy = replace(of, y=np.array(y))
+        assert copy.y.tolist() == y and copy.ids.tolist() == of.ids.tolist()
+        assert copy.groups.tolist() == of.groups.tolist() and copy.text_keys.tolist() == of.text_keys.tolist()

@@ -23,7 +23,7 @@ SMALL = ["--limit", "120", "--shuffles", "5", "--doses", "-2", "0", "2"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "experiments", "truth", *SMALL, "--out", str(out)]
+    command = [sys.executable, "-m", "hookprobe", "run", "truth", *SMALL, "--out", str(out)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False), out
 
 
@@ -45,7 +45,10 @@ def test_the_run_folder_is_complete_and_named_on_the_last_line(run):
     assert {"auroc", "balanced_accuracy", "answer_auroc", "neutral_kl", "turned", "null_auroc_95"} <= set(
         rows.measure
     )
-    assert json.loads((folder / "manifest.json").read_text())["versions"]["torch"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["versions"]["torch"] and manifest["command"].startswith(
+        "hookprobe run truth --limit 120 "
+    )
     html = (folder / "report.html").read_text()
     assert html.count("data:image/png;base64,") == 6 and "http" not in html.replace("http-equiv", "")
 

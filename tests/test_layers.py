@@ -9,13 +9,14 @@ import pytest
 
 import interventions
 import probes
-from experiments import NAMES
+from experiments import NAMES, question
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = {
     "probes": {"probes"},
     "interventions": {"probes", "interventions"},
     "experiments": {"probes", "interventions", "experiments"},
+    "hookprobe": {"probes", "interventions", "experiments", "hookprobe"},
 }
 
 
@@ -67,6 +68,20 @@ def test_importing_is_light():
     assert "transformers" in transformers, "the check can fail"
 
 
+def test_the_command_line_answers_before_anything_heavy_is_loaded():
+    quietly = "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()): "
+    asked = "main(['--help']), main(['--version']), main(['run']), main(['run', 'none'])"
+    named, answered, reading = _loaded(
+        "import hookprobe; hookprobe.__version__",
+        f"from hookprobe.__main__ import main\n{quietly}{asked}",
+        "hookprobe.capture",
+    )
+    assert not named & {"torch", "numpy", "probes", "interventions"}
+    assert not answered & {"torch", "numpy", "probes", "interventions", "rich", "tyro"}
+    assert "experiments.__main__" in answered
+    assert "torch" in reading and "interventions" not in reading, "one package is loaded, when asked for"
+
+
 def test_public_names_exist_and_are_ours():
     for package in (probes, interventions):
         assert package.__all__ == sorted(
@@ -87,9 +102,8 @@ def test_every_experiment_has_a_question_and_a_config():
 
     for name in NAMES:
         module = import_module(f"experiments.{name}")
-        assert module.QUESTION.endswith("?") and {"model", "out", "seed"} <= set(
-            module.Config.__dataclass_fields__
-        )
+        assert question(name) == module.QUESTION and module.QUESTION.endswith("?")
+        assert {"model", "out", "seed"} <= set(module.Config.__dataclass_fields__)
 
 
 def test_shape_annotations_are_checked_in_this_run():

@@ -5,6 +5,7 @@ from itertools import count
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
@@ -240,3 +241,25 @@ def test_accuracy_says_when_scores_look_like_probabilities():
     assert accuracy(P, P > 0.5, threshold=0.5).value == 1.0
     # Margins, and labels as scores, pass without a word.
     assert accuracy(P - 0.5, P > 0.5).value == accuracy((P > 0.5) * 1.0, P > 0.5).value == 1.0
+
+
+def test_names_of_groups_give_the_same_interval_of_whatever_kind_they_are():
+    s, y = np.array([1.0, 2, 3, 4, 2.5, 3.5, 0, 5]), np.array([0, 1, 0, 1, 1, 0, 0, 1])
+    names = list("aabbccdd")
+    numbers = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+    kinds = [
+        *(np.array(names, dtype=d) for d in ("U", "S", object)),
+        *(np.array([n.encode() for n in names], dtype=object), [np.str_(n) for n in names], tuple(names)),
+        *(pd.Series(names, dtype=d) for d in ("string", "category")),
+        *(pd.Categorical(names), numbers, numbers.bfloat16(), numbers.double().requires_grad_()),
+    ]
+    for measured in (auroc, accuracy, lambda s, y, g: mean(s, g)):
+        known = measured(s, y, names)
+        for kind in kinds:
+            found = measured(s, y, kind)
+            assert (found.value, found.low, found.high) == (known.value, known.low, known.high), kind
+            assert found.n_groups == 4
+    scale, other = calibrated(s, y), ["x", None, *names[2:]]
+    for refused in (lambda: auroc(s, y, other), lambda: scale.rates(s, y, other)):
+        with pytest.raises(ValueError, match="groups lack 1"):
+            refused()

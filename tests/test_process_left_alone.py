@@ -343,3 +343,34 @@ def test_fits_and_scores_are_the_same_inside_other_precisions_and_modes(recipe, 
         inside = scored()
     assert inside.dtype == torch.float32
     assert torch.allclose(inside, outside, atol=2e-3 * float(outside.std()))
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_new_tensors_of_ours_lie_on_the_cpu_whatever_the_default_device_is(make_model, device):
+    model, ex = (
+        make_model("llama"),
+        Examples(
+            [f"{a} house" for a in ["red", "old", "tall", "blue"]] + ["no tree", "yes", "river", "a tree"],
+            y=[0, 1] * 4,
+        ),
+    )
+
+    def numbers():
+        acts = capture(model, ex, "resid_post", progress=False)
+        found = [acts.x, capture_generated(model, ex, "resid_post.1", max_new_tokens=2, progress=False).x]
+        for recipe in (MassMean(), Logistic(), Ridge(), LDA(), MLP(restarts=1)):
+            probe = recipe.fit(acts)
+            found.append(probe.score(acts))
+        steered = edited(model, Add(MassMean().fit(acts).direction("resid_post.1"), gaps=2))
+        return [*found, model.logits(ex), steered.logits(ex)], steered.generate(ex, 3)
+
+    known, said = numbers()
+    try:
+        torch.set_default_device(device)
+        found, again = numbers()
+        assert torch.get_default_device().type == device, "left as it was"
+    finally:
+        torch.set_default_device(None)
+    assert again == said
+    for a, b in zip(known, found, strict=True):
+        assert b.device.type == "cpu" and torch.equal(a, b)

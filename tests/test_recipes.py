@@ -1,6 +1,8 @@
 """Every recipe keeps the contract; each is also compared with an independent solution."""
 
+import copy
 import dataclasses
+import pickle
 from typing import Literal, get_origin, get_type_hints
 
 import numpy as np
@@ -460,3 +462,37 @@ def test_every_probe_of_texts_scores_them_itself(make_model):
         bare = recipe.fit(Activations.from_arrays(acts.x, acts.y))
         with pytest.raises(ValueError, match="no position to read texts at"):
             bare.score_texts(model, texts)
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "units", "all.shift"])
+def test_a_probe_that_was_written_into_is_refused_where_it_is_used(name, tmp_path):
+    acts, _ = planted(rows=40)
+    probe = MassMean(prepare="zscore").fit(acts)
+    direction, scores = probe.direction(acts.sites[0]), probe.score(acts)
+    direction.unit.neg_()  # a direction's numbers are its own
+    assert torch.equal(probe.score(acts), scores)
+    tensor = probe.transforms["all"].shift if name == "all.shift" else getattr(probe, name)
+    tensor.mul_(2)
+    uses = (
+        lambda: probe.score(acts),
+        lambda: probe.direction(acts.sites[0]),
+        lambda: probe[acts.sites[0]],
+        lambda: probe.save(tmp_path / "probe"),
+    )
+    for use in uses:
+        with pytest.raises(ValueError, match=f"the probe's {name} was changed in place.* fit a new one"):
+            use()
+
+
+def test_a_probe_made_in_inference_mode_can_be_used():
+    acts, _ = planted(rows=40)
+    with torch.inference_mode():
+        probe = dataclasses.replace(MassMean().fit(acts), sign_from="here")
+    assert torch.isfinite(probe.score(acts)).all()
+
+
+def test_copies_of_a_probe_can_be_used():
+    acts, _ = planted(rows=40)
+    probe = MassMean(prepare="zscore").fit(acts)
+    for copied in (copy.copy(probe), copy.deepcopy(probe), pickle.loads(pickle.dumps(probe))):
+        assert torch.equal(copied.score(acts), probe.score(acts))

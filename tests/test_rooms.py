@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("probes", "interventions", "experiments")
+PACKAGES = ("probes", "interventions", "experiments", "hookprobe")
 # From the ground up: a room imports from rooms before it, and from those of the packages before its own.
 FLOORS = {
     "probes": [

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 
 from interventions import Answers, Choices
-from probes import Examples, capture
+from interventions.behaviours.records import Records
+from probes import Activations, Examples, PairActivations, Pairs, capture, capture_generated
+from probes.awareness.sets import from_cells
+from probes.data.forms import as_prompts
 from probes.data.tables import missing, read_csv, read_jsonl
 
 
@@ -112,3 +115,75 @@ def test_a_file_in_another_encoding_says_how_to_read_it(written, message, tmp_pa
         read_csv(path)
     path.write_bytes("text\nr\u00f6d\n".encode())
     assert read_csv(path)["text"].tolist() == ["r\u00f6d"]
+
+
+TABLE = pd.DataFrame({"statement": ["a b", "c d"], "label": [0, 1], "group": ["u", "v"]})
+SHADOWED = {
+    "prompts": (
+        lambda: as_prompts(TABLE.assign(form=["f", "g"]), [("{statement} ?", "yes,no")]).columns,
+        "form",
+        ["f", "g"],
+    ),
+    "answers": (
+        lambda: as_prompts(TABLE.assign(answer=["f", "g"]), [("{statement} ?", "yes,no")]).columns,
+        "answer",
+        ["f", "g"],
+    ),
+    "cells": (
+        lambda: (
+            from_cells(
+                pd.DataFrame(
+                    {"text": list("ab"), "context": ["evaluation", "deployment"], "format": ["casual"] * 2}
+                ).assign(y=[7, 8])
+            ).columns
+        ),
+        "y",
+        [7, 8],
+    ),
+    "records": (
+        lambda: Records.of(
+            Examples(["a", "b"]), "length", "words", [1, 2], columns={"value": np.array([7, 8])}
+        ).table(),
+        "value",
+        [7, 8],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SHADOWED)
+def test_a_column_whose_name_is_taken_is_kept_under_another_and_said(what):
+    made, name, cells = SHADOWED[what]
+    with pytest.warns(UserWarning, match=f"so the given one is called 'column.{name}'"):
+        found = made()
+    assert list(found[f"column.{name}"]) == cells
+
+
+def test_answers_of_a_model_stand_beside_a_column_of_that_name(make_model):
+    model, keys = make_model("llama"), ["red", "old"]
+    prompts = Examples(["the red house", "no tree"], columns={"answer": keys})
+    with pytest.warns(UserWarning, match="capture_generated gives has a column 'answer'"):
+        acts = capture_generated(model, prompts, "resid_post.1", max_new_tokens=3, progress=False)
+    assert [keys[i] for i in acts.example] == acts.column("column.answer").tolist()
+    asked = model.tokenise(prompts)
+    with pytest.warns(UserWarning, match="followed_by gives has a column 'answer'"):
+        followed = asked.followed_by(model.generate(asked, 3, return_ids=True))
+    assert followed.column("column.answer").tolist() == keys and "answer" in followed.columns
+
+
+def test_two_columns_of_one_name_are_refused():
+    twice = pd.DataFrame([["a b", "x", 1], ["c d", "y", 2]], columns=["text", "text", "k"])
+    numbers = twice.set_axis(["text", 1, "1"], axis=1)
+    for table in (twice, twice.set_axis(["text", "k", "k"], axis=1), numbers):
+        with pytest.raises(ValueError, match=r"have the name '(text|k|1)' twice"):
+            Examples.from_pandas(table)
+    with pytest.raises(ValueError, match="have the name '1' twice"):
+        Activations.from_arrays(np.ones((2, 2)), columns={1: [1, 2], "1": [3, 4]})
+    with pytest.raises(ValueError, match="pair_id is given twice"):
+        Pairs(["a", "b"], ["c", "d"], pair_id=[1, 2], columns={"pair_id": [3, 4]})
+    with pytest.raises(ValueError, match="negated is given twice"):
+        PairActivations.from_arrays(
+            np.ones((2, 2)), np.zeros((2, 2)), negated=[0, 1], columns={"negated": [1, 0]}
+        )
+    assert (
+        Pairs(["a", "b"], ["c", "d"], pair_id=[1, 2], columns={"pair_id": [1, 2]}).columns["pair_id"][0] == 1
+    )

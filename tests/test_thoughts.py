@@ -12,6 +12,7 @@ from interventions.behaviours.kinds import ByKey
 from interventions.behaviours.refusing import refuses
 from probes import Examples, MassMean, Site, capture, capture_generated, load_model
 from probes.data.thoughts import TAGS, answer_of, left_open, thinking
+from tests.typechecks import unchecked
 
 NO, YES = "I'm sorry, but I can't help with that.", "Sure! First, chop the onions."
 MUSING = "I cannot see a rule against it. Is it Oslo?"
@@ -103,6 +104,53 @@ def test_rows_and_scores_say_which_tokens_are_thought(special, make_hf, make_tok
     assert answer_of(text).split() == ["blue", "tree"], "also where the tags are special tokens"
     plain = thinking(model.tokenizer, "the river", model.tokenizer.convert_tokens_to_ids(["red", "tree"]))
     assert plain == [False, False]
+
+
+def test_a_monitor_can_leave_thoughts_out(make_hf, make_tokenizer):
+    model = reasoning(make_hf, make_tokenizer, True)
+    texts = [f"{a} {b}" for a in ("red", "blue", "old") for b in ("house", "tree", "river", "stone")]
+    probe = MassMean().fit(capture(model, texts, SITE, progress=False).with_y([0, 1] * 6))
+
+    def watched(then="go on", threshold=-1e9, words=WORDS, **monitor):
+        script = [Script(model.tokenizer, words)]
+        watch = Monitor(probe, SITE, threshold, **monitor)
+        (seen,) = watch.watch(model, CHAT[:1], max_new_tokens=6, then=then, logits_processor=script)
+        return seen
+
+    whole, answer = watched(), watched(thoughts=False)
+    assert whole.alarm == 0 and all(whole.counts) and whole.highest == whole.scores.max()
+    assert answer.alarm == 4, "the first token of the answer, not of the thought, nor the tag before it"
+    assert answer.counts == (False, *(not t for t in answer.thinking)) and len(answer.counts) == 6
+    assert np.array_equal(answer.scores, whole.scores) and answer.highest == whole.scores[4:].max()
+    assert watched("stop", thoughts=False).tokens == answer.tokens[:4] and watched("stop").tokens == ()
+    between = (whole.scores[:4].max() + whole.scores[4:].max()) / 2
+    assert (watched(threshold=between, thoughts=False).alarm is None) == (answer.highest < between)
+    opened = watched(words=["red", "</think>", "blue", "<think>", "tree", "old"], thoughts=False)
+    assert opened.counts[:6] == (False, False, False, True, False, False)
+    lost = watched(words=["red", "house", "blue", "tree", "old", "red"], thoughts=False)
+    assert lost.alarm is None and np.isnan(lost.highest) and "highest score nan" in repr(lost)
+    steps = Monitor(probe, SITE, -1e9, thoughts=False).stream(
+        model, CHAT[0], max_new_tokens=6, logits_processor=[Script(model.tokenizer, WORDS)]
+    )
+    assert [s.alarm for s in steps][:5] == [False] * 4 + [True]
+
+
+def test_a_threshold_of_answers_needs_answers(make_hf, make_tokenizer):
+    model = reasoning(make_hf, make_tokenizer, False)
+    texts = [f"{a} {b}" for a in ("red", "blue", "old") for b in ("house", "tree", "river", "stone")]
+    probe = MassMean().fit(capture(model, texts, SITE, progress=False).with_y([0, 1] * 6))
+    asked = [[{"role": "user", "content": f"the {w} no"}] for w in ("red", "blue", "old", "tall")]
+    with pytest.raises(ValueError, match=r"4 of 4 answers end within a thought.*max_new_tokens \(now 2\)"):
+        Monitor.calibrated(model, probe, SITE, asked, false_alarms=0.3, max_new_tokens=2, thoughts=False)
+    quick = load_model(model.hf, tokenizer=model.tokenizer, chat_template_kwargs={"enable_thinking": False})
+    found = [
+        Monitor.calibrated(quick, probe, SITE, asked, false_alarms=0.3, max_new_tokens=2, thoughts=t)
+        for t in (True, False)
+    ]
+    assert not found[1].thoughts and found[0].threshold == found[1].threshold
+    assert "thoughts left out" in repr(found[1]) and "thoughts" not in repr(found[0])
+    with pytest.raises(TypeError, match=r"thoughts is True .* or False, got 'no'"), unchecked():
+        Monitor(probe, SITE, 0.0, thoughts="no")
 
 
 def test_arguments_reach_the_chat_template_and_unread_ones_are_refused(make_hf, make_tokenizer):

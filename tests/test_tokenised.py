@@ -11,7 +11,8 @@ import torch
 
 from interventions import Add, Answers, Choices, Refusal, RefusalLogprob, effect
 from probes import Direction, Examples, capture, load_model
-from probes.data import picking, tokens
+from probes.data import tokens
+from probes.data.picking import tokens_at
 from probes.data.tokenised import Tokenised
 
 WORDS = ["red", "old", "tall", "small", "blue"]
@@ -34,7 +35,7 @@ def model(make_model):
 def counted(monkeypatch):
     """How often each position was looked up in a text, and how many texts were tokenised."""
     found = Counter()
-    look_up, tokenise = picking.tokens_at, tokens.encode
+    look_up, tokenise = tokens_at, tokens.encode
 
     def looked_up(at, encoded, columns):
         found[str(at)] += 1

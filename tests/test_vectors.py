@@ -215,7 +215,7 @@ def test_directions_that_the_formats_cannot_hold_are_refused_and_no_file_appears
     for message, directions in cases.items():
         with pytest.raises(ValueError, match=message):
             write(path, directions)
-    with pytest.raises(ValueError, match="strength nan"):
+    with pytest.raises(ValueError, match=r"must be a .*number, got nan"):
         write_gguf(path, good, gaps=float("nan"))
     assert {p.name for p in tmp_path.iterdir()} == {"a.gguf", "b.gguf"}
 
@@ -296,9 +296,9 @@ def test_strengths_and_blocks_that_lm_eval_could_not_run_are_refused(tmp_path, m
     model = make_model("llama")
     d = Direction(torch.eye(model.width)[0], Site("resid_post", 1), 2.0, "labels", "made", {})
     for options, message in [
-        ({"gaps": float("nan")}, "strength nan"),
-        ({"gaps": float("inf")}, "strength inf"),
-        ({"clamp_to": float("nan")}, "strength nan"),
+        ({"gaps": float("nan")}, "gaps must be a finite number, got nan"),
+        ({"gaps": float("inf")}, "gaps must be a finite number, got inf"),
+        ({"clamp_to": float("nan")}, "clamp_to must be a finite number, got nan"),
         ({"gaps": 1, "clamp_to": 0}, "gaps or clamp_to"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from interventions.behaviours.measures import Given, Kinds, MeanValue, Measure
+from probes.data.cells import beside
 from probes.data.examples import Examples
 from probes.data.thoughts import lacks_answer, left_open
 from probes.markup.terminal import terminal
@@ -177,7 +178,7 @@ class Records(Displayed):
             found["label"] = self.labels
         if self.texts is not None:
             found["text"] = list(self.texts)
-        return pd.DataFrame(found | dict(self.columns))
+        return pd.DataFrame(beside(found, self.columns, "a table of records"))
 
     def __repr__(self) -> str:
         missing = len(self) - int(self.measured.sum())

@@ -10,7 +10,8 @@ from probes.markup.drawn import drawn
 
 
 def selection_map(selected: Selected, show: str = "removed", ax: Axes | None = None) -> Axes:
-    """Token by site as colours, of one score of the candidates: "removed" (default), "induced" or "kl".
+    """Token (from the end) by site as colours, of one score of the candidates: "removed" (default),
+    "induced" or "kl".
 
     A frame marks the chosen place; a dot that the place passed the filters, in grey what was not measured.
     """
@@ -22,7 +23,7 @@ def selection_map(selected: Selected, show: str = "removed", ax: Axes | None = N
     places = {(c.token, c.site): (tokens.index(c.token), sites.index(c.site)) for c in selected.candidates}
     for c in selected.candidates:
         values[places[c.token, c.site]] = getattr(c, show)
-    ax = axes(ax, 2.4 + 0.3 * len(sites), 1.4 + 0.34 * len(tokens))
+    ax = axes(ax, 2.4 + 0.3 * len(sites), 1.6 + 0.34 * len(tokens))
     ax.set_facecolor("#e4e4e4")
     image = ax.imshow(values, cmap="viridis", aspect="auto")
     for c in selected.candidates:
@@ -37,8 +38,9 @@ def selection_map(selected: Selected, show: str = "removed", ax: Axes | None = N
         range(0, len(sites), every), [drawn(s) for s in sites[::every]], rotation=35, ha="right", fontsize=8
     )
     ax.set_yticks(range(len(tokens)), [str(t) for t in tokens])
-    ax.set(ylabel="token, from the end")
+    ax.set(ylabel="token")
     ax.spines[:].set_visible(False)
     unit = "nats" if show == "kl" else selected.unit
-    ax.figure.colorbar(image, ax=ax, label=drawn(f"{SCORES[show]}\n({unit})"), shrink=0.9)
+    bar = ax.figure.colorbar(image, ax=ax)
+    bar.set_label(drawn(f"{SCORES[show]}\n{unit}"), fontsize=8)
     return ax

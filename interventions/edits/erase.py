@@ -10,9 +10,10 @@ from torch import Tensor
 
 from interventions.writes.lowrank import LowRank, SiteEdit
 from probes.checks.settings import check_number
-from probes.data.activations import Activations, check_states, refuse_endless
+from probes.data.activations import Activations, check_states
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
+from probes.data.stacks import refuse_endless
 from probes.fitting.leace import leace
 from probes.fitting.meaningless import exchanged_directions
 from probes.models.model import Model

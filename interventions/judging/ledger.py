@@ -26,7 +26,7 @@ class Entry:
     """
 
     # The form of a line of the file: these fields, of these types, and no others.
-    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
 
     key: str
     judge: str

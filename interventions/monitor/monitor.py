@@ -42,6 +42,9 @@ class Monitor:
     labelled prompts were given. A score belongs to the token that was just read; step 0 is the prompt's last
     token, so an alarm can come before anything is written. Made by `Monitor.calibrated`, or directly with a
     threshold of your own.
+
+    What a reasoning model thinks before it answers is watched too; with `thoughts=False` its tokens are
+    scored but raise no alarm, from the tag that begins a thought to the one that ends it.
     """
 
     probe: LinearProbe
@@ -49,11 +52,14 @@ class Monitor:
     threshold: float
     platt: tuple[float, float] | None = None
     calibration: str = "threshold given by hand"
+    thoughts: bool = True
 
     def __post_init__(self) -> None:
         check_linear(self.probe, "a monitor")
         object.__setattr__(self, "site", as_site(self.site))
         check_number("threshold", self.threshold, finite=False)
+        if not isinstance(self.thoughts, bool):
+            raise TypeError(f"thoughts is True (they may raise an alarm) or False, got {self.thoughts!r:.60}")
         if self.platt is not None and len(self.platt) != 2:
             raise ValueError(f"platt is (slope, offset), got {self.platt!r:.60}")
 
@@ -68,30 +74,32 @@ class Monitor:
         alarming: Examples | Sequence[Text] | None = None,
         false_alarms: float | int = 0.05,
         max_new_tokens: int = 20,
+        thoughts: bool = True,
     ) -> "Monitor":
         """A threshold that at most this share of new harmless prompts is expected to cross anywhere in their
         answers.
 
         The model answers the prompts and each answer's highest score counts, since one token over the
         threshold is an alarm; with `alarming` prompts the highest scores also fit the map to probabilities.
-        Raises ValueError for prompts that the probe was fitted on, and for too few to tell such a rate.
+        `thoughts=False` leaves thoughts out, here and in what the monitor watches. Raises ValueError for
+        prompts that the probe was fitted on, for too few to tell such a rate, and for answers that are all
+        thought where thoughts are left out.
         """
         # Before the answers are written, which takes long.
         may_lie_above(len(harmless), false_alarms, rows="harmless prompts", kind="false-alarm rate")
         for prompts in (harmless, *(() if alarming is None else (alarming,))):
             asked = prompts if isinstance(prompts, Examples) else Examples(prompts)
             refuse_rows_of_fit(probe, asked, "a threshold")
-        watch = cls(probe, as_site(site), float("inf"))
-        quiet = np.array(
-            [w.scores.max() for w in watch.watch(model, harmless, max_new_tokens=max_new_tokens)]
-        )
+        watch = cls(probe, as_site(site), float("inf"), thoughts=thoughts)
+        quiet = watch._highest(model, harmless, max_new_tokens)
         threshold = exceeded_at_most(quiet, false_alarms, rows="harmless prompts", kind="false-alarm rate")
         source = f"from {len(quiet)} harmless prompts and {max_new_tokens} new tokens"
         told = f"at most {false_alarms:g} false alarms a prompt, {source}"
+        told += "" if thoughts else ", thoughts left out"
         found = replace(watch, threshold=float(threshold), calibration=told)
         if alarming is None:
             return found
-        loud = np.array([w.scores.max() for w in watch.watch(model, alarming, max_new_tokens=max_new_tokens)])
+        loud = watch._highest(model, alarming, max_new_tokens)
         slope, offset = platt(
             torch.from_numpy(np.concatenate([quiet, loud]))[None],
             np.arange(len(quiet) + len(loud)) >= len(quiet),
@@ -101,6 +109,19 @@ class Monitor:
             platt=(float(slope[0]), float(offset[0])),
             calibration=f"{told}; probabilities from {len(loud)} alarming ones",
         )
+
+    def _highest(
+        self, model: Model, prompts: Examples | Sequence[Text], max_new_tokens: int
+    ) -> Float[np.ndarray, " n"]:
+        """The highest score of every answer; raises ValueError where one has none that counts."""
+        found = np.array([w.highest for w in self.watch(model, prompts, max_new_tokens=max_new_tokens)])
+        lacking = int(np.isnan(found).sum())
+        if lacking:
+            raise ValueError(
+                f"{lacking} of {len(found)} answers end within a thought, so nothing of them counts with"
+                f" thoughts=False; raise max_new_tokens (now {max_new_tokens}), or keep the thoughts"
+            )
+        return found
 
     def watch(
         self,
@@ -214,6 +235,7 @@ class Monitor:
             triggered,
             stop,
             tell,
+            self.thoughts,
         )
 
     def __repr__(self) -> str:

@@ -29,7 +29,8 @@ class Watched(Displayed):
     token's, as far as it was read.
 
     `thinking[k]` says whether the k-th written token is part of a thought, `answer` is the text without it.
-    `alarm` is the first step above the threshold, None if there was none.
+    `alarm` is the first step above the threshold, None if there was none. `counts[k]` says whether the score
+    of step k could raise it: all do, unless the monitor leaves thoughts out.
     """
 
     text: str
@@ -39,6 +40,13 @@ class Watched(Displayed):
     threshold: float
     alarm: int | None
     thinking: tuple[bool, ...] = ()
+    counts: tuple[bool, ...] = ()
+
+    @property
+    def highest(self) -> float:
+        """The highest score that counts; NaN where none does, as in an answer that is all thought."""
+        counted = self.scores[np.array(self.counts, dtype=bool)] if self.counts else self.scores
+        return float(counted.max()) if len(counted) else float("nan")
 
     @property
     def answer(self) -> str:
@@ -52,4 +60,4 @@ class Watched(Displayed):
             if self.alarm == 0
             else f"alarm at token {self.alarm}"
         )
-        return f"Watched({self.text!r:.60}, highest score {self.scores.max():.3g}, {said})"
+        return f"Watched({self.text!r:.60}, highest score {self.highest:.3g}, {said})"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interventions.monitor.watched import Step, Watched
 from probes.data.sites import Site
-from probes.data.thoughts import decoded, left_open, thinking
+from probes.data.thoughts import decoded, in_thought, left_open, thinking
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
 from probes.models.backends.hooking import hooked
@@ -26,7 +26,8 @@ from probes.models.writes import Write, everywhere
 class WatchedBatch:
     """One batch being watched: scores so far, and which rows have had their alarm.
 
-    A score is weight . h + bias at `site`; `triggered` writes begin to act in a row at its alarm.
+    A score is weight . h + bias at `site`; `triggered` writes begin to act in a row at its alarm. Without
+    `thoughts` the tokens of thoughts raise none.
     """
 
     model: Model
@@ -40,6 +41,8 @@ class WatchedBatch:
     triggered: Sequence[Write]
     stop: bool
     tell: Callable[[Step], None] | None = None
+    thoughts: bool = True
+    counted: list[Bool[Tensor, " batch"]] = field(default_factory=list)
     scores: list[Float[Tensor, " batch"]] = field(default_factory=list)
     left: threading.Event = field(default_factory=threading.Event)
     wrote: bool = False
@@ -49,6 +52,7 @@ class WatchedBatch:
         self.alarmed: Bool[Tensor, " batch"] = torch.zeros(
             len(self.batch.rows), dtype=torch.bool, device=self.model.device
         )
+        self.heed([[]] * len(self.batch.rows))
 
     def generate(self, decoding: Decoding) -> list[list[int]]:
         """The new tokens of every row; raises ValueError for ways of decoding that cannot be watched."""
@@ -60,6 +64,15 @@ class WatchedBatch:
         with hooked(backend.inner, [(backend.point(self.site), self._read)]):
             return model.generate_batch(self.batch, self.asked, decoding, writes, [_Stop(self)])
 
+    def heed(self, written: Sequence[Sequence[int]]) -> None:
+        """Whether the score of the last token of each row counts, given what was written so far."""
+        prompts = [self.asked.encoded[row].text for row in self.batch.rows]
+        heeded = [
+            self.thoughts or not in_thought(self.model.tokenizer, prompt, ids)
+            for prompt, ids in zip(prompts, written, strict=True)
+        ]
+        self.heeded: Bool[Tensor, " batch"] = torch.tensor(heeded, device=self.model.device)
+
     def _read(self, h: Tensor) -> None:
         """The score of the newest token of every row, once the prompt was read whole."""
         self.columns += h.shape[1]
@@ -67,7 +80,8 @@ class WatchedBatch:
             return
         score = h[:, -1].float() @ self.weight.to(h.device) + self.bias
         self.scores.append(score)
-        self.alarmed |= (score > self.threshold).to(self.alarmed.device)
+        self.counted.append(self.heeded)
+        self.alarmed |= (score > self.threshold).to(self.alarmed.device) & self.heeded
 
     def _if_alarmed(self, write: Write) -> Callable[[Tensor], Tensor]:
         change = everywhere(write)
@@ -86,7 +100,8 @@ class WatchedBatch:
         """
         length = len(new)
         scores = torch.stack(self.scores, dim=1)[i].cpu().numpy().astype(np.float64)
-        above = np.flatnonzero(scores[: length + 1] > self.threshold)
+        counts = torch.stack(self.counted, dim=1)[i].cpu().numpy()
+        above = np.flatnonzero((scores[: length + 1] > self.threshold) & counts[: length + 1])
         decode = self.model.tokenizer.decode
         if self.stop and len(above):
             length = min(
@@ -103,6 +118,7 @@ class WatchedBatch:
             self.threshold,
             int(above[0]) if len(above) else None,
             tuple(thinking(self.model.tokenizer, prompt, new[:length])),
+            tuple(counts[: length + 1].tolist()),
         )
 
 
@@ -115,6 +131,8 @@ class _Stop:
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
         run = self.run
         run.wrote = True
+        if not run.thoughts:
+            run.heed(input_ids[:, run.batch.ids.shape[1] :].tolist())
         if run.tell is not None:
             score = float(run.scores[-1][0])
             p = run.probability(np.array([score]))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from interventions.behaviours.logprob import Continuations, Continued, forced_logits
+from probes.data.cells import as_groups
 from probes.data.tokens import Encoded
 from probes.metrics.estimates import Estimate, auroc
 from probes.models.given import check_model
@@ -202,7 +203,7 @@ class ContentGate:
         if substituted is None:
             return gate
         wrong = content_scores(model, sources, substituted, style, batch_size).content
-        own = np.arange(len(right)) if groups is None else np.asarray(groups)
+        own = np.arange(len(right)) if groups is None else as_groups(groups, len(right))
         told = auroc(
             np.concatenate([right, wrong]),
             np.repeat([1, 0], [len(right), len(wrong)]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -42,7 +42,7 @@ class Elasticity(Displayed):
     relative_undefined: str
     unit: str
 
-    definition = f"{DEFINITION}. {NOTE}"
+    definition: ClassVar[str] = f"{DEFINITION}. {NOTE}"
 
     def __repr__(self) -> str:
         shown = (

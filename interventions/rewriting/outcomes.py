@@ -142,16 +142,19 @@ class Remeasured(Displayed):
             )
             for by in self.arms[ORIGINAL].scores:
                 row[f"shift by {by}"] = None if arm is None else self.shift(name, by)
-            row |= (
+            measured: dict[str, object] = (
                 {kind: float(r.share(kind).value) for kind in r.classes}
                 if r.labels is not None
                 else {r.unit: r.estimate()}
             )
-            row |= (
+            changed = (
                 {"change": None, "p": None}
                 if name == ORIGINAL
                 else {"change": self.change(name), "p": self.transitions(name).p_value}
             )
+            # A kind of answers may be called as a column is.
+            taken = row | changed
+            row |= {f"share {kind}" if kind in taken else kind: v for kind, v in measured.items()} | changed
             rows.append(row)
         return pd.DataFrame(rows).set_index("arm")
 

@@ -128,15 +128,15 @@ def _turned(outcome: Outcome) -> float:
     return float(np.mean([(now[was == side] != side).mean() for side in np.unique(was)]))
 
 
-distance_from_chance = Goal("distance from chance", _distance, "lowest")
+distance_from_chance: Goal = Goal("distance from chance", _distance, "lowest")
 """How far balanced accuracy or AUROC of the answers is from .5, the farther of the two: 0 when nothing about
 y is left in them.
 """
 
-change = Goal("mean", lambda outcome: float(outcome.values.mean()), "farthest")
+change: Goal = Goal("mean", lambda outcome: float(outcome.values.mean()), "farthest")
 """The mean of the behaviour, as far as possible from where it was, either way."""
 
-turned = Goal("share turned", _turned)
+turned: Goal = Goal("share turned", _turned)
 """The share of answers that crossed to the other side of 0, mean over the two sides they came from."""
 
 

@@ -34,9 +34,9 @@ from probes.recipes.mass_mean import MassMean
 
 MOST_TOKENS = 8  # behind an instruction, from the end, where nothing is said
 SCORES = {
-    "removed": "behaviour with the direction taken out",
-    "induced": "behaviour with the direction added",
-    "kl": "cost of taking it out",
+    "removed": "direction taken out",
+    "induced": "direction added",
+    "kl": "KL, taken out",
 }
 """What is measured of a candidate, in words for a picture."""
 SHARE = 0.8  # of the blocks are tried, from the first on; the last ones only write the answer
@@ -168,7 +168,7 @@ def select_direction(
             one = _measured(model, one, asks, having, lacking, plain, float(most_kl), float(least_induced))
         measured.append(one)
     before = [asks(model, rows) for rows in (having, lacking)]
-    means = [float(np.nanmean(r.values)) for r in before]
+    means = [float(r.estimate().value) for r in before]
     return Selected(tuple(measured), means[0], means[1], before[0].behaviour, before[0].unit)
 
 
@@ -185,7 +185,7 @@ def _measured(
     assert one.direction is not None
 
     def mean(edit: Edit, prompts: Examples) -> float:
-        return float(behaviour(edited(model, edit), prompts).values.mean())
+        return float(behaviour(edited(model, edit), prompts).estimate().value)
 
     induced = mean(Add(one.direction, gaps=1), lacking)
     if not induced >= least_induced:

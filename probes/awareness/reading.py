@@ -225,6 +225,7 @@ def content_means(
         np.arange(len(rows)),
         None,
         receipt,
+        text_keys=rows.text_keys,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from probes.data.cells import as_groups
 from probes.evidence.calibration import platt
 from probes.metrics.estimates import Estimate, auroc, mean
 from probes.metrics.scores import as_scores, labelled
@@ -62,7 +63,7 @@ class Scale:
         """
         line, label, _ = labelled(raw, y, both=False)
         called = self.test_like(line)
-        member = np.arange(len(label)) if groups is None else np.asarray(groups)
+        member = np.arange(len(label)) if groups is None else as_groups(groups, len(label))
         return {
             name: mean(called[rows], member[rows])
             for name, rows in (("recall", label), ("false-positive rate", ~label))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from probes.data.cells import set_apart
 from probes.data.examples import Examples
 from probes.data.wording import words
 
@@ -67,6 +68,7 @@ def from_cells(source: str | Path | pd.DataFrame, *, formal: bool = True) -> Exa
         other = sorted(set(table[name].astype(str)) - set(allowed))
         if other:
             raise ValueError(f"column {name!r} holds {other[:5]}; expected {allowed[0]} or {allowed[1]}")
+    table = set_apart(table, ("y", "same_words"), "a set of cells")
     table["original"] = table["original"] if "original" in table else table["text"]
     table["cell"] = (
         table["cell"] if "cell" in table else table["format"].astype(str) + " " + table["context"].astype(str)

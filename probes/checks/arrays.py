@@ -18,12 +18,28 @@ KINDS = {
 NUMBERS = "biuf"
 
 
+def unmasked(values: Any, what: str) -> Any:
+    """The values as given; raises ValueError for numpy's masked arrays with masked cells, whose masks numpy
+    leaves behind wherever it makes a plain array.
+    """
+    for part in values if isinstance(values, list | tuple) else (values,):
+        mask = part.mask if isinstance(part, np.ma.MaskedArray) else np.False_
+        if np.any(mask):
+            raise ValueError(
+                f"{what} has {int(np.sum(mask))} masked cells (first at"
+                f" {np.argwhere(np.atleast_1d(mask))[0].tolist()}), and what is under a mask would count as a"
+                " value; drop those rows, or say what stands there: values.filled(...)"
+            )
+    return values
+
+
 def real_array(values: Any, what: str) -> np.ndarray:
     """Values as an array of real numbers, of the kind and precision they come in; NaN passes.
 
     Raises TypeError for None, text, complex numbers, dates and other objects, which numpy would turn into
-    numbers or keep for later, and ValueError for rows of several lengths.
+    numbers or keep for later, and ValueError for rows of several lengths and for masked cells.
     """
+    unmasked(values, what)
     if isinstance(values, torch.Tensor):
         half = values.dtype == torch.bfloat16  # which numpy does not know
         values = (values.float() if half else values).detach().cpu().numpy()

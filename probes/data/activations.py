@@ -11,59 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.checks.arrays import real_array
-from probes.data.cells import as_column, make_rows
+from probes.data.cells import as_column, make_rows, with_pair
 from probes.data.receipts import common_receipt
 from probes.data.rows import Rows, concat_rows, parts_of
 from probes.data.sites import Site, SiteLike, as_sites
+from probes.data.stacks import sites_of, stacked
 
 Side = Literal["yes", "no"]
-
-
-def _sites_of(stack: Tensor, sites: Sequence[SiteLike] | SiteLike | None) -> tuple[Site, ...]:
-    if sites is None:
-        return tuple(Site("array", i) for i in range(stack.shape[0]))
-    named = tuple(as_sites(sites))
-    if len(named) != stack.shape[0] or len(set(named)) != len(named):
-        raise ValueError(
-            f"x holds {stack.shape[0]} sites but {len(named)} were named ({', '.join(map(str, named))}); name"
-            " each once"
-        )
-    return named
-
-
-def _stacked(x: Any, what: str) -> Tensor:
-    """[n, d] or [site, n, d] numbers as a float tensor of their own, [site, n, d]; raises on NaN."""
-    if not isinstance(x, torch.Tensor):
-        x = torch.from_numpy(np.ascontiguousarray(real_array(x, what)))
-    if x.is_complex():
-        raise TypeError(f"{what} must be real numbers, got {x.dtype}; give the parts that you mean, x.real")
-    values = x.detach().clone()
-    if not values.is_floating_point():
-        values = values.float()
-    if values.ndim == 2:
-        values = values[None]
-    if values.ndim != 3 or 0 in values.shape:
-        raise ValueError(
-            f"{what} has shape {tuple(values.shape)}; expected [n, d] or [site, n, d] with at least one row"
-        )
-    refuse_endless(values, what)
-    return values
-
-
-def refuse_endless(values: Float[Tensor, "site n d"], what: str) -> None:
-    """Raises ValueError naming the first row with NaN or infinite numbers."""
-    wide = torch.promote_types(values.dtype, torch.float32)
-    if torch.isfinite(values.sum(dtype=wide)):  # one pass without a copy; NaN and inf survive a sum
-        return
-    bad = ~torch.isfinite(values).all(dim=2)
-    if bad.any():
-        site, row = bad.nonzero()[0].tolist()
-        raise ValueError(
-            f"{what} has NaN or infinite values in {int(bad.sum())} rows (first: site index {site}, row"
-            f" {row}); half-precision overflow is the usual cause, so capture in float32 or bfloat16, or drop"
-            " those rows"
-        )
 
 
 class Sited(Rows):
@@ -148,7 +102,7 @@ class Activations(Sited):
         one number a row, which is then the default group. Raises ValueError on NaN, on a wrong number of
         labels, groups or sites, and on ids that repeat.
         """
-        stack = _stacked(x, "x")
+        stack = stacked(x, "x")
         n = stack.shape[1]
         text, token = np.arange(n), None
         if example is not None:
@@ -157,7 +111,7 @@ class Activations(Sited):
             token = np.empty(n, dtype=int)
             token[order] = np.arange(n) - np.searchsorted(text[order], text[order])
         rows = make_rows(n, y, example if groups is None and example is not None else groups, ids, columns)
-        return cls(x=stack, sites=_sites_of(stack, sites), example=text, token=token, receipt={}, **rows)
+        return cls(x=stack, sites=sites_of(stack, sites), example=text, token=token, receipt={}, **rows)
 
     def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "Activations":
         index = self.index_of(site)
@@ -230,17 +184,16 @@ class PairActivations(Sited):
         sites: Any = None, columns: Any = None, ids: Any = None,
     ) -> "PairActivations":  # fmt: skip
         """Wraps your own numbers; `pair_id` joins a statement with its opposite and is the default group."""
-        first, second = _stacked(yes, "yes"), _stacked(no, "no")
+        first, second = stacked(yes, "yes"), stacked(no, "no")
         if first.shape != second.shape:
             raise ValueError(
                 f"yes has shape {tuple(first.shape)} and no has {tuple(second.shape)}; row i of both is one"
                 " statement"
             )
-        columns = {} if columns is None else dict(columns)
-        columns |= {k: v for k, v in (("pair_id", pair_id), ("negated", negated)) if v is not None}
+        columns = with_pair(columns, pair_id, negated)
         groups = columns.get("pair_id") if groups is None else groups
         rows = make_rows(first.shape[1], y, groups, ids, columns)
-        return cls(yes=first, no=second, sites=_sites_of(first, sites), receipt={}, **rows)
+        return cls(yes=first, no=second, sites=sites_of(first, sites), receipt={}, **rows)
 
     def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "PairActivations":
         index = self.index_of(site)
@@ -274,6 +227,7 @@ class PairActivations(Sited):
             np.arange(len(self)),
             None,
             self.receipt,
+            text_keys=self.text_keys,
         )
 
     def __repr__(self) -> str:

@@ -1,5 +1,6 @@
 """Labels, names and columns as they are given, one value a row: checked, and made arrays of their own."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,8 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from probes.checks.arrays import NUMBERS, one_kind
-from probes.data.row_names import text_ids, whole_texts
+from probes.checks.arrays import NUMBERS, one_kind, unmasked
+from probes.data.row_names import spelled_alike, text_ids, text_keys, whole_texts
 
 
 def as_labels(values: Any, n: int) -> np.ndarray:
@@ -47,7 +48,13 @@ def as_names(values: Any, n: int, what: str, as_text: bool = False) -> np.ndarra
     return array
 
 
+def as_groups(values: Any, n: int, what: str = "groups") -> np.ndarray:
+    """Names of groups, one a row, those made one that only look alike; raises as `as_names` does."""
+    return spelled_alike(as_names(values, n, what))
+
+
 def as_column(values: Any, n: int, name: str) -> np.ndarray:
+    unmasked(values, name)
     if isinstance(values, torch.Tensor):
         values = (values.float() if values.dtype == torch.bfloat16 else values).detach().cpu().numpy()
     try:
@@ -72,9 +79,14 @@ def as_cells(values: Any, n: int, name: str) -> np.ndarray:
 
 
 def make_rows(
-    n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """The shared constructor arguments: checked, defaulted (each text its own group, ids from the text)."""
+    n: int, y: Any, groups: Any, ids: Any, columns: Any, texts: Sequence[str] | None = None,
+    said: Sequence[str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The shared constructor arguments: checked, defaulted (each text its own group, ids from the text).
+
+    `said` are the texts as they are compared, where that is not how they are named.
+    """
+    keys = None if texts is None else text_keys(said or texts)
     if ids is None:
         ids = text_ids(texts) if texts is not None else np.arange(n)
     ids = as_names(ids, n, "ids", as_text=True)
@@ -83,9 +95,10 @@ def make_rows(
     return {
         "y": None if y is None else as_labels(y, n),
         "groups": whole_texts(
-            ids if groups is None else as_names(groups, n, "groups"), texts, groups is not None
+            ids if groups is None else as_groups(groups, n), texts, keys, groups is not None
         ),
         "ids": ids,
+        "text_keys": keys,
         "columns": _columns(columns, n),
     }
 
@@ -96,4 +109,52 @@ def _columns(columns: Any, n: int) -> dict[str, np.ndarray]:
             f"columns are given by name, {{'length': [...]}} or a table, got a {type(columns).__name__}"
         )
     named = {} if columns is None else columns
+    refuse_twice(list(named), "columns")
     return {str(k): as_cells(v, n, f"column {k!r}") for k, v in named.items()}
+
+
+def refuse_twice(names: Sequence[Any], what: str) -> None:
+    """Raises ValueError where two columns have one name, or are 1 and "1", of which one would be lost."""
+    known = [str(name) for name in names]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} have the name {twice[0]!r} twice; give every column a name of its own")
+
+
+def beside(own: Mapping[str, Any], given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Columns of our own with given ones behind; a given one whose name is taken is called `column.NAME`, and
+    a warning says so.
+    """
+    taken = sorted(set(own) & set(given))
+    if taken:
+        warnings.warn(
+            f"{what} has a column {taken[0]!r} of its own, so the given one is called 'column.{taken[0]}'"
+            f" there; to keep its name, rename it before ({', '.join(taken)})",
+            stacklevel=3,
+        )
+    found = dict(own) | {f"column.{name}" if name in own else name: c for name, c in given.items()}
+    if len(found) < len(own) + len(given):
+        raise ValueError(f"{what} would hold two columns called 'column.{taken[0]}'; rename one of them")
+    return found
+
+
+def set_apart(table: pd.DataFrame, own: Sequence[str], what: str) -> pd.DataFrame:
+    """A table to which columns of these names will be added; see `beside` for those that it has."""
+    refuse_twice(list(table.columns), "the table's columns")
+    given = {str(name): table[name] for name in table.columns}
+    found = beside(dict.fromkeys(own), given, what)
+    return pd.DataFrame({name: cells for name, cells in found.items() if name not in own})
+
+
+def with_pair(columns: Any, pair_id: Any, negated: Any) -> dict[str, Any]:
+    """The columns with `pair_id` and `negated` where they are given; raises ValueError where the columns hold
+    others of that name.
+    """
+    found = {} if columns is None else dict(columns)
+    for name, value in (("pair_id", pair_id), ("negated", negated)):
+        if value is None:
+            continue
+        if name in found and not np.array_equal(np.asarray(found[name]), np.asarray(value)):
+            raise ValueError(f"{name} is given twice, by itself and in columns, and the two differ; give one")
+        found[name] = value
+    return found

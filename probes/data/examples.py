@@ -3,19 +3,19 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from probes.data.cells import make_rows
+from probes.data.cells import make_rows, refuse_twice, with_pair
 from probes.data.relatives import SuggestedGroups, suggested
 from probes.data.row_names import say_mixed_labels
 from probes.data.rows import Rows, concat_rows, parts_of
 from probes.data.tables import missing, read_csv, read_jsonl
-from probes.data.texts import Text, cell_text, checked_text, listed_texts
+from probes.data.texts import Text, cell_text, checked_text, listed_texts, said_in_chat
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -24,12 +24,13 @@ class Examples(Rows):
 
     `texts` are strings or chat messages, `y` is 0/1 (or real), `groups` is the unit that must not cross a
     split (an entity, a source; default: each text, whatever its case and spacing), `columns` holds anything
-    else per row, `ids` are stable (hash of the text). Given groups that hold the same text become one, with a
-    warning; so are texts that have both labels. Raises ValueError on an empty text, a wrong number of rows or
-    NaN labels.
+    else per row, `ids` are stable (hash of the text). Given groups that hold the same text, or whose names
+    differ only in blanks or in how letters are encoded, become one, with a warning; texts that have both
+    labels are warned of. Raises ValueError on an empty text, a wrong number of rows or NaN labels.
     """
 
     texts: tuple[Text, ...]
+    text_keys: np.ndarray | None = field(init=False)
 
     def __init__(
         self,
@@ -46,7 +47,8 @@ class Examples(Rows):
         # Messages of a chat may be changed later, and ids are those of the text as it is now.
         own = tuple(t if isinstance(t, str) else [dict(message) for message in t] for t in texts)
         object.__setattr__(self, "texts", own)
-        for name, value in make_rows(len(texts), y, groups, ids, columns, plain).items():
+        said = [t if isinstance(t, str) else said_in_chat(t) for t in own]
+        for name, value in make_rows(len(texts), y, groups, ids, columns, plain, said).items():
             object.__setattr__(self, name, value)
         say_mixed_labels(self.y, plain)
 
@@ -61,7 +63,7 @@ class Examples(Rows):
             raise ValueError("no texts given")
         taken = object.__new__(Examples)  # what was checked and said once is not said again
         held = vars(self) | {"texts": tuple(self.texts[i] for i in index)}
-        held |= {name: held[name][index] for name in ("groups", "ids")}
+        held |= {name: held[name][index] for name in ("groups", "ids", "text_keys")}
         held["y"] = None if self.y is None else self.y[index]
         held["columns"] = {name: column[index] for name, column in self.columns.items()}
         for name, value in held.items():
@@ -114,6 +116,7 @@ class Examples(Rows):
         cls, table: pd.DataFrame, text: str = "text", y: str | None = None, groups: str | None = None
     ) -> "Examples":
         """One example a row of a table; every column travels along. Names missing columns when it raises."""
+        refuse_twice(list(table.columns), "the table's columns")
         wanted = [name for name in (text, y, groups) if name is not None]
         absent = [name for name in wanted if name not in table.columns]
         if absent:
@@ -179,6 +182,7 @@ class Pairs(Rows):
 
     yes: tuple[str, ...]
     no: tuple[str, ...]
+    text_keys: np.ndarray | None = field(init=False)
 
     def __init__(
         self,
@@ -201,10 +205,7 @@ class Pairs(Rows):
                 raise ValueError(
                     f"pair {i} has the same text twice ({a!r:.60}); yes and no must differ in the answer"
                 )
-        columns = dict(columns or {})
-        for name, value in (("pair_id", pair_id), ("negated", negated)):
-            if value is not None:
-                columns[name] = value
+        columns = with_pair(columns, pair_id, negated)
         groups = columns.get("pair_id") if groups is None else groups
         object.__setattr__(self, "yes", yes)
         object.__setattr__(self, "no", no)

@@ -50,7 +50,7 @@ class State:
     state, and the version of their library.
     """
 
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     adapters: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Fingerprint:
     nor are settings under two versions of their library, which name things anew.
     """
 
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
     config: str

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from probes.data.cells import set_apart
 from probes.data.examples import Examples, Pairs
 
 PLACE = "{statement}"
@@ -29,6 +30,7 @@ def as_prompts(table: pd.DataFrame, templates: Sequence[tuple[str, str]]) -> Exa
     answer words. Column `answer` is 1 where the right answer is the word that the first template uses for
     true; with two templates that swap the words it is independent of truth.
     """
+    table = set_apart(table, ("prompt", "form", "if_true", "if_false", "answer"), "a table of prompts")
     parts = []
     for form, (template, answers) in enumerate(templates):
         if PLACE not in template:

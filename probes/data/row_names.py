@@ -57,6 +57,39 @@ def same_text(text: str) -> str:
     return " ".join(plain.split()).casefold()
 
 
+def spelled_alike(names: np.ndarray) -> np.ndarray:
+    """Names of groups, those made one that differ only in what cannot be seen: blanks around or several
+    within, signs without a width, how letters with accents are encoded. A warning says so.
+    """
+    if not any(isinstance(name, str) for name in names.tolist()):
+        return names
+    known, at = np.unique(names, return_inverse=True)
+    spelled = [_spelled(name) for name in known.tolist()]
+    if len(set(spelled)) == len(spelled):
+        return names
+    whole = joined(names, np.array(spelled, dtype=object)[at])
+    moved = np.flatnonzero(whole != names)
+    one = names[moved[0]]
+    warnings.warn(
+        f"groups {one!r} and {whole[moved[0]]!r} differ only in blanks or in how their letters are encoded,"
+        f" so they are taken as one ({len(known) - len(set(spelled))} such in all); clean the names before,"
+        " or give groups that can be told apart",
+        stacklevel=5,
+    )
+    return whole
+
+
+def _spelled(name: Hashable) -> Hashable:
+    if not isinstance(name, str):
+        return name
+    return " ".join(unicodedata.normalize("NFC", name).translate(_NO_WIDTH).split())
+
+
+def text_keys(texts: Sequence[str]) -> np.ndarray:
+    """A short key of every text, the same for texts that count as one."""
+    return np.array([hashlib.sha256(same_text(t).encode()).hexdigest()[:12] for t in texts])
+
+
 def same_names(names: np.ndarray) -> np.ndarray:
     """Names of groups as they are compared: as texts are, and 1, 1.0 and "1" are one."""
     known, at = np.unique([_plain_name(name) for name in names.tolist()], return_inverse=True)
@@ -93,11 +126,13 @@ def own_groups(ids: np.ndarray, groups: np.ndarray) -> bool:
     return bool((np.bincount(held) == 1).mean() >= OWN)
 
 
-def whole_texts(groups: np.ndarray, texts: Sequence[str] | None, given: bool) -> np.ndarray:
+def whole_texts(
+    groups: np.ndarray, texts: Sequence[str] | None, keys: np.ndarray | None, given: bool
+) -> np.ndarray:
     """The groups, those that hold the same text made one; warns where they were given otherwise."""
-    if texts is None:
+    if texts is None or keys is None:
         return groups
-    whole = joined(groups, [same_text(t) for t in texts])
+    whole = joined(groups, keys)
     if given and whole is not groups:
         moved = whole != groups
         before, after = len(np.unique(groups)), len(np.unique(whole))

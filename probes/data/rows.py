@@ -1,7 +1,7 @@
 """What travels with every row: label, group, id and columns. Examples, Pairs and Activations share it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from probes.checks.arrays import real_array
-from probes.data.cells import as_labels, as_names
+from probes.checks.arrays import real_array, unmasked
+from probes.data.cells import as_groups, as_labels
 from probes.data.row_names import joined, text_names
 
 R = TypeVar("R", bound="Rows")
@@ -19,13 +19,15 @@ R = TypeVar("R", bound="Rows")
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Row data: `y` (0/1 or real), `groups` (the unit that must not cross a split), `ids`, named
-    `columns`.
+    `columns`. `text_keys`, where texts are known, are the same for rows whose text counts as one, whatever
+    their ids.
     """
 
     y: np.ndarray | None
     groups: np.ndarray
     ids: np.ndarray
     columns: dict[str, np.ndarray]
+    text_keys: np.ndarray | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -38,6 +40,7 @@ class Rows:
             groups=self.groups[index],
             ids=self.ids[index],
             columns={name: column[index] for name, column in self.columns.items()},
+            text_keys=None if self.text_keys is None else self.text_keys[index],
         )
 
     def __getitem__(self, key: Any) -> Any:
@@ -54,6 +57,7 @@ class Rows:
         """
         if isinstance(which, slice):
             which = range(*which.indices(len(self)))
+        unmasked(which, "the choice of rows")
         picked = np.asarray(which.cpu() if isinstance(which, torch.Tensor) else which)
         if picked.dtype == bool:
             if picked.shape != (len(self),):
@@ -94,7 +98,7 @@ class Rows:
     def with_groups(self: R, groups: str | Sequence[Any] | np.ndarray) -> R:
         """The same rows with another unit of splitting: a column's name, or one value a row."""
         values = self.column(groups) if isinstance(groups, str) else groups
-        return replace(self, groups=as_names(values, len(self), "groups"))
+        return replace(self, groups=as_groups(values, len(self)))
 
     def split(
         self: R, sizes: Sequence[float] = (0.5, 0.5), groups: Any = None, seed: int = 0
@@ -107,6 +111,7 @@ class Rows:
         """
         rows = self if groups is None else self.with_groups(groups)
         units = joined(rows.groups, text_names(rows.ids))
+        units = units if self.text_keys is None else joined(units, self.text_keys)
         shares = real_array(sizes, "sizes").astype(float)
         if shares.ndim != 1 or not len(shares) or not (shares > 0).all() or shares.sum() > 1 + 1e-9:
             raise ValueError(
@@ -171,7 +176,7 @@ class Rows:
 
 def whole_groups(groups: Any, limit: int, seed: int = 0) -> np.ndarray:
     """A mask of at most `limit` rows that keeps drawn groups whole; one group at least, however large."""
-    column = pd.Series(np.asarray(groups))
+    column = pd.Series(np.asarray(unmasked(groups, "groups")))
     names = np.random.default_rng(seed).permutation(np.asarray(column.unique()))
     sizes = column.value_counts().loc[names].cumsum()
     kept = names[: max(1, int((sizes <= limit).sum()))]
@@ -196,12 +201,13 @@ def concat_rows(parts: Sequence[Rows]) -> dict[str, Any]:
         raise ValueError(f"the parts have different columns: {' and '.join(str(list(n)) for n in names)}")
     if len({p.y is None for p in parts}) > 1:
         raise ValueError("some parts have y and some do not")
-    ids = np.concatenate([p.ids for p in parts])
+    ids, keys = np.concatenate([p.ids for p in parts]), [p.text_keys for p in parts]
     return {
         "y": None if parts[0].y is None else np.concatenate([p.y for p in parts if p.y is not None]),
         "groups": _groups_of([p.groups for p in parts]),
         "ids": ids,
         "columns": {k: np.concatenate([p.columns[k] for p in parts]) for k in parts[0].columns},
+        "text_keys": None if any(k is None for k in keys) else np.concatenate(keys),  # pyright: ignore
     }
 
 

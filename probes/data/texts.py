@@ -19,6 +19,13 @@ def words_of(text: str | Sequence[dict[str, str]]) -> str:
     return text if isinstance(text, str) else "\n".join(str(turn["content"]) for turn in text)
 
 
+def said_in_chat(messages: Sequence[dict[str, str]]) -> str:
+    """Chat messages as they are compared: whatever the order of their fields, with line breaks and letters as
+    they are in texts.
+    """
+    return json.dumps(messages, ensure_ascii=False, sort_keys=True, default=str).replace("\\n", "\n")
+
+
 def cell_text(value: Any, column: str) -> Any:
     """A table's cell as a text: chat messages stay messages (`datasets` gives them as an array),
     numbers become text. Raises TypeError for an object that is neither.

@@ -55,6 +55,15 @@ def decoded(tokenizer: Any, ids: Sequence[int]) -> str:
     return tokenizer.decode([i for i in ids if i not in special - parts], skip_special_tokens=False)
 
 
+def in_thought(tokenizer: Any, prompt: str, ids: Sequence[int]) -> bool:
+    """Whether the last token written so far belongs to a thought, its tags included, as far as can be told
+    before the text goes on: a thought is known from its first tag on, in the text or at the prompt's end.
+    """
+    whole = left_open(prompt) + decoded(tokenizer, ids)
+    start, stop = answer_span(whole)
+    return bool(whole) and (len(whole) <= start or len(whole) > stop)
+
+
 def thinking(tokenizer: Any, prompt: str, ids: Sequence[int]) -> list[bool]:
     """Which of the tokens written behind a prompt belong to a thought, its tags included."""
     lead = left_open(prompt)

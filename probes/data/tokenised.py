@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
+from probes.data.cells import beside
 from probes.data.examples import Examples
 from probes.data.picking import tokens_at
 from probes.data.positions import Position
@@ -34,7 +35,8 @@ class Tokenised(Examples):
         if len(encoded) != len(examples):
             raise ValueError(f"{len(encoded)} tokenised texts do not belong to {len(examples)} examples")
         own = {"texts": examples.texts, "y": examples.y, "groups": examples.groups, "ids": examples.ids}
-        own |= {"columns": examples.columns, "encoded": tuple(encoded), "tokenizer": tokenizer}
+        own |= {"text_keys": examples.text_keys, "columns": examples.columns}
+        own |= {"encoded": tuple(encoded), "tokenizer": tokenizer}
         for name, value in (own | {"_places": {}, "_made": {}}).items():
             object.__setattr__(self, name, value)
 
@@ -94,7 +96,9 @@ class Tokenised(Examples):
             "prompt_tokens": np.array([len(prompt) for prompt in self.encoded]),
         }
         texts = [e.text if e.text.strip() else str(e.ids) for e in wholes]
-        rows = Examples(texts, self.y, self.groups, {**self.columns, **own}, self.ids)
+        rows = Examples(
+            texts, self.y, self.groups, beside(own, self.columns, "what followed_by gives"), self.ids
+        )
         return Tokenised(rows, wholes, self.tokenizer)
 
     def places(self, at: Position) -> tuple[np.ndarray, ...]:

@@ -5,8 +5,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Shaped
+
+from probes.data.cells import as_groups, as_names
 
 CONTEXTS, FORMATS = ("evaluation", "deployment"), ("benchmark", "casual")
 
@@ -77,9 +78,7 @@ class CrossedDesign:
 
         Raises ValueError unless there is one fold a row.
         """
-        names = np.asarray(fold).astype(str)
-        if names.shape != (len(self),):
-            raise ValueError(f"fold has shape {names.shape} but there are {len(self)} scores")
+        names = as_names(fold, len(self), "fold").astype(str)
         parts = {str(name): names == name for name in np.unique(names)}
         return {name: rows for name, rows in parts.items() if self._crossed_within(rows)}
 
@@ -93,17 +92,13 @@ def crossed_design(
     """The design of n rows; raises ValueError where context, format or group do not fit them."""
     first_context, contexts = _two_of(context, n, contexts, "context")
     first_format, formats = _two_of(format, n, formats, "format")
-    groups = np.arange(n) if group is None else np.asarray(group)
-    if groups.shape != (n,):
-        raise ValueError(f"group has shape {groups.shape} but there are {n} scores")
+    groups = np.arange(n) if group is None else as_groups(group, n, "group")
     return CrossedDesign(contexts, formats, first_context, first_format, groups, group is not None)
 
 
 def _two_of(values: Any, n: int, names: tuple[str, str], what: str) -> tuple[Rows, tuple[str, str]]:
     """Which rows are of the first name."""
-    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-    if array.shape != (n,):
-        raise ValueError(f"{what} has shape {array.shape} but there are {n} scores; give one value a row")
+    array = as_names(values, n, what)
     if array.dtype.kind in "biuf" and np.isin(array, (0, 1)).all():
         return array.astype(bool), names
     seen = sorted(set(array.astype(str).tolist()))

@@ -15,7 +15,7 @@ from probes.metrics.scores import line_of
 
 Line = Float[np.ndarray, " n"]
 
-CONTRASTS = {
+CONTRASTS: dict[str, tuple[float, ...]] = {
     "context": (0.5, 0.5, -0.5, -0.5),
     "format": (0.5, -0.5, 0.5, -0.5),
     "interaction": (1, -1, -1, 1),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from probes.checks.arrays import real_array
 from probes.checks.settings import check_count, check_level
+from probes.data.cells import as_groups
 from probes.data.examples import Examples, Text
 from probes.data.picking import tokens_at
 from probes.data.positions import At, Position
@@ -214,7 +215,7 @@ def compare_tokens(
         )
     label = label.astype(int)
     code, known = pd.factorize(names)
-    member = np.arange(len(names)) if groups is None else np.asarray(groups)
+    member = np.arange(len(names)) if groups is None else as_groups(groups, len(names))
 
     def apart(of: np.ndarray) -> float:
         table = np.zeros((2, len(known)))

@@ -5,7 +5,7 @@ A direction that was read has the length of the file's vector as its gap, so add
 what the file says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.checks.settings import check_number
 from probes.data.sites import Site
 from probes.fitting.directions import Direction
+from probes.models.given import check_model
 from probes.models.model import Model
+
+
+def check_file(path: Any, what: str) -> Path:
+    """The path of a file; raises for what is none, and where no file lies."""
+    if not isinstance(path, str | Path):
+        raise TypeError(f"{what} takes the path of a file, got a {type(path).__name__}")
+    if not Path(path).is_file():
+        there = "is a folder" if Path(path).is_dir() else "is not there"
+        raise FileNotFoundError(f"{path} {there}; {what} takes the path of a file")
+    return Path(path)
 
 
 def directions_of(
     path: Path, vectors: Mapping[int, Tensor], told: Mapping[str, Any], model: Model | None
 ) -> tuple[Direction, ...]:
     """One direction a block, from what is added to its output."""
+    if model is not None:
+        check_model(model, "a file of vectors")
     receipt: dict[str, Any] = {"file": {"name": path.name, **told}} | (
         {} if model is None else {"model": model.fingerprint.as_dict()}
     )
@@ -59,8 +73,17 @@ def vectors_of(
     directions: Sequence[Direction], gaps: float | int | None = 1.0
 ) -> dict[int, Float[Tensor, " d"]]:
     """What to add to the output of each block, in float32; the unit vectors themselves with `gaps=None`."""
+    if isinstance(directions, Direction) or not isinstance(directions, Iterable):
+        raise TypeError(f"a file takes a list of Direction, got a {type(directions).__name__}: [direction]")
+    if gaps is not None:
+        check_number("gaps", gaps, finite=False)
     found: dict[int, Tensor] = {}
     for d in directions:
+        if not isinstance(d, Direction):
+            raise TypeError(
+                f"a file takes a list of Direction, got a {type(d).__name__} in it; take a probe's"
+                " .direction(site), or Direction.from_vector(vector, site)"
+            )
         if d.site != Site("resid_post", d.site.block) or d.site.block in found:
             raise ValueError(
                 f"cannot write {d.site}: these files add one vector to the output of a block; give directions"

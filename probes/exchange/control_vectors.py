@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from probes.data.artefacts import complete
-from probes.exchange.block_vectors import directions_of, vectors_of
+from probes.exchange.block_vectors import check_file, directions_of, vectors_of
 from probes.fitting.directions import Direction
 from probes.models.model import Model
 
@@ -31,7 +31,7 @@ def read_gguf(path: str | Path, model: Model | None = None) -> tuple[Direction, 
     Vectors of zeros add nothing and are left out. With `model` they are tied to it. Raises ValueError for a
     file that is incomplete or no control vector, and for a model of another width or with fewer blocks.
     """
-    gguf = _gguf()
+    gguf, path = _gguf(), check_file(path, "read_gguf")
     try:
         reader = gguf.GGUFReader(path)
     except (ValueError, IndexError, KeyError) as error:
@@ -71,6 +71,10 @@ def write_gguf(
     """
     gguf = _gguf()
     vectors = vectors_of(directions, gaps)
+    if not isinstance(model_type, str | None):
+        raise TypeError(
+            f"model_type is what a config calls the architecture, 'llama', got {model_type!r:.60}"
+        )
     if llama_cpp and 0 in vectors:
         raise ValueError(
             "llama.cpp refuses files with direction.0; leave resid_post.0 out, or write for repeng and"

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from probes.checks.arrays import unmasked
 from probes.data.activations import Activations
 from probes.fitting.recipe import Recipe
 from probes.metrics.scores import as_scores
@@ -26,14 +27,14 @@ class _ProbeEstimator(BaseEstimator):
 
     def _margins(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        X = validate_data(self, unmasked(X, "X"), reset=False, dtype=np.float64)
         return as_scores(self.probe_.score(Activations.from_arrays(torch.tensor(X)))[0])  # pyright: ignore
 
 
 class _Classifier(ClassifierMixin, _ProbeEstimator):
     def fit(self, X: Any, y: Any) -> "_Classifier":
         """Fits the recipe on rows X [n, d] with two classes; the probe is kept as `probe_`."""
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, unmasked(X, "X"), unmasked(y, "y"), dtype=np.float64)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) != 2:
@@ -68,7 +69,9 @@ class _Classifier(ClassifierMixin, _ProbeEstimator):
 class _Regressor(RegressorMixin, _ProbeEstimator):
     def fit(self, X: Any, y: Any) -> "_Regressor":
         """Fits the recipe on rows X [n, d] and numbers y; the probe is kept as `probe_`."""
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2)
+        X, y = validate_data(
+            self, unmasked(X, "X"), unmasked(y, "y"), dtype=np.float64, y_numeric=True, ensure_min_samples=2
+        )
         self.probe_ = self._recipe().fit(Activations.from_arrays(torch.tensor(X), y.astype(float)))
         # On labels 0 and 1 a score is a margin about one half; here the number itself is asked for.
         self.offset_ = 0.5 if np.isin(y, (0, 1)).all() else 0.0

@@ -48,6 +48,10 @@ def load_folder(folder_or_repo_id: str | Path, revision: str | None = None) -> P
     Raises ValueError for a folder that holds neither or both, a revision of a local folder, and a name that
     is no repository id.
     """
+    if not isinstance(folder_or_repo_id, str | Path):
+        raise TypeError(
+            f"load_folder takes a folder or the id of a repository, got a {type(folder_or_repo_id).__name__}"
+        )
     folder = Path(folder_or_repo_id).expanduser()
     if folder.is_dir():
         if revision is not None:

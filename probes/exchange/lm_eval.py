@@ -6,13 +6,14 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from probes.checks.settings import check_number
 from probes.data.artefacts import complete
-from probes.exchange.block_vectors import directions_of, vectors_of
+from probes.exchange.block_vectors import check_file, directions_of, vectors_of
 from probes.fitting.directions import Direction
+from probes.models.given import check_model
 from probes.models.model import Model
 
 
@@ -26,9 +27,12 @@ def read_lm_eval(path: str | Path, model: Model | None = None) -> tuple[Directio
     in the file, for entries that are no addition to a block's output (`clamp`, single heads, parts of
     blocks), and for another model's width. Source: lm_eval/models/hf_steered.py (0.4.13).
     """
+    path = check_file(path, "read_lm_eval")
+    if model is not None:
+        check_model(model, "read_lm_eval")
     try:
         entries = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, KeyError, IndexError) as error:
         message = (
             "is incomplete, or holds more than tensors and plain values, which is not opened because it could"
             " run code"
@@ -50,9 +54,11 @@ def read_lm_eval(path: str | Path, model: Model | None = None) -> tuple[Directio
         if entry["action"] != "add" or extras or block is None or block in vectors:
             refused.append(" ".join([f"{hookpoint} ({entry['action']})", *extras]))
             continue
-        vectors[block] = entry["steering_vector"].detach().double() * float(
-            entry.get("steering_coefficient", 1.0)
-        )
+        vector, strength = entry["steering_vector"].detach(), entry.get("steering_coefficient", 1.0)
+        if vector.is_complex():
+            raise ValueError(f"{path} holds a complex vector at {hookpoint}; expected real numbers")
+        at = f"{path}: the steering_coefficient at {hookpoint}"
+        vectors[block] = vector.double() * check_number(at, strength)
     if refused:
         blocks = (
             "one block, such as layers.5"
@@ -91,10 +97,10 @@ def write_lm_eval(
             f"a file adds or clamps: give gaps or clamp_to, got gaps={gaps} and clamp_to={clamp_to}"
         )
     vectors = vectors_of(directions, 1.0 if clamp_to is None else None)
-    coefficient = float(clamp_to if clamp_to is not None else 1.0 if gaps is None else gaps)
-    if not np.isfinite(coefficient):
-        raise ValueError(f"cannot write strength {coefficient}: expected a finite number")
+    named, given = ("gaps", 1.0 if gaps is None else gaps) if clamp_to is None else ("clamp_to", clamp_to)
+    coefficient = check_number(named, given)
     if model is not None:
+        check_model(model, "write_lm_eval")
         model.sites([d.site for d in directions])
         for d in directions:
             d.check_model(model)

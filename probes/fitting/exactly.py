@@ -7,16 +7,20 @@ from typing import Any, TypeVar, cast
 
 import torch
 
+from probes.checks.devices import new_on_cpu
+
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 @contextmanager
 def exactly() -> Generator[None]:
-    """Within, nothing is cast (`torch.autocast`), gradients can be taken (`torch.inference_mode`), and new
-    numbers are float32 (`torch.set_default_dtype`, which counts for all threads meanwhile).
+    """Within, nothing is cast (`torch.autocast`), gradients can be taken (`torch.inference_mode`), tensors
+    that do not say where lie on the CPU (`torch.set_default_device`), and new numbers are float32
+    (`torch.set_default_dtype`, which counts for all threads meanwhile).
     """
     before = torch.get_default_dtype()
     with ExitStack() as held:
+        held.enter_context(new_on_cpu())
         for device in _devices():
             if torch.is_autocast_enabled(device):
                 held.enter_context(torch.autocast(device, enabled=False))

@@ -34,7 +34,7 @@ def exchanged_directions(
         differ = rows[0] - rows[0].mean(0)
         if len(rows) == 2:
             differ = differ - (rows[1] - rows[1].mean(0))
-        size = rows[0].pow(2).sum(1).mean().sqrt()
+        size = torch.linalg.vector_norm(rows[0]) / len(rows[0]) ** 0.5
         found.append(of_length(weigh.to(differ) @ differ, weigh.norm(dim=1), size))
     return torch.stack(found)
 

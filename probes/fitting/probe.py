@@ -31,7 +31,8 @@ P = TypeVar("P", bound="Probe")
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A fitted probe; nothing about it changes after fitting.
+    """A fitted probe; nothing about it changes after fitting: one whose tensors were written to in place is
+    refused where it is used.
 
     `transforms` prepare the rows (one for single texts, one a side for pairs), `sign_from` says what fixed
     which side is positive, `receipt` how the rows it was fitted on were captured. Tensor fields have one
@@ -49,6 +50,36 @@ class Probe:
 
     def __post_init__(self) -> None:
         artefacts.laid_out(self)
+        self._counted()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copies and what comes out of a pickle count from there on: making their tensors writes to them."""
+        vars(self).update(state)
+        self._counted()
+
+    def _counted(self) -> None:
+        object.__setattr__(self, "_made", artefacts.versions(self._tensors()))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Tensors by name, those of the transforms behind the name of the side."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        found = {name: value for name, value in own.items() if isinstance(value, Tensor)}
+        for side, t in self.transforms.items():
+            found |= {f"{side}.{name}": value for name, value in t.tensors().items()}
+        return found
+
+    def _as_made(self) -> None:
+        """Raises ValueError where a tensor was written to since: scores would change and the direction, its
+        gap and what was measured would not.
+        """
+        now = artefacts.versions(self._tensors())
+        changed = [name for name, version in vars(self)["_made"].items() if now.get(name) != version]
+        if changed:
+            raise ValueError(
+                f"the probe's {changed[0]} was changed in place since it was fitted, and what else it holds"
+                " (direction, gap, losses) was not; fit a new one, or give a vector of your own to"
+                " Direction.from_vector(vector, site, model)"
+            )
 
     @property
     def width(self) -> int:
@@ -57,6 +88,7 @@ class Probe:
 
     def index_of(self, sites: SiteLike | Sequence[SiteLike]) -> list[int]:
         """Where these sites are among the probe's own; raises ValueError naming those it lacks."""
+        self._as_made()
         sites = as_sites(sites)
         missing = [str(s) for s in sites if s not in self.sites]
         if missing:
@@ -123,11 +155,10 @@ class Probe:
 
     def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What is saved: tensors by name, and the fields of the header."""
+        self._as_made()
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("transforms", "sites")}
-        tensors = {name: value for name, value in plain.items() if isinstance(value, Tensor)}
+        tensors = self._tensors()
         header = {name: value for name, value in plain.items() if name not in tensors}
-        for side, t in self.transforms.items():
-            tensors |= {f"{side}.{name}": value for name, value in t.tensors().items()}
         header |= {
             "sites": [str(s) for s in self.sites],
             "transforms": {k: t.header() for k, t in self.transforms.items()},

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float, Int
 
-from probes.checks.arrays import one_kind
+from probes.checks.arrays import one_kind, real_array, unmasked
 
 ALIKE = 0.3
 """How alike rows of a group are taken to be where the data cannot say, as a share of their variance."""
@@ -30,7 +31,9 @@ def group_codes(groups: Any, n: int) -> tuple[Int[np.ndarray, " n"], int]:
     """Number of the group of each row, and how many groups there are; without groups every row is its own."""
     if groups is None:
         return np.arange(n), n
-    names = np.asarray(groups)
+    if isinstance(groups, torch.Tensor):  # which numpy takes from the CPU only, and not in half precision
+        groups = real_array(groups, "groups")
+    names = np.asarray(unmasked(groups, "groups"))
     if names.shape != (n,):
         raise ValueError(f"groups has shape {names.shape} but there are {n} rows; give one a row")
     lacking = int(pd.isna(names).sum())

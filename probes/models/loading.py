@@ -64,6 +64,14 @@ def load_model(
             )
         served = _served(str(model), tokenizer, blocks, revision)
         return replace(served, chat_template_kwargs=dict(chat_template_kwargs or {}))
+    _check_source(model)
+    _check_tokenizer(tokenizer)
+    _check_device(device)
+    if not isinstance(chat_template_kwargs, Mapping | None):
+        raise TypeError(
+            "chat_template_kwargs are given by name, {'enable_thinking': False}, got a"
+            f" {type(chat_template_kwargs).__name__}"
+        )
     if isinstance(model, nn.Module):
         if not hasattr(inner_model(model), "config"):
             raise ValueError(
@@ -87,6 +95,51 @@ def load_model(
     _say_foreign(hf, tokenizer, name)
     runs = _backend(backend, hf, tokenizer, blocks, remote, revision)
     return Model(hf, tokenizer, name, runs, chat_template_kwargs=dict(chat_template_kwargs or {}))
+
+
+def _check_source(model: Any) -> None:
+    """Raises TypeError or ValueError for what is no model, nor the name or place of one."""
+    if isinstance(model, nn.Module) or (isinstance(model, str | Path) and str(model).strip()):
+        return
+    wanted = "a hub name, a folder, a GGUF file, or a model in memory with its tokenizer"
+    if isinstance(model, str):
+        raise ValueError(f"load_model got an empty name, {model!r}; expected {wanted}")
+    kind = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+    inside = next((n for n in ("hf", "model") if isinstance(getattr(model, n, None), nn.Module)), None)
+    todo = "" if inside is None else f"; its model is .{inside} and its tokenizer .tokenizer"
+    raise TypeError(f"load_model got {kind}, expected {wanted}{todo}")
+
+
+def _check_tokenizer(tokenizer: Any) -> None:
+    """Raises TypeError for what is no tokenizer of transformers, such as its name, whose length would pass
+    for that of its vocabulary.
+    """
+    needed = ("decode", "get_vocab", "all_special_ids", "padding_side")
+    if tokenizer is None or (
+        not isinstance(tokenizer, type) and all(hasattr(tokenizer, name) for name in needed)
+    ):
+        return
+    got = f"{tokenizer!r:.60}, a {type(tokenizer).__name__}"
+    todo = "give one that transformers made"
+    if isinstance(tokenizer, str | Path):
+        todo = f"load it first: AutoTokenizer.from_pretrained({str(tokenizer)!r:.60})"
+    elif hasattr(tokenizer, "tokenizer"):
+        todo = "give its .tokenizer"
+    elif type(tokenizer).__module__.startswith("tokenizers"):
+        todo = "wrap it: PreTrainedTokenizerFast(tokenizer_object=tokenizer, ...)"
+    raise TypeError(f"tokenizer must be a tokenizer, got {got}; {todo}")
+
+
+def _check_device(device: Any) -> None:
+    """Raises ValueError for a device that there is none of, and for one that holds no numbers."""
+    try:
+        kind = None if device is None else torch.device(device).type
+    except (RuntimeError, TypeError):
+        raise ValueError(f"there is no device {device!r:.60}; write cpu, cuda, cuda:0 or mps") from None
+    if kind == "meta":
+        raise ValueError("on the device 'meta' a model has no numbers to be read; load it on cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}, but PyTorch sees no GPU here; load the model on cpu")
 
 
 def _say_foreign(hf: nn.Module, tokenizer: Any, name: str) -> None:
@@ -143,6 +196,8 @@ def _from_hub(
         raise ValueError(
             f"{name} is a folder without config.json (or adapter_config.json), so it holds no model"
         )
+    if folder.is_file() and file is None:
+        raise ValueError(f"{name} is a file; give the folder that it lies in, or a GGUF file")
     if folder.exists():
         name = str(folder)
     common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}

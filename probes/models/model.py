@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from probes.checks.devices import new_on_cpu
 from probes.data.examples import Examples, Text
 from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
@@ -203,6 +204,7 @@ class Model:
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         return forward_inputs(inner_model(self.hf), self.config, batch, self.device)
 
+    @new_on_cpu()
     def run(
         self,
         batch: Batch,
@@ -217,6 +219,7 @@ class Model:
         """
         return self.backend.run(self.inputs(batch), sites, select, writes, logits, options)
 
+    @new_on_cpu()
     def logits(
         self,
         texts: Examples | Sequence[Text] | Sequence[Encoded],
@@ -277,6 +280,7 @@ class Model:
         check_options(self.hf, options, found, placed, max_new_tokens)
         return found
 
+    @new_on_cpu()
     def generate_batch(
         self,
         batch: Batch,
@@ -305,6 +309,7 @@ class Model:
     def generate(
         self, prompts: Prompts, max_new_tokens: int = ..., batch_size: int | None = ..., **options: Any
     ) -> list[str]: ...
+    @new_on_cpu()
     def generate(
         self,
         prompts: Prompts,

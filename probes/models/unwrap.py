@@ -52,7 +52,13 @@ def find_blocks(hf: nn.Module, path: str | None = None) -> str:
     """
     inner = inner_model(hf)
     if path is not None:
-        found = inner.get_submodule(path)
+        try:
+            found = inner.get_submodule(path) if isinstance(path, str) else None
+        except AttributeError:
+            raise ValueError(
+                f"blocks={path!r} names nothing in a {type(inner).__name__}; name the ModuleList of"
+                " transformer blocks as named_modules() does"
+            ) from None
         if not isinstance(found, nn.ModuleList):
             raise ValueError(
                 f"blocks={path!r} is a {type(found).__name__}, expected the ModuleList of transformer blocks"

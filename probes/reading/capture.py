@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probes.checks.devices import new_on_cpu
 from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples, Pairs, Text, check_examples
 from probes.data.positions import Position
@@ -57,6 +58,7 @@ def capture(
     check: bool = ...,
     progress: bool = ...,
 ) -> StoredActivations: ...
+@new_on_cpu()
 def capture(
     model: Model,
     examples: Examples | Sequence[Text] | Sequence[Sequence[int]],
@@ -159,6 +161,7 @@ def capture_pairs(
         groups=pairs.groups,
         ids=pairs.ids,
         columns=pairs.columns,
+        text_keys=pairs.text_keys,
         yes=yes.x,
         no=no.x,
         sites=yes.sites,

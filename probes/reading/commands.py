@@ -1,6 +1,4 @@
-"""Stores from the command line: `python -m probes.store fill ...` captures, `python -m probes.store
-show FOLDER` says what a folder holds.
-"""
+"""Stores from the command line: `fill` captures the texts of a file, `show` says what a folder holds."""
 
 import argparse
 from pathlib import Path
@@ -12,9 +10,9 @@ from probes.reading.capture import capture
 from probes.reading.store.stored import open_store
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m probes.store",
+        prog=prog,
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -46,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str] | None = None) -> None:
-    given = _parser().parse_args(arguments)
+def main(arguments: list[str] | None = None, prog: str = "python -m probes.store") -> None:
+    given = _parser(prog).parse_args(arguments)
     if given.command == "show":
         held = open_store(given.store)
         receipt, shards = held.receipt, f"{held.plan.n_shards} shards"

@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.checks.devices import new_on_cpu
 from probes.checks.settings import check_count
 from probes.data.activations import Activations
+from probes.data.cells import beside
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site, SitesLike
@@ -23,6 +25,7 @@ from probes.models.model import Model
 from probes.reading.plan import Reading, refuse_unreadable
 
 
+@new_on_cpu()
 def capture_generated(
     model: Model,
     prompts: Examples | Sequence[Text],
@@ -142,7 +145,8 @@ def _joined(
         y=None if rows.y is None else rows.y[example],
         groups=rows.groups[example],
         ids=np.asarray([f"{rows.ids[e]}@{t}" for e, t in zip(example, token, strict=True)]),
-        columns={k: c[example] for k, c in rows.columns.items()} | own,
+        columns=beside(own, {k: c[example] for k, c in rows.columns.items()}, "what capture_generated gives"),
+        text_keys=None if rows.text_keys is None else rows.text_keys[example],
         x=x,
         sites=reading.sites,
         example=example,

@@ -172,6 +172,7 @@ class Reading:
             "groups": of.groups[example],
             "ids": ids,
             "columns": {k: c[example] for k, c in of.columns.items()},
+            "text_keys": None if of.text_keys is None else of.text_keys[example],
             "sites": self.sites,
             "example": example,
             "token": token,

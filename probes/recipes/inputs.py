@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes.data.activations import Activations, PairActivations, refuse_endless
+from probes.data.activations import Activations, PairActivations
+from probes.data.stacks import refuse_endless
 from probes.fitting.pair_rows import span as rows_span
 from probes.fitting.recipe import Prepares, Recipe
 from probes.fitting.transforms import Fitted, Transform

@@ -36,7 +36,7 @@ def index_bytes(plan: Plan, row_data: Mapping[str, Any], width: int) -> bytes:
     columns = {"id": row_data["ids"], "group": row_data["groups"]} | {
         f"column.{k}": v for k, v in row_data["columns"].items()
     }
-    numbers = {k: row_data[k] for k in ("example", "token", "y") if row_data[k] is not None}
+    numbers = {k: row_data[k] for k in ("example", "token", "y", "text_keys") if row_data[k] is not None}
     as_json = [k for k, v in columns.items() if _mixed(v)]
     cells = {
         k: np.array([json.dumps(v, default=_plain) for v in values], dtype=object) if k in as_json else values
@@ -87,6 +87,7 @@ def read_index(folder: Path, plan: Plan) -> tuple[dict[str, Any], int]:
         "columns": {k.removeprefix("column."): v for k, v in cells.items() if k.startswith("column.")},
         "example": cells["example"],
         "token": cells.get("token"),
+        "text_keys": cells.get("text_keys"),
         "receipt": json.loads(table.attrs["receipt"]),
     }
     return row_data, int(table.attrs["width"])

@@ -94,9 +94,9 @@ class StoredActivations(Sited):
             place = torch.from_numpy(self.place[here])
             for i, site in enumerate(self.sites):
                 x[i, torch.from_numpy(here)] = self.mapped(site, int(shard))[place]
-        return Activations(
-            self.y, self.groups, self.ids, self.columns, x, self.sites, self.example, self.token, self.receipt
-        )
+        rows = (self.y, self.groups, self.ids, self.columns)
+        places = (self.sites, self.example, self.token, self.receipt)
+        return Activations(*rows, x, *places, text_keys=self.text_keys)
 
     def blocks(self, max_bytes: int = 2**30) -> Iterator[Activations]:
         """All rows of as many sites as fit into `max_bytes`, then of the next ones."""
