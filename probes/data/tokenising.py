@@ -30,9 +30,7 @@ class Tokenising:
     embeddings: int
 
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
-        found = encode(self.tokenizer, texts, self.max_length, self.arguments)
-        check_vocabulary(found, self.tokenizer, self.embeddings, self.name)
-        return found
+        return encode(self.tokenizer, texts, self.max_length, self.arguments)
 
     def tokenise(self, prompts: Prompts) -> Tokenised:
         """The prompts with their tokens; what these settings tokenised already comes back as it is."""

@@ -16,7 +16,7 @@ from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
 from probes.data.tokenising import Prompts, Tokenising
-from probes.data.tokens import Batch, Encoded, Side, batches, pad
+from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, pad
 from probes.models.backends.hooking import in_force
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
@@ -184,6 +184,7 @@ class Model:
         changes what the model computes (`probes.models.padding`).
         """
         to: Side = side or self.tokenizer.padding_side
+        check_vocabulary(encoded, self.tokenizer, self.tokenising.embeddings, self.name)
         found = list(batches(encoded, self.pad_id, to, batch_size, self.token_budget))
         on_a_server = next(self.hf.parameters()).device.type == "meta"
         if check and not on_a_server and any(batch.padded for batch in found):
