@@ -20,6 +20,7 @@ from interventions.behaviours.choices import Choices
 from interventions.behaviours.exact_match import ExactMatch
 from interventions.behaviours.footprint import footprint
 from interventions.behaviours.honesty import honesty
+from interventions.behaviours.in_chat import InChat
 from interventions.behaviours.kinds import AnswerKinds, ByKey
 from interventions.behaviours.log_odds import RefusalLogOdds
 from interventions.behaviours.logprob import Continuations, continued, logprobs
@@ -360,6 +361,50 @@ def test_yes_or_no_is_asked_in_both_orders(monkeypatch, model):
     monkeypatch.setattr(choices_module, "logprobs", spy)
     Choices()(model, Examples(["a tree"]))
     assert seen == ["a tree\nA. yes\nB. no\nAnswer:"] * 2 + ["a tree\nA. no\nB. yes\nAnswer:"] * 2
+
+
+def test_answers_to_chats_are_asked_behind_the_rendered_prompt(chatting):
+    chat = Examples([[{"role": "user", "content": p}] for p in PROMPTS[:3]], y=[1, 0, 1])
+    ends = [
+        chatting.tokenizer.apply_chat_template(c, tokenize=False, add_generation_prompt=True)
+        for c in chat.texts
+    ]
+
+    def oracle(answer):
+        rows = [chatting.tokenizer(f"{e} {answer}", add_special_tokens=False)["input_ids"] for e in ends]
+        starts = [len(chatting.tokenizer(e, add_special_tokens=False)["input_ids"]) for e in ends]
+        return np.array([plain_logprob(chatting, ids, n) for ids, n in zip(rows, starts, strict=True)])
+
+    found = Answers(" yes", " no")(chatting, chat)
+    assert found.unit == "logit difference" and np.allclose(
+        found.values, oracle("yes") - oracle("no"), atol=1e-4
+    )
+    several = Answers(" red tree", " red old house")(
+        chatting, chat
+    )  # a shared start, and more than one token
+    want = oracle("red tree") - oracle("red old house")
+    assert np.allclose(several.values, want, atol=1e-4)
+    plain = Examples(PROMPTS[:3], y=[1, 0, 1])
+    assert np.allclose(InChat(Answers(" yes", " no"))(chatting, plain).values, found.values, atol=1e-6)
+    edit = Add(Direction.from_vector(np.eye(chatting.width)[0], "resid_post.1"), norm=9.0, at="turn:user")
+    moved = Answers(" red tree", " red old house")(edited(chatting, edit), chat)
+    assert not np.allclose(moved.values, several.values)
+    with pytest.raises(ValueError, match="chat 0 ends with the assistant's turn"):
+        Answers(" yes", " no")(
+            chatting, [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]]
+        )
+
+
+def test_a_space_behind_a_template_that_ends_in_one_is_warned_of(make_hf, make_tokenizer):
+    tokenizer = make_tokenizer(chat=True)
+    tokenizer.chat_template += "{{ '\\n' }}"
+    model, chat = (
+        load_model(make_hf("llama"), tokenizer=tokenizer),
+        Examples([[{"role": "user", "content": "a"}]]),
+    )
+    with pytest.warns(UserWarning, match=r"' yes' begins with a space.* models mostly write 'yes'"):
+        Answers(" yes", " no")(model, chat)
+    Answers("yes", "no")(model, chat)
 
 
 def test_choices_of_chats_are_shown_in_the_last_message(chatting):

@@ -128,6 +128,20 @@ def test_the_convolution_of_deberta_lies_between_block_0_and_the_input_of_block_
     assert difference(got.x, expected_rows(oracle, got.sites, [slice(None)] * len(texts))) <= 1e-5
 
 
+def test_a_pad_token_that_the_model_has_no_embedding_for_is_not_put_in(make_hf, make_tokenizer):
+    hf, tokenizer = make_hf("llama"), make_tokenizer()
+    own = capture(load_model(hf, tokenizer=tokenizer), ["red house", "a"], "resid_post.1", progress=False)
+    added = make_tokenizer(pad_token="<own pad>")
+    assert added.pad_token_id >= hf.config.vocab_size
+    model = load_model(hf, tokenizer=added)
+    assert torch.equal(capture(model, ["red house", "a"], "resid_post.1", progress=False).x, own.x)
+    assert len(model.generate(["red house", "a"], 2)) == 2
+    with pytest.raises(
+        ValueError, match=r"knows 32 tokens; the tokenizer was given '<own pad>'"
+    ):  # in a text it is refused
+        capture(model, ["red <own pad>"], "resid_post.1", progress=False)
+
+
 def test_a_tokenizer_without_a_pad_token_still_pads(make_hf, make_tokenizer, texts, plain_states):
     hf, tokenizer = make_hf("gpt2"), make_tokenizer("left", pad_token=None)
     got = capture(load_model(hf, tokenizer=tokenizer), texts, batch_size=32)

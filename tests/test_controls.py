@@ -212,6 +212,39 @@ def test_what_train_and_test_must_not_share():
         claim(MassMean(), train, test, texts=(["x"] * 3, texts[1]), n=5)
 
 
+def test_arrays_wrapped_one_by_one_and_not_grouped_are_apart():
+    train, test = world()
+    ours, theirs = (Activations.from_arrays(part.x, part.y) for part in (train, test))
+    grouped = [Activations.from_arrays(p.x, p.y, groups=[f"{n} {i}" for i in range(240)])
+               for n, p in (("a", train), ("b", test))]  # fmt: skip
+    made, same = (claim(MassMean(), *both, n=39, progress=False) for both in ((ours, theirs), grouped))
+    assert made.sentence == same.sentence and made.made
+    with pytest.raises(ValueError, match=r"100 of 240 test rows .*have the same numbers"):
+        mixed = torch.cat([train.x[:, :100], test.x[:, 100:]], 1)
+        claim(MassMean(), ours, Activations.from_arrays(mixed, test.y), n=9)
+    with pytest.raises(ValueError, match="240 of 240 test rows"):
+        claim(MassMean(), ours, ours, n=9)
+    few = Activations.from_arrays(train.x[:, np.arange(240) % 8], train.y)  # rows that numbers tell little of
+    with pytest.raises(ValueError, match="share 240 groups"):
+        claim(MassMean(), few, theirs, n=9)
+
+
+def test_groups_numbered_from_0_on_both_sides_are_said():
+    train, test = world()
+    numbers = np.arange(240) // 2
+    train, test = (part.with_groups(numbers) for part in (train, test))
+    with pytest.raises(ValueError, match=r"share 120 groups .*number theirs from 0 .*rows\.with_groups\("):
+        claim(MassMean(), train, test, n=9)
+    probe = MassMean().fit(train)
+    with pytest.raises(ValueError, match=r"share a group .*number theirs from 0 .*rows\.with_groups\("):
+        calibrate(probe, test)
+    named = test.with_groups([f"cities {g}" for g in test.groups])
+    assert claim(MassMean(), train, named, n=39, progress=False).made
+    calibrate(probe, named)
+    with pytest.raises(ValueError, match=r"of 240 rows .* share a group .* wrapped one by one$"):
+        calibrate(MassMean().fit(named), named)
+
+
 def twice(n=40, names=None):
     """The same rows of noise in two tables, with groups of their own and coin tosses for labels; ids are
     made from texts, or the user's own.

@@ -229,12 +229,26 @@ def test_sampling_takes_what_the_models_config_recommends(model):
     assert model.generate(PROMPTS * 3, 8, generation_config=given) == cold, "a config given can ask to sample"
 
 
+def test_no_temperature_is_another_word_for_greedy(model):
+    greedy = model.generate(PROMPTS, 8)
+    for said in ({"temperature": 0}, {"temperature": 0.0, "do_sample": False}):
+        assert model.generate(PROMPTS, 8, **said) == greedy
+        assert model.decoding(8, said).receipt() == model.decoding(8, {}).receipt()
+    assert model.generate(PROMPTS, 8, generation_config=GenerationConfig(temperature=0.0)) == greedy
+
+
 def test_lengths_and_sampling_that_would_not_act_are_refused(model):
     with pytest.raises(ValueError, match="asks for 5 new tokens and the call for 20"):
         model.generate(PROMPTS, generation_config=GenerationConfig(max_new_tokens=5))
     assert model.generate(PROMPTS, 5, generation_config=GenerationConfig(max_new_tokens=5))
     with pytest.raises(ValueError, match=r"temperature=0\.7 acts on samples only"):
         model.generate(PROMPTS, temperature=0.7)
+    with pytest.raises(
+        ValueError, match="sampled at temperature=0, which means greedy; leave do_sample=True out"
+    ):
+        model.generate(PROMPTS, do_sample=True, temperature=0)
+    with pytest.raises(ValueError, match=r"top_p=0\.5 acts on samples only"):
+        model.generate(PROMPTS, temperature=0, top_p=0.5)
     with pytest.raises(ValueError, match="min_length=9 counts the prompt and its padding"):
         model.generate(PROMPTS, generation_config=GenerationConfig(min_length=9))
 

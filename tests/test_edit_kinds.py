@@ -80,8 +80,11 @@ def test_a_subspace_is_held_whole_though_its_directions_are_not_orthogonal(llama
         edited(llama, Ablate([direction, -direction]))
     with pytest.raises(ValueError, match="2 directions need as many amounts"):
         edited(llama, Clamp([direction, other], to=1))
-    with pytest.raises(ValueError, match="must live at one site"):
-        edited(llama, Ablate([direction, Direction.from_vector(direction.unit, "resid_post.0")]))
+    there = Direction.from_vector(other.unit, "resid_post.0")
+    with pytest.raises(ValueError, match=r"one site, .*edited\(model, Ablate\(first\), .*from_vector\("):
+        edited(llama, Ablate([direction, there]))
+    edited(llama, Ablate(direction), Ablate(there))
+    edited(llama, Ablate([direction, Direction.from_vector(there.unit, direction.site)]))
 
 
 def test_affine_goes_to_the_class_means_and_mean_ablation_to_the_mean(llama, labelled, direction):

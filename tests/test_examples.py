@@ -378,6 +378,12 @@ def test_chat_messages_in_a_hugging_face_table_may_come_as_arrays():
     """`datasets` turns a list of messages into a numpy array of dicts when it makes a table."""
     table = pd.DataFrame({"text": [np.array(CHAT, dtype=object)]})
     assert Examples.from_hf(SimpleNamespace(to_pandas=lambda: table)).texts == (CHAT,)
+    with pytest.raises(
+        TypeError, match=r"got a list; rows as a list of dicts go through from_pandas\(pandas"
+    ):
+        Examples.from_hf([{"text": "a"}])
+    with pytest.raises(TypeError, match="with the splits train, test; take one"):
+        Examples.from_hf({"train": 1, "test": 2})
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,25 @@ def test_generated_rows_are_those_of_the_same_token_ids_read_again(model):
         capture(model, [[0, 32]], SITE)
 
 
+def test_an_answer_that_is_empty_is_named_with_what_to_do(model):
+    ids = [[3, 4], [], [5], []]
+    asked = model.tokenise(PROMPTS).followed_by(ids)
+    said = rf"2 of 4 answers are empty, such as that behind prompt 1 \({PROMPTS[1]!r}\).*asked\.rows\("
+    with pytest.raises(ValueError, match=said):
+        capture(model, asked, SITE, "generated")
+    acts = capture(model, asked.rows([i for i, new in enumerate(ids) if new]), SITE, "generated")
+    assert acts.token.tolist() == [
+        len(e) + k
+        for e, new in zip(model.tokenise(PROMPTS).encoded, ids, strict=True)
+        for k in range(len(new))
+    ]
+    assert len(capture(model, asked, SITE, "from_last").x[0]) == 4 + 3
+    with pytest.raises(ValueError, match="column prompt_tokens says 9 and"):  # no empty answer
+        capture(
+            model, Examples(PROMPTS[:1], columns={"prompt_tokens": [9], "answer": ["x"]}), SITE, "generated"
+        )
+
+
 def test_an_answer_keeps_the_space_that_parts_it_from_its_prompt(make_hf):
     """SentencePiece drops it where an answer is decoded by itself."""
     from tokenizers import Tokenizer

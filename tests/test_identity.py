@@ -3,6 +3,7 @@ stores notice each.
 """
 
 import copy
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -30,6 +31,7 @@ from interventions.effects.running import controls_of
 from probes import Activations, Direction, Examples, MassMean, Model, Site, capture, cosine_map, load_model
 from probes.data.digest import WIDTH, digest, values_of
 from probes.data.fingerprint import Fingerprint, _step
+from probes.store import open_store
 from tests.conftest import WORDS, build_hf, build_tokenizer
 
 TEXTS = ["the red house", "a small tree", "the river is old", "a house"]
@@ -114,14 +116,65 @@ def test_a_bias_that_was_baked_in_makes_another_model(model):
         edited(baked, Ablate(direction))
 
 
-def test_an_adapter_that_is_switched_off_is_said(with_lora, make_tokenizer):
-    tuned = load_model(with_lora(), tokenizer=make_tokenizer())
+def test_an_adapter_that_is_switched_off_makes_the_base_model(with_lora, make_hf, make_tokenizer, tmp_path):
+    """`with_lora` wraps what `make_hf` gives."""
+    base = load_model(make_hf(), tokenizer=make_tokenizer())
+    acts = capture(base, Examples(TEXTS, y=[0, 1, 0, 1]), SITE, store=tmp_path / "store").load()
+    direction = MassMean().fit(acts).direction()
+    tuned = load_model(with_lora(modules_to_save=["lm_head"]), tokenizer=make_tokenizer())
     on = tuned.fingerprint
+    with pytest.raises(ValueError, match=r"adapters differ .none, now default.\. "):
+        edited(tuned, Ablate(direction))
+    merged = load_model(with_lora().merge_and_unload(), tokenizer=make_tokenizer())
+    with pytest.raises(
+        ValueError, match=r"adapters differ .default, now none, which merging or unloading them"
+    ):
+        on.check(merged.fingerprint, "the probe")
     with tuned.hf.disable_adapter():
         off = tuned.fingerprint
-        with pytest.raises(ValueError, match=r"adapters differ .default, now default .switched off.."):
+        assert replace(off, name=base.name) == base.fingerprint
+        quiet = edited(tuned, Ablate(direction))
+        torch.testing.assert_close(quiet.logits(TEXTS), edited(base, Ablate(direction)).logits(TEXTS))
+        again = capture(tuned, Examples(TEXTS, y=[0, 1, 0, 1]), SITE, store=tmp_path / "store")
+        assert torch.equal(again.load().x, acts.x) and len(list((tmp_path / "store").iterdir())) == 1
+        with pytest.raises(ValueError, match=r"adapters differ .default, now none, which"):
             on.check(off, "the probe")
-    assert tuned.fingerprint == on
+        with torch.no_grad():
+            inside = tuned.hf.base_model.model.model.layers[0].self_attn.q_proj
+            kept = inside.base_layer.weight.clone()
+            inside.base_layer.weight[0, 0] += 1
+        with pytest.raises(ValueError, match="their weights differ"):
+            edited(tuned, Ablate(direction))
+        with torch.no_grad():
+            inside.base_layer.weight[:] = kept
+            inside.lora_A["default"].weight[0, 0] += 1  # no pass meets it
+        assert tuned.fingerprint.config == off.config
+        edited(tuned, Ablate(direction))
+    assert tuned.fingerprint.tensors != on.tensors
+    for use in (quiet.logits, quiet.generate, lambda texts: capture(quiet, texts, SITE)):
+        with pytest.raises(ValueError, match="edited while its adapters were switched off, and now they act"):
+            use(TEXTS)
+    tuned.hf.unload()
+    quiet.logits(TEXTS)
+
+
+def test_adapters_that_may_act_are_not_taken_for_the_base_model(with_lora, make_hf, make_tokenizer):
+    from peft import IA3Config, get_peft_model
+
+    base = load_model(make_hf(), tokenizer=make_tokenizer()).fingerprint
+    tuned = load_model(with_lora(), tokenizer=make_tokenizer())
+    layers = [m for m in tuned.hf.modules() if hasattr(m, "base_layer")]
+    for layer in layers[:-1]:
+        layer.enable_adapters(False)
+    with pytest.raises(ValueError, match="adapters differ"):  # one still acts
+        base.check(tuned.fingerprint, "the probe")
+    tuned.hf.merge_adapter()
+    with tuned.hf.disable_adapter(), pytest.raises(ValueError, match=r"adapters differ .*merged"):
+        base.check(tuned.fingerprint, "the probe")
+    other = get_peft_model(make_hf(), IA3Config(target_modules=["q_proj"], feedforward_modules=[]))
+    other = load_model(other, tokenizer=make_tokenizer())
+    with other.hf.disable_adapter(), pytest.raises(ValueError, match=r"adapters differ .*switched off"):
+        base.check(other.fingerprint, "the probe")
 
 
 def test_hooks_of_other_code_are_named_and_ours_are_not(model):
@@ -235,7 +288,8 @@ def test_rows_read_under_other_edits_or_elsewhere_are_warned_of(model, recwarn):
         door(model, own)
         door(model, Activations.from_arrays(own.x, own.y, sites=[SITE]))  # who does not say passes
         assert not recwarn.list
-        with pytest.warns(UserWarning, match="was read under Add.*9 gaps.* and is used under no edits"):
+        said = r"was read under Add.*9 gaps.* and is used under no edits.*Activations\.from_arrays\("
+        with pytest.warns(UserWarning, match=said):
             door(model, pushed)
         with pytest.warns(UserWarning, match="was read at 1 and is used for last"):
             door(model, elsewhere)
@@ -468,6 +522,101 @@ def test_what_else_a_model_returns_makes_no_other_model(make_hf, make_tokenizer,
     before = model.fingerprint
     setattr(hf.config, name, True)
     assert model.fingerprint == before
+
+
+def test_keys_that_change_no_hidden_state_make_no_other_model(make_hf, make_tokenizer, tmp_path):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    probe = MassMean().fit(acts := capture(model, Examples(TEXTS, y=[0, 1, 0, 1]), SITE))
+    kept = capture(model, TEXTS, SITE, store=tmp_path / "store")
+    before, first = model.fingerprint, probe.score_texts(model, TEXTS)
+    changed = {"pad_token_id": 5, "eos_token_id": [2, 6], "bos_token_id": None}
+    for key, value in {**changed, "return_dict": False, "problem_type": "regression"}.items():
+        setattr(model.hf.config, key, value)
+        assert model.fingerprint.config != before.config
+        before.check(model.fingerprint, "the probe")
+        model.fingerprint.check(before, "the probe")
+    model.hf.config.return_dict = True
+    more = capture(model, Examples(["a red tree"], y=[0]), SITE)
+    assert Activations.concat([acts, more]).receipt["model"] == before.as_dict()
+    half = capture(load_model(copy.deepcopy(model.hf).half(), tokenizer=model.tokenizer), ["a tree"], SITE)
+    with pytest.raises(ValueError, match="different models: one in float32, one in float16"):
+        Activations.concat([acts, replace(half, y=np.ones(1))])
+    edited(model, Ablate(probe.direction()))
+    open_store(kept.folder, model)
+    assert torch.equal(probe.score_texts(model, TEXTS), first)
+    model.hf.save_pretrained(tmp_path / "saved")  # built anew around another pad token
+    again = load_model(tmp_path / "saved", tokenizer=make_tokenizer())
+    before.check(again.fingerprint, "the probe")
+    assert torch.equal(probe.score_texts(again, TEXTS), first)
+
+
+def test_keys_that_change_hidden_states_are_named(make_hf, make_tokenizer):
+    model = load_model(make_hf("llama"), tokenizer=make_tokenizer())
+    before = model.fingerprint
+    model.hf.config.rms_norm_eps = 0.1
+    with pytest.raises(ValueError, match=r"their config differs \(rms_norm_eps .*, now 0.1\)"):
+        before.check(model.fingerprint, "the probe")
+    # RoBERTa counts positions from the pad token.
+    hf = make_hf("roberta")
+    model = load_model(hf, tokenizer=make_tokenizer(encoder=True))
+    before = model.fingerprint
+    hf.config.pad_token_id = 3
+    with pytest.raises(ValueError, match=r"their config differs \(pad_token_id 1, now 3\)"):
+        before.check(model.fingerprint, "the probe")
+    hf.config.pad_token_id = 1
+    hf.embeddings.padding_idx = 3
+    with pytest.raises(ValueError, match="their settings differ"):
+        before.check(model.fingerprint, "the probe")
+
+
+def test_receipts_of_before_are_known_by_the_whole_config(model, tmp_path):
+    now = model.fingerprint
+    old = now.as_dict()
+    assert old.pop("core")
+    old["state"]["settings"] = re.sub("/[^@]*", "", old["state"]["settings"])
+    old = Fingerprint.from_dict(old)
+    old.check(now, "the probe")
+    now.check(old, "the probe")
+    assert old.key == now.key
+    model.hf.config.pad_token_id = 7  # they cannot tell which key it is
+    with pytest.raises(ValueError, match=r"their config differs\. "):
+        old.check(model.fingerprint, "the probe")
+
+
+def test_what_differs_in_settings_is_named_where_it_was_met(model):
+    own = model.fingerprint
+    model.hf.nickname = "small"
+    with pytest.raises(
+        ValueError, match=r"their settings differ .*besides their weights: nickname None, now .*small"
+    ):
+        own.check(model.fingerprint, "the probe")
+    del model.hf.nickname
+    model.hf.transformer.h[0].ln_1.eps = 0.5
+    with pytest.raises(ValueError, match=r"weights: transformer\.h\.0\.ln_1\.eps '1e-05', now '0\.5'\)"):
+        own.check(model.fingerprint, "the probe")
+    other = replace(own, state=replace(own.state, settings="a/b@" + own.state.settings.split("@")[1]))
+    with pytest.raises(
+        ValueError, match=r"weights: attributes, functions, buffers, scaling\)"
+    ):  # not met here
+        other.check(own, "the probe")
+
+
+def test_remedies_are_calls_that_exist(model, make_model, tmp_path):
+    foreign, rows = make_model("gpt2", seed=1), by_last_token(model)
+    probe = MassMean().fit(rows)
+    kept = capture(model, TEXTS, SITE, store=tmp_path / "store")
+    doors = [lambda: probe.score(by_last_token(foreign)), lambda: open_store(kept.folder, foreign)]
+    for door in doors:
+        with pytest.raises(
+            ValueError, match=r"make it anew from this one: capture \(and fit\) with this model$"
+        ):
+            door()
+    with pytest.raises(ValueError, match=r"transfer on purpose with direction\.on"):
+        edited(foreign, Ablate(probe.direction()))
+    first = by_last_token(model, at="first")
+    with pytest.warns(UserWarning, match=r"capture with at='last', or, .*Activations\.from_arrays\(rows\.x"):
+        scores = probe.score(first)
+    assert torch.equal(probe.score(Activations.from_arrays(first.x, first.y, sites=first.sites)), scores)
 
 
 def test_receipts_without_settings_or_under_another_library_are_not_compared_by_them(model):

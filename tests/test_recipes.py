@@ -21,12 +21,14 @@ from probes import (
     AttentionPooled,
     Concatenated,
     ContrastEigen,
+    Examples,
     LinearProbe,
     Logistic,
     MassMean,
     PairActivations,
     Transform,
     auroc,
+    capture,
     one_vs_rest,
 )
 from probes.recipes import PAIRED, SINGLE, TOKENS
@@ -448,6 +450,18 @@ def test_penalties_may_be_numbers_of_numpy():
         assert copy.fit(acts).weight.equal(Logistic(l2=float(number)).fit(acts).weight)
     with pytest.raises(TypeError, match="give one l2"):
         Concatenated(Logistic(l2=(0.1, 1.0))).fit(acts)
+
+
+def test_every_probe_of_texts_scores_them_itself(make_model):
+    model = make_model()
+    texts = [f"{a} {b}" for a in ("red", "tall", "old") for b in ("tree", "house", "river", "door")]
+    acts = capture(model, Examples(texts, y=[0, 1] * 6), ["resid_post.0", "resid_post.1"], progress=False)
+    for recipe in (MLP(hidden=4, restarts=1), Concatenated(Logistic()), one_vs_rest(MassMean()), Logistic()):
+        probe = recipe.fit(acts)
+        assert torch.equal(probe.score_texts(model, texts, progress=False), probe.score(acts))
+        bare = recipe.fit(Activations.from_arrays(acts.x, acts.y))
+        with pytest.raises(ValueError, match="no position to read texts at"):
+            bare.score_texts(model, texts)
 
 
 @pytest.mark.parametrize("name", ["weight", "bias", "units", "all.shift"])

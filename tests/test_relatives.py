@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from interventions import Ablate, edited
 from probes import CCS, Activations, Examples, Logistic, MassMean, PairActivations, capture
 from probes.controls import calibrate, claim
 from probes.data.relatives import related
@@ -151,6 +152,18 @@ def test_a_text_with_both_labels_is_said_once():
         Examples(["a cat", "a cat"], y=[0.5, 0.7])
     with pytest.warns(UserWarning, match="both labels"):
         Examples(["a cat", "a cat"]).with_y([0, 1])
+
+
+def test_labels_of_sampled_answers_are_sent_to_where_they_can_be_read(make_model):
+    model = make_model()
+    with pytest.warns(UserWarning, match=r"text alone .* sampled behind it, .*followed_by.* else drop them"):
+        asked = Examples(["a red tree"] * 4, y=[0, 1, 1, 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answered = model.tokenise(asked).followed_by([[5, 6], [7], [8, 9], [10]])
+        assert len(capture(model, answered, "resid_post.1", "generated", progress=False)) == 6
+    with pytest.warns(UserWarning, match="both labels"):  # one answer, said twice
+        model.tokenise(asked).followed_by([[5, 6], [5, 6], [8, 9], [10]])
 
 
 def test_groups_say_something_when_they_hold_several_texts():
@@ -303,6 +316,54 @@ def test_the_last_token_by_its_number_is_no_other_place(make_model, word, number
         MassMean().fit(by_number).score(by_word)
     whole = Activations.concat([by_word.rows([0, 1]), by_number.rows([2, 3])])
     assert whole.receipt["at"] == word
+
+
+@pytest.mark.parametrize("family", ["llama", "bert"])
+def test_the_last_token_is_no_other_place_where_it_is_content_in_every_row(make_model, family):
+    model = make_model(family)
+    examples = Examples(["red tree yes", "red tree no", "tall house yes", "old river no"], y=[1, 0, 1, 0])
+    last, content = (
+        capture(model, examples, "resid_post.1", at, progress=False) for at in ("last", "last_content")
+    )
+    if family == "bert":  # texts end with a special token
+        assert "also_at" not in last.receipt and "also_at" not in content.receipt
+        for fitted, rows in ((last, content), (content, last)):
+            with pytest.warns(UserWarning, match="rows read at last_content|rows read at last;"):
+                MassMean().fit(fitted).score(rows)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = [MassMean().fit(a).score(b) for a, b in ((last, last), (last, content), (content, last))]
+        edited(model, Ablate(MassMean().fit(last).direction(), mean_of=content, at="last"))
+        first = capture(model, examples, "resid_post.1", "first", progress=False)
+    assert torch.equal(scores[0], scores[1]) and torch.equal(scores[0], scores[2])
+    with pytest.warns(UserWarning, match="fitted on rows read at last and scores rows read at first"):
+        MassMean().fit(last).score(first)
+
+
+def test_ids_numbered_from_0_in_two_sets_are_no_names(make_model):
+    model = make_model()
+    texts = [f"{a} {b} {c}" for a in ("red", "tall", "old") for b in ("tree", "house") for c in ("yes", "no")]
+
+    def numbered(texts, at="last", y=None, start=0):
+        y = [1, 0] * (len(texts) // 2) if y is None else y
+        rows = Examples(texts, y=y, ids=list(range(start, start + len(texts))))
+        return capture(model, rows, "resid_post.1", at, progress=False)
+
+    probe = MassMean().fit(numbered(texts[:6]))
+    other = numbered(texts[6:])
+    assert not was_fitted_on(probe.receipt, other).any()
+    calibrate(probe, other)
+    mixed = numbered([*texts[6:10], texts[0], texts[3]])
+    assert was_fitted_on(probe.receipt, mixed).tolist() == [False] * 4 + [True] * 2  # by their numbers
+    with pytest.raises(ValueError, match="2 of 6 rows"):
+        calibrate(probe, mixed)
+    assert was_fitted_on(probe.receipt, numbered(texts[:6], at="first")).all()  # the very same Examples
+    # Ids that are more than a count are names, as are those of rows whose numbers cannot tell.
+    named = MassMean().fit(numbered(texts[:6], start=7))
+    assert was_fitted_on(named.receipt, numbered(texts[6:], start=7)).all()
+    with pytest.raises(ValueError, match="6 of 6 rows"):
+        calibrate(MassMean().fit(numbered([*texts[:3]] * 2, y=[0, 1, 0] * 2)), other)
 
 
 def test_rows_of_the_fit_are_known_under_other_names_and_in_other_precision(make_model):

@@ -24,8 +24,9 @@ class Answers:
     """The log-probability of one answer minus that of another, for every prompt.
 
     `positive` and `negative` are answer texts as they would follow the prompt, such as " yes" and " no"; or
-    names of columns of the prompts, as `column:NAME`, where the right words differ from row to row. A shared
-    start is put behind the prompt. Where one token is left of each answer, one pass gives the logit
+    names of columns of the prompts, as `column:NAME`, where the right words differ from row to row. Chats are
+    asked where their template has the assistant begin, mostly without the space: `Answers("Yes", "No")`. A
+    shared start is put behind the prompt. Where one token is left of each answer, one pass gives the logit
     difference; of longer answers all tokens count, summed, so that the longer of two is at a disadvantage
     (`Choices(per_token=True)` divides by the length). Answers that follow at once where a space would be
     another token are warned of. By default a model is judged by which answer it prefers, and an
@@ -56,12 +57,8 @@ class Answers:
         check_model(model, "Answers")
         model.require_generation("asking for an answer")
         prompts = prompts if isinstance(prompts, Examples) else Examples(prompts)
-        if not all(isinstance(p, str) for p in prompts.texts):
-            raise ValueError(
-                "answers are asked behind plain prompts; render chat messages with the tokenizer's template"
-                " first"
-            )
         prompts = model.tokenise(prompts)
+        _refuse_answered(prompts)
         refuse_open_thoughts(prompts.encoded)
         asked = prompts.derived(repr(self), lambda: self._asked(model, prompts))
         name = f"{self.positive.strip()} against {self.negative.strip()}"
@@ -87,8 +84,11 @@ class Answers:
 
     def _asked(self, model: Model, prompts: Tokenised) -> "_Asked":
         first, second = self._texts(self.positive, prompts), self._texts(self.negative, prompts)
-        texts = tuple(map(str, prompts.texts))
+        texts = tuple(
+            str(t) if e.chat is None else e.text for t, e in zip(prompts.texts, prompts.encoded, strict=True)
+        )
         _warn_without_space(model, texts, {*first, *second})
+        _warn_of_space(prompts, first, second)
         return _parted(model, prompts, texts, first, second)
 
     def _texts(self, answer: str, prompts: Examples) -> Sequence[str]:
@@ -135,7 +135,8 @@ def _parted(
                 " into the prompt; end the prompt before a space and let the answers start with it"
             )
         offsets = None if a.offsets is None else a.offsets[:n]
-        cut.append(Encoded(a.ids[:n], a.special[:n], offsets, a.text))
+        text = a.text if a.chat is None else prompt.text  # in which the turns of a chat are looked up
+        cut.append(Encoded(a.ids[:n], a.special[:n], offsets, text, a.chat))
     before = Tokenised(asked, cut, model.tokenizer)
     return _Asked(*(Continuations(before, tuple(end)) for end in ends))
 
@@ -143,12 +144,36 @@ def _parted(
 def _with_answers(
     model: Model, asked: Tokenised, prompts: Sequence[str], answers: Sequence[str]
 ) -> list[Encoded]:
-    """Each prompt with its answer; token ids that were given stay, and only the answer is tokenised."""
-    whole = model.encode([p + a for p, a in zip(prompts, answers, strict=True)])
-    return [
-        encoded_ids(model.tokenizer, (*e.ids, *ids_behind(model.tokenizer, e.text, a))) if e.given else w
-        for e, a, w in zip(asked.encoded, answers, whole, strict=True)
-    ]
+    """Each prompt with its answer. Token ids that were given stay, as does a chat, whose template wrote its
+    special tokens: only the answer is tokenised.
+    """
+    plain = [i for i, e in enumerate(asked.encoded) if not e.given and e.chat is None]
+    whole = (
+        dict(zip(plain, model.encode([prompts[i] + answers[i] for i in plain]), strict=True)) if plain else {}
+    )
+    found = []
+    for i, (e, answer) in enumerate(zip(asked.encoded, answers, strict=True)):
+        if i in whole:
+            found.append(whole[i])
+            continue
+        new = ids_behind(model.tokenizer, e.text, answer)
+        if e.given:
+            found.append(encoded_ids(model.tokenizer, (*e.ids, *new)))
+            continue
+        end = len(e.text)
+        offsets = None if e.offsets is None else (*e.offsets, *[(end, end)] * len(new))  # in no turn
+        special = (*e.special, *[False] * len(new))
+        found.append(Encoded((*e.ids, *new), special, offsets, e.text + answer, e.chat, model.tokenizer))
+    return found
+
+
+def _refuse_answered(prompts: Tokenised) -> None:
+    """Raises ValueError for a chat that the model has answered already."""
+    for i, e in enumerate(prompts.encoded):
+        if e.chat is not None and e.chat.messages[-1]["role"] == "assistant":
+            raise ValueError(
+                f"chat {i} ends with the assistant's turn, so no answer follows it; leave that turn out"
+            )
 
 
 def _known(model: Model, prompt: Encoded, asked: Encoded, answer: str) -> None:
@@ -160,6 +185,19 @@ def _known(model: Model, prompt: Encoded, asked: Encoded, answer: str) -> None:
             f"the tokenizer has no token for the answer {answer!r}, it reads {model.tokenizer.unk_token!r};"
             " choose words that the model knows"
         )
+
+
+def _warn_of_space(prompts: Tokenised, first: Sequence[str], second: Sequence[str]) -> None:
+    """Says where an answer begins with a space behind a chat that ends in white space."""
+    for e, *answers in zip(prompts.encoded, first, second, strict=True):
+        spaced = [a for a in answers if a[:1].isspace()]
+        if spaced and e.chat is not None and e.text[-1:].isspace():
+            warnings.warn(
+                f"the answer {spaced[0]!r} begins with a space, and the chat's template ends in white space,"
+                f" where models mostly write {spaced[0].lstrip()!r}; begin answers without it",
+                stacklevel=2,
+            )
+            return
 
 
 def _warn_without_space(model: Model, prompts: Sequence[str], answers: set[str]) -> None:

@@ -69,10 +69,9 @@ class LocalRewriter:
     def __call__(self, prompts: Examples, k: int, *, directed: bool = True, seed: int = 0) -> Candidates:
         check_k(k)
         instruction = (self.instruction or DIRECTED) if directed else (self.undirected or UNDIRECTED)
-        who = {name: value for name, value in self.model.fingerprint.as_dict().items() if name != "name"}
         drawn = (self.temperature, self.top_p, self.max_new_tokens)
         own = plain(own_choices(self.model.hf))
-        name = digest("local", who, instruction, *drawn, *([own] if own else []))
+        name = digest("local", self.model.fingerprint.key, instruction, *drawn, *([own] if own else []))
         # One key a row: the id tells prompts apart that have the same text.
         questions = [self._question(instruction, asked(text)) for text in prompts.texts]
         keys = [

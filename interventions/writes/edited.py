@@ -15,6 +15,7 @@ from probes.fitting.exactly import made_exactly
 from probes.models.backends.hooking import hooked
 from probes.models.compiled import eagerly
 from probes.models.model import Model
+from probes.models.switched_off import switched_off
 from probes.models.unwrap import inner_model
 from probes.models.writes import Write, everywhere
 
@@ -31,7 +32,8 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
             f"edited takes a Model, got a {type(model).__name__}; wrap it with load_model(model,"
             " tokenizer=tokenizer), or edit it for a while: with applied(model, edit)"
         )
-    return replace(model, writes=(*model.writes, *compiled(model, edits)))
+    as_base = model.edited_as_base or bool(switched_off(model.hf))
+    return replace(model, writes=(*model.writes, *compiled(model, edits)), edited_as_base=as_base)
 
 
 @made_exactly

@@ -190,7 +190,9 @@ def same_site(directions: Direction | Sequence[Direction]) -> tuple[Direction, .
     if len({d.site for d in found}) > 1:
         raise ValueError(
             "directions edited together must live at one site, these live at"
-            f" {', '.join(sorted({str(d.site) for d in found}))}"
+            f" {', '.join(sorted({str(d.site) for d in found}))}; give an edit for each,"
+            " edited(model, Ablate(first), Ablate(second)), or say that both are meant at one site,"
+            " Direction.from_vector(second.unit, first.site)"
         )
     return found
 

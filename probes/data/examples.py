@@ -152,6 +152,16 @@ class Examples(Rows):
         cls, dataset: Any, text: str = "text", y: str | None = None, groups: str | None = None
     ) -> "Examples":
         """Takes one split of a Hugging Face dataset; see `from_pandas`."""
+        if not hasattr(dataset, "to_pandas"):
+            several = (
+                f" with the splits {', '.join(map(str, dataset))}; take one"
+                if isinstance(dataset, dict)
+                else ""
+            )
+            raise TypeError(
+                f"from_hf takes one split of a Hugging Face dataset, got a {type(dataset).__name__}{several};"
+                " rows as a list of dicts go through from_pandas(pandas.DataFrame(rows))"
+            )
         return cls.from_pandas(dataset.to_pandas(), text, y, groups)
 
     def __repr__(self) -> str:

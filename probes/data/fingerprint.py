@@ -6,8 +6,9 @@ import functools
 import hashlib
 import json
 import math
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
+from probes.data.config_keys import differing, remember, told_by
 from probes.data.digest import digest
 from probes.data.stored import Stored, checked
 
@@ -30,6 +32,7 @@ _VOLATILE = (
 )
 _ONLY_RETURNED = ("output_hidden_states", "output_attentions")  # what passes give back besides
 TRANSFER = "transfer on purpose with direction.on(other_model, reason=...)"
+ANEW = "make it anew from this one: capture (and fit) with this model"
 COMPILED = "_orig_mod."  # torch.compile puts it into names
 _MATRICES = 512  # more than this and only some are sampled
 _SAMPLES = 4  # values read of a tensor
@@ -42,8 +45,9 @@ _vocabularies: "WeakKeyDictionary[Any, tuple[int, str]]" = WeakKeyDictionary()
 @dataclass(frozen=True)
 class State:
     """What acts on a model's passes besides its weights: adapters and whether they are on, hooks of other
-    people's code, the precision of autocast ("" without), the way attention is computed, and a hash of what
-    modules do besides their weights (`probes.models.settings`) with the version of their library.
+    people's code, the precision of autocast ("" without), the way attention is computed, and hashes of
+    what modules do besides their weights (`probes.models.settings`), with and without what changes no hidden
+    state, and the version of their library.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -59,17 +63,19 @@ class State:
         (mine, under), (theirs, now) = (
             s.settings.split("@") if s.settings else ("", "") for s in (self, other)
         )
-        return bool(mine and theirs) and under == now and mine != theirs
+        known = bool(mine and theirs) and under == now
+        return known and not set(mine.split("/")) & set(theirs.split("/"))
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """Hashes of config, tokenizer and all weights and buffers (`tensors`), some values of the matrices, by
     which a copy in another precision is known (`weights`), and what else acts on passes. Names are for
-    display only.
+    display only. `core` is a hash of the config without what changes no hidden state, such as the pad token;
+    configs are the same where either hash is.
 
-    Files from before `tensors`, `state` or its `settings` lack them, and then they are not compared; nor are
-    settings under two versions of their library, which name things anew.
+    Files from before `tensors`, `core`, `state` or its `settings` lack them, and then they are not compared;
+    nor are settings under two versions of their library, which name things anew.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -81,18 +87,27 @@ class Fingerprint:
     weights: tuple[float, ...]
     tensors: str = ""
     state: State = State()
+    core: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What stores and ledgers are found by, which is as they were told before `core`."""
+        told = self.as_dict()
+        told["state"]["settings"] = re.sub("/[^@]*", "", told["state"]["settings"])
+        return {name: value for name, value in told.items() if name not in ("name", "core")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Fingerprint":
         """What `as_dict` gave; raises pydantic's ValidationError, a ValueError, for anything else."""
         return checked(cls, values)
 
-    def check(self, other: "Fingerprint", what: str, remedy: str = TRANSFER) -> None:
+    def check(self, other: "Fingerprint", what: str, remedy: str | None = None) -> None:
         """Raises ValueError naming the field that differs, and a `remedy` beside using `what` on its own
-        model; another precision of the same weights, or other people's hooks, only warn.
+        model (by default that directions can be transferred, and all else is made anew); another precision of
+        the same weights, or other people's hooks, only warn.
         """
         field = self._differing(other)
         if field is None or (field == "weights" and self._rounded(other)):
@@ -100,13 +115,19 @@ class Fingerprint:
             return
         belongs = f"{what} belongs to model {self.name!r} but was used on {other.name!r}"
         differs = f"their {field} {'differ' if field.endswith('s') else 'differs'}"
+        if field == "config" and (keys := differing(self.core, other.core)):
+            differs += f" ({keys})"
         if field == "adapters":
             mine, theirs = ("; ".join(f.state.adapters) or "none" for f in (self, other))
-            differs += f" ({mine}, now {theirs})"
+            merged = ", which merging or unloading them brings about" if theirs == "none" else ""
+            differs += f" ({mine}, now {theirs}{merged})"
         if field == "settings":
+            keys = differing(*(f.state.settings.split("@")[0].partition("/")[2] for f in (self, other)))
             differs += (
-                " (what modules are and do besides their weights: attributes, functions, buffers, scaling)"
+                " (what modules are and do besides their weights: "
+                f"{keys or 'attributes, functions, buffers, scaling'})"
             )
+        remedy = remedy or (TRANSFER if what.startswith("the direction") else ANEW)
         raise ValueError(f"{belongs}: {differs}. Use it on its own model, or {remedy}")
 
     def _warn(self, other: "Fingerprint", what: str) -> None:
@@ -124,7 +145,7 @@ class Fingerprint:
 
     def _differing(self, other: "Fingerprint") -> str | None:
         """The first field in which two models differ."""
-        if self.config != other.config:
+        if self.config != other.config and not (self.core and self.core == other.core):
             return "config"
         # A bare Hugging Face model comes without a tokenizer.
         if self.tokenizer and other.tokenizer and self.tokenizer != other.tokenizer:
@@ -135,6 +156,15 @@ class Fingerprint:
         if self.weights != other.weights or (known and self.tensors != other.tensors):
             return "weights"
         return "settings" if self.dtype == other.dtype and self.state.set_otherwise(other.state) else None
+
+    def apart(self, other: "Fingerprint") -> str:
+        """The first thing, of all that acts on passes, in which two differ; empty where nothing does."""
+        if self._rounded(other):
+            return f"one in {self.dtype}, one in {other.dtype}"
+        if (field := self._differing(other)) is None:
+            mine, theirs = (asdict(f.state) | {"precision": f.dtype, "settings": ""} for f in (self, other))
+            field = next((name for name in mine if mine[name] != theirs[name]), None)
+        return "" if field is None else f"their {field} {'differ' if field.endswith('s') else 'differs'}"
 
     def _rounded(self, other: "Fingerprint") -> bool:
         """Whether the weights are the same but for the rounding of another precision."""
@@ -170,29 +200,50 @@ def refuse_other_model(mine: Mapping[str, Any], theirs: Mapping[str, Any], what:
         own.check(other, what)
 
 
+def other_model(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """What tells the models of two receipts apart, names aside where they say more; empty for nothing."""
+    if mine.get("model") == theirs.get("model"):
+        return ""
+    known = made_by(mine), made_by(theirs)
+    if known[0] is not None and known[1] is not None:
+        return known[0].apart(known[1])
+    return "their names differ" if "model" in mine and "model" in theirs else "only some say which it was"
+
+
 def _named_only(receipt: Mapping[str, Any]) -> dict[str, Any]:
     """What the entry of a model is that has a name and nothing to know it by."""
     model = receipt["model"]
     return {"name": model.get("name")} if isinstance(model, dict) else {}
 
 
-def fingerprint(hf: nn.Module, tokenizer: Any, name: str, state: State, whole: bool = False) -> Fingerprint:
-    """Who a model is. All its weights are read again only where one of them has changed since, which memory,
-    version, a few values of every tensor and a walk through its rows and columns tell (`_walk`); with `whole`
-    always, which also sees single numbers that were changed past the versions (through `.data` or numpy).
+def fingerprint(
+    hf: nn.Module,
+    tokenizer: Any,
+    name: str,
+    state: State,
+    whole: bool = False,
+    called: Callable[[str], str | None] = lambda name: name.replace(COMPILED, ""),
+) -> Fingerprint:
+    """Who a model is, by its tensors as they are `called` (None leaves one out).
+
+    All its weights are read again only where one of them has changed since, which memory, version, a few
+    values of every tensor and a walk through its rows and columns tell (`_walk`); with `whole` always, which
+    also sees single numbers that were changed past the versions (through `.data` or numpy).
     """
     state_dict = hf.state_dict(keep_vars=True).items()
-    tensors = [(n.replace(COMPILED, ""), t) for n, t in state_dict if isinstance(t, Tensor)]
+    tensors = [(n, t) for key, t in state_dict if isinstance(t, Tensor) and (n := called(key)) is not None]
     values = _samples([t for _, t in tensors]), _walk([t for _, t in tensors])
     stamp = (tuple((n, t.data_ptr(), t._version, t.dtype) for n, t in tensors), values)
     known = _known.get(hf)
     if whole or known is None or known[0] != stamp:
-        known = _known[hf] = (stamp, _matrices(hf), digest(tensors))
+        known = _known[hf] = (stamp, _matrices(hf, called), digest(tensors))
     config = {k: v for k, v in hf.config.to_dict().items() if k not in _VOLATILE}  # pyright: ignore
     config |= {k: False for k in _ONLY_RETURNED if k in config}
     words = "" if tokenizer is None else _words(tokenizer)
     dtype = str(next(p.dtype for p in hf.parameters() if p.is_floating_point())).removeprefix("torch.")
-    return Fingerprint(name, _hash(config), words, dtype, known[1], known[2], state)
+    core = _hash(told := told_by(hf, config))
+    remember(core, told)
+    return Fingerprint(name, _hash(config), words, dtype, known[1], known[2], state, core)
 
 
 def _words(tokenizer: Any) -> str:
@@ -203,14 +254,17 @@ def _words(tokenizer: Any) -> str:
     return known[1]
 
 
-def _matrices(hf: nn.Module) -> tuple[float, ...]:
+def _matrices(hf: nn.Module, called: Callable[[str], str | None]) -> tuple[float, ...]:
     """A few values of every matrix: an even stride over sorted names can fall on one kind only, and edits
     often touch one kind only.
     """
     matrices = sorted(
-        (n.replace(COMPILED, ""), p)
-        for n, p in hf.named_parameters()
-        if p.ndim >= 2 and p.is_floating_point() and p.device.type != "meta"
+        (n, p)
+        for key, p in hf.named_parameters()
+        if (n := called(key)) is not None
+        and p.ndim >= 2
+        and p.is_floating_point()
+        and p.device.type != "meta"
     )
     # Mixtures of experts have thousands; a hash of the name picks without favouring a kind.
     if len(matrices) > _MATRICES:

@@ -4,9 +4,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from probes.data.fingerprint import other_model
 from probes.data.positions import INTEGER, ONE_PER_TEXT
 
 ALIKE = ("at", "edits")
+BARE = (
+    ", or, where this is meant, give the bare numbers, Activations.from_arrays(rows.x, rows.y,"
+    " sites=rows.sites), which do not say how they were read"
+)
 _WORDS = {"-1": "last", "0": "first"}  # places with two names
 
 
@@ -17,8 +22,9 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     them as one table would take them for the same thing.
     """
     receipts = [dict(r) | ({"at": place(r["at"])} if "at" in r else {}) for r in receipts]
-    if len({str(r.get("model")) for r in receipts}) > 1:
-        raise ValueError("the parts were captured from different models")
+    for other in receipts[1:]:
+        if what := other_model(receipts[0], other):
+            raise ValueError(f"the parts were captured from different models: {what}")
     for name in ALIKE:
         told = list(dict.fromkeys(str(r.get(name, "unknown")) for r in receipts))
         if len(told) > 1:
@@ -30,7 +36,8 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in dict.fromkeys(key for receipt in receipts for key in receipt):
         values = [receipt.get(name) for receipt in receipts]
-        alike = all(value == values[0] for value in values) and name != "data"
+        # Of one model even where it had another name, or its config other keys that change nothing.
+        alike = name == "model" or (all(value == values[0] for value in values) and name != "data")
         found[name] = values[0] if alike else values
     return found
 
@@ -40,15 +47,21 @@ def place(at: Any) -> Any:
     return _WORDS.get(str(at), at)
 
 
-def other_place(at: Any, rows: Mapping[str, Any]) -> bool:
+def places(receipt: Mapping[str, Any]) -> set[str]:
+    """What the place that rows were read at is called; `also_at` holds another name that fits all of them."""
+    also = receipt.get("also_at")
+    return {str(place(receipt.get("at"))), *([also] if isinstance(also, str) else [])}
+
+
+def other_place(fitted: Mapping[str, Any], rows: Mapping[str, Any]) -> bool:
     """Whether rows were read at one place a text, and at another one than this, also one a text."""
-    places = [str(place(at)), str(place(rows.get("at", at)))]
-    one = all(p.partition(":")[0] in ONE_PER_TEXT or INTEGER.fullmatch(p) for p in places)
-    return one and places[0] != places[1]
+    asked, there = str(place(fitted.get("at"))), str(place(rows.get("at", fitted.get("at"))))
+    one = all(p.partition(":")[0] in ONE_PER_TEXT or INTEGER.fullmatch(p) for p in (asked, there))
+    return one and asked != there and not places(fitted) & places(rows)
 
 
 def warn_of_other_reading(
-    what: str, rows: Mapping[str, Any], edits: Sequence[str], places: Sequence[Any] = ()
+    what: str, rows: Mapping[str, Any], edits: Sequence[str], used: Sequence[Any] = ()
 ) -> None:
     """Warns where rows whose means decide what an edit does were read under other edits than those that act
     where it is used, or at none of the places that it is about (only those that are one a text count).
@@ -61,12 +74,12 @@ def warn_of_other_reading(
         warnings.warn(
             f"{what} was read under {under} and is used under {now}, so its means are not those of the states"
             " it is used on; capture it from the very model that is edited (edits that follow one another are"
-            " made one by one, edited(edited(model, first), second)), or say that this is meant",
+            f" made one by one, edited(edited(model, first), second)){BARE}",
             stacklevel=4,
         )
-    if places and all(other_place(at, rows) for at in places):
+    if used and all(other_place({"at": at}, rows) for at in used):
         warnings.warn(
-            f"{what} was read at {rows['at']} and is used for {' and '.join(map(str, places))}, where states"
-            " have other means; capture it there, or say that it is carried over",
+            f"{what} was read at {rows['at']} and is used for {' and '.join(map(str, used))}, where states"
+            f" have other means; capture it there{BARE}",
             stacklevel=4,
         )

@@ -14,6 +14,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 OWN = 0.9  # share of groups that are one text from which on groups say nothing
+NUMBERED = (
+    "; equal numbers count as one group: where both sets number theirs from 0 and mean other things, name"
+    " them, such as rows.with_groups([f'cities {g}' for g in rows.groups])"
+)
 # As `text_ids` makes them, with the part's number that `Examples.concat` puts in front and the token that
 # `capture` puts behind.
 _MADE_OF_TEXT = re.compile(r"(?:\d+/)*([0-9a-f]{12})(?:-\d+)?(?:@\d+)?")
@@ -96,6 +100,11 @@ def _plain_name(name: Hashable) -> str:
     return str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
 
 
+def numbered(groups: np.ndarray) -> bool:
+    """Whether groups are numbered from 0, as rows of two sets may both be."""
+    return groups.dtype.kind in "iu" and np.array_equal(np.unique(groups), np.arange(len(np.unique(groups))))
+
+
 def joined(groups: np.ndarray, names: Sequence[Hashable] | np.ndarray) -> np.ndarray:
     """The groups, those that share a name made one, which is called as the group of its first row."""
     name, known = pd.factorize(np.asarray(names))
@@ -144,7 +153,9 @@ def say_mixed_labels(y: np.ndarray | None, names: Sequence[str] | np.ndarray) ->
     mixed = known[(positive > 0) & (positive < np.bincount(name))]
     if len(mixed):
         warnings.warn(
-            f"{len(mixed)} texts have both labels (such as {str(mixed[0])!r:.60}); drop them, or find out"
-            " which label is right: no reading of the text can tell them apart",
+            f"{len(mixed)} texts have both labels (such as {str(mixed[0])!r:.60}), and no reading of the text"
+            " alone can tell them apart; where labels are of answers that were sampled behind it, read these"
+            " (capture_generated, or model.tokenise(prompts).followed_by(ids) at 'generated'), else drop"
+            " them, or find out which label is right",
             stacklevel=3,
         )

@@ -104,11 +104,26 @@ class Tokenised(Examples):
     def places(self, at: Position) -> tuple[np.ndarray, ...]:
         """The token numbers that a position picks in each text; raises ValueError where it picks none."""
         if at not in self._places:
+            if at.kind == "generated":
+                self._refuse_empty_answers()
             columns = {k: c for k, c in self.columns.items() if k == at.column} or self.columns
             self._places[at] = tuple(
                 tokens_at(at, e, {k: c[i] for k, c in columns.items()}) for i, e in enumerate(self.encoded)
             )
         return self._places[at]
+
+    def _refuse_empty_answers(self) -> None:
+        if "answer" not in self.columns or "prompt_tokens" not in self.columns:
+            return
+        lengths = np.array([len(e) for e in self.encoded])
+        empty = np.flatnonzero(lengths == np.asarray(self.columns["prompt_tokens"]))
+        if len(empty):
+            raise ValueError(
+                f"{len(empty)} of {len(self)} answers are empty, such as that behind prompt {empty[0]}"
+                f" ({self.texts[empty[0]]!r:.60}), where the model ended at once, so 'generated' picks"
+                " none of their tokens; leave those prompts out: asked.rows([i for i, new in"
+                " enumerate(ids) if new]), or read at 'from_last', which begins with the prompt's last token"
+            )
 
     def chosen(self, at: Position, batch: Batch) -> Bool[torch.Tensor, "batch pos"]:
         """Which places of a padded batch of these texts, or of these with more tokens behind, a position

@@ -211,6 +211,9 @@ def check_vocabulary(encoded: Sequence[Encoded], tokenizer: Any, size: int, name
     beyond = next(((i, max(e.ids)) for i, e in enumerate(encoded) if e.ids and max(e.ids) >= size), None)
     if beyond is not None:
         text, token = beyond
+        if encoded[text].tokenizer is tokenizer and not encoded[text].given:
+            word = tokenizer.convert_ids_to_tokens(token)
+            advice = f"the tokenizer was given {word!r} and the model was not; leave it out of the texts"
         raise ValueError(f"text {text} has token {token}, but the model knows {size} tokens; {advice}")
 
 

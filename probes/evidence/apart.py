@@ -43,18 +43,31 @@ def among(rows: Any, others: Any) -> Bool[np.ndarray, " n"]:
     return found if named else found | _same_numbers(rows, others)
 
 
-def _same_numbers(rows: Any, others: Any) -> Bool[np.ndarray, " n"]:
-    nothing = np.zeros(len(rows), dtype=bool)
+def told_by_numbers(rows: Any, others: Any) -> bool:
+    """Whether a row of both would be known by its numbers."""
+    return _beside(rows, others) is not None
+
+
+def _beside(rows: Any, others: Any) -> tuple[torch.Tensor, torch.Tensor, list[pd.Index]] | None:
+    """The numbers of both at the sites they share, and those of the first one as keys; None where numbers
+    tell nothing.
+    """
     own, known = _numbers(rows), _numbers(others)
     sites = [s for s in rows.sites if s in others.sites and s != EMBEDDING]
     if own is None or known is None or not sites:
-        return nothing
+        return None
     x, z = own[rows.index_of(sites)], known[others.index_of(sites)]
     if x.shape[2] != z.shape[2]:
-        return nothing
+        return None
     first = [pd.Index([row.tobytes() for row in part[0].float().cpu().numpy()]) for part in (x, z)]
-    if first[1].nunique() < TELLING * len(others):
-        return nothing
+    return None if first[1].nunique() < TELLING * len(others) else (x, z, first)
+
+
+def _same_numbers(rows: Any, others: Any) -> Bool[np.ndarray, " n"]:
+    known = _beside(rows, others)
+    if known is None:
+        return np.zeros(len(rows), dtype=bool)
+    x, z, first = known
     at = pd.Index(first[1]).drop_duplicates().get_indexer(first[0])
     place = np.flatnonzero(~first[1].duplicated())[at]
     equal = at >= 0

@@ -12,13 +12,23 @@ from jaxtyping import Bool, Shaped
 
 from probes.data.activations import PairActivations
 from probes.data.examples import Examples
+from probes.data.receipts import places
 from probes.data.relatives import Relatives, related
-from probes.data.row_names import joined, made_of_texts, own_groups, same_names, text_ids
+from probes.data.row_names import (
+    NUMBERED,
+    joined,
+    made_of_texts,
+    numbered,
+    own_groups,
+    same_names,
+    text_ids,
+)
 from probes.data.rows import Rows
 from probes.data.texts import words_of
-from probes.evidence.apart import require_apart
+from probes.evidence.apart import require_apart, told_by_numbers
 from probes.evidence.claim_rule import REMEDY, Seen
 from probes.evidence.finding import FEWEST
+from probes.fitting.rows_of_fit import has_names
 
 R = TypeVar("R", bound=Rows)
 TEXT_COLUMNS = ("text", "statement", "prompt", "question")
@@ -53,12 +63,13 @@ def claim_rows(train: Rows, test: Rows, texts: Said | None) -> ClaimRows:
     """
     every = np.ones(len(test), dtype=bool)
     read = _carried(train, test) if texts is None else texts
+    theirs = _groups_beside(train, test)
     if read is None:
-        return ClaimRows(train.groups, test.groups, every, None)
+        return ClaimRows(train.groups, theirs, every, None)
     said = [str(t) for part in read for t in part]
     own = own_groups(train.ids, train.groups) and own_groups(test.ids, test.groups)
     found = related(said) if own else related(said).closest
-    groups = np.concatenate([train.groups, test.groups])
+    groups = np.concatenate([train.groups, theirs])
     groups = joined(groups, found.groups) if own else groups
     again = _again(found, np.asarray(train.y), np.asarray(test.y))
     whole = groups[: len(train)], groups[len(train) :]
@@ -144,7 +155,7 @@ def _texts_of(given: Sequence[str] | Examples, rows: Rows, name: str) -> list[st
 
 def require_separate(train: Rows, test: Rows, texts: Said | None) -> None:
     """Raises ValueError where train and test share a group, a pair, a text, or a row by its numbers."""
-    shared = {"groups": _common(train.groups, test.groups)}
+    shared = {"groups": _common(train.groups, _groups_beside(train, test))}
     if "pair_id" in train.columns and "pair_id" in test.columns:
         shared["pair_id"] = _common(train.columns["pair_id"], test.columns["pair_id"])
     if texts is not None:
@@ -154,9 +165,17 @@ def require_separate(train: Rows, test: Rows, texts: Said | None) -> None:
             raise ValueError(
                 f"train and test share {len(both)} {name} (such as {both[0]!r}); split by groups that keep"
                 " them apart, acts.split(sizes, groups=...), and give groups to arrays that are wrapped one"
-                " by one"
+                f" by one{NUMBERED if name == 'groups' and numbered(train.groups) else ''}"
             )
     require_apart(train, test, "a claim")
+
+
+def _groups_beside(train: Rows, test: Rows) -> np.ndarray:
+    """The groups of test rows beside those of train rows: two arrays that were wrapped one by one and not
+    grouped number their rows from 0 each, which says nothing as long as their numbers tell rows apart.
+    """
+    nobodys = all(not has_names(r) and np.array_equal(r.groups, np.arange(len(r))) for r in (train, test))
+    return test.groups + len(train) if nobodys and told_by_numbers(test, train) else test.groups
 
 
 def _common(ours: np.ndarray, theirs: np.ndarray) -> list[Any]:
@@ -167,7 +186,7 @@ def _common(ours: np.ndarray, theirs: np.ndarray) -> list[Any]:
 
 def read_apart(train: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     """How train and test rows were read, where their receipts say that it was not alike; else nothing."""
-    if all(train.get(name) == test.get(name) for name in ("at", "edits")):
+    if places(train) & places(test) and train.get("edits") == test.get("edits"):
         return ""
     return f"fitted on rows read {_reading(train)}, tested on rows read {_reading(test)}"
 

@@ -17,7 +17,6 @@ from probes.fitting.exactly import made_exactly
 from probes.fitting.probe import Probe
 from probes.fitting.solving import along
 from probes.models.model import Model
-from probes.reading.capture import capture
 from probes.reading.store import StoredActivations
 
 
@@ -159,12 +158,7 @@ class LinearProbe(Probe):
         self, model: Model, texts: Examples | Sequence[str], side: Side | None = None, **options: Any
     ) -> Float[Tensor, "site n"]:
         """Captures the texts at the probe's own sites and position, then scores them."""
-        if "at" not in self.receipt:
-            raise ValueError(
-                "this probe was fitted on plain arrays, so it has no position to read texts at; capture and"
-                " score them yourself"
-            )
-        return self.score(capture(model, texts, self.sites, self.receipt["at"], **options), side)
+        return self.score(self.captured(model, texts, **options), side)
 
     def direction(self, site: SiteLike | None = None) -> Direction:
         """The unit vector along which the score rises fastest at a site, in raw activation space."""

@@ -14,14 +14,17 @@ from torch import Tensor
 
 from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
+from probes.data.examples import Examples
 from probes.data.fingerprint import check_receipt, refuse_other_model
-from probes.data.receipts import other_place
+from probes.data.receipts import BARE, other_place
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike, as_sites
 from probes.data.stored import Form, Stored
 from probes.fitting.rows_of_fit import was_fitted_on
 from probes.fitting.transforms import Fitted
 from probes.markup.terminal import terminal
+from probes.models.model import Model
+from probes.reading.capture import capture
 
 P = TypeVar("P", bound="Probe")
 
@@ -125,6 +128,19 @@ class Probe:
             )
         return index, transform(x, transform.clusters(acts.columns, middle))
 
+    def captured(self, model: Model, texts: Examples | Sequence[str], **options: Any) -> Activations:
+        """The texts at the probe's own sites and position; raises ValueError where it does not know one."""
+        if "at" not in self.receipt:
+            raise ValueError(
+                "this probe was fitted on plain arrays, so it has no position to read texts at; capture and"
+                " score them yourself"
+            )
+        return capture(model, texts, self.sites, self.receipt["at"], **options)
+
+    def score_texts(self, model: Model, texts: Examples | Sequence[str], **options: Any) -> Tensor:
+        """Captures the texts at the probe's own sites and position, then scores them."""
+        return self.score(self.captured(model, texts, **options))  # pyright: ignore[reportAttributeAccessIssue]
+
     def was_fitted_on(self, rows: Rows) -> Bool[np.ndarray, " n"]:
         """Which rows are rows that the probe was fitted on, or share a group with them, as far as its receipt
         tells: scores of those flatter.
@@ -191,9 +207,9 @@ class Probe:
 def _say_other_place(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
     """Warns where both were read at one place a text, and not at the same one."""
     at = str(fitted.get("at"))
-    if other_place(at, scored):
+    if other_place(fitted, scored):
         warnings.warn(
             f"the probe was fitted on rows read at {at} and scores rows read at {scored['at']}; capture"
-            f" with at={at!r}, or say that it is carried over",
+            f" with at={at!r}{BARE}",
             stacklevel=5,
         )

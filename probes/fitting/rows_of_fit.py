@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt
 from torch import Tensor
 
 from probes.data.activations import Activations, PairActivations
-from probes.data.row_names import own_groups, same_text, text_ids, text_names
+from probes.data.row_names import NUMBERED, numbered, own_groups, same_text, text_ids, text_names
 from probes.data.rows import Rows
 from probes.data.texts import Text, words_of
 
@@ -54,7 +54,7 @@ def was_fitted_on(receipt: Mapping[str, Any], rows: Any) -> Bool[np.ndarray, " n
     if told is None:
         return found
     summed = _summed(told)
-    if has_names(rows) and "site" not in told:
+    if has_names(rows) and "site" not in told and not _only_numbered(receipt, told, rows):
         found |= _among(_names(rows.ids), told["hashes"])
         if hasattr(rows, "texts"):
             found |= _respelled(rows.texts, told["hashes"])
@@ -80,7 +80,7 @@ def refuse_rows_of_fit(probe: Any, rows: Any, purpose: str) -> None:
         raise ValueError(
             f"{which} are rows that the probe was fitted on, or share a group with them; {purpose} takes rows"
             " of its own: split into three parts, acts.split((0.5, 0.25, 0.25)), and give groups to arrays"
-            " that are wrapped one by one"
+            f" that are wrapped one by one{NUMBERED if _grouped(rows) and numbered(rows.groups) else ''}"
         )
 
 
@@ -104,6 +104,18 @@ def require_fit_of(probe: Any, recipe: Any, rows: Any) -> None:
 def has_names(rows: Rows) -> bool:
     """Whether ids say which row it is: arrays number theirs from 0 each, which says nothing."""
     return rows.ids.dtype.kind not in "iu" or "data" in getattr(rows, "receipt", {"data": None})
+
+
+def _only_numbered(receipt: Mapping[str, Any], told: Mapping[str, Any], rows: Any) -> bool:
+    """Whether the rows of the fit and these, of other texts, are numbered from 0 each, which says nothing,
+    and numbers at a site can tell.
+    """
+    other = getattr(rows, "receipt", {}).get("data") not in (None, receipt.get("data"))
+    if not other or str(told.get("numbers_at")) not in map(str, getattr(rows, "sites", ())):
+        return False
+    counted = [text_names(range(n)) for n in (len(rows), told["n"])]
+    own = np.array_equal(np.sort(text_names(rows.ids)), np.sort(counted[0]))
+    return own and _usual(told["hashes"]) == _usual(_sketch(_hashes([name.encode() for name in counted[1]])))
 
 
 def _summed(told: Mapping[str, Any]) -> bool:

@@ -84,6 +84,8 @@ class Decoding:
         max_new_tokens = check_count("max_new_tokens", max_new_tokens)
         asked, passed = asked_of(options)
         own = {k: v for k, v in config_of(hf).items() if k not in asked}
+        if not asked.get("do_sample") and asked.get("temperature") == 0:
+            del asked["temperature"]  # another word for greedy
         acting = own if asked.get("do_sample") else {k: v for k, v in own.items() if k in OF_THE_MODEL}
         settings = acting | {"do_sample": False, "pad_token_id": pad_id} | asked
         settings["max_new_tokens"] = max_new_tokens

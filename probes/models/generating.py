@@ -76,10 +76,16 @@ def check_options(
         )
     if not decoding.settings.get("do_sample"):
         for name in SAMPLING:
-            if in_force(name, options.get(name)):
+            zero = name == "temperature" and options.get(name) == 0
+            if in_force(name, options.get(name)) and not zero:
                 raise ValueError(
                     f"{name}={options[name]} acts on samples only, and texts are greedy unless do_sample=True"
                 )
+    elif decoding.settings.get("temperature") == 0:
+        raise ValueError(
+            "nothing can be sampled at temperature=0, which means greedy; leave do_sample=True out, or give a"
+            " temperature above 0"
+        )
     if placed:
         _check_positions(hf, decoding)
     _say_set_aside(decoding)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from probes.checks.devices import new_on_cpu
 from probes.data.examples import Examples, Text
-from probes.data.fingerprint import TRANSFER, Fingerprint, fingerprint, made_by
+from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
 from probes.data.tokenising import Prompts, Tokenising
-from probes.data.tokens import Batch, Encoded, Side, batches, pad
+from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, pad
 from probes.models.backends.hooking import in_force
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend, Passed, Select
@@ -26,7 +26,8 @@ from probes.models.generating import check_options, check_rows
 from probes.models.inputs import forward_inputs, longest_text, refuse_overlong, takes
 from probes.models.outputs import endless, refuse_endless_logits
 from probes.models.padding import require_harmless_padding
-from probes.models.state import state_of
+from probes.models.state import acting_adapters, state_of
+from probes.models.switched_off import acting_part
 from probes.models.unwrap import fan_in, inner_model, input_device, text_config
 from probes.models.writes import Bound, Chosen, Write
 
@@ -51,6 +52,7 @@ class Model:
     backend: Backend
     writes: tuple[Write, ...] = field(default=())
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    edited_as_base: bool = False  # edits were made while its adapters were switched off
 
     @classmethod
     def of(
@@ -92,14 +94,15 @@ class Model:
 
     def fingerprinted(self, whole: bool = False) -> Fingerprint:
         """Who the model is; with `whole` every weight is read again, also where nothing says it changed."""
-        return fingerprint(self.hf, self.tokenizer, self.name, state_of(self.hf), whole)
+        acting, called = acting_part(self.hf)
+        return fingerprint(acting, self.tokenizer, self.name, state_of(self.hf), whole, called)
 
     @property
     def acting(self) -> tuple[Write, ...]:
         """The edits that act on its passes now: of every `applied` around the call, and its own."""
         return (*in_force(inner_model(self.hf)), *self.writes)
 
-    def refuse_foreign(self, receipt: Mapping[str, Any], what: str, remedy: str = TRANSFER) -> None:
+    def refuse_foreign(self, receipt: Mapping[str, Any], what: str, remedy: str | None = None) -> None:
         """Raises ValueError, naming the field that differs and a remedy, where an artefact belongs to another
         model.
 
@@ -146,10 +149,12 @@ class Model:
 
     @property
     def pad_id(self) -> int:
-        """What fills padded places; the mask hides it, so any token does where the tokenizer has none."""
-        return next(
-            (i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0
-        )
+        """What fills padded places; the mask hides it, so any token does where the tokenizer has none, or one
+        that the model has no embedding for.
+        """
+        known = int(inner_model(self.hf).get_input_embeddings().weight.shape[0])  # pyright: ignore
+        own = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        return next((i for i in own if i is not None and i < known), 0)
 
     @property
     def tokenising(self) -> Tokenising:
@@ -179,6 +184,7 @@ class Model:
         changes what the model computes (`probes.models.padding`).
         """
         to: Side = side or self.tokenizer.padding_side
+        check_vocabulary(encoded, self.tokenizer, self.tokenising.embeddings, self.name)
         found = list(batches(encoded, self.pad_id, to, batch_size, self.token_budget))
         on_a_server = next(self.hf.parameters()).device.type == "meta"
         if check and not on_a_server and any(batch.padded for batch in found):
@@ -250,6 +256,12 @@ class Model:
 
         With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
         """
+        if self.edited_as_base and (acting := acting_adapters(self.hf)):
+            raise ValueError(
+                "the model was edited while its adapters were switched off, and now they act"
+                f" ({'; '.join(acting)}), which makes another model; use it within disable_adapter(), or edit"
+                " the model as it is now"
+            )
         bound = []
         for w in self.writes:
             chosen = None

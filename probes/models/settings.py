@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from probes.data.config_keys import computes_with, remember
 from probes.data.digest import values_of
 from probes.data.fingerprint import COMPILED
+from probes.models.switched_off import Called
 
 OURS = ("probes", "interventions")
 # They hang hooks on modules as part of running them, some only once they were first needed.
@@ -26,30 +28,44 @@ _PASSING = ("training", "gradient_checkpointing", "max_seq_len_cached", "name_or
 _PASSING += ("warnings_issued",)
 # Libraries put methods in their own place again: wrappers `forward`, PEFT the other whenever it has written.
 _PUT_BACK = ("forward", "prepare_inputs_for_generation")
+_PAD = ("padding_idx=", "pad_token_id=")
 _CHANGES_WITH_TEXTS = ("dynamic", "longrope")
 _BUFFER = 2**16  # larger ones are masks
 _DEEP = 4  # functions within functions that are looked into
 
 
-def settings_of(hf: nn.Module) -> str:
-    """A hash of what every module is and does besides its weights, the same wherever the model lies.
+def settings_of(hf: nn.Module, called: Called) -> str:
+    """A hash of what every module is and does besides its weights, the same wherever the model lies, and one
+    without the pad token where no module computes with it.
 
     Not seen: other objects that modules hold, methods exchanged on a class, masks and tables of more than
     65,536 numbers that are no part of the state dict, and rotary frequencies that change with the length of
     texts.
     """
     saved = set(hf.state_dict(keep_vars=True))
-    whole = hashlib.sha256()
+    whole, core, seen = hashlib.sha256(), hashlib.sha256(), {}
+    idle = () if computes_with(hf, "pad_token_id") else _PAD
     for name, module in hf.named_modules():
-        path = name.replace(COMPILED, "").removesuffix(COMPILED[:-1]).removesuffix(".")
-        if COMPILED[:-1] in module._modules:
+        path = called(name)
+        if path is None or COMPILED[:-1] in module._modules:
             continue
-        whole.update(f"{path} {type(module).__module__}.{type(module).__qualname__}\n".encode())
+        path = path.removesuffix(COMPILED[:-1]).removesuffix(".")
+        kind = f"{path} {type(module).__module__}.{type(module).__qualname__}\n".encode()
+        whole.update(kind)
+        core.update(kind)
+        seen[path or "the model"] = type(module).__qualname__
         if any(t in str(getattr(module, "rope_type", "")) for t in _CHANGES_WITH_TEXTS):
             continue
         for line in (*_attributes(module), *_buffers(module, f"{name}." if name else "", saved)):
             whole.update(line.encode())
-    return f"{whole.hexdigest()[:16]}@{_version(type(hf).__module__.partition('.')[0])}"
+            if not line.startswith(idle):
+                core.update(line.encode())
+                what, _, value = line.strip().partition(": " if ": [" in line else "=")
+                seen[f"{path}.{what}".removeprefix(".")] = value
+    remember(core.hexdigest()[:16], seen)
+    return (
+        f"{whole.hexdigest()[:16]}/{core.hexdigest()[:16]}@{_version(type(hf).__module__.partition('.')[0])}"
+    )
 
 
 @functools.cache

@@ -9,24 +9,35 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
 
-from probes.data.fingerprint import COMPILED, State
+from probes.data.fingerprint import State
 from probes.models.settings import foreign, held, settings_of
+from probes.models.switched_off import Called, acting_part, plain_name
 
 
 def state_of(hf: nn.Module) -> State:
     """Everything that acts on the passes of a model as it is now."""
+    hf, called = acting_part(hf)
     device = next((p.device.type for p in hf.parameters()), "cpu")
     cast = ""
     if device != "meta" and torch.is_autocast_enabled(device):
         cast = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
     attention = str(getattr(hf.config, "_attn_implementation", None) or "")
-    return State(tuple(_adapters(hf)), tuple(_hooks(hf)), cast, attention, settings_of(hf))
+    return State(
+        tuple(_adapters(hf, called)), tuple(_hooks(hf, called)), cast, attention, settings_of(hf, called)
+    )
 
 
-def _adapters(hf: nn.Module) -> Iterator[str]:
+def acting_adapters(hf: nn.Module) -> tuple[str, ...]:
+    """Adapters that may act on passes, by what is said of them."""
+    return tuple(_adapters(*acting_part(hf)))
+
+
+def _adapters(hf: nn.Module, called: Called) -> Iterator[str]:
     """Adapters of every layer that has some, and whether they act."""
     seen = set()
-    for layer in hf.modules():
+    for name, layer in hf.named_modules():
+        if called(name) is None:
+            continue
         active, off = (getattr(layer, name, None) for name in ("active_adapters", "disable_adapters"))
         if not isinstance(active, list) or not isinstance(off, bool):
             continue
@@ -38,15 +49,15 @@ def _adapters(hf: nn.Module) -> Iterator[str]:
             yield said
 
 
-def _hooks(hf: nn.Module) -> Iterator[str]:
+def _hooks(hf: nn.Module, called: Called) -> Iterator[str]:
     """Where other people's hooks are, and what they are called."""
     for name, module in hf.named_modules():
         for fn in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
-            if (called := _foreign(fn)) is not None:
-                yield f"{name.replace(COMPILED, '') or 'the model'}: {called}"
+            if (what := _foreign(fn)) is not None:
+                yield f"{(called(name) or plain_name(name)) or 'the model'}: {what}"
     everywhere = (torch_modules._global_forward_pre_hooks, torch_modules._global_forward_hooks)
     for hooks in everywhere:
-        yield from (f"every module: {called}" for fn in hooks.values() if (called := _foreign(fn)))
+        yield from (f"every module: {what}" for fn in hooks.values() if (what := _foreign(fn)))
 
 
 def _foreign(fn: Any) -> str | None:

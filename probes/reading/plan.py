@@ -13,6 +13,7 @@ from torch import Tensor
 from probes.data.examples import Examples
 from probes.data.fingerprint import Fingerprint
 from probes.data.positions import Position
+from probes.data.receipts import place
 from probes.data.sites import Site
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch, Encoded, pad
@@ -178,12 +179,18 @@ class Reading:
             "receipt": self.receipt,
         }
 
+    def _also_at(self) -> str:
+        """The other name of the last token, where no text ends with a special one."""
+        other = {"last": "last_content", "last_content": "last"}.get(str(place(self.position)), "")
+        return "" if any(e.special[-1] for e in self.encoded) else other
+
     @property
     def receipt(self) -> dict[str, Any]:
         return {
             "model": self.fingerprint.as_dict(),
             "backend": self.model.backend.name,
             "at": str(self.position),
+            **({"also_at": also} if (also := self._also_at()) else {}),
             "sites": [str(s) for s in self.sites],
             "data": self.examples.hash,
             "dtype": str(self.dtype).removeprefix("torch."),

@@ -1,5 +1,6 @@
 """More than two classes: one probe a class against all others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.data.activations import Activations, PairActivations, check_states
+from probes.data.examples import Examples
 from probes.fitting.exactly import made_exactly
 from probes.fitting.recipe import Recipe, as_recipe
 from probes.metrics.estimates import Estimate, auroc, mean
+from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,10 @@ class OneVsRestProbe:
         """Margins of every class."""
         check_states(acts, "probe.score")
         return torch.stack([p.score(acts) for p in self.probes])
+
+    def score_texts(self, model: Model, texts: Examples | Sequence[str], **options: Any) -> Tensor:
+        """Captures the texts at the probes' own sites and position, then scores them."""
+        return self.score(self.probes[0].captured(model, texts, **options))
 
     def predict(self, acts: Any) -> np.ndarray:
         """The class with the highest margin, [site, n]."""

@@ -153,7 +153,7 @@ def content_key(reading: Reading) -> str:
 
 
 def _about(reading: Reading) -> dict[str, Any]:
-    model = {k: v for k, v in reading.fingerprint.as_dict().items() if k != "name"}
+    model = reading.fingerprint.key
     # Another version of a library keeps its stores where modules are called and set as before.
     model["state"]["settings"] = model["state"]["settings"].partition("@")[0]
     return {
