@@ -587,7 +587,7 @@ def test_a_mask_of_zeros_and_ones_is_no_list_of_positions():
     y = np.array([0, 1, 1, 0, 1, 0, 0, 1])
     for rows in (Examples(texts, y=y), Activations.from_arrays(np.random.randn(8, 3), y)):
         for wrong in (y, y.tolist(), rows.y, y.astype(np.uint8)):
-            with pytest.raises(ValueError, match="8 zeros and ones, one a row.*a mask is boolean"):
+            with pytest.raises(ValueError, match=r"8 zeros and ones, one a row.*a mask is boolean"):
                 rows.rows(wrong)
         assert len(rows.rows(y == 1)) == 4 and rows.rows([1, 0, 1]).y.tolist() == [1, 0, 1]
         drawn = np.random.default_rng(0).integers(0, 8, 8)

@@ -384,7 +384,7 @@ def test_transitions_are_of_one_question(model):
     asked = Examples(EXAMPLES.texts, columns={"answer": ["yes"] * len(EXAMPLES)})
     before = ExactMatch(max_new_tokens=2)(model, asked)
     assert transitions(before, ExactMatch(max_new_tokens=2)(model, asked)).changed == 0
-    with pytest.raises(ValueError, match="of another behaviour .max_new_tokens=2; then max_new_tokens=3"):
+    with pytest.raises(ValueError, match=r"of another behaviour .max_new_tokens=2; then max_new_tokens=3"):
         transitions(before, ExactMatch(max_new_tokens=3)(model, asked))
     keys = Examples(asked.texts, columns={"answer": ["no"] * len(asked)})
     with pytest.raises(ValueError, match="column 'answer' of the prompts held other values"):
