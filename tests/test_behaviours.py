@@ -686,6 +686,25 @@ def test_matching_of_texts_and_numbers(text, key, modes):
     assert [m for m in tried if matches(text, key, m)] == modes.split()
 
 
+def test_answers_in_a_chat_that_the_limit_cut_off_are_said_to_count_as_wrong(chatting, model, recwarn):
+    chats = [[{"role": "user", "content": t}] for t in ("a tree", "red house", "the river is old")]
+    asked = Examples(chats, columns={"answer": ["zebra"] * 3})
+    with pytest.warns(UserWarning, match=r"3 of 3 answers were cut at max_new_tokens=2 .* count as wrong"):
+        found = ExactMatch(max_new_tokens=2)(chatting, asked)
+    assert (found.labels == "wrong").all()
+    recwarn.clear()
+    # Not where the key came, behind plain texts, of given completions, and under an edit.
+    keys = list(found.texts)
+    assert (
+        ExactMatch(max_new_tokens=2)(chatting, replace(asked, columns={"answer": np.array(keys)})).labels
+        == "right"
+    ).all()
+    ExactMatch(max_new_tokens=2)(model, Examples(["a tree"], columns={"answer": ["zebra"]}))
+    ExactMatch(max_new_tokens=2)(chatting, asked, given=keys)
+    ExactMatch(max_new_tokens=2)(edited(chatting, Add(toward(chatting, "no"), norm=200)), asked)
+    assert not recwarn.list
+
+
 def test_exact_match_labels_and_values(model):
     keys = ["Paris", ["Lutetia", "Paris"], 7, "Paris", "Paris", "I don't know", "Paris", "Paris"]
     given = [

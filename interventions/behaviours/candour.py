@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from interventions.behaviours.asked import asked_of
+from interventions.behaviours.completing import completions
 from interventions.behaviours.exact_match import keys_of
 from interventions.behaviours.matching import matches
-from interventions.behaviours.records import Records, completions
+from interventions.behaviours.records import Records
 from interventions.behaviours.refusing import MARKERS, refuses
 from probes.data.examples import Examples
 from probes.data.thoughts import answer_of

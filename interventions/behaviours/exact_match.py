@@ -2,6 +2,7 @@
 and the rule is in plain sight.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from interventions.behaviours.asked import asked_of
+from interventions.behaviours.completing import completed
 from interventions.behaviours.matching import matches, normalised
-from interventions.behaviours.records import Records, completions
+from interventions.behaviours.records import Records
 from interventions.behaviours.refusing import MARKERS, check_phrases, refuses
 from probes.checks.settings import check_count
 from probes.data.examples import Examples
@@ -87,8 +89,16 @@ class ExactMatch:
                 f"the key {bare[0]!r} is an article, which occurs in most texts; use mode='first' or"
                 " mode='exact'"
             )
-        texts = completions(model, prompts, self.max_new_tokens, given)
+        found = completed(model, prompts, self.max_new_tokens, given)
+        texts = found.texts
         labels = np.array([self.label(text, own) for text, own in zip(texts, keys, strict=True)])
+        cut = int((found.cut & (labels == "wrong")).sum())
+        if cut and not model.writes:  # the unedited model says it once
+            warnings.warn(
+                f"{cut} of {len(texts)} answers were cut at max_new_tokens={self.max_new_tokens} before they"
+                " gave a key and count as wrong; raise it, or ask for short answers",
+                stacklevel=2,
+            )
         return Records.of(
             prompts,
             f"exact match ({self.mode})",

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from interventions.behaviours.asked import asked_of
+from interventions.behaviours.completing import completions
 from interventions.behaviours.exact_match import ExactMatch
-from interventions.behaviours.records import Records, completions
+from interventions.behaviours.records import Records
 from interventions.behaviours.refusing import MARKERS, refuses
 from probes.data.examples import Examples
 from probes.data.thoughts import answer_of

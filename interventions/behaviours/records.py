@@ -1,6 +1,5 @@
 """What every behaviour gives: one record a prompt, whose mean is the behaviour's number."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -13,11 +12,9 @@ from interventions.behaviours.measures import Given, Kinds, MeanValue, Measure
 from probes.checks.choices import mask
 from probes.data.cells import beside
 from probes.data.examples import Examples
-from probes.data.thoughts import lacks_answer, left_open
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean
-from probes.models.given import check_model
 from probes.models.model import Model
 
 
@@ -223,32 +220,3 @@ def check_records(given: Any, what: str) -> None:
         raise TypeError(
             f"{what} takes Records, which behaviour(model, prompts) gives, got a {type(given).__name__}"
         )
-
-
-def completions(
-    model: Model, prompts: Examples, max_new_tokens: int, given: Sequence[str] | None = None
-) -> tuple[str, ...]:
-    """What the model writes behind each prompt (greedy), unless completions are `given`.
-
-    Where a prompt ends with the beginning of a thought, that stands in front. A warning counts completions
-    that end within a thought, which have no answer.
-    """
-    if given is None:
-        check_model(model, "a behaviour")
-        asked = model.tokenise(prompts)
-        written = model.generate(asked, max_new_tokens)
-        texts = tuple(left_open(e.text) + t for e, t in zip(asked.encoded, written, strict=True))
-        unfinished = sum(map(lacks_answer, texts))
-        if unfinished:
-            warnings.warn(
-                f"{unfinished} of {len(texts)} completions end within a thought, so they have no answer;"
-                f" raise max_new_tokens (now {max_new_tokens}), or load the model with"
-                " chat_template_kwargs={'enable_thinking': False}",
-                stacklevel=3,
-            )
-        return texts
-    if len(given) != len(prompts):
-        raise ValueError(
-            f"{len(given)} completions for {len(prompts)} prompts; give one each, in the order of the prompts"
-        )
-    return tuple(given)

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from interventions.behaviours.asked import asked_of
+from interventions.behaviours.completing import completions
 from interventions.behaviours.logprob import Continuations, continued, logprobs
-from interventions.behaviours.records import Records, completions
+from interventions.behaviours.records import Records
 from interventions.behaviours.refusing import MARKERS, check_phrases, refuses
 from probes.checks.settings import check_count
 from probes.data.examples import Examples, Text

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from interventions.behaviours.asked import asked_of
-from interventions.behaviours.records import Records, completions
+from interventions.behaviours.completing import completions
+from interventions.behaviours.records import Records
 from interventions.judging.answers import Answered, read_expected, read_label, read_score
 from interventions.judging.asking import Item
 from interventions.judging.client import Limits
