@@ -192,6 +192,14 @@ def test_the_threshold_keeps_its_false_alarm_rate_on_new_prompts(llama, probe):
     monitor = Monitor.calibrated(llama, probe, SITE, prompts[:120], false_alarms=0.1, max_new_tokens=4)
     alarms = np.mean([w.alarm is not None for w in monitor.watch(llama, prompts[120:], max_new_tokens=4)])
     assert 0.02 <= alarms <= 0.22
+    for longer in (
+        lambda: monitor.watch(llama, prompts[:2], max_new_tokens=5),
+        lambda: list(monitor.stream(llama, prompts[0], max_new_tokens=5)),
+    ):
+        with pytest.warns(
+            UserWarning, match=r"calibrated on answers of up to 4 new tokens .*max_new_tokens=5"
+        ):
+            longer()
     own = np.mean([w.alarm is not None for w in monitor.watch(llama, prompts[:120], max_new_tokens=4)])
     assert own == pytest.approx(11 / 120), (
         "of 121 exchangeable prompts 12 may lie above, of which one is the new one"

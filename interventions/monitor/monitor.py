@@ -4,6 +4,7 @@ false-alarm rate, and what to do when it is crossed.
 
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from interventions.edits.when import raw_margin
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
 from interventions.writes.lowrank import Edit, as_edit
-from probes.checks.settings import check_number
+from probes.checks.settings import check_count, check_number
 from probes.data.examples import Examples, Text
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokenised import Tokenised
@@ -44,7 +45,8 @@ class Monitor:
     threshold of your own.
 
     What a reasoning model thinks before it answers is watched too; with `thoughts=False` its tokens are
-    scored but raise no alarm, from the tag that begins a thought to the one that ends it.
+    scored but raise no alarm, from the tag that begins a thought to the one that ends it. `tokens` is the
+    length of answers that the rate of false alarms is known for; in longer ones more tokens may cross.
     """
 
     probe: LinearProbe
@@ -53,6 +55,7 @@ class Monitor:
     platt: tuple[float, float] | None = None
     calibration: str = "threshold given by hand"
     thoughts: bool = True
+    tokens: int | None = None
 
     def __post_init__(self) -> None:
         check_linear(self.probe, "a monitor")
@@ -96,7 +99,7 @@ class Monitor:
         source = f"from {len(quiet)} harmless prompts and {max_new_tokens} new tokens"
         told = f"at most {false_alarms:g} false alarms a prompt, {source}"
         told += "" if thoughts else ", thoughts left out"
-        found = replace(watch, threshold=float(threshold), calibration=told)
+        found = replace(watch, threshold=float(threshold), calibration=told, tokens=max_new_tokens)
         if alarming is None:
             return found
         loud = watch._highest(model, alarming, max_new_tokens)
@@ -123,6 +126,15 @@ class Monitor:
             )
         return found
 
+    def _say_longer(self, max_new_tokens: int) -> None:
+        if self.tokens is not None and check_count("max_new_tokens", max_new_tokens) > self.tokens:
+            warnings.warn(
+                f"the threshold was calibrated on answers of up to {self.tokens} new tokens"
+                f" ({self.calibration}); of {max_new_tokens} more may cross it, so there may be more false"
+                f" alarms: calibrate with max_new_tokens={max_new_tokens}",
+                stacklevel=3,
+            )
+
     def watch(
         self,
         model: Model,
@@ -140,6 +152,7 @@ class Monitor:
         edit, which acts at every later token of that row (and at the alarming one, where it lies behind the
         probe in the pass). Raises ValueError for a model on another backend than hooks.
         """
+        self._say_longer(max_new_tokens)
         site_writes = self._prepared(model, then)
         decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
         asked = model.tokenise(prompts)
@@ -160,6 +173,7 @@ class Monitor:
         Leaving the loop early stops the model. The model runs in a thread of its own, which other threads on
         the same model do not see.
         """
+        self._say_longer(max_new_tokens)
         site_writes = self._prepared(model, then)
         decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
         asked = model.tokenise([prompt])
