@@ -16,7 +16,7 @@ from interventions.effects.comparisons import comparisons
 from interventions.effects.effect import Effect
 from interventions.effects.transitions import bowker
 from interventions.effects.verdict import Controls, Drawn, EditNumbers, judged, ruled
-from probes import Estimate, Examples, capture
+from probes import Estimate, Examples, MassMean, capture
 from tests.test_effects import PROMPTS, _answer_direction
 
 EXAMPLES = Examples(PROMPTS, y=[0, 1, 0, 1, 0, 1])
@@ -392,3 +392,19 @@ def test_transitions_are_of_one_question(model):
     others = Examples([f"{t} tree" for t in asked.texts], columns=asked.columns, ids=asked.ids)
     with pytest.raises(ValueError, match="of other texts"):
         transitions(before, ExactMatch(max_new_tokens=2)(model, others))
+
+
+def test_a_direction_found_on_the_very_prompts_is_said(model):
+    others = Examples([f"tree {t}" for t in PROMPTS], y=EXAMPLES.y)
+    found = MassMean().fit(capture(model, EXAMPLES, "resid_post.1")).direction()
+    own, unlike, bare = (
+        effect(model, Ablate(d), Answers(), rows, compare=False, progress=False).verdict()
+        for d, rows in ((found, EXAMPLES), (found, others), (_answer_direction(model), EXAMPLES))
+    )
+    said = f"{len(EXAMPLES)} prompts are those that the direction was found on"
+    assert any(said in why for why in own.why_not_more)
+    assert not any("was found on" in why for why in (*unlike.why_not_more, *bare.why_not_more))
+    both = effect(
+        model, [Ablate(found), Add(found, gaps=1)], Answers(), EXAMPLES, compare=False, progress=False
+    )
+    assert both.drawn.fitted == len(EXAMPLES)

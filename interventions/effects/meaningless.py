@@ -153,13 +153,16 @@ def home(model: Model, edit: Edit) -> tuple[Site, Float[Tensor, " d"] | None]:
     return min((write.site for write in edit.compile(model)), key=lambda site: site.order), None
 
 
+def directions_of(edit: Edit) -> Sequence[Direction]:
+    """Those that an edit goes along; none where it goes along none."""
+    return same_site(edit.direction) if isinstance(edit, Ablate | Add | Affine | Clamp) else ()
+
+
 def cosine_of(edit: Edit, direction: Direction) -> float | None:
     """|Cosine| of an edit's direction to another one at its site; None where the edit is not along a
     direction of that site.
     """
-    if not isinstance(edit, Ablate | Add | Affine | Clamp):
-        return None
-    own = [d for d in same_site(edit.direction) if d.site == direction.site]
+    own = [d for d in directions_of(edit) if d.site == direction.site]
     return max((abs(d.cosine_to(direction)) for d in own), default=None)
 
 

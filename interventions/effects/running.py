@@ -1,6 +1,7 @@
 """Runs a behaviour under an edit and under everything that it has to be compared with."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,16 +10,17 @@ from interventions.behaviours.neutral_text import Cost, neutral_costs
 from interventions.behaviours.records import Behaviour, Records, as_behaviour, check_records
 from interventions.effects.comparisons import comparisons
 from interventions.effects.effect import Effect
-from interventions.effects.meaningless import isotropic, meaningless
+from interventions.effects.meaningless import directions_of, isotropic, meaningless
 from interventions.effects.random import matched, rank_of
 from interventions.effects.verdict import Drawn
 from interventions.writes.edited import edited
-from interventions.writes.joined import joined
+from interventions.writes.joined import Joined, joined
 from interventions.writes.lowrank import Edit
 from probes.checks.settings import check_count
 from probes.data.activations import Activations, check_states
 from probes.data.examples import Examples
 from probes.data.tokenised import Tokenised
+from probes.fitting.rows_of_fit import was_fitted_on
 from probes.markup.progress import progress_bar
 from probes.models.given import check_model
 from probes.models.model import Model
@@ -81,9 +83,16 @@ def effect(
         cost=costs[0] if costs else None,
         control_costs=tuple(costs[1:]),
         isotropic=tuple(rest[n : n + len(beside)]),
-        drawn=drawn,
+        drawn=replace(drawn, fitted=_fitted(whole, prompts)),
         applied=whole,
     )
+
+
+def _fitted(edit: Edit, prompts: Examples) -> int:
+    """How many of the prompts a direction of the edit was found on, as far as receipts tell."""
+    parts = edit.edits if isinstance(edit, Joined) else (edit,)
+    receipts = [d.receipt for part in parts for d in directions_of(part)]
+    return int(np.any([was_fitted_on(receipt, prompts) for receipt in receipts], axis=0).sum())
 
 
 def _alike(records: Records, before: Records) -> Records:

@@ -58,7 +58,8 @@ class Drawn:
 
     `source` names it, `note` says why it is not a better one. `at_read` and `on_average` are the sizes of the
     controls over the edit's, at the tokens where the answer is read and over all that are touched; `cosines`
-    those of their directions to the edit's, where it has one.
+    those of their directions to the edit's, where it has one. `fitted` counts the prompts that the edit's
+    direction was found on, or that share a group with them.
     """
 
     source: str = "isotropic"
@@ -66,6 +67,7 @@ class Drawn:
     at_read: Float[np.ndarray, " c"] | None = None
     on_average: Float[np.ndarray, " c"] | None = None
     cosines: Float[np.ndarray, " c"] | None = None
+    fitted: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,4 +261,9 @@ def _about_controls(c: Drawn) -> list[str | None]:
     if c.on_average is not None and not EVEN[0] <= float(np.median(c.on_average)) <= EVEN[1]:
         where = "where the answer is read they are of the edit's size"
         found.append(f"{where}, over all tokens {np.median(c.on_average):.2f} times as large")
+    if c.fitted:
+        found.append(
+            f"{c.fitted} prompts are those that the direction was found on, or share a group with them; on"
+            " others it may do less"
+        )
     return found
