@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from probes.checks.arrays import NUMBERS, one_kind, unmasked
+from probes.checks.arrays import NUMBERS, one_kind, one_order, unmasked
 from probes.data.row_names import spelled_alike, text_ids, text_keys, whole_texts
 
 
@@ -101,6 +101,15 @@ def make_rows(
         "text_keys": keys,
         "columns": _columns(columns, n),
     }
+
+
+def columns_in_order(columns: Any, **given: Any) -> None:
+    """Raises ValueError where what is given, the columns with it, names the same rows in two orders."""
+    if isinstance(columns, Mapping):
+        columns = {f"column {name!r}": values for name, values in columns.items()}
+    else:
+        columns = {"columns": columns}
+    one_order(**given, **columns)
 
 
 def _columns(columns: Any, n: int) -> dict[str, np.ndarray]:

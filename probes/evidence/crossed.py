@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from probes.checks.arrays import one_order
 from probes.evidence.crossed_design import CONTEXTS, FORMATS, CrossedDesign, crossed_design
 from probes.evidence.crossed_measures import Cell, Measured
 from probes.evidence.crossed_rule import CrossedNumbers
@@ -180,6 +181,7 @@ def two_by_two(
     each row was scored by a probe that had not seen its own (`held_out(..., by="fold")`). An empty cell gives
     the verdict "confounded design". Raises ValueError for NaN, other rows, and other than two of either.
     """
+    one_order(scores=scores, context=context, format=format, group=group, fold=fold)
     line = line_of(scores, "scores")
     design = crossed_design(context, format, group, len(line), contexts, formats)
     by = Measured(design, level, n_boot, seed)

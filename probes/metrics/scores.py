@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from probes.checks.arrays import real_array
+from probes.checks.arrays import one_order, real_array
 
 
 def as_scores(values: Any, what: str = "scores") -> Float[np.ndarray, "..."]:
@@ -53,6 +53,7 @@ def labelled(
     """Scores [..., n], the labels of their rows and the number of rows; raises ValueError for NaN, labels
     other than 0 and 1, rows that do not match and, where `both` are needed, one class only.
     """
+    one_order(scores=scores, y=y)
     s, label = measurable(scores, "scores"), real_array(y, "y")
     if label.shape != (s.shape[-1],):
         order = ""
