@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from probes import accuracy, auroc, plots
-from probes.awareness import calibrated
+from probes.awareness import calibrated, two_by_two
 from probes.controls import (
     brier,
     calibration_error,
@@ -239,7 +239,10 @@ def test_accuracy_says_when_scores_look_like_probabilities():
     with pytest.warns(UserWarning, match="threshold=0.5"):
         accuracy_difference(P, P**2, P > 0.5)
     assert accuracy(P, P > 0.5, threshold=0.5).value == 1.0
+    with pytest.warns(UserWarning, match="threshold=0.5"):
+        two_by_two(P, P > 0.5, np.arange(40) % 2)
     # Margins, and labels as scores, pass without a word.
+    two_by_two(P - 0.5, P > 0.5, np.arange(40) % 2)
     assert accuracy(P - 0.5, P > 0.5).value == accuracy((P > 0.5) * 1.0, P > 0.5).value == 1.0
 
 

@@ -19,7 +19,7 @@ from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate
 from probes.metrics.resampling import BOOTSTRAPS
-from probes.metrics.scores import line_of
+from probes.metrics.scores import line_of, say_probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +183,7 @@ def two_by_two(
     """
     one_order(scores=scores, context=context, format=format, group=group, fold=fold)
     line = line_of(scores, "scores")
+    say_probabilities(line, threshold)
     design = crossed_design(context, format, group, len(line), contexts, formats)
     by = Measured(design, level, n_boot, seed)
     held = {} if fold is None else design.unseen_by(fold)

@@ -1,6 +1,5 @@
 """AUROC, accuracy, means and their paired differences, each with an interval over groups that covers."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from probes.metrics.intervals import (
     variance_of_auroc,
     variance_of_share,
 )
-from probes.metrics.scores import labelled, measurable
+from probes.metrics.scores import labelled, measurable, say_probabilities
 from probes.metrics.shares import Strata
 from probes.metrics.spread import group_codes
 
@@ -123,7 +122,7 @@ def accuracy(
     check_number("threshold", threshold, finite=False)
     one_order(scores=scores, y=y, groups=groups)
     s, label, _ = labelled(scores, y)
-    _say_probabilities(s, threshold)
+    say_probabilities(s, threshold)
     right = ((s > threshold) == label).astype(float)
     strata = [label, ~label] if balanced else [np.ones_like(label)]
     return _share(right, strata, groups, level)
@@ -141,7 +140,7 @@ def accuracy_difference(
     one_order(scores=scores, others=others, y=y, groups=groups)
     s, label, _ = labelled(scores, y)
     o = measurable(others, "others")
-    _say_probabilities(np.stack(np.broadcast_arrays(s, o)), threshold)
+    say_probabilities(np.stack(np.broadcast_arrays(s, o)), threshold)
     now, then = (((line > threshold) == label).astype(float) for line in (s, o))
     strata = [label, ~label] if balanced else [np.ones_like(label)]
     return _share_difference(now - then, strata, groups, level)
@@ -264,14 +263,3 @@ def _shaped(
     batch = shape[:-1]
     pick = (lambda a: float(a[0])) if batch == () else (lambda a: a.reshape(batch))
     return Estimate(pick(value), pick(ends[0]), pick(ends[1]), shape[-1], n_groups, level, doubt)
-
-
-def _say_probabilities(scores: np.ndarray, threshold: float | int) -> None:
-    """Warns where a threshold of 0, which is that of margins, calls all rows 1 that a probability is of."""
-    between = (scores > 0) & (scores < 1)
-    if threshold == 0 and between.any() and scores.min() >= 0 and scores.max() <= 1:
-        warnings.warn(
-            f"all scores lie between 0 and 1 and the threshold is 0, so {np.mean(scores > 0):.0%} of them"
-            " count as class 1; of probabilities take threshold=0.5",
-            stacklevel=3,
-        )
