@@ -5,6 +5,7 @@ false-alarm rate, and what to do when it is crossed.
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -175,7 +176,8 @@ class Monitor:
             else:
                 steps.put(None)
 
-        thread = threading.Thread(target=work, daemon=True)
+        # In the context that this loop is in, so that the edits in force here act there.
+        thread = threading.Thread(target=copy_context().run, args=(work,), daemon=True)
         thread.start()
         try:
             while (step := steps.get()) is not None:
