@@ -195,6 +195,13 @@ def test_an_error_while_writing_reaches_the_reader(llama, probe):
         )
 
 
+def test_a_map_to_probabilities_that_falls_is_said(llama, probe):
+    with pytest.warns(UserWarning, match="probability falls as the score rises .*look exchanged"):
+        Monitor(probe, probe.sites[0], 0.0, platt=(-1.0, 0.0))
+    with pytest.raises(ValueError, match="the slope of platt must be a finite number, got nan"):
+        Monitor(probe, probe.sites[0], 0.0, platt=(float("nan"), 0.0))
+
+
 def test_the_threshold_keeps_its_false_alarm_rate_on_new_prompts(llama, probe):
     rng = np.random.default_rng(1)
     words = ["red", "blue", "old", "tall", "house", "tree", "yes", "no", "river", "stone", "alpha", "beta"]

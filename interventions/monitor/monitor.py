@@ -4,6 +4,7 @@ false-alarm rate, and what to do when it is crossed.
 
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -63,6 +64,14 @@ class Monitor:
             raise TypeError(f"thoughts is True (they may raise an alarm) or False, got {self.thoughts!r:.60}")
         if self.platt is not None and len(self.platt) != 2:
             raise ValueError(f"platt is (slope, offset), got {self.platt!r:.60}")
+        for name, value in zip(("slope", "offset"), self.platt or (), strict=False):
+            check_number(f"the {name} of platt", value)
+        if self.platt is not None and self.platt[0] < 0:
+            warnings.warn(
+                f"the monitor's probability falls as the score rises (slope {self.platt[0]:.3g}): the prompts"
+                " it was fitted on look exchanged (harmless=, alarming=), or the probe points the other way",
+                stacklevel=3,
+            )
 
     @classmethod
     def calibrated(
