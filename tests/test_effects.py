@@ -96,6 +96,8 @@ def test_effect_refuses_few_controls_and_needs_labels_only_for_accuracy(model, e
     found = effect(model, Ablate(_answer_direction(model)), Answers(), Examples(PROMPTS))
     with pytest.raises(ValueError, match="no y"):
         found.accuracy()
+    with pytest.raises(ValueError, match="of='before' is unknown; choose base, after or controls"):
+        found.shown("before")
 
 
 def test_labels_between_whole_numbers_say_no_right_answer(model, examples):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from interventions.edits.when import raw_margin
+from interventions.edits.when import check_single, raw_margin
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
 from interventions.writes.lowrank import Edit, as_edit
@@ -24,7 +24,7 @@ from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
 from probes.evidence.calibration import platt
-from probes.fitting.linear import LinearProbe, check_linear
+from probes.fitting.linear import LinearProbe
 from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.thresholds import exceeded_at_most, may_lie_above
 from probes.models.backends.hooks import Hooks
@@ -57,7 +57,7 @@ class Monitor:
     thoughts: bool = True
 
     def __post_init__(self) -> None:
-        check_linear(self.probe, "a monitor")
+        check_single(self.probe, "a monitor")
         object.__setattr__(self, "site", as_site(self.site))
         check_number("threshold", self.threshold, finite=False)
         if not isinstance(self.thoughts, bool):

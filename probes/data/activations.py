@@ -34,7 +34,10 @@ class Sited(Rows):
         return copies | {"receipt": dict(self.receipt)}
 
     def index_of(self, sites: SiteLike | Sequence[SiteLike]) -> list[int]:
-        wanted = as_sites(sites)
+        try:
+            wanted = as_sites(sites)
+        except TypeError as error:
+            raise TypeError(f"[...] picks sites: {error}; rows are picked by .rows(mask)") from None
         missing = [str(s) for s in wanted if s not in self.sites]
         if missing:
             raise ValueError(

@@ -1,7 +1,7 @@
 """Labels, names and columns as they are given, one value a row: checked, and made arrays of their own."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,11 @@ def as_column(values: Any, n: int, name: str) -> np.ndarray:
         array = np.array(values)  # a copy: later changes of the source stay outside
     except ValueError:  # lists of different lengths, one a row
         array = np.fromiter(values, dtype=object)
+    if array.ndim == 0 and isinstance(values, Iterable) and not isinstance(values, str | bytes | np.ndarray):
+        raise TypeError(
+            f"{name} is a {type(values).__name__}, which does not say what belongs to which row; give a list"
+            f" of {n} values in the order of the rows"
+        )
     if array.ndim != 1:
         array = np.fromiter(values, dtype=object) if array.ndim > 1 else np.atleast_1d(array)
     if len(array) != n:

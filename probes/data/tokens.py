@@ -208,6 +208,11 @@ def check_vocabulary(encoded: Sequence[Encoded], tokenizer: Any, size: int, name
     # Vocabularies are compared only where the tokenizer is another object, since it takes a while.
     if any(maker.get_vocab() != tokenizer.get_vocab() for maker in makers.values()):
         raise ValueError(f"the tokens were made by a tokenizer with another vocabulary; {advice}")
+    refuse_beyond(encoded, size, advice)
+
+
+def refuse_beyond(encoded: Sequence[Encoded], size: int, advice: str) -> None:
+    """Raises ValueError for tokens beyond the `size` that a model has embeddings for."""
     beyond = next(((i, max(e.ids)) for i, e in enumerate(encoded) if e.ids and max(e.ids) >= size), None)
     if beyond is not None:
         text, token = beyond
