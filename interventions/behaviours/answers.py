@@ -28,9 +28,9 @@ class Answers:
     start is put behind the prompt. Where one token is left of each answer, one pass gives the logit
     difference; of longer answers all tokens count, summed, so that the longer of two is at a disadvantage
     (`Choices(per_token=True)` divides by the length). Answers that follow at once where a space would be
-    another token are warned of. By default a model is judged by which answer it prefers, and an
-    edit by how many answers it changes; with `judged_by="mean"` by the mean logit difference, for prompts on
-    which the preferred answer stays the same.
+    another token are warned of, and those that bring a second one. By default a model is judged by which
+    answer it prefers, and an edit by how many answers it changes; with `judged_by="mean"` by the mean logit
+    difference, for prompts on which the preferred answer stays the same.
     """
 
     positive: str = " yes"
@@ -89,6 +89,7 @@ class Answers:
         first, second = self._texts(self.positive, prompts), self._texts(self.negative, prompts)
         texts = tuple(map(str, prompts.texts))
         _warn_without_space(model, texts, {*first, *second})
+        _warn_of_two_spaces(model, [*zip(texts, first, strict=True), *zip(texts, second, strict=True)])
         return _parted(model, prompts, texts, first, second)
 
     def _texts(self, answer: str, prompts: Examples) -> Sequence[str]:
@@ -174,7 +175,25 @@ def _warn_without_space(model: Model, prompts: Sequence[str], answers: set[str])
         if bare.ids != spaced.ids:
             warnings.warn(
                 f"the answer {answer!r} follows {follows[-30:]!r} without a space, which is another token"
-                f" than {' ' + answer!r}; begin answers with the space, or end prompts in white space",
+                f" than {' ' + answer!r}; begin the answers with the space",
+                stacklevel=2,
+            )
+            return
+
+
+def _warn_of_two_spaces(model: Model, rows: Sequence[tuple[str, str]]) -> None:
+    """Says where an answer brings a space to a prompt that ends in white space, if that gives other tokens
+    than one of the two does: the model is then asked for what it hardly ever writes.
+    """
+    kinds = {(p[-1], a): p for p, a in rows if p[-1:].isspace() and a.startswith(" ")}
+    for (end, answer), prompt in kinds.items():
+        one = prompt[:-1] + answer if end == " " else prompt + answer.removeprefix(" ")
+        both, right = model.encode([prompt + answer, one])
+        if both.ids != right.ids:
+            advice = "end the prompts before that space" if end == " " else "begin the answers without theirs"
+            warnings.warn(
+                f"the answer {answer!r} brings a space and {prompt[-30:]!r} ends in {end!r}, which gives"
+                f" other tokens than one of the two; {advice}",
                 stacklevel=2,
             )
             return
