@@ -67,6 +67,10 @@ TEXTS: list[Row] = [
 ]
 
 LABELS: list[Row] = [
+    ("labels by text", lambda b: Examples(TWO, y={"a b": 1, "c d": 0}), ("y is a dict", "list of 2 values")),
+    ("a set of labels", lambda b: Examples(TWO, y={0, 1}), ("y is a set", "list of 2 values")),
+    ("a generator", lambda b: Examples(TWO, y=(v for v in Y)), ("y is a generator", "order of the rows")),
+    ("groups by text", lambda b: Examples(TWO, groups={"a b": 1}), ("groups is a dict", "list of 2 values")),
     ("text labels", lambda b: Examples(TWO, y=["0", "1"]), ("y must be numbers", "'0'")),
     ("complex labels", lambda b: Examples(TWO, y=[1j, 0]), ("y must be numbers", "complex128")),
     ("dates as labels", lambda b: Examples(TWO, y=DATES), ("y must be numbers", "datetime64")),
@@ -125,6 +129,14 @@ ROWS: list[Row] = [
 ]
 
 STATES: list[Row] = [
+    (
+        "an npz",
+        lambda b: Activations.from_arrays({"x": ONES}),
+        ("x is a dict", "called ['x']", "one of them"),
+    ),
+    ("a mask for sites", lambda b: b.acts[b.acts.y == 1], ("a site is", "rows are picked by .rows(mask)")),
+    ("a slice for sites", lambda b: b.acts[:3], ("a site is", "rows are picked by .rows(mask)")),
+    ("a head below 0", lambda b: Site("z", 1, -1), ("heads are counted from 0", "head=-1")),
     (
         "complex states",
         lambda b: Activations.from_arrays(ONES.astype(complex), Y),

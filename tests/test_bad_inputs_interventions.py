@@ -46,7 +46,7 @@ from interventions.rewriting import (
     content_scores,
     elasticity,
 )
-from probes import Site
+from probes import CRC, Site
 from tests.refusals import SITE, Row, refuses
 
 NAN, Q, A = float("nan"), {"progress": False}, Answers()
@@ -206,6 +206,7 @@ EFFECTS: list[Row] = [
 ]
 
 WATCHED: list[Row] = [
+    ("watch pairs", lambda b: Monitor(CRC().fit(b.yes_no), AT, 0.0), ("a token is no pair", "single texts")),
     ("watch by a direction", lambda b: Monitor(b.d, AT, 0.0), ("takes a LinearProbe", "Direction", "fit")),
     ("watch at a number", lambda b: Monitor(b.probe, 3, 0.0), ("a site is", "got 3")),
     ("threshold=nan", lambda b: Monitor(b.probe, AT, NAN), ("threshold must be a number", "nan")),

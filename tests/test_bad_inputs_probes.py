@@ -65,6 +65,7 @@ from probes.plots import score_histogram
 from probes.show import show_tokens
 from probes.store import open_store
 from probes.sweeps import sweep
+from tests.conftest import build_hf, build_tokenizer
 from tests.refusals import SITE, Row, refuses
 
 NAN, Q = float("nan"), {"progress": False}
@@ -162,6 +163,7 @@ FITTED: list[Row] = [
 ]
 
 CONTROLS: list[Row] = [
+    ("a seed twice", lambda b: sweep(MassMean(), b.acts, seeds=[0, 0], **Q), ("twice", "[0, 0]")),
     ("claim of a class", lambda b: claim(MassMean, b.train, b.test, n=9, **Q), CLASS),
     (
         "claim of a probe",
@@ -248,7 +250,30 @@ CONTROLS: list[Row] = [
     ("a plot of other rows", lambda b: score_histogram([1, 2], [0]), ("y has shape (1,)", "2 rows")),
 ]
 
+
+def _inferred():
+    with torch.inference_mode():
+        hf = build_hf()
+    return load_model(hf, tokenizer=build_tokenizer())
+
+
+def _widened():
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["newword"])
+    return load_model(build_hf(), tokenizer=tokenizer)
+
+
 MODELS: list[Row] = [
+    (
+        "a model made in inference mode",
+        lambda b: capture(_inferred(), b.texts, SITE, **Q),
+        ("outside of it",),
+    ),
+    (
+        "a word without an embedding",
+        lambda b: capture(_widened(), ["the newword"], SITE, **Q),
+        ("text 0 has token", "resize_token_embeddings"),
+    ),
     (
         "at='end'",
         lambda b: capture(b.model, b.texts, SITE, at="end", **Q),

@@ -395,18 +395,6 @@ def test_answers_to_chats_are_asked_behind_the_rendered_prompt(chatting):
         )
 
 
-def test_a_space_behind_a_template_that_ends_in_one_is_warned_of(make_hf, make_tokenizer):
-    tokenizer = make_tokenizer(chat=True)
-    tokenizer.chat_template += "{{ '\\n' }}"
-    model, chat = (
-        load_model(make_hf("llama"), tokenizer=tokenizer),
-        Examples([[{"role": "user", "content": "a"}]]),
-    )
-    with pytest.warns(UserWarning, match=r"' yes' begins with a space.* models mostly write 'yes'"):
-        Answers(" yes", " no")(model, chat)
-    Answers("yes", "no")(model, chat)
-
-
 def test_choices_of_chats_are_shown_in_the_last_message(chatting):
     chat = [[{"role": "user", "content": "the red house"}], [{"role": "user", "content": "a tree"}]]
     found = Choices(("yes", "no"), template="{prompt} : {options}", line="{option}")(chatting, Examples(chat))

@@ -469,6 +469,19 @@ def test_calibrated_scores_are_probabilities_and_thresholds_hold():
         calibrated.threshold(0.0)
 
 
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_calibration_against_the_scores_is_said_and_chance_is_not(method):
+    def rows(seed, shift):
+        rng, y = np.random.default_rng(seed), np.arange(200) % 2
+        return Activations.from_arrays(rng.normal(size=(200, 3)) + shift * y[:, None] * [1, 0, 0], y)
+
+    probe = MassMean().fit(rows(0, 1.5))
+    with pytest.warns(UserWarning, match=r"array\.0, AUROC 0\.\d\d\) the scores are higher where y is 0"):
+        calibrate(probe, rows(1, -1.5), method)
+    for seed in range(2, 12):
+        calibrate(probe, rows(seed, 0), method)
+
+
 def test_platt_equals_logistic_regression_on_platts_targets():
     from probes.evidence.calibration import platt
 

@@ -6,10 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+from transformers import PreTrainedTokenizerFast
 
 from interventions import Ablate, Add, Answers, edited, effect, neutral_cost
 from interventions.behaviours.answers import _warn_without_space
-from probes import Direction, Examples
+from probes import Direction, Examples, load_model
+from tests.conftest import build_hf
 
 PROMPTS = [
     "the red house is old",
@@ -96,6 +102,8 @@ def test_effect_refuses_few_controls_and_needs_labels_only_for_accuracy(model, e
     found = effect(model, Ablate(_answer_direction(model)), Answers(), Examples(PROMPTS))
     with pytest.raises(ValueError, match="no y"):
         found.accuracy()
+    with pytest.raises(ValueError, match="of='before' is unknown; choose base, after or controls"):
+        found.shown("before")
 
 
 def test_labels_between_whole_numbers_say_no_right_answer(model, examples):
@@ -181,3 +189,29 @@ def test_an_answer_that_lacks_its_space_is_said(model, monkeypatch):
         _warn_without_space(model, ["is it? "], {"yes", "no"})
     with pytest.warns(UserWarning, match=r"'yes' follows 'is it\?' without a space"):
         _warn_without_space(model, ["is it?"], {"yes", " no"})
+
+
+SPACED = [
+    ("is it? ", "end the prompts before that space", "is it?", (" yes", " no")),
+    ("is it?\n", "begin the answers without theirs", "is it?\n", ("yes", "no")),
+]
+
+
+@pytest.mark.parametrize(("prompt", "advice", "instead", "answers"), SPACED, ids=["space", "line"])
+def test_who_brings_a_second_space_is_told_which_to_leave_out(prompt, advice, instead, answers):
+    built = Tokenizer(BPE())
+    built.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    trainer = BpeTrainer(vocab_size=300, special_tokens=["<pad>"], initial_alphabet=ByteLevel.alphabet())
+    trainer.show_progress = False
+    built.train_from_iterator([" yes no", "\nyes no", "is it?"] * 5, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=built, pad_token="<pad>")
+    model = load_model(build_hf(vocab_size=len(tokenizer)), tokenizer=tokenizer)
+    with pytest.warns(UserWarning, match=f"brings a space and .*{advice}"):
+        Answers(" yes", " no")(model, [prompt])
+    Answers(*answers)(model, [instead])  # without a word
+    if prompt.endswith("\n"):
+        tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}{{ '\n' }}"
+        chat = [[{"role": "user", "content": "is it?"}]]
+        with pytest.warns(UserWarning, match=f"brings a space and .*{advice}"):
+            Answers(" yes", " no")(model, chat)
+        Answers("yes", "no")(model, chat)

@@ -700,6 +700,24 @@ def test_a_full_disk_is_an_error_and_the_rest_goes_on_later(judge, server, monke
     assert len(server.served) - n == 8 - kept
 
 
+def test_verdicts_of_another_server_are_said_and_those_of_old_ledgers_count(judge, server, tmp_path):
+    prompts, texts = colours(3)
+    first = judge().grade(prompts, texts)
+    assert {line["server"] for line in lines_of(judge())} == {server.url}
+    with JudgeServer() as other:
+        moved = judge(base_url=other.url + "/")
+        with pytest.warns(
+            UserWarning, match=f"3 of 3 rows have what {server.url} answered.*a ledger of its own"
+        ):
+            found = moved.grade(prompts, texts)
+        assert found.values.tolist() == first.values.tolist() and not other.served
+        own = judge(base_url=other.url, ledger=tmp_path / "own.jsonl").grade(prompts, texts)
+        assert own.values.tolist() == first.values.tolist() and len(other.served) == 3
+        old = [json.dumps({k: v for k, v in line.items() if k != "server"}) for line in lines_of(judge())]
+        Path(moved.ledger).write_text("\n".join(old) + "\n")
+        assert moved.grade(prompts, texts).values.tolist() == first.values.tolist() and len(other.served) == 3
+
+
 def test_two_processes_share_a_ledger(judge, server):
     prompts, texts = colours(80)
     server.delay = 0.01

@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from probes import accuracy, auroc, plots
-from probes.awareness import calibrated
+from probes.awareness import calibrated, two_by_two
 from probes.controls import (
     brier,
     calibration_error,
@@ -239,7 +239,10 @@ def test_accuracy_says_when_scores_look_like_probabilities():
     with pytest.warns(UserWarning, match="threshold=0.5"):
         accuracy_difference(P, P**2, P > 0.5)
     assert accuracy(P, P > 0.5, threshold=0.5).value == 1.0
+    with pytest.warns(UserWarning, match="threshold=0.5"):
+        two_by_two(P, P > 0.5, np.arange(40) % 2)
     # Margins, and labels as scores, pass without a word.
+    two_by_two(P - 0.5, P > 0.5, np.arange(40) % 2)
     assert accuracy(P - 0.5, P > 0.5).value == accuracy((P > 0.5) * 1.0, P > 0.5).value == 1.0
 
 
@@ -263,3 +266,14 @@ def test_names_of_groups_give_the_same_interval_of_whatever_kind_they_are():
     for refused in (lambda: auroc(s, y, other), lambda: scale.rates(s, y, other)):
         with pytest.raises(ValueError, match="groups lack 1"):
             refused()
+
+
+def test_an_estimate_of_one_number_compares_by_its_value_and_others_say_what_to_do():
+    one, many = auroc(P, P > 0.5), auroc(np.stack([P, -P]), P > 0.5)
+    assert one > 0.5 and one >= 1 and one <= 1 and not one < 1 and float(one) == 1.0
+    assert many[0] > many[1] and not many[0] < many[1]
+    with pytest.raises(TypeError, match=r"neither true nor false; compare it"):
+        bool(one)
+    for ask in (lambda: bool(many), lambda: float(many), lambda: many > 0.5, lambda: one > many):
+        with pytest.raises(TypeError, match=r"estimate\[0\]|estimate > 0.5"):
+            ask()

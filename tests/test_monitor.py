@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from interventions import Add, Monitor, edited
+from interventions import Add, Monitor, applied, edited
 from probes import Direction, Examples, MassMean, capture, capture_generated, load_model
 
 PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river", "no tree"]
@@ -146,6 +146,16 @@ def test_a_step_at_a_time_gives_the_same_as_all_at_once(llama, probe):
     assert [s.alarm for s in steps] == on.tolist()
 
 
+def test_a_stream_and_a_watch_meet_the_edits_they_stand_in(llama, probe):
+    monitor, d = Monitor(probe, probe.sites[0], 0.0), probe.direction(SITE)
+    with applied(llama.hf, Add(d, gaps=5)):
+        llama.logits(PROMPTS)
+        streamed = [s.score for s in monitor.stream(llama, PROMPTS[0], max_new_tokens=4, **WORDS_ONLY)]
+        (watched,) = monitor.watch(llama, PROMPTS[:1], max_new_tokens=4, **WORDS_ONLY)
+    (free,) = monitor.watch(llama, PROMPTS[:1], max_new_tokens=4, **WORDS_ONLY)
+    assert np.allclose(streamed, watched.scores) and streamed[0] > free.scores[0] + 1
+
+
 def test_leaving_a_stream_stops_the_model_and_leaves_no_hooks(llama, probe):
     from transformers import LogitsProcessorList
 
@@ -183,6 +193,13 @@ def test_an_error_while_writing_reaches_the_reader(llama, probe):
                 llama, PROMPTS[0], logits_processor=LogitsProcessorList([wrong])
             )
         )
+
+
+def test_a_map_to_probabilities_that_falls_is_said(llama, probe):
+    with pytest.warns(UserWarning, match="probability falls as the score rises .*look exchanged"):
+        Monitor(probe, probe.sites[0], 0.0, platt=(-1.0, 0.0))
+    with pytest.raises(ValueError, match="the slope of platt must be a finite number, got nan"):
+        Monitor(probe, probe.sites[0], 0.0, platt=(float("nan"), 0.0))
 
 
 def test_the_threshold_keeps_its_false_alarm_rate_on_new_prompts(llama, probe):

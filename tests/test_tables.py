@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interventions import Answers, Choices
+from interventions import Answers, Choices, agreement
 from interventions.behaviours.records import Records
-from probes import Activations, Examples, PairActivations, Pairs, capture, capture_generated
+from probes import Activations, Examples, PairActivations, Pairs, accuracy, auroc, capture, capture_generated
+from probes.awareness import two_by_two
 from probes.awareness.sets import from_cells
 from probes.data.forms import as_prompts
 from probes.data.tables import missing, read_csv, read_jsonl
+from probes.metrics import auroc_difference, mean, mean_difference
+from tests.typechecks import unchecked
 
 
 @pytest.fixture
@@ -187,3 +190,39 @@ def test_two_columns_of_one_name_are_refused():
     assert (
         Pairs(["a", "b"], ["c", "d"], pair_id=[1, 2], columns={"pair_id": [1, 2]}).columns["pair_id"][0] == 1
     )
+
+
+FRAME = pd.DataFrame({"text": [f"text {i}" for i in range(24)], "y": np.arange(24) % 2, "s": np.arange(24.0)})
+SHUFFLED = FRAME.sample(frac=1, random_state=0)
+MET = {
+    "labels": lambda a, b: Examples(a["text"], y=b["y"]),
+    "groups": lambda a, b: Examples(a["text"], groups=b["s"]),
+    "a column": lambda a, b: Examples(a["text"], columns={"s": b["s"]}),
+    "sides": lambda a, b: Pairs("yes " + a["text"], "no " + b["text"]),
+    "states": lambda a, b: Activations.from_arrays(a[["s", "y"]], b["y"]),
+    "sides of states": lambda a, b: PairActivations.from_arrays(a[["s", "y"]], b[["y", "s"]]),
+    "AUROC": lambda a, b: auroc(a["s"], b["y"]),
+    "its groups": lambda a, b: auroc(a["s"], a["y"], b["s"]),
+    "a difference": lambda a, b: auroc_difference(a["s"], b["s"], a["y"]),
+    "accuracy": lambda a, b: accuracy(a["s"] - 3, b["y"]),
+    "a mean": lambda a, b: mean(a["s"], b["text"]),
+    "a mean difference": lambda a, b: mean_difference(a["s"], b["s"]),
+    "a crossed design": lambda a, b: two_by_two(a["s"], b["y"], a["s"] > 11),
+    "agreement": lambda a, b: agreement(a["y"], b["y"]),
+}
+
+
+@pytest.mark.parametrize("call", MET.values(), ids=MET.keys())
+def test_pandas_objects_whose_indices_name_the_rows_in_two_orders_do_not_meet(call):
+    said = r"same index in two orders.*\.to_numpy\(\).*reset_index\(drop=True\)"
+    with unchecked(), pytest.raises(ValueError, match=said):
+        call(FRAME, SHUFFLED)
+    with unchecked():
+        call(SHUFFLED, SHUFFLED)
+        call(FRAME, FRAME.set_index(FRAME.index + 5))  # other rows by name: taken by their place
+
+
+def test_a_pandas_object_beside_an_array_goes_by_place():
+    assert Examples(SHUFFLED["text"], y=SHUFFLED["y"].to_numpy()).y.tolist() == SHUFFLED["y"].tolist()
+    part = FRAME[FRAME["s"] > 19]
+    assert Examples(part["text"], y=pd.Series([1, 0, 1, 0])).y.tolist() == [1, 0, 1, 0]

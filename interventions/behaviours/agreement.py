@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from probes.checks.arrays import one_order
 from probes.data.row_names import same_names
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -68,6 +69,7 @@ def agreement(
     lengths, missing labels, labels that differ in type, case or spacing alone, and a `positive` that people
     always or never gave. Sources: Cohen 1960, Scott 1955; leniency after arXiv 2406.12624.
     """
+    one_order(judge=judge, human=human, groups=groups)
     first, second = _labels(judge, "judge"), _labels(human, "human")
     if len(first) != len(second) or not len(first):
         raise ValueError(

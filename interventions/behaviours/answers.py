@@ -29,9 +29,9 @@ class Answers:
     shared start is put behind the prompt. Where one token is left of each answer, one pass gives the logit
     difference; of longer answers all tokens count, summed, so that the longer of two is at a disadvantage
     (`Choices(per_token=True)` divides by the length). Answers that follow at once where a space would be
-    another token are warned of. By default a model is judged by which answer it prefers, and an
-    edit by how many answers it changes; with `judged_by="mean"` by the mean logit difference, for prompts on
-    which the preferred answer stays the same.
+    another token are warned of, and those that bring a second one. By default a model is judged by which
+    answer it prefers, and an edit by how many answers it changes; with `judged_by="mean"` by the mean logit
+    difference, for prompts on which the preferred answer stays the same.
     """
 
     positive: str = " yes"
@@ -88,7 +88,7 @@ class Answers:
             str(t) if e.chat is None else e.text for t, e in zip(prompts.texts, prompts.encoded, strict=True)
         )
         _warn_without_space(model, texts, {*first, *second})
-        _warn_of_space(prompts, first, second)
+        _warn_of_two_spaces(model, texts, (first, second), [e.chat is not None for e in prompts.encoded])
         return _parted(model, prompts, texts, first, second)
 
     def _texts(self, answer: str, prompts: Examples) -> Sequence[str]:
@@ -187,19 +187,6 @@ def _known(model: Model, prompt: Encoded, asked: Encoded, answer: str) -> None:
         )
 
 
-def _warn_of_space(prompts: Tokenised, first: Sequence[str], second: Sequence[str]) -> None:
-    """Says where an answer begins with a space behind a chat that ends in white space."""
-    for e, *answers in zip(prompts.encoded, first, second, strict=True):
-        spaced = [a for a in answers if a[:1].isspace()]
-        if spaced and e.chat is not None and e.text[-1:].isspace():
-            warnings.warn(
-                f"the answer {spaced[0]!r} begins with a space, and the chat's template ends in white space,"
-                f" where models mostly write {spaced[0].lstrip()!r}; begin answers without it",
-                stacklevel=2,
-            )
-            return
-
-
 def _warn_without_space(model: Model, prompts: Sequence[str], answers: set[str]) -> None:
     """Says where an answer follows its prompt at once and a space before it would give other tokens: models
     mostly write the one with the space, so that the other form asks for something they hardly ever say.
@@ -212,7 +199,29 @@ def _warn_without_space(model: Model, prompts: Sequence[str], answers: set[str])
         if bare.ids != spaced.ids:
             warnings.warn(
                 f"the answer {answer!r} follows {follows[-30:]!r} without a space, which is another token"
-                f" than {' ' + answer!r}; begin answers with the space, or end prompts in white space",
+                f" than {' ' + answer!r}; begin the answers with the space",
+                stacklevel=2,
+            )
+            return
+
+
+def _warn_of_two_spaces(
+    model: Model, prompts: Sequence[str], answers: Sequence[Sequence[str]], chats: Sequence[bool]
+) -> None:
+    """Says where an answer brings a space to a prompt that ends in white space, if that gives other tokens
+    than one of the two does: the model is then asked for what it hardly ever writes.
+    """
+    rows = [(p, a, chat) for own in answers for p, a, chat in zip(prompts, own, chats, strict=True)]
+    kinds = {(p[-1], a, chat): p for p, a, chat in rows if p[-1:].isspace() and a.startswith(" ")}
+    for (end, answer, chat), prompt in kinds.items():
+        shorter = end == " " and not chat  # the end of a chat is its template's
+        one = prompt[:-1] + answer if shorter else prompt + answer.removeprefix(" ")
+        both, right = model.encode([prompt + answer, one])
+        if both.ids != right.ids:
+            advice = "end the prompts before that space" if shorter else "begin the answers without theirs"
+            warnings.warn(
+                f"the answer {answer!r} brings a space and {prompt[-30:]!r} ends in {end!r}, which gives"
+                f" other tokens than one of the two; {advice}",
                 stacklevel=2,
             )
             return

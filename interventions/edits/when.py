@@ -36,12 +36,7 @@ class When:
         name, threshold = ("below", self.below) if self.above is None else ("above", self.above)
         check_number(name, threshold, finite=False)
         as_edit(self.edit)
-        check_linear(self.probe, "When")
-        if self.probe.reads_pairs:
-            raise ValueError(
-                "a probe fitted on pairs has one score a pair, and a token is no pair; gate with a probe"
-                " fitted on single texts"
-            )
+        check_single(self.probe, "When")
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
         model.refuse_foreign(self.probe.receipt, "the probe")
@@ -56,6 +51,16 @@ class When:
     def __repr__(self) -> str:
         side = f"above {self.above:g}" if self.above is not None else f"below {self.below:g}"
         return f"When({self.probe.recipe} {side}: {self.edit!r})"
+
+
+def check_single(probe: LinearProbe, what: str) -> None:
+    """Raises TypeError for what is no `LinearProbe`, ValueError for one that reads pairs."""
+    check_linear(probe, what)
+    if probe.reads_pairs:
+        raise ValueError(
+            f"a probe fitted on pairs has one score a pair, and a token is no pair; {what} takes a probe"
+            " fitted on single texts"
+        )
 
 
 def raw_margin(probe: LinearProbe, index: int) -> tuple[torch.Tensor, float]:

@@ -126,7 +126,12 @@ class Effect(Displayed):
     def shown(self, of: str = "after", where: Any = None) -> Mapping[str, Estimate]:
         """The behaviour's measures by name; `of` is base, after or controls (then one value a control)."""
         k = self.rows(where)
-        return self._measures(getattr(self, of)[..., k], k)
+        return self._measures(self._of(of)[..., k], k)
+
+    def _of(self, of: str) -> Float[np.ndarray, "..."]:
+        if of not in ("base", "after", "controls"):
+            raise ValueError(f"of={of!r} is unknown; choose base, after or controls")
+        return getattr(self, of)
 
     def _moves(self, other: Records, rows: np.ndarray) -> Float[np.ndarray, " n"]:
         """What another run did to each prompt: changed the answer or not, or moved the value."""
@@ -140,12 +145,12 @@ class Effect(Displayed):
     def accuracy(self, of: str = "after", where: Any = None) -> Estimate:
         """Balanced accuracy of the answers; `of` is base, after or controls (then one value a control)."""
         k = self.rows(where)
-        return accuracy(getattr(self, of)[..., k], self._labels(k), self.groups[k], balanced=True)
+        return accuracy(self._of(of)[..., k], self._labels(k), self.groups[k], balanced=True)
 
     def auroc(self, of: str = "after", where: Any = None) -> Estimate:
         """How well the behaviour still ranks right above wrong; `of` as for `accuracy`."""
         k = self.rows(where)
-        return auroc(getattr(self, of)[..., k], self._labels(k), self.groups[k])
+        return auroc(self._of(of)[..., k], self._labels(k), self.groups[k])
 
     def turned(self, towards: int, of: str = "after", where: Any = None) -> Estimate:
         """Among the prompts whose base answer was the other one, the share now answered `towards` (1
@@ -159,7 +164,7 @@ class Effect(Displayed):
             raise ValueError(
                 f"no prompt had the other answer before the edit, so none can be turned towards {towards}"
             )
-        return mean(((getattr(self, of)[..., k] > 0) == bool(towards)).astype(float), self.groups[k])
+        return mean(((self._of(of)[..., k] > 0) == bool(towards)).astype(float), self.groups[k])
 
     def transitions(self, where: Any = None) -> Transitions:
         """Which kind of answer became which, with McNemar's or Bowker's test."""

@@ -132,7 +132,7 @@ async def _ask(
     key: str, item: Item, chat: Chat, read: Callable[[str, Reply], Answered], judge: str, tries: int
 ) -> Entry:
     """One item, asked the same again while its answers cannot be read."""
-    entry = Entry(key, judge, terminal(item.id), None, None, "", None, None, None, 0, 0, 0, "")
+    entry = Entry(key, judge, terminal(item.id), None, None, "", None, None, None, 0, 0, 0, "", chat.server)
     for n in range(1, tries + 1):
         seed = {"seed": item.request["seed"] + n - 1} if item.reseed and "seed" in item.request else {}
         reply = await chat.ask({**item.request, **seed})

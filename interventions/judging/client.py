@@ -6,6 +6,7 @@ a Retry-After above two minutes; so the few lines of waiting are here.
 """
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from interventions.judging.replies import Passing, Reply, RequestFailed, read_reply
 from interventions.judging.secret import Secret
@@ -64,6 +66,12 @@ async def sleep_unless(seconds: float, stopped: asyncio.Event) -> None:
         await asyncio.wait_for(stopped.wait(), max(seconds, 0.0))
 
 
+def address_of(base_url: str | None) -> str:
+    """Where requests go, without what might be secret in it."""
+    address = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path.rstrip('/')}"
+
+
 class Chat:
     """A chat endpoint under limits; use as `async with Chat(...) as chat: await chat.ask(request)`.
 
@@ -89,6 +97,7 @@ class Chat:
         from interventions.judging.wire import opened
 
         self.openai, self.limits, self.key = openai, limits, key
+        self.server = address_of(base_url)
         self.client = opened(base_url, key.reveal(), limits.timeout)
         self.interval = 60 / limits.requests_per_minute if limits.requests_per_minute else 0.0
         self.next_slot = self.paused_until = 0.0

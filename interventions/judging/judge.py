@@ -14,7 +14,7 @@ from interventions.behaviours.completing import completions
 from interventions.behaviours.records import Records
 from interventions.judging.answers import Answered, read_expected, read_label, read_score
 from interventions.judging.asking import Item
-from interventions.judging.client import Limits
+from interventions.judging.client import Limits, address_of
 from interventions.judging.ledger import Entry, Ledger
 from interventions.judging.question import columns_of, digest, form_of, plain, question, request_of
 from interventions.judging.replies import Reply
@@ -126,6 +126,7 @@ class Judge:
             keys,
             items,
             self.ledger,
+            address_of(self.base_url),
             self._chat,
             lambda key, reply: self._read(reply),
             self.digest,

@@ -22,7 +22,8 @@ class Entry:
     answers could not be read both are None and `failure` says why.
 
     `key` is the hash of everything that was asked, `judge` that of the question without the texts. Tokens are
-    summed over all `tries` of the item; `raw` is the last answer, `model` what the server called itself.
+    summed over all `tries` of the item; `raw` is the last answer, `model` what the server called itself and
+    `server` its address ("" in older ledgers, and where no server was asked).
     """
 
     # The form of a line of the file: these fields, of these types, and no others.
@@ -41,6 +42,7 @@ class Entry:
     tokens_out: Count
     tries: Count
     time: str
+    server: str = ""
 
 
 _LINE = TypeAdapter(Entry)

@@ -73,6 +73,7 @@ def ask_items(
     keys: Sequence[str],
     items: Mapping[str, Item],
     path: str | Path,
+    server: str,
     chat: Callable[[int], Callable[[], Chat]],
     read: Callable[[str, Reply], Answered],
     name: str,
@@ -88,7 +89,8 @@ def ask_items(
 
     What the ledger lacks is asked first: `chat` gives the endpoint for a number of items, `read` reads the
     answer to a key, `fault` says what is wrong with an entry of the ledger. `again` asks anew for known
-    failures. Warns when rows have no result, raises JudgeError when they are more than the share
+    failures. Warns when results that the ledger holds are of another `server` than this one, and when rows
+    have no result, raises JudgeError when they are more than the share
     `max_failed`. To be called by what the user calls.
     """
     ledger = Ledger(path, fault)
@@ -108,6 +110,14 @@ def ask_items(
             ask_all(todo, ledger, chat(len(todo)), read, name, tries, allowed - lost, progress, words.bar)
         )
     entries = [ledger.known.get(key) for key in keys]
+    elsewhere = Counter(e.server for e in entries if e is not None and e.server not in ("", server))
+    if elsewhere:
+        warnings.warn(
+            f"{sum(elsewhere.values())} of {len(keys)} rows have what {', '.join(elsewhere)} answered"
+            f" earlier, which {path} holds, and {server} was not asked for them; if it is not the same model"
+            " that answers there, give each a ledger of its own",
+            stacklevel=3,
+        )
     failures = [
         outcome.failed.get(k, "not asked") if e is None else e.failure
         for k, e in zip(keys, entries, strict=True)

@@ -6,6 +6,7 @@ import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from interventions.edits.when import raw_margin
+from interventions.edits.when import check_single, raw_margin
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
 from interventions.writes.lowrank import Edit, as_edit
@@ -23,7 +24,7 @@ from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
 from probes.evidence.calibration import platt
-from probes.fitting.linear import LinearProbe, check_linear
+from probes.fitting.linear import LinearProbe
 from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.thresholds import exceeded_at_most, may_lie_above
 from probes.models.backends.hooks import Hooks
@@ -58,13 +59,21 @@ class Monitor:
     tokens: int | None = None
 
     def __post_init__(self) -> None:
-        check_linear(self.probe, "a monitor")
+        check_single(self.probe, "a monitor")
         object.__setattr__(self, "site", as_site(self.site))
         check_number("threshold", self.threshold, finite=False)
         if not isinstance(self.thoughts, bool):
             raise TypeError(f"thoughts is True (they may raise an alarm) or False, got {self.thoughts!r:.60}")
         if self.platt is not None and len(self.platt) != 2:
             raise ValueError(f"platt is (slope, offset), got {self.platt!r:.60}")
+        for name, value in zip(("slope", "offset"), self.platt or (), strict=False):
+            check_number(f"the {name} of platt", value)
+        if self.platt is not None and self.platt[0] < 0:
+            warnings.warn(
+                f"the monitor's probability falls as the score rises (slope {self.platt[0]:.3g}): the prompts"
+                " it was fitted on look exchanged (harmless=, alarming=), or the probe points the other way",
+                stacklevel=3,
+            )
 
     @classmethod
     def calibrated(
@@ -189,7 +198,8 @@ class Monitor:
             else:
                 steps.put(None)
 
-        thread = threading.Thread(target=work, daemon=True)
+        # In the context that this loop is in, so that the edits in force here act there.
+        thread = threading.Thread(target=copy_context().run, args=(work,), daemon=True)
         thread.start()
         try:
             while (step := steps.get()) is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from interventions.judging.answers import CUT_OFF, EMPTY, REFUSED, Answered
 from interventions.judging.asking import Item
-from interventions.judging.client import Limits
+from interventions.judging.client import Limits, address_of
 from interventions.judging.ledger import Ledger
 from interventions.judging.question import digest, request_of
 from interventions.judging.replies import Reply
@@ -91,6 +91,7 @@ class EndpointRewriter:
             keys,
             items,
             self.ledger,
+            address_of(self.base_url),
             self._chat,
             read,
             name,

@@ -1,10 +1,13 @@
 """Numbers and names that come in anybody's arrays: tensors, numpy, pandas, lists."""
 
+from collections import Counter
 from collections.abc import Iterable
+from itertools import combinations
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 KINDS = {
@@ -31,6 +34,22 @@ def unmasked(values: Any, what: str) -> Any:
                 " value; drop those rows, or say what stands there: values.filled(...)"
             )
     return values
+
+
+def one_order(**given: Any) -> None:
+    """Raises ValueError where two of pandas' objects name the same rows in two orders: here rows go by their
+    place, so those of one would meet others of the other. Indices that name other rows pass.
+    """
+    indexed = [(n, v.index) for n, v in given.items() if isinstance(v, pd.Series | pd.DataFrame)]
+    for (first, a), (second, b) in combinations(indexed, 2):
+        if len(a) == len(b) and not a.equals(b) and Counter(a) == Counter(b):
+            at = next(i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y)
+            raise ValueError(
+                f"{first} and {second} are pandas objects with the same index in two orders (row {at} is"
+                f" {a[at]!r} in one and {b[at]!r} in the other), and rows are taken by their place; take both"
+                f" from one table, or say that the places are right: {first}.to_numpy(), or"
+                f" {first}.reset_index(drop=True) of both"
+            )
 
 
 def real_array(values: Any, what: str) -> np.ndarray:

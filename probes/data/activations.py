@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.data.cells import as_column, make_rows, with_pair
+from probes.data.cells import as_column, columns_in_order, make_rows, with_pair
 from probes.data.receipts import common_receipt
 from probes.data.rows import Rows, concat_rows, parts_of
 from probes.data.sites import Site, SiteLike, as_sites
@@ -34,7 +34,10 @@ class Sited(Rows):
         return copies | {"receipt": dict(self.receipt)}
 
     def index_of(self, sites: SiteLike | Sequence[SiteLike]) -> list[int]:
-        wanted = as_sites(sites)
+        try:
+            wanted = as_sites(sites)
+        except TypeError as error:
+            raise TypeError(f"[...] picks sites: {error}; rows are picked by .rows(mask)") from None
         missing = [str(s) for s in wanted if s not in self.sites]
         if missing:
             raise ValueError(
@@ -102,6 +105,7 @@ class Activations(Sited):
         one number a row, which is then the default group. Raises ValueError on NaN, on a wrong number of
         labels, groups or sites, and on ids that repeat.
         """
+        columns_in_order(columns, x=x, y=y, groups=groups, ids=ids, example=example)
         stack = stacked(x, "x")
         n = stack.shape[1]
         text, token = np.arange(n), None
@@ -184,6 +188,9 @@ class PairActivations(Sited):
         sites: Any = None, columns: Any = None, ids: Any = None,
     ) -> "PairActivations":  # fmt: skip
         """Wraps your own numbers; `pair_id` joins a statement with its opposite and is the default group."""
+        columns_in_order(
+            columns, yes=yes, no=no, y=y, groups=groups, ids=ids, pair_id=pair_id, negated=negated
+        )
         first, second = stacked(yes, "yes"), stacked(no, "no")
         if first.shape != second.shape:
             raise ValueError(

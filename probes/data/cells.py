@@ -1,14 +1,14 @@
 """Labels, names and columns as they are given, one value a row: checked, and made arrays of their own."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from probes.checks.arrays import NUMBERS, one_kind, unmasked
+from probes.checks.arrays import NUMBERS, one_kind, one_order, unmasked
 from probes.data.row_names import spelled_alike, text_ids, text_keys, whole_texts
 
 
@@ -61,6 +61,11 @@ def as_column(values: Any, n: int, name: str) -> np.ndarray:
         array = np.array(values)  # a copy: later changes of the source stay outside
     except ValueError:  # lists of different lengths, one a row
         array = np.fromiter(values, dtype=object)
+    if array.ndim == 0 and isinstance(values, Iterable) and not isinstance(values, str | bytes | np.ndarray):
+        raise TypeError(
+            f"{name} is a {type(values).__name__}, which does not say what belongs to which row; give a list"
+            f" of {n} values in the order of the rows"
+        )
     if array.ndim != 1:
         array = np.fromiter(values, dtype=object) if array.ndim > 1 else np.atleast_1d(array)
     if len(array) != n:
@@ -101,6 +106,15 @@ def make_rows(
         "text_keys": keys,
         "columns": _columns(columns, n),
     }
+
+
+def columns_in_order(columns: Any, **given: Any) -> None:
+    """Raises ValueError where what is given, the columns with it, names the same rows in two orders."""
+    if isinstance(columns, Mapping):
+        columns = {f"column {name!r}": values for name, values in columns.items()}
+    else:
+        columns = {"columns": columns}
+    one_order(**given, **columns)
 
 
 def _columns(columns: Any, n: int) -> dict[str, np.ndarray]:

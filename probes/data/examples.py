@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probes.data.cells import make_rows, refuse_twice, with_pair
+from probes.data.cells import columns_in_order, make_rows, refuse_twice, with_pair
 from probes.data.relatives import SuggestedGroups, suggested
 from probes.data.row_names import say_mixed_labels
 from probes.data.rows import Rows, concat_rows, parts_of
@@ -40,6 +40,7 @@ class Examples(Rows):
         columns: dict[str, Any] | None = None,
         ids: Any = None,
     ) -> None:
+        columns_in_order(columns, texts=texts, y=y, groups=groups, ids=ids)
         texts = listed_texts(texts, "texts")
         plain = [checked_text(text, i) for i, text in enumerate(texts)]
         if not texts:
@@ -195,6 +196,9 @@ class Pairs(Rows):
         columns: dict[str, Any] | None = None,
         ids: Any = None,
     ) -> None:
+        columns_in_order(
+            columns, yes=yes, no=no, y=y, groups=groups, ids=ids, pair_id=pair_id, negated=negated
+        )
         yes, no = listed_texts(yes, "yes"), listed_texts(no, "no")
         if len(yes) != len(no):
             raise ValueError(f"yes has {len(yes)} texts and no has {len(no)}; row i of both is one statement")

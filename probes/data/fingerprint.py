@@ -232,6 +232,11 @@ def fingerprint(
     """
     state_dict = hf.state_dict(keep_vars=True).items()
     tensors = [(n, t) for key, t in state_dict if isinstance(t, Tensor) and (n := called(key)) is not None]
+    if any(t.is_inference() for _, t in tensors):  # such count no changes
+        raise ValueError(
+            f"the weights of {name!r} were made under torch.inference_mode(), where changes leave no trace;"
+            " load the model outside of it (hidden states may be captured within)"
+        )
     values = _samples([t for _, t in tensors]), _walk([t for _, t in tensors])
     stamp = (tuple((n, t.data_ptr(), t._version, t.dtype) for n, t in tensors), values)
     known = _known.get(hf)

@@ -43,6 +43,10 @@ class Site:
                 object.__setattr__(self, name, int(number))
         if not isinstance(self.block, int) or isinstance(self.block, bool) or self.block < 0:
             raise ValueError(f"a Site needs a 0-based block number, got block={self.block!r}")
+        if self.head is not None and (type(self.head) is not int or self.head < 0):
+            raise ValueError(
+                f"heads are counted from 0, got head={self.head!r}; leave it out for all of them"
+            )
 
     def __str__(self) -> str:
         stack = f"{self.stack}:" if self.stack is not None else ""

@@ -1,7 +1,7 @@
 """Numbers of the user's own as they arrive: a stack of sites, held against what probes can be fitted on."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ def sites_of(stack: Tensor, sites: Sequence[SiteLike] | SiteLike | None) -> tupl
 
 def stacked(x: Any, what: str) -> Tensor:
     """[n, d] or [site, n, d] numbers as a float tensor of their own, [site, n, d]; raises on NaN."""
+    if isinstance(x, Mapping):
+        names = list(map(str, x))
+        raise TypeError(f"{what} is a {type(x).__name__} of arrays called {names}; give one of them")
     if not isinstance(x, torch.Tensor):
         x = torch.from_numpy(np.ascontiguousarray(real_array(x, what)))
     if x.is_complex():

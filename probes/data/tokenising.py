@@ -11,7 +11,7 @@ import numpy as np
 from probes.data.examples import Examples, Text
 from probes.data.texts import listed_texts
 from probes.data.tokenised import Tokenised
-from probes.data.tokens import Encoded, are_ids, check_vocabulary, encode
+from probes.data.tokens import Encoded, are_ids, check_vocabulary, encode, refuse_beyond
 
 Prompts = Examples | Sequence[Text] | Sequence[Sequence[int]]
 """What a model may be asked: texts or chats, with or without columns, or token ids."""
@@ -30,7 +30,14 @@ class Tokenising:
     embeddings: int
 
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
-        return encode(self.tokenizer, texts, self.max_length, self.arguments)
+        found = encode(self.tokenizer, texts, self.max_length, self.arguments)
+        refuse_beyond(
+            found,
+            self.embeddings,
+            "give the tokenizer it was trained with, or one embedding a token:"
+            " hf.resize_token_embeddings(len(tokenizer))",
+        )
+        return found
 
     def tokenise(self, prompts: Prompts) -> Tokenised:
         """The prompts with their tokens; what these settings tokenised already comes back as it is."""

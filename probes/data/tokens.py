@@ -208,12 +208,19 @@ def check_vocabulary(encoded: Sequence[Encoded], tokenizer: Any, size: int, name
     # Vocabularies are compared only where the tokenizer is another object, since it takes a while.
     if any(maker.get_vocab() != tokenizer.get_vocab() for maker in makers.values()):
         raise ValueError(f"the tokens were made by a tokenizer with another vocabulary; {advice}")
+    refuse_beyond(encoded, size, advice)
+
+
+def refuse_beyond(encoded: Sequence[Encoded], size: int, advice: str) -> None:
+    """Raises ValueError for tokens beyond the `size` that a model has embeddings for."""
     beyond = next(((i, max(e.ids)) for i, e in enumerate(encoded) if e.ids and max(e.ids) >= size), None)
     if beyond is not None:
         text, token = beyond
-        if encoded[text].tokenizer is tokenizer and not encoded[text].given:
-            word = tokenizer.convert_ids_to_tokens(token)
-            advice = f"the tokenizer was given {word!r} and the model was not; leave it out of the texts"
+        maker = encoded[text].tokenizer
+        if maker is not None and not encoded[text].given:
+            word = maker.convert_ids_to_tokens(token)
+            told = f"the tokenizer was given {word!r} and the model was not; leave it out of the texts"
+            advice = f"{told}, or {advice}"
         raise ValueError(f"text {text} has token {token}, but the model knows {size} tokens; {advice}")
 
 

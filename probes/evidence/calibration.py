@@ -1,5 +1,6 @@
 """Scores as probabilities that can be taken at their word: fitted on rows of their own, judged on others."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,13 +15,17 @@ from probes.data.sites import Site
 from probes.evidence.readout import check_probe, scored
 from probes.fitting.linear import LinearProbe
 from probes.fitting.rows_of_fit import refuse_rows_of_fit
-from probes.metrics.estimates import Estimate, mean
+from probes.metrics.estimates import Estimate, auroc, mean
 from probes.metrics.resampling import bootstrapped
 from probes.metrics.scores import labelled, probabilities
 from probes.metrics.thresholds import exceeded_at_most
 from probes.recipes.logistic import logistic_path
 
 BINS = 15
+NO_CHANCE = 0.999
+"""Level of the interval that must lie below .5 before scores count as reversed; a probe may have many sites
+at chance.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +86,7 @@ def calibrate(
     y = acts.classes[0].numpy()
     values, names = scored(probe, acts)
     scores = torch.from_numpy(values)
+    _say_reversed(values, y, acts.groups, names)
     if method == "platt":
         slope, offset = platt(scores, y)
         knots = tuple(
@@ -96,6 +102,22 @@ def calibrate(
     else:
         raise ValueError(f"unknown method {method!r}; choose platt or isotonic")
     return Calibrated(probe, method, names, knots, scores[:, ~torch.from_numpy(y)].numpy())
+
+
+def _say_reversed(
+    scores: Float[np.ndarray, "site n"], y: np.ndarray, groups: np.ndarray, names: tuple[Site | str, ...]
+) -> None:
+    """Warns of sites whose scores are higher where the label is 0, by more than chance."""
+    found = auroc(scores, y, groups, level=NO_CHANCE)
+    below = np.flatnonzero(np.asarray(found.high) < 0.5)
+    if len(below):
+        warnings.warn(
+            f"at {len(below)} of {len(names)} sites (such as {names[below[0]]}, AUROC"
+            f" {found.value[below[0]]:.2f}) the scores are higher where y is 0 than where it is 1, so"
+            " probabilities fall as scores rise, or tell nothing; look whether y means here what it meant"
+            " where the probe was fitted",
+            stacklevel=3,
+        )
 
 
 def platt(scores: Tensor, y: Any) -> tuple[Float[Tensor, " site"], Float[Tensor, " site"]]:

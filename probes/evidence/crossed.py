@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from probes.checks.arrays import one_order
 from probes.evidence.crossed_design import CONTEXTS, FORMATS, CrossedDesign, crossed_design
 from probes.evidence.crossed_measures import Cell, Measured
 from probes.evidence.crossed_rule import CrossedNumbers
@@ -18,7 +19,7 @@ from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate
 from probes.metrics.resampling import BOOTSTRAPS
-from probes.metrics.scores import line_of
+from probes.metrics.scores import line_of, say_probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +181,9 @@ def two_by_two(
     each row was scored by a probe that had not seen its own (`held_out(..., by="fold")`). An empty cell gives
     the verdict "confounded design". Raises ValueError for NaN, other rows, and other than two of either.
     """
+    one_order(scores=scores, context=context, format=format, group=group, fold=fold)
     line = line_of(scores, "scores")
+    say_probabilities(line, threshold)
     design = crossed_design(context, format, group, len(line), contexts, formats)
     by = Measured(design, level, n_boot, seed)
     held = {} if fold is None else design.unseen_by(fold)

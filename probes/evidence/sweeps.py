@@ -131,6 +131,8 @@ def sweep(
     seeds = [check_count("each of seeds", s, 0) for s in seeds]
     if not len(seeds):
         raise ValueError("sweep needs at least one seed, got none")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds names a split twice, got {seeds}; give each once")
     rows, nulls, scores = [], {}, {}
     with progress_bar("sweep", progress, total=len(seeds) * len(named)) as bar:
         for seed in seeds:

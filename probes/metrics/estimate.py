@@ -31,6 +31,33 @@ class Estimate:
     def __len__(self) -> int:
         return len(self.value)
 
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "an Estimate is neither true nor false; compare it, estimate > 0.5, or an end of its interval,"
+            " estimate.low > 0.5"
+        )
+
+    def __float__(self) -> float:
+        if np.ndim(self.value):
+            raise TypeError(
+                f"this Estimate has shape {np.shape(self.value)}, so it is no one number; pick one,"
+                " estimate[0], or take them all, estimate.value"
+            )
+        return float(self.value)
+
+    # By the value, as anyone who writes `auroc(...) > 0.5` means it; the interval stands in low and high.
+    def __lt__(self, other: Any) -> Any:
+        return float(self) < _number(other)
+
+    def __le__(self, other: Any) -> Any:
+        return float(self) <= _number(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return float(self) > _number(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return float(self) >= _number(other)
+
     def __format__(self, spec: str) -> str:
         if np.ndim(self.value):
             return str(self)
@@ -51,3 +78,7 @@ class Estimate:
     def as_dict(self) -> dict[str, Any]:
         fields = ("value", "low", "high", "n", "n_groups", "level")
         return {k: np.asarray(getattr(self, k)).tolist() for k in fields}
+
+
+def _number(other: Any) -> Any:
+    return float(other) if isinstance(other, Estimate) else other

@@ -1,6 +1,5 @@
 """AUROC, accuracy, means and their paired differences, each with an interval over groups that covers."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm, rankdata
 
-from probes.checks.arrays import real_array
+from probes.checks.arrays import one_order, real_array
 from probes.checks.settings import check_level, check_number
 from probes.metrics.areas import Parts
 from probes.metrics.estimate import Estimate
@@ -21,7 +20,7 @@ from probes.metrics.intervals import (
     variance_of_auroc,
     variance_of_share,
 )
-from probes.metrics.scores import labelled, measurable
+from probes.metrics.scores import labelled, measurable, say_probabilities
 from probes.metrics.shares import Strata
 from probes.metrics.spread import group_codes
 
@@ -42,6 +41,7 @@ def auroc(scores: Any, y: Any, groups: Any = None, *, level: float = 0.95) -> Es
     each row its own) and for pairs of rows from different groups. With a class in one group only it is
     [0, 1], and says so; one group in all has none. Raises ValueError on one class or NaN scores.
     """
+    one_order(scores=scores, y=y, groups=groups)
     s, label, _ = labelled(scores, y)
     return auroc_within(s, label, [np.ones_like(label)], groups, level=level)
 
@@ -55,6 +55,7 @@ def auroc_within(
     `parts` are masks [n]. Shapes, interval and errors as for `auroc`; NaN where a part has one class only.
     """
     check_level(LEVEL, level)
+    one_order(scores=scores, others=others, y=y, groups=groups)
     s, label, n = labelled(scores, y)
     rivals = None if others is None else np.broadcast_to(measurable(others, "others"), s.shape).reshape(-1, n)
     lines, lowest = s.reshape(-1, n), 0.0 if others is None else -1.0
@@ -103,6 +104,7 @@ def auroc_difference(
 
     Both are [..., n]. Interval and errors as for `auroc`; too few groups give [-1, 1].
     """
+    one_order(scores=scores, others=others, y=y, groups=groups)
     label = labelled(scores, y)[1]
     return auroc_within(scores, label, [np.ones_like(label)], groups, others=others, level=level)
 
@@ -118,8 +120,9 @@ def accuracy(
     of margins, and a warning says so where the scores look like probabilities, whose is .5.
     """
     check_number("threshold", threshold, finite=False)
+    one_order(scores=scores, y=y, groups=groups)
     s, label, _ = labelled(scores, y)
-    _say_probabilities(s, threshold)
+    say_probabilities(s, threshold)
     right = ((s > threshold) == label).astype(float)
     strata = [label, ~label] if balanced else [np.ones_like(label)]
     return _share(right, strata, groups, level)
@@ -134,9 +137,10 @@ def accuracy_difference(
     Both are [..., n]. Interval and errors as for `accuracy`; too few groups give [-1, 1].
     """
     check_number("threshold", threshold, finite=False)
+    one_order(scores=scores, others=others, y=y, groups=groups)
     s, label, _ = labelled(scores, y)
     o = measurable(others, "others")
-    _say_probabilities(np.stack(np.broadcast_arrays(s, o)), threshold)
+    say_probabilities(np.stack(np.broadcast_arrays(s, o)), threshold)
     now, then = (((line > threshold) == label).astype(float) for line in (s, o))
     strata = [label, ~label] if balanced else [np.ones_like(label)]
     return _share_difference(now - then, strata, groups, level)
@@ -151,6 +155,7 @@ def mean(values: Any, groups: Any = None, *, share: bool | None = None, level: f
     which excludes 0 from 6 groups on; where all show 0, and for one group, it is NaN.
     """
     check_level(LEVEL, level)
+    one_order(values=values, groups=groups)
     v = measurable(values, "values")
     if share is None:
         share = bool(np.isin(v, (0, 1)).all())
@@ -174,6 +179,7 @@ def mean_difference(now: Any, then: Any, groups: Any = None, *, level: float = 0
     Both are [..., n]. Where both hold only 0 and 1, the interval has a width even where no row differs, and
     stays within -1 and 1; for other values see `mean`.
     """
+    one_order(now=now, then=then, groups=groups)
     first, second = measurable(now, "now"), measurable(then, "then")
     if all(np.isin(v, (0, 1)).all() for v in (first, second)):
         change = first - second
@@ -188,6 +194,7 @@ def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
     For rows that come in groups use `auroc_difference`: DeLong takes every row as independent. Source: DeLong
     et al. 1988, Biometrics 44(3).
     """
+    one_order(scores=scores, others=others, y=y)
     s, label, n = labelled(np.stack([measurable(scores, "scores"), measurable(others, "others")]), y)
     m, k = int(label.sum()), int((~label).sum())
     if min(m, k) < 2:
@@ -256,14 +263,3 @@ def _shaped(
     batch = shape[:-1]
     pick = (lambda a: float(a[0])) if batch == () else (lambda a: a.reshape(batch))
     return Estimate(pick(value), pick(ends[0]), pick(ends[1]), shape[-1], n_groups, level, doubt)
-
-
-def _say_probabilities(scores: np.ndarray, threshold: float | int) -> None:
-    """Warns where a threshold of 0, which is that of margins, calls all rows 1 that a probability is of."""
-    between = (scores > 0) & (scores < 1)
-    if threshold == 0 and between.any() and scores.min() >= 0 and scores.max() <= 1:
-        warnings.warn(
-            f"all scores lie between 0 and 1 and the threshold is 0, so {np.mean(scores > 0):.0%} of them"
-            " count as class 1; of probabilities take threshold=0.5",
-            stacklevel=3,
-        )
