@@ -15,6 +15,7 @@ from probes.data.chat import MARKER, Turn
 from probes.data.picking import tokens_at
 from probes.data.tokens import encode
 from probes.reading.show import show_tokens
+from tests.conftest import build_hf
 from tests.plain_write import PlainWrite
 
 HEADERS = (
@@ -622,12 +623,13 @@ def test_without_offsets_tokens_are_decoded(make_model, make_tokenizer):
     assert str(view).splitlines()[1] == "0: <s> the ⟦river⟧ <unk>   (1 of 4 tokens: 2)"
 
 
-def test_white_space_of_tokens_is_made_visible(make_model, make_tokenizer):
+def test_white_space_of_tokens_is_made_visible(make_tokenizer):
     tokenizer = make_tokenizer()
     tokenizer.add_tokens(
         [AddedToken(token, normalized=False) for token in ("\n\n", "   ", " red", "old.\n", "\t")]
     )
-    view = show_tokens(replace(make_model(), tokenizer=tokenizer), ["the red\n\ntree   old.\nno\t"], "all")
+    model = load_model(build_hf(vocab_size=len(tokenizer)), tokenizer=tokenizer)
+    view = show_tokens(model, ["the red\n\ntree   old.\nno\t"], "all")
     assert [token for token in str(view).splitlines()[1].split() if "⟦" in token] == [
         "⟦<s>⟧",
         "⟦the⟧",
