@@ -494,5 +494,6 @@ def test_a_probe_made_in_inference_mode_can_be_used():
 def test_copies_of_a_probe_can_be_used():
     acts, _ = planted(rows=40)
     probe = MassMean(prepare="zscore").fit(acts)
+    # Other processes get their copies through pickle (joblib, a DataLoader's workers); no file is read so.
     for copied in (copy.copy(probe), copy.deepcopy(probe), pickle.loads(pickle.dumps(probe))):
         assert torch.equal(copied.score(acts), probe.score(acts))

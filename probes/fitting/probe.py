@@ -139,7 +139,7 @@ class Probe:
 
     def score_texts(self, model: Model, texts: Examples | Sequence[str], **options: Any) -> Tensor:
         """Captures the texts at the probe's own sites and position, then scores them."""
-        return self.score(self.captured(model, texts, **options))  # pyright: ignore[reportAttributeAccessIssue]
+        return self.score(self.captured(model, texts, **options))  # pyright: ignore
 
     def was_fitted_on(self, rows: Rows) -> Bool[np.ndarray, " n"]:
         """Which rows are rows that the probe was fitted on, or share a group with them, as far as its receipt
