@@ -91,6 +91,17 @@ def test_a_constant_coordinate_however_large_changes_nothing(recipe):
         recipe.fit(Activations.from_arrays(x.astype("float32"), y)).direction()
 
 
+@pytest.mark.parametrize("first, rest", [(0.0, 0.0), (0.0, 1e-3), (1e-3, 0.0), (2e-7, 2e-7), (1e-3, 1e-3)])
+def test_many_rows_count_as_constant_when_all_of_them_are_alike(first, rest):
+    x = torch.ones(2, 500, 8)
+    x[0] += torch.randn(500, 8)
+    moved = torch.full((500, 1), rest)
+    moved[:40] = first
+    x[1] += moved * torch.randn(500, 8)
+    assert no_spread(x).tolist() == [False, max(first, rest) < 1e-6]
+    assert no_spread(x[1:]).tolist() == [max(first, rest) < 1e-6]
+
+
 def test_what_differs_by_rounding_alone_counts_as_constant():
     x = torch.randn(1, 1, 50).expand(3, 40, 50).clone()
     x[0] *= 1 + 2e-7 * torch.randn(40, 50)

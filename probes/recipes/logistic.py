@@ -19,7 +19,9 @@ from probes.fitting.transforms import Transform
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
 
-CHUNK = 2**23  # bytes of rows that are solved together: more would fall out of the cache
+# Sites that are solved together: a few share the cost of a step, and more wait for the slowest of them.
+TOGETHER = 8
+SMALL, LARGE = 2**22, 2**24  # bytes of rows: so many at least, and no more, which would fall out of the cache
 CENTRED = 1e-3  # rows whose mean is below this share of their size count as centred
 # Where l2 is below this share of the rows' mean square, gradients in single precision are too coarse.
 EXACT = 1e-4
@@ -143,7 +145,7 @@ def logistic_path(
     sign = torch.where(y, 1.0, -1.0).to(z)
     share = torch.full_like(sign, 1 / n, dtype=torch.float64) if share is None else share.to(z.device)
     l2 = l2.to(z.device)
-    room = max(1, (CHUNK if z.device.type == "cpu" else 64 * CHUNK) // (n * d * 4))
+    room = _room(n * d * 4, z.device)
     parts = []
     for some in z.split(room):
         rows, centre = _about_the_mean(some, float(l2.min()))
@@ -151,6 +153,13 @@ def logistic_path(
         bias = bias - (weight @ centre[..., None])[..., 0]
         parts.append((weight.transpose(0, 1), bias.T, value.T))
     return tuple(torch.cat(each, dim=1) for each in zip(*parts, strict=True))  # pyright: ignore
+
+
+def _room(size: int, device: torch.device) -> int:
+    """How many sites of so many bytes are solved together."""
+    if device.type != "cpu":
+        return max(1, 32 * LARGE // size)
+    return max(1, SMALL // size, min(TOGETHER, LARGE // size))
 
 
 def _about_the_mean(
