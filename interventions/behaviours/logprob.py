@@ -160,13 +160,9 @@ def forced_logits(model: Model, batch: Batch, parts: Continuations) -> Float[Ten
     Shorter continuations fill their last columns only. Rows of the batch are numbers of `parts`.
     """
     keep = max(len(parts.new(row)) for row in batch.rows)
-    options: dict[str, Any] = {"logits_to_keep": keep + 1} if model.takes("logits_to_keep") else {}
     # The prompt is what positions are looked up in, as in generation; left padding shifts prompt and whole
     # alike.
-    writes = model.bound_writes(batch, parts.prompts)
-    logits = model.run(batch, writes=writes, logits=True, **options).logits
-    assert logits is not None
-    return logits[:, -keep - 1 : -1]
+    return model.last_logits(batch, parts.prompts, keep + 1)[:, -keep - 1 : -1]
 
 
 def _space(prompt: str, continuation: str) -> str:

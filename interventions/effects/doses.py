@@ -19,6 +19,7 @@ from probes.markup.terminal import terminal
 from probes.markup.values import Displayed, draw
 from probes.models.given import check_model
 from probes.models.model import Model
+from probes.models.prefixes import shared_prefixes
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,17 +119,18 @@ def dosed(
     behaviour = as_behaviour(behaviour)
     before = behaviour(base, prompts)
     settings: dict[str, Any] = {"compare": False, "control_costs": False} | options
-    found = [
-        effect(
-            base,
-            make(float(d)),
-            behaviour,
-            prompts,
-            neutral=neutral,
-            n_controls=n_controls,
-            before=before,
-            **settings,
-        )
-        for d in np.sort(strengths)
-    ]
+    with shared_prefixes(base):
+        found = [
+            effect(
+                base,
+                make(float(d)),
+                behaviour,
+                prompts,
+                neutral=neutral,
+                n_controls=n_controls,
+                before=before,
+                **settings,
+            )
+            for d in np.sort(strengths)
+        ]
     return Doses(tuple(np.sort(strengths).tolist()), tuple(found))

@@ -24,6 +24,7 @@ from probes.fitting.rows_of_fit import was_fitted_on
 from probes.markup.progress import progress_bar
 from probes.models.given import check_model
 from probes.models.model import Model
+from probes.models.prefixes import shared_prefixes
 
 MIN_CONTROLS = 20
 ISOTROPIC = 5  # shown beside, not judged by
@@ -69,8 +70,9 @@ def effect(
     beside = _isotropic(base, whole, prompts, seed) if compare else []
     named = comparisons(whole, base) if compare else {}
     edits = [whole, *controls, *beside, *named.values()]
-    bar = progress_bar("edits", progress, edits)
-    now, *rest = (_alike(behaviour(edited(base, each), prompts), before) for each in bar)
+    with shared_prefixes(base):
+        bar = progress_bar("edits", progress, edits)
+        now, *rest = [_alike(behaviour(edited(base, each), prompts), before) for each in bar]
     n = len(controls)
     costs = _costs(base, [whole, *(controls if control_costs else [])], neutral)
     return Effect(

@@ -19,6 +19,7 @@ from probes.data.examples import Examples
 from probes.markup.progress import progress_bar
 from probes.models.given import check_model
 from probes.models.model import Model
+from probes.models.prefixes import shared_prefixes
 
 FEW = 3
 """Controls beside every option: enough to doubt a candidate, too few to report one."""
@@ -60,7 +61,7 @@ def search(
     before = known_before(before, behaviour, model, validation)
     measured = []
     runs_wanted = len(edits) * (1 + n_controls)
-    with progress_bar("options", progress, total=runs_wanted) as bar:
+    with progress_bar("options", progress, total=runs_wanted) as bar, shared_prefixes(model):
         for name, edit in edits.items():
             controls = controls_of(model, edit, validation, n_controls, seed)[1] if n_controls else []
             runs = []

@@ -1,6 +1,7 @@
 """A model to read: weights, tokenizer and any edits, behind one value. `probes.load_model` makes it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
@@ -35,6 +36,10 @@ CPU_TOKENS, GPU_TOKENS = 2048, 16384
 """Padded tokens a batch where no batch size is given; a batch that does not fit is halved
 (`probes.reading`).
 """
+
+SHORTER: ContextVar[Callable[["Model", Batch, Tokenised, int], Tensor | None] | None]
+"""What may answer `last_logits` by less than a whole pass (`probes.models.prefixes`)."""
+SHORTER = ContextVar("SHORTER", default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,28 +238,44 @@ class Model:
         """
         self.require_generation("logits")
         asked = self.tokenising.with_columns(texts, columns)
-        options: dict[str, Any] = {"logits_to_keep": 1} if self.takes("logits_to_keep") else {}
         out: Tensor | None = None
         for batch in self.batches(asked.encoded, batch_size, side="left"):
-            writes = self.bound_writes(batch, asked)
-            found = self.run(batch, writes=writes, logits=True, **options).logits
-            assert found is not None
-            last = found[:, -1].float().cpu()
+            last = self.last_logits(batch, asked)[:, -1].float().cpu()
             refuse_endless_logits(endless(last), bool(self.writes))
             out = torch.empty(len(asked), last.shape[-1], dtype=torch.float32) if out is None else out
             out[torch.from_numpy(batch.rows)] = last
         assert out is not None
         return out
 
+    def last_logits(self, batch: Batch, asked: Tokenised, keep: int = 1) -> Float[Tensor, "batch pos vocab"]:
+        """Logits at the last `keep` columns, or more, of a left-padded batch of the prompts."""
+        shorter = SHORTER.get()
+        found = None if shorter is None else shorter(self, batch, asked, keep)
+        return self.whole_logits(batch, asked, keep) if found is None else found
+
+    def whole_logits(self, batch: Batch, asked: Tokenised, keep: int = 1) -> Float[Tensor, "batch pos vocab"]:
+        """The same by one pass over all columns."""
+        writes = self.bound_writes(batch, asked)
+        found = self.run(batch, writes=writes, logits=True, **self.logits_kept(keep)).logits
+        assert found is not None
+        return found
+
+    def logits_kept(self, keep: int) -> dict[str, Any]:
+        """The option by which a model makes logits of its last columns alone, where it has one."""
+        return {"logits_to_keep": keep} if self.takes("logits_to_keep") else {}
+
     def takes(self, name: str) -> bool:
         """Whether the model's forward pass has this keyword."""
         return takes(inner_model(self.hf), name)
 
-    def bound_writes(self, batch: Batch, asked: Tokenised, cached: bool = False) -> list[tuple[Site, Bound]]:
+    def bound_writes(
+        self, batch: Batch, asked: Tokenised, cached: bool = False, seen: int = 0
+    ) -> list[tuple[Site, Bound]]:
         """This model's edits as functions of the hidden states of one batch of the prompts, positions made
         absolute.
 
-        With `cached`, later passes see only new tokens; columns are then counted on from the passes before.
+        With `cached`, later passes see only new tokens; columns are then counted on from the passes before,
+        which have `seen` so many.
         """
         if self.edited_as_base and (acting := acting_adapters(self.hf)):
             raise ValueError(
@@ -267,7 +288,7 @@ class Model:
             chosen = None
             if w.needs_prompts:
                 chosen = Chosen(batch.rows, len(asked), asked.chosen(w.at, batch).to(self.device))
-            bound.append((w.site, Bound(w, chosen, cached)))
+            bound.append((w.site, Bound(w, chosen, cached, seen)))
         return bound
 
     def decoding(self, max_new_tokens: int, options: Mapping[str, Any], reader: str = "") -> Decoding:

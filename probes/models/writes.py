@@ -130,11 +130,12 @@ class Bound:
     """A write on one batch, as a function of hidden states: it changes the chosen tokens and leaves the rest.
 
     Where passes are `cached`, later ones see only new tokens; columns are then counted on from the passes
-    before.
+    before, of which so many columns were `seen`.
     """
 
-    def __init__(self, write: Write, batch: Chosen | None, cached: bool = False) -> None:
-        self.write, self.batch, self.cached, self._act, self._seen = write, batch, cached, write.on(batch), 0
+    def __init__(self, write: Write, batch: Chosen | None, cached: bool = False, seen: int = 0) -> None:
+        self.write, self.batch, self.cached, self._act = write, batch, cached or seen > 0, write.on(batch)
+        self._seen = seen
 
     def as_data(self) -> Linear | None:
         """The same as plain tensors, where the write is linear."""

@@ -93,7 +93,7 @@ class Hooks(ModuleTree):
         needed = due([site for site, _ in writes], sites, to_the_end=not stop)
         optional = [point for point, _ in changes if point.site not in needed]
         with evaluating(self.hf), hooked(self.inner, reads, changes, stop=stop, optional=optional):
-            out = forward_until_enough(lambda: body(**inputs, use_cache=False, **options))
+            out = forward_until_enough(lambda: body(**inputs, **{"use_cache": False, **options}))
         return Passed(states, out.logits if logits else None)
 
     def generate(
