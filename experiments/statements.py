@@ -54,11 +54,20 @@ def read_table(path: Path, needed: Sequence[str], advice: str) -> pd.DataFrame:
     return table
 
 
-def load_statements(data: Path | None, group: str | None, limit: int | None, seed: int) -> pd.DataFrame:
-    """A table with `statement`, `label` and `group`; other columns travel along. Without a file: the
-    embedded language.
+def load_statements(
+    data: Path | None,
+    group: str | None,
+    limit: int | None,
+    seed: int,
+    built_in: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """A table with `statement`, `label` and `group`; other columns travel along. Without a file: what is
+    built in, by default the embedded language.
     """
-    if data is None:
+    if data is None and built_in is not None:
+        table = built_in
+        group = group or "entity"
+    elif data is None:
         table = statements(make_world(), held_out=None, seed=seed).drop(columns=["template", "held_out"])
         group = group or "entity"
     else:

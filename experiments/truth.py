@@ -1,7 +1,8 @@
 """Where does a model keep the truth of a statement, what else does the probe read, and do the answers use it?
 
-Runs on the embedded model by default. With your own data: a CSV with columns statement and label (0/1); name
-the column whose values must not cross a split with --group.
+Runs on the embedded model by default. With another model the statements are plain facts about cities, Spanish
+words and animals; with your own data: a CSV with columns statement and label (0/1), where --group names the
+column whose values must not cross a split.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.facts import facts
 from experiments.report import Report
 from experiments.statements import (
     EMBEDDED,
@@ -28,6 +30,7 @@ from experiments.truth_reading import (
     what_it_reads,
 )
 from probes import Position, load_model
+from probes.models.prefixes import shared_prefixes
 
 QUESTION = "Where is truth in the hidden states, what else do such probes read, and do the answers use it?"
 PLAIN_TEMPLATE = "{statement} Is this statement true? Answer:"
@@ -43,6 +46,8 @@ class Config:
     """CSV with columns statement and label (0/1); other two-valued columns are probed as distractors"""
     group: str | None = None
     """column whose values must not cross a split (a city, an entity); default: every row by itself"""
+    topics: tuple[str, ...] = ("cities", "words", "animals")
+    """which of the built-in facts, where the model is not an embedded one and no file is given"""
     template: tuple[str, ...] = ()
     """prompt around {statement}; several make several forms of the question"""
     answers: tuple[str, ...] = ()
@@ -73,7 +78,8 @@ def main(config: Config, report: Report) -> None:
     embedded = config.model.startswith(EMBEDDED)
     model = load_model(model_path(config.model), device=config.device)
     templates = _templates(config, embedded, model.generates)
-    table = load_statements(config.data, config.group, config.limit, config.seed)
+    built_in = None if embedded or config.data is not None else facts(config.topics, config.seed)
+    table = load_statements(config.data, config.group, config.limit, config.seed, built_in)
     prompts = as_prompts(table, templates)
     at = config.at or ("span_end:statement" if model.generates else "mean")
     Position.parse(at)
@@ -98,8 +104,9 @@ def main(config: Config, report: Report) -> None:
     setting = Setting(
         model, validation, test, reading, config.edit_at or at, neutral, config.controls, config.seed
     )
-    ablate(setting, report)
-    push(setting, config.doses, report)
+    with shared_prefixes(model):
+        ablate(setting, report)
+        push(setting, config.doses, report)
 
 
 def _templates(config: Config, embedded: bool, generates: bool) -> list[tuple[str, str]]:

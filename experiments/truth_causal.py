@@ -94,7 +94,8 @@ def ablate(s: Setting, report: Report) -> dict[str, Effect]:
         for site, left in searched.values(goal).items():
             report.add("distance_from_chance", left, edit=name, site=site, split="validation")
     before = ANSWERS(s.model, s.test)
-    effects = {str(option.name): s.effect(option.edit, before) for option in ways.found.options}
+    best = ways.best.name
+    effects = {str(o.name): s.effect(o.edit, before, o.name == best) for o in ways.found.options}
     _ablate_section(s, ways, effects, report)
     return effects
 
@@ -150,7 +151,7 @@ def _costs(s: Setting, effects: Mapping[str, Effect]) -> list[tuple[str, ...]]:
     """Rows of what random edits do, and of what each edit costs."""
     every = effects.values()
     moved = [np.abs(e.accuracy("controls").value - e.accuracy("base").value).max() for e in every]
-    kl = [f"{cost_of(e).kl.value:.3f} ({random_kl(e):.3f})" for e in every]
+    kl = [f"{cost_of(e).kl.value:.3f}" + (f" ({random_kl(e):.3f})" if e.control_costs else "") for e in every]
     loss = [f"{cost_of(e).loss.value:+.3f}" for e in every]
     return [
         ("controls move it by at most", "", *(f"{m:.3f}" for m in moved)),
