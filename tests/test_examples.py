@@ -293,6 +293,32 @@ def test_concat_puts_rows_under_one_another(examples):
     )
 
 
+def test_columns_that_are_numbers_in_one_part_and_text_in_another_are_not_put_under_one_another():
+    def part(cells):
+        return Examples([f"t {c} {i}" for i, c in enumerate(cells)], columns={"c": cells})
+
+    with pytest.raises(
+        ValueError, match=r"column 'c' is numbers in one part \(1\) and text in another \('1'\)"
+    ):
+        Examples.concat([part([1, 2]), part(["1", "x"])])
+    with pytest.raises(
+        ValueError, match=r"numbers in one part \(1.5\) and text .*columns=part.columns \| {'c'"
+    ):
+        Examples.concat([part(["a", None]), part([True, False, "x"]), part([None, 1.5])])
+    whole, broken = part([1, 2]), part([0.5, np.nan])
+    assert Examples.concat([whole, broken]).columns["c"][:3].tolist() == [1, 2, 0.5]
+    assert Examples.concat([part(["a"]), part(["b", None]), part([None])]).columns["c"].tolist()[:2] == [
+        "a",
+        "b",
+    ]
+    mixed = Examples.concat([part([1, "x"]), whole]).columns["c"].tolist()
+    assert mixed == [1, "x", 1, 2]
+    lists = Examples.concat([part([["a"], ["b", "c"]]), part([["d"], [1, 2]])]).columns["c"].tolist()
+    assert lists == [["a"], ["b", "c"], ["d"], [1, 2]]
+    told = Examples.concat([replace(whole, columns={"c": whole.columns["c"].astype(str)}), part(["1"])])
+    assert told.columns["c"].tolist() == ["1", "2", "1"]
+
+
 def test_concat_tells_clashing_ids_apart_and_keeps_equal_texts_in_one_group():
     both = Examples.concat([Examples(["a", "b"]), Examples(["a"])])
     assert len(set(both.ids)) == 3

@@ -89,9 +89,9 @@ def places_of(keys: np.ndarray, options: Sequence[tuple[str, ...]]) -> list[int]
         i = other[0]
         raise ValueError(
             f"the right option of prompt {i} is the number {keys[i]}, which counts from 0 and so is the"
-            f" option {texts[i][places[i]]!r}, but another option is {str(keys[i])!r}; give texts, which cannot be"
-            " mistaken: [str(k) for k in keys] where the keys are what the options say, [o[k] for o, k in"
-            " zip(options, keys)] where they are numbers of options"
+            f" option {texts[i][places[i]]!r}, but another option is {str(keys[i])!r}; give texts, which"
+            " cannot be mistaken: [str(k) for k in keys] where the keys are what the options say, [o[k] for"
+            " o, k in zip(options, keys)] where they are numbers of options"
         )
     return places
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,25 @@ def _columns(columns: Any, n: int) -> dict[str, np.ndarray]:
     named = {} if columns is None else columns
     refuse_twice(list(named), "columns")
     return {str(k): as_cells(v, n, f"column {k!r}") for k, v in named.items()}
+
+
+def joined_column(parts: Sequence[np.ndarray], name: str) -> np.ndarray:
+    """A column of several parts; raises ValueError where it is numbers in one and text in another, of which
+    numpy would make text.
+    """
+    firsts: dict[str, Any] = {}
+    for part in parts:
+        held = part[~np.asarray(pd.isna(part), dtype=bool)].tolist()
+        kinds = {"number" if isinstance(c, Real) else "text" if isinstance(c, str) else "" for c in held}
+        if len(kinds) == 1:  # mixed cells are told apart wherever they stand
+            firsts.setdefault(kinds.pop(), held[0])
+    if {"number", "text"} <= set(firsts):
+        raise ValueError(
+            f"column {name!r} is numbers in one part ({firsts['number']!r}) and text in another"
+            f" ({firsts['text']!r:.40}); say which is meant, such as dataclasses.replace(part,"
+            f" columns=part.columns | {{{name!r}: part.columns[{name!r}].astype(str)}})"
+        )
+    return np.concatenate(parts)
 
 
 def refuse_twice(names: Sequence[Any], what: str) -> None:

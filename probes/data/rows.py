@@ -11,7 +11,7 @@ import torch
 
 from probes.checks.arrays import real_array, unmasked
 from probes.checks.choices import positions
-from probes.data.cells import as_groups, as_labels
+from probes.data.cells import as_groups, as_labels, joined_column
 from probes.data.row_names import joined, text_names
 
 R = TypeVar("R", bound="Rows")
@@ -187,7 +187,7 @@ def concat_rows(parts: Sequence[Rows]) -> dict[str, Any]:
         "y": None if parts[0].y is None else np.concatenate([p.y for p in parts if p.y is not None]),
         "groups": _groups_of([p.groups for p in parts]),
         "ids": ids,
-        "columns": {k: np.concatenate([p.columns[k] for p in parts]) for k in parts[0].columns},
+        "columns": {k: joined_column([p.columns[k] for p in parts], k) for k in parts[0].columns},
         "text_keys": None if any(k is None for k in keys) else np.concatenate(keys),  # pyright: ignore
     }
 
