@@ -226,3 +226,24 @@ def test_a_pandas_object_beside_an_array_goes_by_place():
     assert Examples(SHUFFLED["text"], y=SHUFFLED["y"].to_numpy()).y.tolist() == SHUFFLED["y"].tolist()
     part = FRAME[FRAME["s"] > 19]
     assert Examples(part["text"], y=pd.Series([1, 0, 1, 0])).y.tolist() == [1, 0, 1, 0]
+
+
+def test_a_feature_that_is_the_label_is_said_and_one_that_follows_it_is_not(recwarn):
+    r = np.random.default_rng(0)
+    y, x = np.arange(40) % 2, r.normal(size=(40, 6)).astype("float32")
+    table = pd.DataFrame(x, columns=[*"abcdef"]).assign(truth=1.0 - y)
+    with pytest.warns(UserWarning, match=r"column 'truth' of x is y itself.*x.drop\(columns='truth'\)"):
+        Activations.from_arrays(table, y)
+    with pytest.warns(UserWarning, match=r"feature 2 of 6 .*numpy.delete\(x, 2, axis=-1\)"):
+        Activations.from_arrays(np.stack([x, np.insert(x[:, :5], 2, 3 * y + 2, axis=1)]), y)
+    real = r.normal(size=40)
+    with pytest.warns(UserWarning, match="feature 3 of 4 of x is y itself"):
+        Activations.from_arrays(np.column_stack([x[:, :3], -real / 7]), real)
+    recwarn.clear()
+    for few in (x[:8], np.eye(2)[y[:8]]):  # by chance
+        Activations.from_arrays(few, y[:8])
+    Activations.from_arrays(np.column_stack([x, y + 0.01 * r.normal(size=40)]), y)
+    Activations.from_arrays(np.column_stack([x, np.where(np.arange(40) == 39, 1 - y, y)]), y)
+    Activations.from_arrays(r.integers(0, 2, (14, 60)), y[:14])
+    Activations.from_arrays(np.ones((40, 3)), y), Activations.from_arrays(x, np.ones(40))
+    assert not recwarn.list
