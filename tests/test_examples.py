@@ -583,7 +583,7 @@ def made_with_groups(how, groups):
 def test_groups_that_only_look_alike_are_one_and_said(how, kind):
     groups = np.array(UNSEEN, dtype=kind)
     with pytest.warns(
-        UserWarning, match=r"groups .* differ only in blanks or .* taken as one \(4 such in all"
+        UserWarning, match=r"groups .* differ only in capitals, in blanks or .* taken as one \(4 such"
     ):
         rows = made_with_groups(how, groups)
         rows = rows.with_groups(groups) if how == "later" else rows
@@ -593,8 +593,14 @@ def test_groups_that_only_look_alike_are_one_and_said(how, kind):
     assert len(np.unique(rows.rows([0, 1, 2]).groups)) == 2, "said once"
 
 
+def test_groups_that_differ_in_capitals_are_one_as_texts_are():
+    with pytest.warns(UserWarning, match="groups 'paris' and 'Paris' differ only in capitals"):
+        rows = Examples([f"t {i}" for i in range(4)], groups=["Paris", "paris", "Rome", "rome"])
+    assert rows.groups.tolist() == ["Paris", "Paris", "Rome", "Rome"]
+
+
 def test_groups_that_can_be_told_apart_stay_as_they_are():
-    for groups in (["us", "US", "u s", "\u00e9", "e"], [1, 2, 10], [("a ",), ("a",)], [b"a ", b"a"]):
+    for groups in (["us", "u s", "\u00e9", "e"], [1, 2, 10], [("a ",), ("a",)], [b"a ", b"a"]):
         found = made_with_groups("arrays", groups).groups
         assert len(np.unique(found)) == len(groups)
 
