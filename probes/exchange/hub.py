@@ -2,8 +2,10 @@
 that people can read.
 """
 
+import hashlib
 import re
 import tempfile
+import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ _FILES: dict[str, type[Probe] | type[Direction]] = {
 }
 
 _CACHED = re.compile(r"(?:~|[A-Za-z]:)?[/\\][^'\"\n]*?models--([\w.-]+?)--([\w.-]+)[/\\]snapshots[/\\]\w+")
+_OF_FILE = re.compile(r"^- SHA-256 of [\w.]+: `([0-9a-f]{64})`$", re.MULTILINE)
 _FOLDERS = re.compile(r"(?<![\w.:/\\-])(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^/\\'\"<>|\n]+[/\\])+")
 """A model in the hub's cache; the folders of a path that begins at a root, at home, here or above."""
 
@@ -46,7 +49,7 @@ def load_folder(folder_or_repo_id: str | Path, revision: str | None = None) -> P
     commit).
 
     Raises ValueError for a folder that holds neither or both, a revision of a local folder, and a name that
-    is no repository id.
+    is no repository id. Warns where the card beside is of another artefact.
     """
     if not isinstance(folder_or_repo_id, str | Path):
         raise TypeError(
@@ -79,6 +82,7 @@ def load_folder(folder_or_repo_id: str | Path, revision: str | None = None) -> P
             f" {' or '.join(_FILES)}"
         )
     path = folder / found[0]
+    _say_other_card(path)
     return (
         Direction.load(path) if found[0].startswith("direction") else KINDS[kind_of(path, KINDS)].load(path)
     )
@@ -131,9 +135,29 @@ def _refuse_other(name: str, there: set[str], where: Any) -> None:
 
 def _write(artefact: Probe | Direction, folder: Path, shown_as: str) -> None:
     artefact = _published(artefact)
-    artefact.save(folder / _file(artefact))
+    path = folder / _file(artefact)
+    artefact.save(path)
     with complete(folder / "README.md") as part:
-        part.write_text(_card(artefact, shown_as), encoding="utf-8")
+        part.write_text(
+            _card(artefact, shown_as, {f"SHA-256 of {path.name}": _sha256(path)}), encoding="utf-8"
+        )
+
+
+def _say_other_card(path: Path) -> None:
+    """Warns where the card beside an artefact tells of another file; a card may have no word of it."""
+    card = path.with_name("README.md")
+    told = _OF_FILE.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
+    if told is not None and told[1] != _sha256(path):
+        warnings.warn(
+            f"{card} was written for another file than {path.name}, so what it says of recipe, sites and model"
+            " may be of another artefact; the loaded one says its own (print it), and save_folder writes both",
+            stacklevel=3,
+        )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _published(artefact: Probe | Direction) -> Probe | Direction:
@@ -173,8 +197,8 @@ class _Shown:
     facts: dict[str, Any]
 
 
-def _card(artefact: Probe | Direction, shown_as: str) -> str:
-    """The model card: what the hub sorts by, what the artefact is, how to load it."""
+def _card(artefact: Probe | Direction, shown_as: str, of_file: dict[str, str]) -> str:
+    """The model card: what the hub sorts by, what the artefact is and which file, how to load it."""
     from huggingface_hub import ModelCardData
 
     shown = _shown_probe(artefact) if isinstance(artefact, Probe) else _shown_direction(artefact)
@@ -184,7 +208,7 @@ def _card(artefact: Probe | Direction, shown_as: str) -> str:
         tags=["interpretability", shown.tag],
         base_model=name if _is_hub_id(name) else None,
     )
-    facts = {"Model": name} | shown.facts
+    facts = {"Model": name} | shown.facts | of_file
     lines = [f"- {key}: {_code(value)}" for key, value in facts.items() if value not in (None, "")]
     load = f"{shown.variable} = load_folder({shown_as!r})"
     code = ["```python", "from probes.hub import load_folder", load, shown.use, "```"]
