@@ -695,7 +695,7 @@ def test_a_change_of_ones_own_that_has_fields_and_no_numbers_is_refused_by_store
 
     for change in (Scaled(0.5, told=False), NormKept(Scaled(0.5, told=False))):
         with pytest.raises(
-            ValueError, match=r"capture it into memory, or let numbers\(\) of your own change"
+            ValueError, match=r"capture it into memory, or let numbers\(\) of a change of your own"
         ):
             states(change, store=tmp_path)
         assert len(states(change)) == 1

@@ -74,6 +74,36 @@ def test_json_lines_keep_what_json_says(write):
         Examples.from_jsonl(write('{"text": {"question": "why?"}}\n', "t.jsonl"))
 
 
+def test_a_name_that_stands_twice_in_a_line_of_json_is_refused(write):
+    for line in ('{"text": "b", "n": 1, "n": 2}', '{"text": "b", "more": {"n": 1, "n": 1}}'):
+        with pytest.raises(ValueError, match=r"line 3, names 'n' twice"):
+            read_jsonl(write(f'{{"text": "a", "n": 1}}\n\n{line}\n', "t.jsonl"))
+    nested = '{"text": "a", "n": 1, "more": {"n": 2}, "list": [{"n": 1}, {"n": 2}]}\n'
+    assert read_jsonl(write(nested, "t.jsonl"))["more"][0] == {"n": 2}
+
+
+def test_large_whole_numbers_beside_fractions_stay_what_they_are(write):
+    large = 2**53 + 1
+    lines = f'{{"text": "a", "id": {large}, "n": 1}}\n{{"text": "b", "id": 0.5, "n": 2.5}}\n'
+    found = Examples.from_jsonl(write(lines, "t.jsonl"), groups="id")
+    assert found.groups.tolist() == [large, 0.5] and found.columns["n"].dtype == float
+    cells = Examples.from_csv(write(f"text,id,n\na,{large},1\nb,0.5,2.5\n")).columns
+    assert cells["id"].tolist() == [str(large), "0.5"] and cells["n"].tolist() == [1, 2.5]
+    three = Examples(["a", "b", "c"], groups=[large, large - 1, 0.5], columns={"c": [large, 1.5, 2]})
+    assert len(np.unique(three.groups)) == 3 and three.columns["c"].tolist() == [large, 1.5, 2]
+    plain = Examples(["a", "b"], y=[1, 0.5], columns={"c": [2**53, 0.5]})
+    assert plain.y is not None and plain.y.dtype == plain.columns["c"].dtype == float
+
+
+def test_a_split_that_cannot_be_made_again_is_refused():
+    rows = Examples([f"t {i}" for i in range(8)])
+    with unchecked():
+        for make in (lambda: rows.split(seed=None), lambda: rows.some(3, seed=None)):  # pyright: ignore
+            with pytest.raises(ValueError, match="seed must be at least 0, got None"):
+                make()
+        assert len(rows.split(seed=np.int64(3))[0]) == 4 and len(rows.some(3, seed=2**40)) == 3
+
+
 MISSING = [float("nan"), None, pd.NA, "", np.float64("nan"), pd.NaT]
 
 

@@ -11,6 +11,7 @@ import torch
 
 from probes.checks.arrays import NUMBERS, one_kind, one_order, unmasked
 from probes.data.row_names import spelled_alike, text_ids, text_keys, whole_texts
+from probes.data.tables import exact
 
 
 def as_labels(values: Any, n: int) -> np.ndarray:
@@ -62,6 +63,9 @@ def as_column(values: Any, n: int, name: str) -> np.ndarray:
         array = np.array(values)  # a copy: later changes of the source stay outside
     except ValueError:  # lists of different lengths, one a row
         array = np.fromiter(values, dtype=object)
+    listed = array.dtype.kind == "f" and isinstance(values, list | tuple)
+    if listed and not exact(v for v in values if isinstance(v, int)):
+        array = np.fromiter(values, dtype=object)  # as they are: a fraction beside would round them
     if array.ndim == 0 and isinstance(values, Iterable) and not isinstance(values, str | bytes | np.ndarray):
         raise TypeError(
             f"{name} is a {type(values).__name__}, which does not say what belongs to which row; give a list"
