@@ -77,10 +77,10 @@ def load_folder(folder_or_repo_id: str | Path, revision: str | None = None) -> P
             f" {' or '.join(_FILES)}"
         )
     path = folder / found[0]
+    kind = Direction if found[0].startswith("direction") else KINDS[kind_of(path, KINDS)]
+    loaded = kind.load(path)
     say_other_card(path)
-    return (
-        Direction.load(path) if found[0].startswith("direction") else KINDS[kind_of(path, KINDS)].load(path)
-    )
+    return loaded
 
 
 def push_to_hub(
