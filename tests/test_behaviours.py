@@ -395,6 +395,26 @@ def test_answers_to_chats_are_asked_behind_the_rendered_prompt(chatting):
         )
 
 
+def test_a_number_that_is_one_options_place_and_anothers_text_is_refused(model):
+    def asked(options, keys):
+        rows = [f"the house {k}" for k in range(len(keys))]
+        return Choices("column:options", right="column:key", template="{prompt}")(
+            model, Examples(rows, columns={"options": [options] * len(keys), "key": keys})
+        )
+
+    for options, keys in ((["1", "0"], [0, 1]), (["2", "3", "4"], [2]), (["3", "2", "1"], [1, 2])):
+        with pytest.raises(
+            ValueError, match=r"counts from 0 .*option '\d', but another .*\[str\(k\) for k in"
+        ):
+            asked(options, keys)
+    assert asked(["1", "0"], ["0", "1"]).columns["right"].tolist() == ["0", "1"]
+    # Its own place, wordy options, and numbers whose text is no option, be it in one row.
+    assert asked(["1", "2"], [0, 1]).columns["right"].tolist() == ["1", "2"]
+    assert asked(["0", "1"], [0, 1]).columns["right"].tolist() == ["0", "1"]
+    assert asked(["yes", "no"], [1, 0]).columns["right"].tolist() == ["no", "yes"]
+    assert asked(["7", "8"], [1, 0]).columns["right"].tolist() == ["8", "7"]
+
+
 def test_choices_of_chats_are_shown_in_the_last_message(chatting):
     chat = [[{"role": "user", "content": "the red house"}], [{"role": "user", "content": "a tree"}]]
     found = Choices(("yes", "no"), template="{prompt} : {options}", line="{option}")(chatting, Examples(chat))
@@ -667,6 +687,43 @@ def test_openers_agree_with_how_often_samples_start_with_them(model):
         ("and or", "and/or", "exact first contains"),
         ("1939 \u2013 1945", "1939-1945", "exact first contains"),
         ("50 %", "50%", "exact first contains"),
+        # Ordinals and decades are other things; a unit of seconds is none.
+        ("the 3rd", 3, ""),
+        ("5th", "5", ""),
+        ("5ths of it", 5, ""),
+        ("21ST century", 21, ""),
+        ("the 3rd", "3rd", "exact first contains"),
+        ("it weighs 5st", 5, "contains"),
+        ("the 1990s", "1990", ""),
+        ("the 1990's", 1990, ""),
+        ("1990s", "1990s", "exact first contains"),
+        ("after 30s", 30, "contains"),
+        ("after 1985s", 1985, "contains"),
+        # Fractions of one letter.
+        ("1/2", "\u00bd", "exact first contains"),
+        ("\u00bd cup", "1/2", "first contains"),
+        ("1\u20442", "1/2", "exact first contains"),
+        ("2\u00bd", "1/2", ""),
+        ("2\u00bd", 2, ""),
+        ("2\u00bd", "2\u00bd", "exact first contains"),
+        ("21/2", "2\u00bd", ""),
+        # Thousands parted by spaces.
+        ("1 000 000", 1000000, "exact first contains"),
+        ("1\u202f000\u202f000", "1,000,000", "exact first contains"),
+        ("1\u00a0000\u2009000 people", "1000000", "first contains"),
+        ("1,000,000", "1 000 000", "exact first contains"),
+        ("about -1 000.5 km", -1000.5, "contains"),
+        ("1 000 000", 1, ""),
+        ("1\u202f234", 234, ""),
+        ("route 5 100 times", 5, "contains"),
+        ("route 5 100 times", 100, "contains"),
+        ("1 234", 1234, "exact first contains"),
+        ("in 1990 100 people", 100, "contains"),
+        ("in 1990 100 people", 1990100, ""),
+        ("1 2 3", 1, "first contains"),
+        # Turkish capitals.
+        ("\u0130stanbul", "istanbul", "exact first contains"),
+        ("istanbul", "\u0130stanbul", "exact first contains"),
     ],
 )
 def test_matching_of_texts_and_numbers(text, key, modes):
@@ -755,6 +812,29 @@ def test_exact_match_labels_and_values(model):
         ExactMatch("answer")
     with pytest.raises(ValueError, match="expected one of exact, first, contains"):
         ExactMatch(mode="last")
+
+
+def keyed(keys, **columns):
+    cells = np.empty(len(keys), dtype=object)
+    cells[:] = keys
+    return Examples([f"a tree {i}" for i in range(len(keys))], columns={"answer": cells, **columns})
+
+
+def test_lists_of_keys_that_are_one_text_are_refused_and_lists_and_brackets_are_not(model):
+    for listed in ('["Paris", "City of Light"]', "['Paris']", ' ("Paris", "Lutetia") '):
+        for behaviour in (ExactMatch(), Candour(), AnswerKinds()):
+            with pytest.raises(
+                ValueError, match=r"2 rows \(first: 0\).*written as a text.*json.loads\(key\)"
+            ):
+                behaviour(model, keyed([listed, "Rome", listed]), given=["Paris", "Rome", "Paris"])
+        with pytest.raises(ValueError, match=r"1 rows \(first: 1\).*one a row is scored"):
+            Answers("column:answer", " no")(model, keyed([" yes", listed]))
+    plain = ["[1, 2]", "[a]", "(x)", ["Paris", "Lutetia"], ['["a"]'], "f('a')", "P(a|b)", "", 3, "[unclear"]
+    given = ["[1, 2]", "a", "x", "Lutetia", '["a"]', "f('a')", "P(a|b)", "", "3", "unclear"]
+    found = ExactMatch(mode="exact")(model, keyed([k or "x" for k in plain]), given=given)
+    assert found.labels.tolist() == ["right"] * 7 + ["empty"] + ["right"] * 2
+    with pytest.warns(UserWarning, match=r"2 answer keys hold \| between words, such as 'true\|house'"):
+        ExactMatch()(model, keyed(["true|house", "a | tall", "yes"]), given=["true", "a", "yes"])
 
 
 def test_the_embedded_model_is_right_about_facts_and_its_control_is_not():

@@ -43,7 +43,7 @@ from probes.controls import (
     surface_baselines,
     transfer_matrix,
 )
-from probes.data.row_names import text_ids
+from probes.data.row_names import text_ids, text_keys
 from probes.evidence.apart import among
 from probes.evidence.claim_rule import ClaimNumbers, Use, reasons, ruled, sentence
 from probes.evidence.rivals import Rivals
@@ -703,6 +703,13 @@ def test_texts_in_another_order_than_the_rows_are_refused():
     for wrong in (examples[::-1], [e.rows(np.arange(240)[::-1]) for e in examples]):
         with pytest.raises(ValueError, match="the train texts are not in the order"):
             claim(MassMean(), *own, texts=tuple(wrong), n=9)
+    # What was read is known by the keys of the texts, whatever the ids; texts in another form pass.
+    read = [dataclasses.replace(r, text_keys=text_keys(t)) for t, r in zip(texts, own, strict=True)]
+    assert claim(MassMean(), *read, texts=tuple(texts), n=19).made
+    assert claim(MassMean(), *read, texts=([f"s {t}" for t in texts[0]], texts[1]), n=19).made
+    for wrong in ((texts[0][::-1], texts[1]), texts[::-1], (one, texts[1])):
+        with pytest.raises(ValueError, match="the train texts are not in the order"):
+            claim(MassMean(), *read, texts=tuple(wrong), n=9)
     named = [
         dataclasses.replace(r, columns=r.columns | {"text": np.array(t)})
         for r, t in zip(rows, texts, strict=True)

@@ -293,6 +293,32 @@ def test_concat_puts_rows_under_one_another(examples):
     )
 
 
+def test_columns_that_are_numbers_in_one_part_and_text_in_another_are_not_put_under_one_another():
+    def part(cells):
+        return Examples([f"t {c} {i}" for i, c in enumerate(cells)], columns={"c": cells})
+
+    with pytest.raises(
+        ValueError, match=r"column 'c' is numbers in one part \(1\) and text in another \('1'\)"
+    ):
+        Examples.concat([part([1, 2]), part(["1", "x"])])
+    with pytest.raises(
+        ValueError, match=r"numbers in one part \(1.5\) and text .*columns=part.columns \| {'c'"
+    ):
+        Examples.concat([part(["a", None]), part([True, False, "x"]), part([None, 1.5])])
+    whole, broken = part([1, 2]), part([0.5, np.nan])
+    assert Examples.concat([whole, broken]).columns["c"][:3].tolist() == [1, 2, 0.5]
+    assert Examples.concat([part(["a"]), part(["b", None]), part([None])]).columns["c"].tolist()[:2] == [
+        "a",
+        "b",
+    ]
+    mixed = Examples.concat([part([1, "x"]), whole]).columns["c"].tolist()
+    assert mixed == [1, "x", 1, 2]
+    lists = Examples.concat([part([["a"], ["b", "c"]]), part([["d"], [1, 2]])]).columns["c"].tolist()
+    assert lists == [["a"], ["b", "c"], ["d"], [1, 2]]
+    told = Examples.concat([replace(whole, columns={"c": whole.columns["c"].astype(str)}), part(["1"])])
+    assert told.columns["c"].tolist() == ["1", "2", "1"]
+
+
 def test_concat_tells_clashing_ids_apart_and_keeps_equal_texts_in_one_group():
     both = Examples.concat([Examples(["a", "b"]), Examples(["a"])])
     assert len(set(both.ids)) == 3
@@ -557,7 +583,7 @@ def made_with_groups(how, groups):
 def test_groups_that_only_look_alike_are_one_and_said(how, kind):
     groups = np.array(UNSEEN, dtype=kind)
     with pytest.warns(
-        UserWarning, match=r"groups .* differ only in blanks or .* taken as one \(4 such in all"
+        UserWarning, match=r"groups .* differ only in capitals, in blanks or .* taken as one \(4 such"
     ):
         rows = made_with_groups(how, groups)
         rows = rows.with_groups(groups) if how == "later" else rows
@@ -567,8 +593,14 @@ def test_groups_that_only_look_alike_are_one_and_said(how, kind):
     assert len(np.unique(rows.rows([0, 1, 2]).groups)) == 2, "said once"
 
 
+def test_groups_that_differ_in_capitals_are_one_as_texts_are():
+    with pytest.warns(UserWarning, match="groups 'paris' and 'Paris' differ only in capitals"):
+        rows = Examples([f"t {i}" for i in range(4)], groups=["Paris", "paris", "Rome", "rome"])
+    assert rows.groups.tolist() == ["Paris", "Paris", "Rome", "Rome"]
+
+
 def test_groups_that_can_be_told_apart_stay_as_they_are():
-    for groups in (["us", "US", "u s", "\u00e9", "e"], [1, 2, 10], [("a ",), ("a",)], [b"a ", b"a"]):
+    for groups in (["us", "u s", "\u00e9", "e"], [1, 2, 10], [("a ",), ("a",)], [b"a ", b"a"]):
         found = made_with_groups("arrays", groups).groups
         assert len(np.unique(found)) == len(groups)
 

@@ -5,6 +5,7 @@ was not asked for.
 import dataclasses
 import html
 import re
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from probes import CRC, Direction, Examples, LinearProbe, MassMean, Transform, capture
+from probes import CRC, Direction, Examples, LinearProbe, Logistic, MassMean, Transform, capture
 from probes.exchange.hub import load_folder, push_to_hub, save_folder
 from probes.testing import planted
 
@@ -310,3 +311,23 @@ def test_a_hostile_source_stays_code_on_its_line_of_the_card(source, tmp_path):
     assert line.endswith(fence) and re.findall("`+", line).count(fence) == 2, "nothing inside closes it"
     assert line.removeprefix(f"- Recipe: {fence}").removesuffix(fence).strip() == shown
     assert "from probes.hub import load_folder" in text
+
+
+def test_a_card_of_another_file_is_said_and_one_that_people_wrote_into_is_not(tmp_path, probe, recwarn):
+    acts, _ = planted(seed=1)
+    other = Logistic().fit(acts)
+    folder, elsewhere = save_folder(probe, tmp_path / "a"), save_folder(other, tmp_path / "b")
+    card = folder / "README.md"
+    card.write_text(f"{card.read_text()}\nThis probe was made with care.\n")
+    assert repr(load_folder(folder)) == repr(probe) and not recwarn.list
+    shutil.copy(elsewhere / "probe.safetensors", folder)
+    with pytest.warns(UserWarning, match=r"README.md was written for another file than probe.safetensors"):
+        assert repr(load_folder(folder)) == repr(other)
+    recwarn.clear()
+    card.write_text("# No word of any file")
+    load_folder(folder)
+    card.unlink()
+    load_folder(folder)
+    save_folder(other, folder)
+    load_folder(folder)
+    assert not recwarn.list

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from torch import nn
 
 from interventions import (
@@ -630,3 +631,29 @@ def test_receipts_without_settings_or_under_another_library_are_not_compared_by_
     Fingerprint.from_dict(old).check(now, "the direction")
     later = replace(now, state=replace(now.state, settings=now.state.settings + ".1"))
     own.check(later, "the direction")
+
+
+def test_a_probe_says_texts_that_begin_otherwise_and_edits_that_are_left_out(make_model, recwarn):
+    model, rows = make_model(), Examples(TEXTS, y=[0, 1, 0, 1])
+    probe = MassMean().fit(capture(model, rows, SITE, progress=False))
+    bare = build_tokenizer()
+    bare.backend_tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    without = capture(load_model(model.hf, tokenizer=bare), rows, SITE, progress=False)
+    with pytest.warns(
+        UserWarning, match=r"begin with <s> and scores rows of texts that begin with no special"
+    ):
+        probe.score(without)
+    edit = Add(Direction.from_vector(np.eye(model.width)[0], SITE, model), norm=1.0)
+    under = MassMean().fit(capture(edited(model, edit), rows, SITE, progress=False))
+    with pytest.warns(
+        UserWarning, match=r"read under .*Add.*, and scores rows read without; capture them from"
+    ):
+        under.score(capture(model, rows, SITE, progress=False))
+    recwarn.clear()
+    # Rows of more edits, of arrays, and of texts and chats that bring their first token along.
+    probe.score(capture(edited(model, edit), rows, SITE, progress=False))
+    under.score(capture(edited(edited(model, edit), edit), rows, SITE, progress=False))
+    under.score(Activations.from_arrays(without.x, sites=without.sites))
+    typed = [f"<s> {t}" for t in TEXTS]
+    probe.score(capture(load_model(model.hf, tokenizer=bare), typed, SITE, progress=False))
+    assert not recwarn.list

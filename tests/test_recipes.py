@@ -68,6 +68,7 @@ def test_a_setting_that_means_nothing_is_refused_when_the_recipe_is_made(recipe)
                 dataclasses.replace(recipe, **{field.name: -0.5})
 
 
+@pytest.mark.filterwarnings("ignore:feature .:UserWarning")
 @pytest.mark.parametrize("recipe", [LDA(), MassMean(), MassMean(whiten=True), Logistic()], ids=repr)
 def test_classes_without_any_spread_of_their_own_are_told_apart(recipe):
     x, y = np.repeat([[0.0, 1, 2], [1, 1, 0]], 20, axis=0), np.repeat([0, 1], 20)

@@ -8,9 +8,11 @@ import torch
 from tokenizers import AddedToken
 from tokenizers.normalizers import Replace
 
+from probes.data.examples import Examples
 from probes.data.picking import tokens_at
 from probes.data.positions import Position
 from probes.data.sites import Site, as_site, expand_sites
+from probes.data.tokenised import Tokenised
 from probes.data.tokens import Encoded, batches, encode, pad
 
 # --- sites
@@ -405,6 +407,16 @@ def test_a_span_covers_every_token_it_touches(text, wanted, tokens):
             "column prompt_tokens holds True; expected the number of prompt tokens",
         ),
         (
+            "from_last",
+            {"prompt_tokens": 0},
+            "position from_last: column prompt_tokens says 0 of 'red house', and a prompt of no tokens",
+        ),
+        (
+            "span:who",
+            {"who": "caf\u00e9"},
+            "column who: 'caf\u00e9' does not occur in the text",
+        ),
+        (
             "answer",
             {},
             (
@@ -665,3 +677,45 @@ def test_a_model_without_position_ids_gets_none(make_model, monkeypatch):
     model = make_model("llama")
     monkeypatch.setattr(model.hf, "forward", lambda input_ids, attention_mask=None: SimpleNamespace())
     assert set(model.inputs(pad(lengths(3, 1), 1, "left", np.arange(2)))) == {"input_ids", "attention_mask"}
+
+
+@pytest.mark.parametrize(("there", "wanted"), [("cafe\u0301", "caf\u00e9"), ("caf\u00e9", "cafe\u0301")])
+def test_words_that_look_alike_and_are_encoded_otherwise_are_named_so(there, wanted):
+    for at in ("span:who", "span_end:who", "answer", f"text:{wanted}"):
+        with pytest.raises(
+            ValueError, match=r"differ in how letters .* unicodedata.normalize\('NFC', text\)"
+        ):
+            tokens_at(at, encoded(f"the {there} is old"), {"who": wanted, "answer": wanted})
+    assert tokens_at("span:who", encoded(f"the {there}"), {"who": there}).tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "tokens"),
+    [
+        ("river a alpha", "a", [2]),
+        ("alpha a river", "a", [2]),
+        ("a river a alpha", "a", [3]),
+        ("river a alpha", " a", [2]),
+        ("is 5 more than 15", "5", [2]),
+        ("is it no ? no . nothing", "no", [5]),
+        ("it is 5km or 15", "5", [3]),
+        ("\u7b54\u6848\u662f\u5317\u4eac\u5e02 .", "\u5317\u4eac", [1]),
+    ],
+)
+def test_an_answer_is_the_last_whole_word(text, answer, tokens, recwarn):
+    assert tokens_at("answer", encoded(text), {"answer": answer}).tolist() == tokens
+    assert (
+        Tokenised(Examples([text], columns={"answer": [answer]}), [encoded(text)], None)
+        .places(Position.parse("answer"))[0]
+        .tolist()
+        == tokens
+    )
+    assert not recwarn.list
+
+
+def test_answers_only_within_words_are_read_there_and_said_once():
+    rows = Examples(["river alpha", "a tree", "stone delta"], columns={"answer": ["a", "a", "one"]})
+    asked = Tokenised(rows, [encoded(t) for t in rows.texts], None)
+    with pytest.warns(UserWarning, match=r"in 2 of 3 texts column answer .* 'a' in 'river alpha'") as said:
+        places = [asked.places(Position.parse(at)) for at in ("answer", "answer")]
+    assert [p.tolist() for p in places[0]] == [[2], [1], [1]] and len(said) == 1

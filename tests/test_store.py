@@ -377,7 +377,7 @@ def test_one_more_site_captures_that_site_only(model, examples, tmp_path, passes
     assert sorted(row for _, rows in passes for row in rows) == list(range(9))
     after = contents(tmp_path)
     assert {k: after[k] for k in before} == before
-    assert {k.split("/")[1] for k in set(after) - set(before)} == {"resid_post.2"}
+    assert {k.split("/")[1] for k in set(after) - set(before)} == {"resid_post.2", "sites"}
     assert [str(s) for s in open_store(tmp_path).sites] == ["resid_post.0", "resid_post.2", "resid_pre.1"]
 
 

@@ -25,7 +25,11 @@ from safetensors.torch import load_file, save_file
 import probes.reading.store.shards
 from benchmarks import faults
 from experiments.threads import one_thread
-from probes import Examples, capture
+from interventions import edited
+from interventions.writes.changes import NormKept
+from interventions.writes.lowrank import Fixed, SiteEdit
+from probes import Examples, Site, capture
+from probes.data.positions import Position
 from probes.models.model import Model
 from probes.reading.store import open_store
 from probes.reading.store.index import read_index
@@ -627,3 +631,74 @@ def test_a_pickle_in_the_place_of_a_file_is_not_run(name, store, tmp_path):
     with pytest.raises(ValueError, match="is damaged"):
         open_store(folder).load()
     assert not Payload.mark.exists()
+
+
+def test_a_site_whose_folder_is_gone_is_said_until_it_is_read_again(make_model, tmp_path, recwarn):
+    model, texts = make_model(), Examples(["the red house", "a small tree", "the river is old"])
+    made = capture(model, texts, "resid_post", store=tmp_path, progress=False)
+    capture(model, texts, "mlp_out.1", store=tmp_path, progress=False)
+    shutil.rmtree(made.folder / "resid_post.1")
+    told = r"captured at resid_post.1 too, .*the same capture .* remove its note in .*sites"
+    for sites in (None, "resid_post"):
+        with pytest.warns(UserWarning, match=told):
+            left = open_store(tmp_path, model, sites)
+    assert [s for s in map(str, left.sites) if s.startswith("resid")] == ["resid_post.0", "resid_post.2"]
+    for shard in (made.folder / "resid_post.0").iterdir():
+        shard.unlink()
+    with pytest.warns(UserWarning, match=r"captured at resid_post.0, resid_post.1 too"):
+        open_store(tmp_path)
+    recwarn.clear()
+    assert open_store(tmp_path, sites=["mlp_out.1", "resid_post.2"]).sites  # the others were not asked for
+    capture(model, texts, "resid_post", store=tmp_path, progress=False)
+    assert len(open_store(tmp_path).sites) == 4
+    shutil.rmtree(made.folder / "resid_post.1")
+    (made.folder / "sites" / "resid_post.1").unlink()  # removed on purpose
+    assert len(open_store(tmp_path).sites) == 3 and not recwarn.list
+
+
+class Scaled:
+    """A change of the user's own."""
+
+    width, keeps_norm, kind = 32, False, "scaled"
+
+    def __init__(self, by, told):
+        self.by, self.told = by, told
+
+    def delta(self, h):
+        return h * (self.by - 1)
+
+    def numbers(self):
+        return (torch.tensor([float(self.by)]),) if self.told else ()
+
+
+class Turned:
+    """A change without fields, which needs no numbers."""
+
+    width, keeps_norm, kind = 32, True, "turned"
+
+    def delta(self, h):
+        return -2 * h
+
+    def numbers(self):
+        return ()
+
+
+def test_a_change_of_ones_own_that_has_fields_and_no_numbers_is_refused_by_stores(make_model, tmp_path):
+    model, site = make_model(), Site("resid_post", 1)
+
+    def under(change):
+        write = SiteEdit(site, Position.parse("all"), change, "mine")
+        return edited(model, Fixed((write,), "mine"))
+
+    def states(change, **kept):
+        return capture(under(change), ["the red house"], site, progress=False, **kept)
+
+    for change in (Scaled(0.5, told=False), NormKept(Scaled(0.5, told=False))):
+        with pytest.raises(
+            ValueError, match=r"capture it into memory, or let numbers\(\) of a change of your own"
+        ):
+            states(change, store=tmp_path)
+        assert len(states(change)) == 1
+    for change in (Scaled(0.5, told=True), Scaled(2, told=True), Turned()):
+        kept = states(change, store=tmp_path).load()
+        assert torch.allclose(kept.x, states(change).x, atol=1e-5)

@@ -74,6 +74,36 @@ def test_json_lines_keep_what_json_says(write):
         Examples.from_jsonl(write('{"text": {"question": "why?"}}\n', "t.jsonl"))
 
 
+def test_a_name_that_stands_twice_in_a_line_of_json_is_refused(write):
+    for line in ('{"text": "b", "n": 1, "n": 2}', '{"text": "b", "more": {"n": 1, "n": 1}}'):
+        with pytest.raises(ValueError, match=r"line 3, names 'n' twice"):
+            read_jsonl(write(f'{{"text": "a", "n": 1}}\n\n{line}\n', "t.jsonl"))
+    nested = '{"text": "a", "n": 1, "more": {"n": 2}, "list": [{"n": 1}, {"n": 2}]}\n'
+    assert read_jsonl(write(nested, "t.jsonl"))["more"][0] == {"n": 2}
+
+
+def test_large_whole_numbers_beside_fractions_stay_what_they_are(write):
+    large = 2**53 + 1
+    lines = f'{{"text": "a", "id": {large}, "n": 1}}\n{{"text": "b", "id": 0.5, "n": 2.5}}\n'
+    found = Examples.from_jsonl(write(lines, "t.jsonl"), groups="id")
+    assert found.groups.tolist() == [large, 0.5] and found.columns["n"].dtype == float
+    cells = Examples.from_csv(write(f"text,id,n\na,{large},1\nb,0.5,2.5\n")).columns
+    assert cells["id"].tolist() == [str(large), "0.5"] and cells["n"].tolist() == [1, 2.5]
+    three = Examples(["a", "b", "c"], groups=[large, large - 1, 0.5], columns={"c": [large, 1.5, 2]})
+    assert len(np.unique(three.groups)) == 3 and three.columns["c"].tolist() == [large, 1.5, 2]
+    plain = Examples(["a", "b"], y=[1, 0.5], columns={"c": [2**53, 0.5]})
+    assert plain.y is not None and plain.y.dtype == plain.columns["c"].dtype == float
+
+
+def test_a_split_that_cannot_be_made_again_is_refused():
+    rows = Examples([f"t {i}" for i in range(8)])
+    with unchecked():
+        for make in (lambda: rows.split(seed=None), lambda: rows.some(3, seed=None)):  # pyright: ignore
+            with pytest.raises(ValueError, match="seed must be at least 0, got None"):
+                make()
+        assert len(rows.split(seed=np.int64(3))[0]) == 4 and len(rows.some(3, seed=2**40)) == 3
+
+
 MISSING = [float("nan"), None, pd.NA, "", np.float64("nan"), pd.NaT]
 
 
@@ -226,3 +256,24 @@ def test_a_pandas_object_beside_an_array_goes_by_place():
     assert Examples(SHUFFLED["text"], y=SHUFFLED["y"].to_numpy()).y.tolist() == SHUFFLED["y"].tolist()
     part = FRAME[FRAME["s"] > 19]
     assert Examples(part["text"], y=pd.Series([1, 0, 1, 0])).y.tolist() == [1, 0, 1, 0]
+
+
+def test_a_feature_that_is_the_label_is_said_and_one_that_follows_it_is_not(recwarn):
+    r = np.random.default_rng(0)
+    y, x = np.arange(40) % 2, r.normal(size=(40, 6)).astype("float32")
+    table = pd.DataFrame(x, columns=[*"abcdef"]).assign(truth=1.0 - y)
+    with pytest.warns(UserWarning, match=r"column 'truth' of x is y itself.*x.drop\(columns='truth'\)"):
+        Activations.from_arrays(table, y)
+    with pytest.warns(UserWarning, match=r"feature 2 of 6 .*numpy.delete\(x, 2, axis=-1\)"):
+        Activations.from_arrays(np.stack([x, np.insert(x[:, :5], 2, 3 * y + 2, axis=1)]), y)
+    real = r.normal(size=40)
+    with pytest.warns(UserWarning, match="feature 3 of 4 of x is y itself"):
+        Activations.from_arrays(np.column_stack([x[:, :3], -real / 7]), real)
+    recwarn.clear()
+    for few in (x[:8], np.eye(2)[y[:8]]):  # by chance
+        Activations.from_arrays(few, y[:8])
+    Activations.from_arrays(np.column_stack([x, y + 0.01 * r.normal(size=40)]), y)
+    Activations.from_arrays(np.column_stack([x, np.where(np.arange(40) == 39, 1 - y, y)]), y)
+    Activations.from_arrays(r.integers(0, 2, (14, 60)), y[:14])
+    Activations.from_arrays(np.ones((40, 3)), y), Activations.from_arrays(x, np.ones(40))
+    assert not recwarn.list

@@ -236,6 +236,7 @@ def test_lbfgs_minimises_every_problem_as_if_it_were_alone():
     assert (values < 1e-8).all()
 
 
+@pytest.mark.filterwarnings("ignore:feature .:UserWarning")
 def test_lda_and_ridge_equal_scikit_learn():
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.linear_model import Ridge as TheirRidge

@@ -23,11 +23,11 @@ def vectors(width=32, blocks=(0, 1, 2), length=3.0, seed=0):
     return {b: (length * draw.standard_normal(width)).astype(np.float32) for b in blocks}
 
 
-def write_control_vector(path, tensors, arch="controlvector", hint="llama"):
+def write_control_vector(path, tensors, arch="controlvector", hint="llama", layers=None):
     """The layout of repeng, llama.cpp and EasySteer, by llama.cpp's own writer."""
     writer = gguf.GGUFWriter(path, arch)
     writer.add_string("controlvector.model_hint", hint)
-    writer.add_uint32("controlvector.layer_count", len(tensors))
+    writer.add_uint32("controlvector.layer_count", len(tensors) if layers is None else layers)
     for name, tensor in tensors.items():
         writer.add_tensor(f"direction.{name}" if isinstance(name, int) else name, tensor)
     writer.write_header_to_file()
@@ -169,6 +169,35 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path, make_model):
         tied.check_model(make_model("llama", seed=1))
 
 
+def test_a_file_that_tells_of_another_architecture_or_of_other_layers_is_refused(tmp_path, make_model):
+    def read(model=None, blocks=(1, 2), **told):
+        return read_gguf(write_control_vector(tmp_path / "a.gguf", vectors(width, blocks), **told), model)
+
+    model, width = make_model("gpt2"), 24
+    with pytest.raises(ValueError, match=r"made for 'llama' and the model is of type 'gpt2'.*d.on\(model"):
+        read(model)
+    meant = [d.on(model, reason="the same vectors under another name") for d in read()]
+    meant[0].check_model(model)
+    neox = make_model("gpt_neox")
+    width = neox.width
+    for hint in ("gptneox", "gpt_neox", "GPT-NeoX", "unknown", ""):  # llama.cpp's word, that of configs, none
+        assert len(read(neox, hint=hint)) == 2
+    mistral, width = make_model("llama"), 32
+    mistral.hf.config.model_type = "mistral"  # which llama.cpp runs as llama
+    assert len(read(mistral)) == 2
+    for layers in (31, 1):
+        with pytest.raises(
+            ValueError, match=rf"says it holds {layers} layers and holds 2 vectors \(up to block 2"
+        ):
+            read(layers=layers)
+    assert (
+        len(read(layers=2))
+        == len(read(layers=3))
+        == len(read(blocks=(0, 1), layers=3, model=make_model()))
+        == 2
+    )
+
+
 def test_a_file_cut_off_anywhere_is_refused(tmp_path):
     whole = write_control_vector(tmp_path / "a.gguf", vectors(8, (1, 2))).read_bytes()
     cut = tmp_path / "cut.gguf"
@@ -256,7 +285,7 @@ def test_without_the_gguf_package_the_error_says_what_to_install(tmp_path, monke
 def test_a_file_written_for_lm_eval_does_what_add_does(tmp_path, make_model, family, blocks):
     model = make_model(family)
     held = vectors(model.width, (0, 2), length=1.0)
-    found = read_gguf(write_control_vector(tmp_path / "a.gguf", held), model)
+    found = read_gguf(write_control_vector(tmp_path / "a.gguf", held, hint=family), model)
     config = torch.load(write_lm_eval(tmp_path / "v.pt", found, gaps=-1.5, model=model), weights_only=True)
     assert list(config) == [f"{blocks}.0", f"{blocks}.2"]
     for e in config.values():

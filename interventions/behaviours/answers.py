@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from interventions.behaviours.answer_keys import refuse_listed
 from interventions.behaviours.asked import asked_of
 from interventions.behaviours.logprob import Continuations, logprobs, refuse_open_thoughts
 from interventions.behaviours.measures import MeanValue, TwoSided
@@ -94,7 +95,9 @@ class Answers:
     def _texts(self, answer: str, prompts: Examples) -> Sequence[str]:
         if answer.startswith("column:"):
             name = answer.removeprefix("column:")
-            return texts_in(prompts.column(name), name, "an answer")
+            answers = texts_in(prompts.column(name), name, "an answer")
+            refuse_listed(answers, "several answers, and one a row is scored: json.loads(text)[0]")
+            return answers
         return [answer] * len(prompts)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interventions.behaviours.answer_keys import keys_of
 from interventions.behaviours.asked import asked_of
 from interventions.behaviours.completing import completions
-from interventions.behaviours.exact_match import keys_of
 from interventions.behaviours.matching import matches
 from interventions.behaviours.records import Records
 from interventions.behaviours.refusing import MARKERS, refuses

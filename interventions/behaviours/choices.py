@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.answer_keys import places_of
 from interventions.behaviours.asked import asked_of
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.records import Records
@@ -30,11 +31,11 @@ class Choices:
     in which the options are shown.
 
     `options` are texts, or `column:NAME` with a list of texts a row. `right` is `column:NAME` with the right
-    option's text or its number counted from 0; without it the first option stands in, so that ("yes", "no")
-    gives yes over no. Values are the log-probability of the right option minus that of the best other one;
-    with `score="right"`, 1 where the right option is the chosen one and 0 elsewhere. Labels are the chosen
-    option (for columns its number, as "option 1"). `columns["consistent"]` is the share of orders whose own
-    choice is the one chosen overall.
+    option's text or its number counted from 0, refused where it may be another one's text; without it the
+    first option stands in, so that ("yes", "no") gives yes over no. Values are the log-probability of the
+    right option minus that of the best other one; with `score="right"`, 1 where the right option is the
+    chosen one and 0 elsewhere. Labels are the chosen option (for columns its number, as "option 1").
+    `columns["consistent"]` is the share of orders whose own choice is the one chosen overall.
 
     `template` shows {prompt} and {options}, in a chat within the last message; every option becomes a `line`
     of {letter} and {option}, and `answer`, made of the same two, is what is scored: "{letter}" asks for the
@@ -190,12 +191,7 @@ class Choices:
     def _right(self, prompts: Examples, options: list[tuple[str, ...]]) -> list[int]:
         if self.right is None:
             return [0] * len(prompts)
-        return [
-            _place(key, own, i)
-            for i, (key, own) in enumerate(
-                zip(prompts.column(self.right.removeprefix("column:")), options, strict=True)
-            )
-        ]
+        return places_of(prompts.column(self.right.removeprefix("column:")), options)
 
     def _orders(self, n: int) -> list[tuple[int, ...]]:
         if "options" not in _fields(self.template):
@@ -236,19 +232,3 @@ class _Shown:
 
 def _fields(template: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(template) if name}
-
-
-def _place(key: Any, options: tuple[str, ...], i: int) -> int:
-    if not isinstance(key, str):
-        if not isinstance(key, int | np.integer) or isinstance(key, bool) or not 0 <= key < len(options):
-            raise ValueError(
-                f"the right option of prompt {i} is {key!r}; expected one of its texts or a number from 0 to"
-                f" {len(options) - 1}"
-            )
-        return int(key)
-    found = [k for k, o in enumerate(options) if o.strip() == key.strip()]
-    if not found:
-        raise ValueError(
-            f"the right option of prompt {i} is {str(key)!r:.60}, which is none of {options!r:.100}"
-        )
-    return found[0]

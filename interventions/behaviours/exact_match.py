@@ -5,10 +5,10 @@ and the rule is in plain sight.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.answer_keys import keys_of
 from interventions.behaviours.asked import asked_of
 from interventions.behaviours.completing import completed
 from interventions.behaviours.matching import matches, normalised
@@ -56,9 +56,9 @@ class ExactMatch:
     x - 1, 1/5, 5:30), and a key that is a number is compared as a whole one: "1,000" is 1000.0, and 5 is not
     in 1/5 or -5 (`interventions.behaviours.matching`). `mode`: "exact", the whole completion is a key;
     "first", it begins with one; "contains", one occurs anywhere in it as whole words, which also lets through
-    answers that name several candidates. A completion that opens with a refusal or with not knowing
-    (`markers`) is refused, unless it is a key as a whole: words of the question, repeated there, are no
-    answer.
+    answers that name several candidates. Lists written as one text are no keys. A completion that opens with
+    a refusal or with not knowing (`markers`) is refused, unless it is a key as a whole: words of the
+    question, repeated there, are no answer.
     """
 
     answers: str = "column:answer"
@@ -120,27 +120,3 @@ class ExactMatch:
         if refuses(text, self.markers):
             return "refused"
         return "right" if any(matches(text, key, self.mode) for key in keys) else "wrong"
-
-
-def keys_of(column: np.ndarray) -> list[list[str | float | int]]:
-    """The keys of every row of a column of texts, numbers or lists of these; raises ValueError for a
-    cell that is no key.
-    """
-    return [_keys(cell, i) for i, cell in enumerate(column)]
-
-
-def _keys(cell: Any, i: int) -> list[str | float | int]:
-    listed = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
-    found = [c.item() if isinstance(c, np.generic) else c for c in listed]
-    bad = [
-        k
-        for k in found
-        if not (isinstance(k, str) and normalised(k, articles=True))
-        and not (isinstance(k, int | float) and np.isfinite(k))
-    ]
-    if bad or not found:
-        raise ValueError(
-            f"the answer key of prompt {i} is {cell!r:.60}; expected a text with words, a number, or a list"
-            " of these"
-        )
-    return found

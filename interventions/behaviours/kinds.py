@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.answer_keys import MAKE_LISTS, refuse_listed
 from interventions.behaviours.asked import asked_of
 from interventions.behaviours.completing import completions
 from interventions.behaviours.exact_match import ExactMatch
@@ -68,6 +69,8 @@ class AnswerKinds:
         it sorts by.
         """
         known = {name: prompts.column(name) for name in self.columns}
+        if isinstance(self.sort, ByKey) and "answer" in known:
+            refuse_listed(known["answer"], MAKE_LISTS)
         texts = completions(model, prompts, self.max_new_tokens, given)
         rows = ({name: column[i] for name, column in known.items()} for i in range(len(texts)))
         labels = np.array([self.sort(text, row) for text, row in zip(texts, rows, strict=True)])

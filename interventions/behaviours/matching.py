@@ -13,13 +13,20 @@ from typing import Any
 import numpy as np
 
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u2018\u02bc")
-_DASHES = str.maketrans("\u2212\u2013\u2014", "---")
+_DASHES = str.maketrans("\u2212\u2013\u2014\u2044\u2215", "---//")  # and slashes of fractions
+_FRACTION = re.compile(r"(?:(?<=(\d))\s?)?([\u00bc-\u00be\u2150-\u215e])")
 # Not inside a word, a range (1990-95), a version (1.2.3) or a decimal comma; a unit may follow at once (5km).
 _NUMBER = re.compile(
     r"(?<![\w.])(?<!\d[-,])[-+]?"
     r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?(?!\d|[.,]\d)",
     re.IGNORECASE,
 )
+# Thousands parted by spaces: those that do not break and thin ones part nothing else, nor does any space
+# before a group that begins with 0. 5 100 may be one number or two.
+_THIN = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?:[\u00a0\u2007\u2009\u202f]\d{3})+(?!\s?\d)")
+_SPACED = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?: \d{3})+(?!\s?\d)")
+_ORDINAL = re.compile(r"(?:(?<=1)st|(?<=2)nd|(?<=3)rd|th)s?\b", re.IGNORECASE)
+_DECADE = re.compile(r"\d{3}0['\u2019]?s\b")
 # What makes a number a part of another answer: a fraction, a time, a power, a sum, a product, a size. Spaces
 # stand on both sides or on none, since * alone also makes words bold.
 _TIED_BEFORE = re.compile(r"\d(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+]\s|:)$|\b[^\W\d_][-+]$")
@@ -39,14 +46,14 @@ _RELATIONS = set("<>=\u2264\u2265\u2260")
 def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
     """Whether a text is ("exact"), begins with ("first") or contains a key.
 
-    A key that is a number is found as a whole number: 5 is not in 1/5, 5:30, -5, 5.5 or 10^5, but in 5km and
-    in 2 + 3 = 5. A key with signs that change what it says (C++, x - 1, 1/5) is found with those signs; a key
-    without is not found where such signs are tied to it. All else about punctuation, case, articles,
-    apostrophes and spacing does not matter.
+    A key that is a number is found as a whole number: 5 is not in 1/5, 5:30, -5, 5.5, 10^5 or 5th, nor
+    1990 in 1990s, but 5 is in 5km and in 2 + 3 = 5, and 1 000 000 is 1,000,000. A key with signs that change
+    what it says (C++, x - 1, 1/5) is found with those signs; a key without is not found where such signs are
+    tied to it. All else about punctuation, case, articles, apostrophes and spacing does not matter.
     """
     number = as_number(key)
     if number is not None:
-        return _number_matches(text, number, mode)
+        return any(_number_matches(reading, number, mode) for reading in _readings(text))
     wanted, said = signed(str(key)), signed(text)
     keep = all(token in _ARTICLES for token in wanted.tokens)
     wanted, said = (parts if keep else parts.without_articles() for parts in (wanted, said))
@@ -64,6 +71,18 @@ def _starts(there: int, n: int, mode: str) -> Sequence[int]:
     if mode == "exact":
         return [0] if there == n else []
     return [0] if mode == "first" else range(there - n + 1)
+
+
+def _readings(text: str) -> list[str]:
+    """The text, thousands closed up; and as it stands where these may be two numbers."""
+    plain = _THIN.sub(_closed_up, text)
+    plain = _SPACED.sub(lambda m: _closed_up(m) if " 0" in m.group() else m.group(), plain)
+    closed = _SPACED.sub(_closed_up, plain)
+    return [plain] if closed == plain else [plain, closed]
+
+
+def _closed_up(number: re.Match[str]) -> str:
+    return "".join(number.group().split())
 
 
 def _number_matches(text: str, number: float, mode: str) -> bool:
@@ -85,6 +104,8 @@ def _numbers(text: str) -> list[tuple[float, int, int]]:
         before, behind = text[: m.start()], text[m.end() :]
         added = m.group()[0] == "+" and before[-1:].isdigit()
         if added or _TIED_BEFORE.search(before) or _TIED_BEHIND.match(behind) or behind[:1].isnumeric():
+            continue
+        if _ORDINAL.match(text, m.end()) or _DECADE.match(text, max(m.end() - 4, m.start())):
             continue
         value = float(m.group().replace(",", ""))
         found.append((-value if _MINUS_BEFORE.search(before) else value, m.start(), m.end()))
@@ -125,7 +146,9 @@ class Signed:
 @lru_cache(maxsize=4096)
 def signed(text: str) -> Signed:
     """The words of a text, lower case, and its signs; apostrophes, and points between letters, close up."""
-    plain = unicodedata.normalize("NFKC", text).casefold().translate(_APOSTROPHES).translate(_DASHES)
+    parted = _FRACTION.sub(lambda m: f"{'+' if m[1] else ' '}{m[2]}", text)  # 2\u00bd is not 21/2
+    plain = unicodedata.normalize("NFKC", parted).casefold().replace("i\u0307", "i")
+    plain = plain.translate(_APOSTROPHES).translate(_DASHES)
     plain = re.sub(r"(?<=[^\W\d])\.(?=[^\W\d])", "", plain).strip()
     tokens: list[str] = []
     signs: list[int] = []
@@ -167,8 +190,8 @@ def normalised(text: str, articles: bool = False) -> str:
 
 
 def as_number(key: Any) -> float | None:
-    """The number that a key is, or None; "1,000", "-3.5" and "1e3" are numbers, "3 km" is not."""
+    """The number that a key is, or None; "1,000", "1 000", "-3.5" and "1e3" are numbers, "3 km" is not."""
     if isinstance(key, int | float | np.integer | np.floating) and not isinstance(key, bool):
         return float(key)
-    found = _NUMBER.fullmatch(str(key).strip().translate(_DASHES))
+    found = _NUMBER.fullmatch(_readings(str(key).strip())[-1].translate(_DASHES))
     return None if found is None else float(found.group().replace(",", ""))

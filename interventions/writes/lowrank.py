@@ -42,7 +42,9 @@ class Change(Protocol):
         ...
 
     def numbers(self) -> tuple[Tensor, ...]:
-        """Everything that decides what it does, by which captures under it are told apart."""
+        """Everything that decides what it does, by which captures under it are told apart; none at all only
+        of a change without fields.
+        """
         ...
 
 
@@ -79,10 +81,18 @@ class SiteEdit:
         return self.change if isinstance(self.change, LowRank) else None
 
     def identity(self) -> Identity | None:
-        return self.change.kind, self.change.numbers()
+        return (self.change.kind, self.change.numbers()) if _told(self.change) else None
 
     def __repr__(self) -> str:
         return f"{self.label} at {self.site}, {self.at} tokens"
+
+
+def _told(change: Change) -> bool:
+    """Whether its numbers can say what a change does: of one that holds anything they cannot be none."""
+    within = getattr(change, "change", None)
+    if isinstance(within, Change):
+        return _told(within)
+    return bool(change.numbers()) or not getattr(change, "__dict__", None)
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.data.cells import as_column, columns_in_order, make_rows, with_pair
+from probes.data.label_among import say_label_among
 from probes.data.receipts import common_receipt
 from probes.data.rows import Rows, concat_rows, parts_of
 from probes.data.sites import Site, SiteLike, as_sites
@@ -103,7 +104,7 @@ class Activations(Sited):
 
         Rows that are tokens of texts say which text they belong to, in the order of its tokens: `example`,
         one number a row, which is then the default group. Raises ValueError on NaN, on a wrong number of
-        labels, groups or sites, and on ids that repeat.
+        labels, groups or sites, and on ids that repeat; warns of a feature that is y.
         """
         columns_in_order(columns, x=x, y=y, groups=groups, ids=ids, example=example)
         stack = stacked(x, "x")
@@ -115,6 +116,7 @@ class Activations(Sited):
             token = np.empty(n, dtype=int)
             token[order] = np.arange(n) - np.searchsorted(text[order], text[order])
         rows = make_rows(n, y, example if groups is None and example is not None else groups, ids, columns)
+        say_label_among(stack, rows["y"], x)
         return cls(x=stack, sites=sites_of(stack, sites), example=text, token=token, receipt={}, **rows)
 
     def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "Activations":

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from probes.checks.arrays import NUMBERS, one_kind, one_order, unmasked
 from probes.data.row_names import spelled_alike, text_ids, text_keys, whole_texts
+from probes.data.tables import exact
 
 
 def as_labels(values: Any, n: int) -> np.ndarray:
@@ -61,6 +63,9 @@ def as_column(values: Any, n: int, name: str) -> np.ndarray:
         array = np.array(values)  # a copy: later changes of the source stay outside
     except ValueError:  # lists of different lengths, one a row
         array = np.fromiter(values, dtype=object)
+    listed = array.dtype.kind == "f" and isinstance(values, list | tuple)
+    if listed and not exact(v for v in values if isinstance(v, int)):
+        array = np.fromiter(values, dtype=object)  # as they are: a fraction beside would round them
     if array.ndim == 0 and isinstance(values, Iterable) and not isinstance(values, str | bytes | np.ndarray):
         raise TypeError(
             f"{name} is a {type(values).__name__}, which does not say what belongs to which row; give a list"
@@ -125,6 +130,25 @@ def _columns(columns: Any, n: int) -> dict[str, np.ndarray]:
     named = {} if columns is None else columns
     refuse_twice(list(named), "columns")
     return {str(k): as_cells(v, n, f"column {k!r}") for k, v in named.items()}
+
+
+def joined_column(parts: Sequence[np.ndarray], name: str) -> np.ndarray:
+    """A column of several parts; raises ValueError where it is numbers in one and text in another, of which
+    numpy would make text.
+    """
+    firsts: dict[str, Any] = {}
+    for part in parts:
+        held = part[~np.asarray(pd.isna(part), dtype=bool)].tolist()
+        kinds = {"number" if isinstance(c, Real) else "text" if isinstance(c, str) else "" for c in held}
+        if len(kinds) == 1:  # mixed cells are told apart wherever they stand
+            firsts.setdefault(kinds.pop(), held[0])
+    if {"number", "text"} <= set(firsts):
+        raise ValueError(
+            f"column {name!r} is numbers in one part ({firsts['number']!r}) and text in another"
+            f" ({firsts['text']!r:.40}); say which is meant, such as dataclasses.replace(part,"
+            f" columns=part.columns | {{{name!r}: part.columns[{name!r}].astype(str)}})"
+        )
+    return np.concatenate(parts)
 
 
 def refuse_twice(names: Sequence[Any], what: str) -> None:

@@ -25,8 +25,8 @@ class Examples(Rows):
     `texts` are strings or chat messages, `y` is 0/1 (or real), `groups` is the unit that must not cross a
     split (an entity, a source; default: each text, whatever its case and spacing), `columns` holds anything
     else per row, `ids` are stable (hash of the text). Given groups that hold the same text, or whose names
-    differ only in blanks or in how letters are encoded, become one, with a warning; texts that have both
-    labels are warned of. Raises ValueError on an empty text, a wrong number of rows or NaN labels.
+    differ only in capitals, blanks or how letters are encoded, become one, with a warning; texts that have
+    both labels are warned of. Raises ValueError on an empty text, a wrong number of rows or NaN labels.
     """
 
     texts: tuple[Text, ...]

@@ -1,5 +1,7 @@
 """Which tokens of one text a position picks."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +9,7 @@ import numpy as np
 
 from probes.data.chat import Turn
 from probes.data.positions import At, Position
-from probes.data.spans import characters, occurrences, overlapping
+from probes.data.spans import characters, occurrences, overlapping, whole_words
 from probes.data.tables import missing
 from probes.data.tokens import Encoded
 
@@ -17,6 +19,25 @@ def tokens_at(at: At, encoded: Encoded, columns: dict[str, Any]) -> np.ndarray:
     if there is none. `columns` holds the text's own cells.
     """
     return _Text(Position.parse(at), encoded, columns).tokens()
+
+
+def say_within_words(encoded: Sequence[Encoded], answers: Sequence[Any] | np.ndarray) -> None:
+    """Warns of plain texts in which the answer is no whole word anywhere: perhaps it is not there at all."""
+    within = [
+        (str(answer), e.text)
+        for answer, e in zip(answers, encoded, strict=True)
+        if e.turns is None
+        and not missing(answer)
+        and str(answer) in e.text
+        and not whole_words(e.text, occurrences(e.text, str(answer), "column answer"))
+    ]
+    if within:
+        warnings.warn(
+            f"in {len(within)} of {len(encoded)} texts column answer stands only within other words, such as"
+            f" {within[0][0]!r:.40} in {within[0][1]!r:.80}, and is read there; give the whole words, or say"
+            " which characters are meant: at='chars:COLUMN'",
+            stacklevel=2,
+        )
 
 
 @dataclass(frozen=True)
@@ -53,8 +74,13 @@ class _Text:
                 return self._some(np.arange(n)[slice(*self.at.bounds)], f"{text!r:.60} has {n} tokens")
             case "from_last":
                 prompt = _count(self.columns["prompt_tokens"]) if "prompt_tokens" in self.columns else n
+                if not prompt:
+                    raise ValueError(
+                        f"position from_last: column prompt_tokens says 0 of {text!r:.60}, and a prompt of no"
+                        " tokens has no last one; read 'generated' or 'all' where nothing came before"
+                    )
                 return self._some(
-                    np.arange(max(prompt - 1, 0), n), f"{text!r:.60} has {n} tokens and a prompt of {prompt}"
+                    np.arange(prompt - 1, n), f"{text!r:.60} has {n} tokens and a prompt of {prompt}"
                 )
             case "generated":
                 start = _count(self._cell("prompt_tokens"))
@@ -143,7 +169,9 @@ class _Text:
         return np.array(overlapping(self.encoded.offsets, start, end), dtype=np.int64)
 
     def _last_occurrence(self, wanted: str, source: str) -> np.ndarray:
-        span = occurrences(self.encoded.text, wanted, source)[-1]
+        return self._at_span(occurrences(self.encoded.text, wanted, source)[-1], wanted, source)
+
+    def _at_span(self, span: tuple[int, int], wanted: str, source: str) -> np.ndarray:
         return self._some(
             self._inside(*span), f"{source}: {wanted!r:.60} lies in no token of {self.encoded.text!r:.80}"
         )
@@ -190,7 +218,9 @@ class _Text:
                 " column 'answer' with its words, or chat messages that end with the assistant's turn; there"
                 f" are {sorted(self.columns) or 'no columns'}"
             )
-        return self._last_occurrence(self._words("answer"), "column answer")
+        wanted = self._words("answer")
+        spans = occurrences(self.encoded.text, wanted, "column answer")
+        return self._at_span((whole_words(self.encoded.text, spans) or spans)[-1], wanted, "column answer")
 
 
 def _count(value: Any) -> int:

@@ -12,7 +12,7 @@
 - `turn:ROLE`, `turn_end:ROLE`: the content of every chat turn with that role; the last content token of
   each such turn
 - `answer`, `prompt`: the content of a chat's last turn, the assistant's (in plain text: the last place where
-  column `answer` stands); all before
+  column `answer` stands as whole words, else the last place at all); all before
 - `after_instruction`: what follows the content of the last user turn, up to the end of the text
 - `generated`: from the token on whose number column `prompt_tokens` holds
 - `from_last`: the prompt's last token and all that come after it, those of an answer too, also while it is

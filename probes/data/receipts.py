@@ -60,6 +60,24 @@ def other_place(fitted: Mapping[str, Any], rows: Mapping[str, Any]) -> bool:
     return one and asked != there and not places(fitted) & places(rows)
 
 
+def begun_otherwise(fitted: Mapping[str, Any], rows: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What the tokenizer put in front of the texts of either, where both say and it is not the same."""
+    own, other = fitted.get("begins_with"), rows.get("begins_with")
+    if not isinstance(own, str) or not isinstance(other, str) or own == other:
+        return None
+    return own or "no special token", other or "no special token"
+
+
+def edits_left_out(fitted: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
+    """The edits under which one was read and the other, which says its own, was not; empty for none. More of
+    them is what edits are measured by.
+    """
+    own, there = list(fitted.get("edits", ())), rows.get("edits")
+    if not own or there is None or list(there)[: len(own)] == own:
+        return ""
+    return "; ".join(map(str, own))
+
+
 def warn_of_other_reading(
     what: str, rows: Mapping[str, Any], edits: Sequence[str], used: Sequence[Any] = ()
 ) -> None:

@@ -58,31 +58,25 @@ def same_text(text: str) -> str:
 
 
 def spelled_alike(names: np.ndarray) -> np.ndarray:
-    """Names of groups, those made one that differ only in what cannot be seen: blanks around or several
-    within, signs without a width, how letters with accents are encoded. A warning says so.
+    """Names of groups, those made one that would be one as texts: they differ in capitals, blanks, signs
+    without a width or how letters with accents are encoded. A warning says so.
     """
     if not any(isinstance(name, str) for name in names.tolist()):
         return names
     known, at = np.unique(names, return_inverse=True)
-    spelled = [_spelled(name) for name in known.tolist()]
+    spelled = [same_text(name) if isinstance(name, str) else name for name in known.tolist()]
     if len(set(spelled)) == len(spelled):
         return names
     whole = joined(names, np.array(spelled, dtype=object)[at])
     moved = np.flatnonzero(whole != names)
     one = names[moved[0]]
     warnings.warn(
-        f"groups {one!r} and {whole[moved[0]]!r} differ only in blanks or in how their letters are encoded,"
-        f" so they are taken as one ({len(known) - len(set(spelled))} such in all); clean the names before,"
-        " or give groups that can be told apart",
+        f"groups {str(one)!r} and {str(whole[moved[0]])!r} differ only in capitals, in blanks or in how their"
+        f" letters are encoded, so they are taken as one ({len(known) - len(set(spelled))} such in all);"
+        " clean the names before, or give groups that can be told apart",
         stacklevel=5,
     )
     return whole
-
-
-def _spelled(name: Hashable) -> Hashable:
-    if not isinstance(name, str):
-        return name
-    return " ".join(unicodedata.normalize("NFC", name).translate(_NO_WIDTH).split())
 
 
 def text_keys(texts: Sequence[str]) -> np.ndarray:

@@ -11,7 +11,8 @@ import torch
 
 from probes.checks.arrays import real_array, unmasked
 from probes.checks.choices import positions
-from probes.data.cells import as_groups, as_labels
+from probes.checks.settings import check_count
+from probes.data.cells import as_groups, as_labels, joined_column
 from probes.data.row_names import joined, text_names
 
 R = TypeVar("R", bound="Rows")
@@ -61,7 +62,7 @@ class Rows:
 
     def some(self: R, n: int, seed: int = 0) -> R:
         """At most `n` rows drawn at random, in their order."""
-        drawn = np.random.default_rng(seed).permutation(len(self))[:n]
+        drawn = np.random.default_rng(check_count("seed", seed, 0)).permutation(len(self))[:n]
         return self.rows(np.sort(drawn))
 
     def column(self, name: str) -> np.ndarray:
@@ -107,7 +108,8 @@ class Rows:
                 f"{len(names)} groups{shared} cannot make {len(shares)} parts; give groups with more than"
                 f" {len(names)} values"
             )
-        shuffled = np.random.default_rng(seed).permutation(names)
+        # None would deal otherwise every time, and what was held out once would be trained on the next.
+        shuffled = np.random.default_rng(check_count("seed", seed, 0)).permutation(names)
         ends = np.rint(np.cumsum(shares) * len(names)).astype(int)
         # Rounding must not leave a part empty.
         ends = np.maximum(ends, np.arange(1, len(shares) + 1))
@@ -187,7 +189,7 @@ def concat_rows(parts: Sequence[Rows]) -> dict[str, Any]:
         "y": None if parts[0].y is None else np.concatenate([p.y for p in parts if p.y is not None]),
         "groups": _groups_of([p.groups for p in parts]),
         "ids": ids,
-        "columns": {k: np.concatenate([p.columns[k] for p in parts]) for k in parts[0].columns},
+        "columns": {k: joined_column([p.columns[k] for p in parts], k) for k in parts[0].columns},
         "text_keys": None if any(k is None for k in keys) else np.concatenate(keys),  # pyright: ignore
     }
 

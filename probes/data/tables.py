@@ -5,7 +5,7 @@ its cells is written as one.
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,12 @@ def _as_wide(cells: list[str], width: int, path: str | Path, number: int) -> lis
 
 
 def _column(cells: Sequence[str]) -> np.ndarray:
-    """Numbers or truth values where every cell is written as one, else the texts."""
+    """Numbers or truth values where every cell is written as one and none would become another, else the
+    texts.
+    """
     if all(WHOLE.fullmatch(c) for c in cells):
         return np.array([int(c) for c in cells])
-    if all(DECIMAL.fullmatch(c) for c in cells):
+    if all(DECIMAL.fullmatch(c) for c in cells) and exact(int(c) for c in cells if WHOLE.fullmatch(c)):
         return np.array([float(c) for c in cells])
     if all(c in TRUTH for c in cells):
         return np.array([TRUTH[c] for c in cells])
@@ -79,7 +81,8 @@ def _column(cells: Sequence[str]) -> np.ndarray:
 def read_jsonl(path: str | Path) -> pd.DataFrame:
     """One JSON object a line; a name that a line does not have is a missing cell there.
 
-    Raises ValueError, naming the line, for one that holds no object, and for a file without rows.
+    Raises ValueError, naming the line, for one that holds no object or names a thing twice, and for a file
+    without rows.
     """
     rows = []
     with open(path, encoding="utf-8-sig") as file:
@@ -87,9 +90,14 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_named_once)
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}, line {number}, is no JSON: {error}") from error
+            except _Twice as error:
+                raise ValueError(
+                    f"{path}, line {number}, names {error.args[0]!r} twice, of which one would be lost; name"
+                    " it once"
+                ) from error
             if not isinstance(row, dict):
                 raise ValueError(f"{path}, line {number}, holds a {type(row).__name__}, expected an object")
             rows.append(row)
@@ -99,14 +107,33 @@ def read_jsonl(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame({name: _values([row.get(name) for row in rows]) for name in names})
 
 
+class _Twice(ValueError):
+    """A JSON object has a name twice."""
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(next(name for name in names if names.count(name) > 1))
+    return found
+
+
 def _values(cells: Sequence[Any]) -> np.ndarray:
-    """Cells as JSON has them; numbers where all are."""
+    """Cells as JSON has them; numbers where all are and none would become another."""
     kinds = {type(c) for c in cells}
-    if kinds in ({int}, {float}, {int, float}, {bool}):
+    if kinds in ({int}, {float}, {bool}) or (
+        kinds == {int, float} and exact(c for c in cells if type(c) is int)
+    ):
         return np.array(cells)
     found = np.empty(len(cells), dtype=object)
     found[:] = cells
     return found
+
+
+def exact(whole: Iterable[int]) -> bool:
+    """Whether whole numbers stay what they are beside fractions, which are 53 bits long."""
+    return all(n.bit_length() <= 53 or (n.bit_length() < 1000 and int(float(n)) == n) for n in whole)
 
 
 def missing(cell: Any) -> bool:

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from probes.data.cells import beside
 from probes.data.examples import Examples
-from probes.data.picking import tokens_at
+from probes.data.picking import say_within_words, tokens_at
 from probes.data.positions import Position
 from probes.data.tokens import Batch, Encoded, encoded_ids, refuse_padding, text_behind
 
@@ -106,6 +106,8 @@ class Tokenised(Examples):
         if at not in self._places:
             if at.kind == "generated":
                 self._refuse_empty_answers()
+            if at.kind in ("answer", "prompt") and "answer" in self.columns:
+                say_within_words(self.encoded, self.columns["answer"])
             columns = {k: c for k, c in self.columns.items() if k == at.column} or self.columns
             self._places[at] = tuple(
                 tokens_at(at, e, {k: c[i] for k, c in columns.items()}) for i, e in enumerate(self.encoded)

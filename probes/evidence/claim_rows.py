@@ -22,6 +22,7 @@ from probes.data.row_names import (
     own_groups,
     same_names,
     text_ids,
+    text_keys,
 )
 from probes.data.rows import Rows
 from probes.data.texts import words_of
@@ -121,14 +122,18 @@ def texts_of(train: Rows, test: Rows, texts: str | Texts) -> tuple[list[str], li
         return train.column(texts).tolist(), test.column(texts).tolist()
     if not isinstance(texts, tuple | list) or len(texts) != 2:
         raise TypeError(f"texts is a column's name, or the train and the test texts, got {texts!r:.60}")
+    keys = [part.text_keys for part in (train, test) if part.text_keys is not None]
+    known = np.concatenate(keys) if keys else np.array([], dtype=str)
     first, second = (
-        _texts_of(part, rows, name)
+        _texts_of(part, rows, name, known)
         for part, rows, name in ((texts[0], train, "train"), (texts[1], test, "test"))
     )
     return first, second
 
 
-def _texts_of(given: Sequence[str] | Examples, rows: Rows, name: str) -> list[str]:
+def _texts_of(
+    given: Sequence[str] | Examples, rows: Rows, name: str, known: Shaped[np.ndarray, " known"]
+) -> list[str]:
     if len(given) != len(rows):
         raise ValueError(
             f"{len(given)} {name} texts were given for {len(rows)} {name} rows; give one text a row, in the"
@@ -142,6 +147,10 @@ def _texts_of(given: Sequence[str] | Examples, rows: Rows, name: str) -> list[st
         # Rows captured from Examples carry ids made from their texts. Those of pairs are of two texts each.
         made = made_of_texts(rows.ids)
         wrong = (made != "") & (made != made_of_texts(text_ids(said))) & ~isinstance(rows, PairActivations)
+        # Under other ids the texts may be given in another form; where one is that of a row, all are.
+        keys = text_keys(said)
+        if rows.text_keys is not None and np.isin(keys, known).any():
+            wrong |= keys != rows.text_keys
     if wrong.any():
         at = int(wrong.argmax())
         raise ValueError(

@@ -102,8 +102,8 @@ def claim(
     "Decodable" needs p <= alpha under `n` shuffles of the labels with the best site paid for, and an
     interval above .5. "Beyond the text" needs the texts and an AUROC at least `margin` over the best
     baseline on the same rows, with the interval of the difference above 0; give the `texts` of the train
-    and test rows (a column of theirs, two lists in their order, or the Examples that were captured: lists can
-    only be checked against ids that were made from texts, Examples by any ids), and further `baselines` by
+    and test rows (a column of theirs, two lists in their order, or the Examples that were captured: lists are
+    checked against the texts that were read, Examples by any ids), and further `baselines` by
     name: train and test rows as read elsewhere (in the embedding layer, in `random_weights`), on which the
     recipe is fitted and its site chosen as here, or test scores of your own. `effect` adds whether the
     model uses it, where the edit was along this probe's direction. `what` names y in the sentence, `unit`

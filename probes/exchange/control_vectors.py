@@ -1,7 +1,7 @@
 """Control vectors of llama.cpp, repeng and EasySteer in GGUF files, read and written."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,14 @@ from probes.fitting.directions import Direction
 from probes.models.model import Model
 
 _ARCHITECTURE = "controlvector"
+# Architectures that llama.cpp calls otherwise than Hugging Face configs do, after signs are left out.
+_OTHERWISE = {
+    "llama": ("mistral", "mixtral"),
+    "phi2": ("phi",),
+    "starcoder": ("gptbigcode",),
+    "commandr": ("cohere",),
+    "deepseek2": ("deepseekv2", "deepseekv3"),
+}
 
 
 def read_gguf(path: str | Path, model: Model | None = None) -> tuple[Direction, ...]:
@@ -29,7 +37,8 @@ def read_gguf(path: str | Path, model: Model | None = None) -> tuple[Direction, 
     `gap` is the length of the vector (`gap_from` is "file"), not a distance between classes: strength 1 adds
     the vector as it stands, like `--control-vector`. `.calibrated(acts)` gives a gap with that meaning.
     Vectors of zeros add nothing and are left out. With `model` they are tied to it. Raises ValueError for a
-    file that is incomplete or no control vector, and for a model of another width or with fewer blocks.
+    file that is incomplete or no control vector, and for a model of another type or width or with fewer
+    blocks.
     """
     gguf, path = _gguf(), check_file(path, "read_gguf")
     try:
@@ -50,7 +59,39 @@ def read_gguf(path: str | Path, model: Model | None = None) -> tuple[Direction, 
                 f"{path} holds {tensor.name} in {tensor.tensor_type.name}; expected only direction.N, in F32"
             )
         vectors[int(named[1])] = torch.from_numpy(np.array(tensor.data, dtype=np.float64))
-    return directions_of(Path(path), vectors, fields, model)
+    found = directions_of(Path(path), vectors, fields, model)
+    _check_told(path, fields, vectors, model)
+    return found
+
+
+def _check_told(
+    path: Path, fields: Mapping[str, Any], vectors: Mapping[int, Any], model: Model | None
+) -> None:
+    """Raises ValueError where what a file tells of itself disagrees with its vectors or with the model."""
+    blocks = len(model.sites("resid_post")) if model is not None else 0
+    count = fields.get(f"{_ARCHITECTURE}.layer_count", len(vectors))
+    # The vectors, the blocks up to the last one, or those of the model, the first of which llama.cpp leaves.
+    if count not in (len(vectors), max(vectors), max(vectors) + 1, blocks, blocks - 1):
+        raise ValueError(
+            f"{path} says it holds {count} layers and holds {len(vectors)} vectors (up to block"
+            f" {max(vectors)}), so some may be lost; fetch or write it again, or give the model where the"
+            " number is that of its blocks"
+        )
+    hint = str(fields.get(f"{_ARCHITECTURE}.model_hint", "unknown"))
+    if model is None or hint.lower() in ("", "unknown"):
+        return
+    kind: str = str(getattr(model.hf.config, "model_type", hint))
+    told, own = _plain(hint), _plain(kind)
+    if not (told.startswith(own) or own.startswith(told) or own in _OTHERWISE.get(told, ())):
+        raise ValueError(
+            f"{path} was made for {hint!r} and the model is of type {kind!r}, whose"
+            " states mean something else; where it is meant, read it without a model and say why:"
+            " [d.on(model, reason='...') for d in read_gguf(path)]"
+        )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def write_gguf(

@@ -4,16 +4,14 @@ that people can read.
 
 import re
 import tempfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from probes.data.artefacts import complete, kind_of
+from probes.exchange.cards import card_of, is_hub_id, say_other_card, sha256
 from probes.fitting.directions import Direction
-from probes.fitting.linear import LinearProbe
 from probes.fitting.probe import Probe
-from probes.markup.pieces import code_in_markdown
-from probes.markup.terminal import terminal
 from probes.recipes import KINDS
 
 _FILES: dict[str, type[Probe] | type[Direction]] = {
@@ -46,7 +44,7 @@ def load_folder(folder_or_repo_id: str | Path, revision: str | None = None) -> P
     commit).
 
     Raises ValueError for a folder that holds neither or both, a revision of a local folder, and a name that
-    is no repository id.
+    is no repository id. Warns where the card beside is of another artefact.
     """
     if not isinstance(folder_or_repo_id, str | Path):
         raise TypeError(
@@ -79,9 +77,10 @@ def load_folder(folder_or_repo_id: str | Path, revision: str | None = None) -> P
             f" {' or '.join(_FILES)}"
         )
     path = folder / found[0]
-    return (
-        Direction.load(path) if found[0].startswith("direction") else KINDS[kind_of(path, KINDS)].load(path)
-    )
+    kind = Direction if found[0].startswith("direction") else KINDS[kind_of(path, KINDS)]
+    loaded = kind.load(path)
+    say_other_card(path)
+    return loaded
 
 
 def push_to_hub(
@@ -131,9 +130,12 @@ def _refuse_other(name: str, there: set[str], where: Any) -> None:
 
 def _write(artefact: Probe | Direction, folder: Path, shown_as: str) -> None:
     artefact = _published(artefact)
-    artefact.save(folder / _file(artefact))
+    path = folder / _file(artefact)
+    artefact.save(path)
     with complete(folder / "README.md") as part:
-        part.write_text(_card(artefact, shown_as), encoding="utf-8")
+        part.write_text(
+            card_of(artefact, shown_as, {f"SHA-256 of {path.name}": sha256(path)}), encoding="utf-8"
+        )
 
 
 def _published(artefact: Probe | Direction) -> Probe | Direction:
@@ -150,7 +152,7 @@ def _bare(value: Any) -> Any:
         found = {key: _bare(item) for key, item in value.items()}
         name = found.get("name")
         # A model's name may be a relative path, which only the disk can tell from a repository's name.
-        if isinstance(name, str) and "/" in name and not _is_hub_id(name):
+        if isinstance(name, str) and "/" in name and not is_hub_id(name):
             found["name"] = Path(name).name
         return found
     if isinstance(value, list | tuple):
@@ -158,93 +160,3 @@ def _bare(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return _FOLDERS.sub("", _CACHED.sub(r"\1/\2", value))
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What a card says of one sort of artefact: its title and tag, the name it is loaded under, how
-    it is used, its facts.
-    """
-
-    title: str
-    tag: str
-    variable: str
-    use: str
-    facts: dict[str, Any]
-
-
-def _card(artefact: Probe | Direction, shown_as: str) -> str:
-    """The model card: what the hub sorts by, what the artefact is, how to load it."""
-    from huggingface_hub import ModelCardData
-
-    shown = _shown_probe(artefact) if isinstance(artefact, Probe) else _shown_direction(artefact)
-    name = artefact.receipt.get("model", {}).get("name")
-    front = ModelCardData(
-        library_name="hookprobe",
-        tags=["interpretability", shown.tag],
-        base_model=name if _is_hub_id(name) else None,
-    )
-    facts = {"Model": name} | shown.facts
-    lines = [f"- {key}: {_code(value)}" for key, value in facts.items() if value not in (None, "")]
-    load = f"{shown.variable} = load_folder({shown_as!r})"
-    code = ["```python", "from probes.hub import load_folder", load, shown.use, "```"]
-    head = ["---", front.to_yaml().strip(), "---", "", f"# {shown.title} {_code(shown_as)}", ""]
-    return "\n".join([*head, *lines, "", "To load it:", "", *code, ""])
-
-
-def _code(value: Any) -> str:
-    """The value as code on one line of Markdown, whatever it holds: names may come from anybody's files."""
-    line = " ".join(terminal(value).split())
-    if set(line) & set("<>&"):  # some pages take tags out of code in backticks first
-        return str(code_in_markdown(line))
-    longest = max(map(len, re.findall("`+", line)), default=0)
-    fence, space = "`" * (longest + 1), " " if longest else ""
-    return f"{fence}{space}{line}{space}{fence}"
-
-
-def _shown_probe(probe: Probe) -> _Shown:
-    sites = "probes.capture(model, texts, probe.sites, at=...)"
-    use = f"probe.score(acts)  # margins of {sites}; above 0 means the positive class"
-    facts = {
-        "Recipe": probe.recipe,
-        "Sites": _sites(probe),
-        "Width": probe.width,
-        "Position": probe.receipt.get("at"),
-        "Sign from": probe.sign_from,
-        "Gaps from": probe.gap_from if isinstance(probe, LinearProbe) else None,
-    }
-    return _Shown(probe.KIND.capitalize(), probe.KIND.lower().replace(" ", "-"), "probe", use, facts)
-
-
-def _shown_direction(direction: Direction) -> _Shown:
-    strength = "gaps=1" if direction.gap is not None else "norm=1"
-    use = f"edited(model, Add(direction, {strength}))  # from interventions import Add, edited"
-    facts = {
-        "Recipe": direction.source,
-        "Site": direction.site,
-        "Width": len(direction.unit),
-        "Position": direction.receipt.get("at"),
-        "Gap": direction.gap and f"{direction.gap:.4g}",
-        "Gap from": direction.gap_from,
-    }
-    if not direction.exact:
-        facts["Mean cosine to the rows' gradients"] = f"{direction.cosine:.3f}"
-    return _Shown("Direction", "steering-vector", "direction", use, facts)
-
-
-def _sites(probe: Probe) -> str:
-    names = [str(s) for s in probe.sites]
-    return ", ".join(names) if len(names) <= 3 else f"{names[0]} to {names[-1]} ({len(names)} sites)"
-
-
-def _is_hub_id(name: Any) -> bool:
-    """Whether a model's name is an owner and a repository, not a folder here or a class."""
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    if not isinstance(name, str) or "/" not in name or Path(name).exists():
-        return False
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True

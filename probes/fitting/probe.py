@@ -16,7 +16,7 @@ from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples
 from probes.data.fingerprint import check_receipt, refuse_other_model
-from probes.data.receipts import BARE, other_place
+from probes.data.receipts import BARE, begun_otherwise, edits_left_out, other_place
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike, as_sites
 from probes.data.stored import Form, Stored
@@ -118,7 +118,7 @@ class Probe:
         model, a missing site or another width.
         """
         refuse_other_model(self.receipt, acts.receipt, "the probe")
-        _say_other_place(self.receipt, acts.receipt)
+        _say_other_reading(self.receipt, acts.receipt)
         index = self.index_of(acts.sites)
         transform = self.transforms[side].at(index).to(x.device)
         if x.shape[-1] != transform.shift.shape[-1]:
@@ -204,12 +204,27 @@ class Probe:
         return terminal(f"{type(self).__name__}({self.recipe}, {sites}, sign from {self.sign_from})")
 
 
-def _say_other_place(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
-    """Warns where both were read at one place a text, and not at the same one."""
+def _say_other_reading(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> None:
+    """Warns where both were read at one place a text, and not at the same one; where the tokenizer began the
+    texts otherwise; and of rows without the edits under which all rows of the fit were read.
+    """
     at = str(fitted.get("at"))
     if other_place(fitted, scored):
         warnings.warn(
             f"the probe was fitted on rows read at {at} and scores rows read at {scored['at']}; capture"
             f" with at={at!r}{BARE}",
+            stacklevel=5,
+        )
+    if begun := begun_otherwise(fitted, scored):
+        warnings.warn(
+            f"the probe was fitted on rows of texts that begin with {begun[0]} and scores rows of texts that"
+            f" begin with {begun[1]}, which changes every hidden state; read both with the tokenizer set"
+            f" alike{BARE}",
+            stacklevel=5,
+        )
+    if gone := edits_left_out(fitted, scored):
+        warnings.warn(
+            f"the probe was fitted on rows read under {gone}, and scores rows read without; capture them from"
+            f" the model under these edits too{BARE}",
             stacklevel=5,
         )

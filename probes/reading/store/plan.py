@@ -174,6 +174,6 @@ def edit_hash(write: Write) -> str:
     if found is None:
         raise ValueError(
             f"{write!r} does not say what it does as data, so its captures cannot be told apart in a store;"
-            " capture it into memory"
+            " capture it into memory, or let numbers() of a change of your own return all that decides it"
         )
     return found

@@ -24,7 +24,11 @@ _SHARD = re.compile(r"(\d{5,})\.safetensors", re.ASCII)
 
 
 def shard_path(folder: Path, site: Site, shard: int) -> Path:
-    return folder / str(site).replace(":", "-") / f"{shard:05d}.safetensors"
+    return folder / _name(site) / f"{shard:05d}.safetensors"
+
+
+def _name(site: Site) -> str:
+    return str(site).replace(":", "-")
 
 
 def shard_files(folder: Path) -> dict[Site, set[int]]:
@@ -40,12 +44,25 @@ def shard_files(folder: Path) -> dict[Site, set[int]]:
     return found
 
 
+def noted_sites(folder: Path) -> set[Site]:
+    """The sites that something was ever written at, whether or not it is there still."""
+    notes = folder / "sites"
+    names = [path.name for path in notes.iterdir()] if notes.is_dir() else []
+    return {Site.parse(name) for name in names if _SITE.fullmatch(name)}
+
+
 def write_shards(
     folder: Path, sites: Sequence[Site], shard: int, states: Float[Tensor, "site n d"], plan: Plan
 ) -> None:
     """One shard at several sites, two files at a time: one is hashed while the other goes to the disk."""
     with ThreadPoolExecutor(2) as writers:
         list(writers.map(lambda site, x: write_shard(folder, site, shard, x, plan), sites, states))
+    # One file a site, since several processes may add sites at once; kept apart from what it tells of.
+    (folder / "sites").mkdir(exist_ok=True)
+    for site in sites:
+        note = folder / "sites" / _name(site)
+        if not note.exists():
+            note.write_text(f"{site}\n")
 
 
 def write_shard(folder: Path, site: Site, shard: int, x: Float[Tensor, "n d"], plan: Plan) -> None:

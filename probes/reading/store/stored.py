@@ -3,7 +3,7 @@ when they are asked for.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from probes.data.sites import Site, SiteLike, SitesLike
 from probes.models.model import Model
 from probes.reading.store.index import places, read_index
 from probes.reading.store.plan import Plan, edit_hash
-from probes.reading.store.shards import check_shard, open_shard, shard_files, shard_path
+from probes.reading.store.shards import check_shard, noted_sites, open_shard, shard_files, shard_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +154,9 @@ def open_store(
     of its index.
 
     `path` is a store, or one capture in it. Rows are those finished at all its sites, or at the `sites` named
-    (kinds or single ones). With `model`, raises ValueError unless they were captured from it, naming the
-    field that differs. Raises ValueError when there is none, or several to choose from.
+    (kinds or single ones); sites that are gone are warned of. With `model`, raises ValueError unless they
+    were captured from it, naming the field that differs. Raises ValueError when there is none, or several to
+    choose from.
     """
     path = Path(path)
     folders = (
@@ -185,6 +186,14 @@ def open_store(
     found = stored(folder, plan, row_data, chosen, width, finished)
     if found.missing:
         warnings.warn(_lost(found, {s: wanted - held[s] for s in chosen}), stacklevel=2)
+    gone = {s for s in noted_sites(folder) if not held.get(s)}
+    if gone := sorted(gone if sites is None else _of(gone, sites), key=lambda s: s.order):
+        warnings.warn(
+            f"{folder} was captured at {', '.join(map(str, gone))} too, and nothing of that is there any"
+            " more; the same capture into this store reads it again, and where it was removed on purpose,"
+            f" remove its note in {folder / 'sites'}",
+            stacklevel=2,
+        )
     return found
 
 
@@ -208,7 +217,13 @@ def _named(held: tuple[Site, ...], sites: SitesLike | None, folder: Path) -> tup
             f"{folder} has nothing at {', '.join(missing)}; it holds"
             f" {', '.join(map(str, held)) or 'no site yet'}"
         )
-    return tuple(s for s in held if any(w in (s, str(s), s.kind) for w in wanted))
+    return tuple(_of(held, sites))
+
+
+def _of(held: Iterable[Site], sites: SitesLike) -> list[Site]:
+    """Those that are named, by themselves or by their kind."""
+    wanted = [sites] if isinstance(sites, Site | str) else list(sites)
+    return [s for s in held if any(w in (s, str(s), s.kind) for w in wanted)]
 
 
 def _check_model(receipt: dict[str, Any], plan: Plan, model: Model, folder: Path) -> None:
