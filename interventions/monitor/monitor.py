@@ -166,7 +166,7 @@ class Monitor:
         decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
         asked = model.tokenise(prompts)
         found: dict[int, Watched] = {}
-        for batch in model.batches(asked.encoded, batch_size, side="left"):
+        for batch in model.batches(asked.encoded, batch_size, side="left", decoding=decoding):
             run = self._watching(model, batch, asked, site_writes, stop=then == "stop")
             made = run.generate(decoding)
             for i, row in enumerate(batch.rows.tolist()):

@@ -58,7 +58,7 @@ def capture_generated(
     answers: dict[int, list[int]] = {}
     parts: dict[int, list[Tensor]] = {}
     with progress_bar("generate", progress, total=len(examples), unit="text") as bar:
-        for batch in model.batches(reading.encoded, batch_size, side="left", check=False):
+        for batch in model.batches(reading.encoded, batch_size, "left", check=False, decoding=decoding):
             made, states = _generate(reading, backend, batch, max_new_tokens, decoding)
             for i, text in enumerate(batch.rows.tolist()):
                 answers[text] = made[i]
