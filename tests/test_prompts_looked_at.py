@@ -1,6 +1,8 @@
-"""Ways of writing that look at the tokens of the prompts: texts are those of every prompt alone, and functions
-know which prompt they are asked about; what belongs to single passes is refused.
+"""Ways of writing that look at the tokens of the prompts: texts are those of every prompt alone, functions
+know which prompt they are asked about, and what belongs to single passes is refused.
 """
+
+from typing import Any
 
 import pytest
 import torch
@@ -70,6 +72,7 @@ def test_what_looks_at_the_prompt_meets_no_padding(name, batch_size, model):
         model, PROMPTS, SITE, max_new_tokens=8, batch_size=batch_size, progress=False, **options
     )
     rows = [i for i, ids in enumerate(own) if ids]
+    assert read.x.shape[1] == sum(map(len, own)), "every token has a state, also where a text ends early"
     assert [read.columns["token_id"][read.example == i].tolist() for i in rows] == [own[i] for i in rows]
     probe = MassMean().fit(capture(model, PROMPTS, SITE, progress=False).with_y([0, 1] * 3))
     seen = Monitor(probe, SITE, float("inf")).watch(
@@ -116,7 +119,7 @@ def test_others_are_written_in_batches_as_before(model):
     ],
 )
 def test_what_belongs_to_single_passes_is_refused(name, model):
-    options = {name: torch.zeros(1, 3, dtype=torch.long)}
+    options: dict[str, Any] = {name: torch.zeros(1, 3, dtype=torch.long)}
     probe = MassMean().fit(capture(model, PROMPTS, SITE, progress=False).with_y([0, 1] * 3))
     monitor = Monitor(probe, SITE, 0.0)
     calls = [

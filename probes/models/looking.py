@@ -1,4 +1,4 @@
-"""What looks at the tokens of the prompts while texts are written, and would take padding for a part of them."""
+"""What looks at the tokens of the prompts while texts are written, and would take padding for theirs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

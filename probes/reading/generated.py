@@ -1,6 +1,7 @@
 """Hidden states of the model's own answers, read while it writes them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ def capture_generated(
     backend = _backend_for(model, max_new_tokens)
     # One token more than asked for: a token has a hidden state only once it was read to make the next.
     decoding = model.decoding(max_new_tokens + 1, {"use_cache": True} | options, "capture_generated")
+    decoding = replace(decoding, late=True)
     examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
     reading = Reading.prepare(model, examples, model.sites(sites), Position("last"), dtype, check)
     answers: dict[int, list[int]] = {}
