@@ -1,11 +1,15 @@
 """Directions: signs, angles, projections, the tokens they promote, saving."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
-from interventions import Add, edited
-from probes import Activations, Direction, cosine_map
+from interventions import Ablate, Add, edited
+from probes import Activations, Direction, Examples, MassMean, capture, cosine_map
+from probes.vectors import write_gguf
 
 
 @pytest.fixture
@@ -81,3 +85,39 @@ def test_an_encoder_has_no_tokens_to_promote(make_model):
     d = Direction.from_vector(torch.ones(model.width), "resid_post.0")
     with pytest.raises(ValueError, match="logit lens needs a causal language model"):
         d.tokens(model)
+
+
+WAYS_TO_WRITE = {
+    "in place": lambda t: t.mul_(-1),
+    "through numpy": lambda t: np.multiply(t.numpy(), -1, out=t.numpy()),
+    "through data": lambda t: t.data.mul_(-1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_WRITE)
+def test_a_direction_that_was_written_into_is_refused_where_it_is_used(way, make_model, tmp_path):
+    model = make_model()
+    texts = [f"{a} {b}" for a in ("red", "tall", "old") for b in ("tree", "house", "river", "door")]
+    acts = capture(model, Examples(texts, y=[0, 1] * 6), "resid_post.1", progress=False)
+    direction, other = MassMean().fit(acts).direction(), MassMean().fit(acts).direction()
+    add, ablate = Add(direction, gaps=1), Ablate(direction)
+    WAYS_TO_WRITE[way](direction.unit)
+    uses = (
+        lambda: Add(direction, gaps=1),
+        lambda: edited(model, add),
+        lambda: edited(model, ablate),
+        lambda: direction.save(tmp_path / "direction"),
+        lambda: write_gguf(tmp_path / "x.gguf", [direction], "llama"),
+        lambda: direction.calibrated(acts),
+        lambda: cosine_map([other, direction]),
+        lambda: other.cosine_to(direction),
+        lambda: -direction,
+        lambda: direction.tokens(model),
+    )
+    for use in uses:
+        with pytest.raises(ValueError, match=r"the direction's unit was changed in place since it was made"):
+            use()
+    for copied in (copy.copy(other), copy.deepcopy(other), pickle.loads(pickle.dumps(other))):
+        edited(model, Add(copied, gaps=1)).logits(texts[:2])
+    other.save(tmp_path / "other")
+    edited(model, Ablate(Direction.load(tmp_path / "other"))).logits(texts[:2])

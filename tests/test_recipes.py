@@ -464,15 +464,23 @@ def test_every_probe_of_texts_scores_them_itself(make_model):
             bare.score_texts(model, texts)
 
 
+WAYS_TO_WRITE = {
+    "in place": lambda t: t.mul_(-1),
+    "through numpy": lambda t: np.multiply(t.numpy(), -1, out=t.numpy()),
+    "through data": lambda t: t.data.mul_(-1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_WRITE)
 @pytest.mark.parametrize("name", ["weight", "bias", "units", "all.shift"])
-def test_a_probe_that_was_written_into_is_refused_where_it_is_used(name, tmp_path):
+def test_a_probe_that_was_written_into_is_refused_where_it_is_used(name, way, tmp_path):
     acts, _ = planted(rows=40)
     probe = MassMean(prepare="zscore").fit(acts)
     direction, scores = probe.direction(acts.sites[0]), probe.score(acts)
-    direction.unit.neg_()  # a direction's numbers are its own
+    direction.unit.neg_()  # the probe's numbers are its own
     assert torch.equal(probe.score(acts), scores)
     tensor = probe.transforms["all"].shift if name == "all.shift" else getattr(probe, name)
-    tensor.mul_(2)
+    WAYS_TO_WRITE[way](tensor)
     uses = (
         lambda: probe.score(acts),
         lambda: probe.direction(acts.sites[0]),
