@@ -54,6 +54,7 @@ class Model:
     writes: tuple[Write, ...] = field(default=())
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     edited_as_base: bool = False  # edits were made while its adapters were switched off
+    meant: tuple[Callable[[], None], ...] = ()  # each raises where an edit belongs to other weights
 
     @classmethod
     def of(
@@ -266,6 +267,8 @@ class Model:
                 f" ({'; '.join(acting)}), which makes another model; use it within disable_adapter(), or edit"
                 " the model as it is now"
             )
+        for still_meant in self.meant if self.writes else ():
+            still_meant()
         bound = []
         for w in self.writes:
             chosen = None
