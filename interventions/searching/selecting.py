@@ -2,6 +2,7 @@
 there, as refusal directions are chosen (Arditi et al., arXiv 2406.11717).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from interventions.behaviours.log_odds import RefusalLogOdds
-from interventions.behaviours.records import Behaviour, as_behaviour
+from interventions.behaviours.records import Behaviour, Records, as_behaviour
 from interventions.edits import Ablate, Add
 from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
@@ -39,6 +40,7 @@ SCORES = {
     "kl": "KL, taken out",
 }
 """What is measured of a candidate, in words for a picture."""
+INDUCES, COSTS = "induces too little", "costs too much"
 SHARE = 0.8  # of the blocks are tried, from the first on; the last ones only write the answer
 
 
@@ -80,13 +82,24 @@ class Selected(Displayed):
         """
         left = [c for c in self.candidates if not c.passed_over]
         if not left:
-            reasons = pd.Series([c.passed_over for c in self.candidates]).value_counts()
-            told = "; ".join(f"{n} {why}" for why, n in reasons.items())
-            raise ValueError(
-                f"none of the {len(self.candidates)} candidates passed: {told}. There may be no such"
-                " direction; or raise most_kl, lower least_induced, give more prompts or other tokens"
-            )
+            raise ValueError(f"none of the {len(self.candidates)} candidates passed: {self._stopped()}")
         return min(left, key=lambda c: c.removed)
+
+    def _stopped(self) -> str:
+        """Which filter stopped how many, that which stopped most first, how near the nearest came, and what
+        to do.
+        """
+        reasons = pd.Series([c.passed_over for c in self.candidates]).value_counts()
+        told = "; ".join(f"{n} {why}" for why, n in reasons.items())
+        here = [c for c in self.candidates if c.passed_over == reasons.index[0]]
+        nearest = {
+            INDUCES: f"the highest brings it to {max(c.induced for c in here):.3g}; where the"
+            f" property is it is {self.having:.3g}, where it lacks {self.lacking:.3g}: lower least_induced"
+            " if that is enough",
+            COSTS: f"the cheapest costs {min(c.kl for c in here):.3g} nats: raise most_kl if that is little",
+        }
+        said = nearest.get(str(reasons.index[0]), "the classes do not differ there: give other tokens")
+        return f"{told}. {said}. There may be no such direction; more prompts or other tokens may show one"
 
     @property
     def direction(self) -> Direction:
@@ -150,8 +163,9 @@ def select_direction(
     `tokens` are counted from the end, -1 the last (default: those that the chat template puts behind the
     instruction, eight at most; of plain text the last). `sites` are block inputs of the first four fifths of
     the model by default. `behaviour` (default `RefusalLogOdds()`) must be higher where the property is.
-    Raises ValueError without both classes on both sides, for texts on both sides, and for settings out of
-    range. Source: arXiv 2406.11717, of which defaults and filters are.
+    Raises ValueError without both classes on both sides, for texts on both sides, for settings out of
+    range, and for a behaviour that is lower where the property is. Source: arXiv 2406.11717, of which
+    defaults and filters are.
     """
     check_model(model, "select_direction")
     asks = RefusalLogOdds() if behaviour is None else as_behaviour(behaviour)
@@ -161,15 +175,35 @@ def select_direction(
     chosen = model.sites(_first_blocks(model) if sites is None else sites)
     found = _directions(model, asked, chosen, where, progress)
     having, lacking = (model.tokenise(validation.rows(np.asarray(validation.y) == y)) for y in (1, 0))
+    before = [asks(model, rows) for rows in (having, lacking)]
+    _require_higher(*before)
     plain = log_softmax(model.logits(lacking), 1)
     measured = []
     for one in progress_bar("candidates", progress, found):
         if one.direction is not None:
             one = _measured(model, one, asks, having, lacking, plain, float(most_kl), float(least_induced))
         measured.append(one)
-    before = [asks(model, rows) for rows in (having, lacking)]
     means = [float(r.estimate().value) for r in before]
     return Selected(tuple(measured), means[0], means[1], before[0].behaviour, before[0].unit)
+
+
+def _require_higher(having: Records, lacking: Records) -> None:
+    """Raises ValueError where the behaviour is lower where the property is, beyond both intervals, and warns
+    within them: what is lowest under removal would then be chosen for what it does not do.
+    """
+    have, lack = having.estimate(), lacking.estimate()
+    if have.value >= lack.value:
+        return
+    told = (
+        f"{having.behaviour} is lower where the property is ({have.value:.3g} {having.unit}) than where it"
+        f" lacks ({lack.value:.3g}); the behaviour must be higher there: exchange the labels, or what counts"
+        " as the behaviour, as in Answers(second, first)"
+    )
+    if have.high < lack.low:
+        raise ValueError(told)
+    warnings.warn(
+        f"{told}. The intervals overlap, so it may be chance: give more validation prompts", stacklevel=3
+    )
 
 
 def _measured(
@@ -189,12 +223,12 @@ def _measured(
 
     induced = mean(Add(one.direction, gaps=1), lacking)
     if not induced >= least_induced:
-        return replace(one, induced=induced, passed_over="induces too little")
+        return replace(one, induced=induced, passed_over=INDUCES)
     out = Ablate(one.direction, sites=WRITERS)
     now = log_softmax(edited(model, out).logits(lacking), 1)
     kl = float(kl_div(now, plain, log_target=True, reduction="none").sum(1).mean())
     if not kl <= most_kl:
-        return replace(one, induced=induced, kl=kl, passed_over="costs too much")
+        return replace(one, induced=induced, kl=kl, passed_over=COSTS)
     return replace(one, induced=induced, kl=kl, removed=mean(out, having))
 
 
