@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -36,8 +37,14 @@ def test_gap_is_measured_on_labelled_rows(pair):
     a, _ = pair
     x = torch.tensor([[0.0, 0, 0], [6, 0, 8], [0, 1, 0], [6, 1, 8]])
     assert a.gap is None
+    acts = Activations.from_arrays(x, [0, 1, 0, 1], sites=["resid_post.1"])
     for direction in (a, -a):
-        calibrated = direction.calibrated(Activations.from_arrays(x, [0, 1, 0, 1], sites=["resid_post.1"]))
+        with (
+            pytest.warns(UserWarning, match="towards the rows labelled 0")
+            if direction is not a
+            else nullcontext()
+        ):
+            calibrated = direction.calibrated(acts)
         assert calibrated.gap == pytest.approx(10) and calibrated.unit.equal(direction.unit), (
             "a distance, whichever way it points"
         )
@@ -121,3 +128,26 @@ def test_a_direction_that_was_written_into_is_refused_where_it_is_used(way, make
         edited(model, Add(copied, gaps=1)).logits(texts[:2])
     other.save(tmp_path / "other")
     edited(model, Ablate(Direction.load(tmp_path / "other"))).logits(texts[:2])
+
+
+def test_a_direction_that_points_towards_label_0_is_said_and_chance_is_not():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = rng.normal(size=(60, 8)).astype("f4")
+    x[:, 0] += 2 * y
+    acts = Activations.from_arrays(x, y, sites=["resid_post.1"])
+    towards = MassMean().fit(acts).direction()
+    towards.calibrated(acts)
+    with pytest.warns(UserWarning, match=r"labelled 1 lie 2\.\d+ lower .*gaps=1\) moves towards label 0"):
+        back = (-towards).calibrated(acts)
+    assert back.gap == pytest.approx(towards.gap)
+    lower = 0
+    for _ in range(40):  # across it both signs are chance
+        other = rng.normal(size=8)
+        other[0] = 0
+        found = Direction.from_vector(other, "resid_post.1")
+        lower += float((acts.x[0][y == 1] @ found.unit).mean() - (acts.x[0][y == 0] @ found.unit).mean()) < 0
+        found.calibrated(acts)
+    assert lower > 10
+    two = Activations.from_arrays(x[:2], y[:2], sites=["resid_post.1"])
+    (-towards).calibrated(two)  # of one row a class nothing is known

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probes.checks.settings import check_count
 from probes.data.examples import Examples, Text
 from probes.data.row_names import text_names
 from probes.fitting.linear import LinearProbe
@@ -52,6 +53,17 @@ def _settings(mine: tuple[tuple[str, str], ...], theirs: tuple[tuple[str, str], 
     """The settings that the others do not have so, or greedy decoding."""
     own = ", ".join(f"{k}={v:.40}" for k, v in mine if (k, v) not in theirs)
     return own or "greedy decoding without these"
+
+
+def say_longer(tokens: int | None, max_new_tokens: int, calibration: str) -> None:
+    """Warns of answers that may be longer than those the rate of false alarms is known for."""
+    if tokens is not None and check_count("max_new_tokens", max_new_tokens) > tokens:
+        warnings.warn(
+            f"the threshold was calibrated on answers of up to {tokens} new tokens ({calibration}); of"
+            f" {max_new_tokens} more may cross it, so there may be more false alarms: calibrate with"
+            f" max_new_tokens={max_new_tokens}",
+            stacklevel=3,
+        )
 
 
 def say_of_means(probe: LinearProbe) -> None:

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 
 from interventions.edits.when import check_single, raw_margin
-from interventions.monitor.conditions import Conditions, different, say_of_means
+from interventions.monitor.conditions import Conditions, different, say_longer, say_of_means
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
 from interventions.writes.lowrank import Edit, as_edit
-from probes.checks.settings import check_count, check_number
+from probes.checks.settings import check_number
 from probes.data.examples import Examples, Text
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokenised import Tokenised
@@ -147,15 +147,6 @@ class Monitor:
             )
         return found
 
-    def _say_longer(self, max_new_tokens: int) -> None:
-        if self.tokens is not None and check_count("max_new_tokens", max_new_tokens) > self.tokens:
-            warnings.warn(
-                f"the threshold was calibrated on answers of up to {self.tokens} new tokens"
-                f" ({self.calibration}); of {max_new_tokens} more may cross it, so there may be more false"
-                f" alarms: calibrate with max_new_tokens={max_new_tokens}",
-                stacklevel=3,
-            )
-
     def watch(
         self,
         model: Model,
@@ -173,7 +164,7 @@ class Monitor:
         edit, which acts at every later token of that row (and at the alarming one, where it lies behind the
         probe in the pass). Raises ValueError for a model on another backend than hooks.
         """
-        self._say_longer(max_new_tokens)
+        say_longer(self.tokens, max_new_tokens, self.calibration)
         site_writes = self._prepared(model, then)
         decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
         if self.under is not None:
@@ -196,7 +187,7 @@ class Monitor:
         Leaving the loop early stops the model. The model runs in a thread of its own, which other threads on
         the same model do not see.
         """
-        self._say_longer(max_new_tokens)
+        say_longer(self.tokens, max_new_tokens, self.calibration)
         site_writes = self._prepared(model, then)
         decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
         if self.under is not None:
