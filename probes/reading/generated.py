@@ -126,7 +126,9 @@ def _joined(
         )
     x = torch.stack([torch.cat([parts[i][s] for i in order]) for s in range(len(reading.sites))])
     refuse_unreadable(
-        [s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()]
+        [s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()],
+        reading.dtype,
+        reading.model,
     )
     example = np.repeat(np.arange(len(counts)), counts)
     prompt = np.array([len(e) for e in reading.encoded])
