@@ -333,3 +333,14 @@ def test_a_probe_of_averages_is_said_to_score_single_tokens(llama):
     averages = Monitor(MassMean().fit(acts), acts.sites[0], 0.0)
     with pytest.warns(UserWarning, match=r"rows read at mean, the average of a text, and a monitor scores"):
         averages.watch(llama, PROMPTS, max_new_tokens=2)
+
+
+def test_harmless_and_alarming_prompts_exchanged_are_said(llama, probe):
+    prompts = new_prompts(60)
+    seen = Monitor(probe, probe.sites[0], 1e9).watch(llama, prompts, max_new_tokens=2)
+    order = np.argsort([w.highest for w in seen])
+    low, high = ([prompts[i] for i in part] for part in (order[:25], order[-25:]))
+    with pytest.warns(UserWarning, match=r"probability falls as the score rises .*look exchanged"):
+        Monitor.calibrated(llama, probe, SITE, high, alarming=low, max_new_tokens=2)
+    right = Monitor.calibrated(llama, probe, SITE, low, alarming=high, max_new_tokens=2)
+    assert right.platt is not None and right.platt[0] > 0
