@@ -1,6 +1,5 @@
 """A `Direction`: one unit vector in raw activation space, with its site, its gap and where it came from."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from probes.checks.arrays import real_array
@@ -20,6 +19,7 @@ from probes.data.receipts import warn_of_other_reading
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.stored import Form, Stored
 from probes.data.unwritten import Unwritten
+from probes.fitting.backwards import say_backwards
 from probes.fitting.exactly import made_exactly
 from probes.fitting.meaningless import exchanged_directions, without
 from probes.markup.terminal import terminal
@@ -27,7 +27,6 @@ from probes.models.final_norm import through_final_norm
 from probes.models.given import check_model
 from probes.models.model import Model
 
-CHANCE = 3.0  # standard errors
 LENGTH = 1e-3  # by which a unit vector may miss length 1
 FORM = Form(half=("exchanged",))
 
@@ -119,7 +118,7 @@ class Direction(Unwritten):
         y, _ = acts.classes
         along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
         apart = float(along[y].mean() - along[~y].mean())
-        _say_backwards(apart, along.cpu().numpy(), y.numpy(), acts.groups, self)
+        say_backwards(apart, along.cpu().numpy(), y.numpy(), acts.groups, repr(self))
         gap = known_gap(apart)
         exchanged = exchanged_directions(acts[self.site])[0].half()
         return replace(
@@ -268,35 +267,6 @@ def check_direction(given: Any, what: str) -> None:
             " model)"
         )
     given._as_made()
-
-
-def _say_backwards(
-    apart: float,
-    along: Float[np.ndarray, " n"],
-    y: Bool[np.ndarray, " n"],
-    groups: np.ndarray,
-    direction: Direction,
-) -> None:
-    """Warns of a direction along which rows labelled 1 lie below those labelled 0 by more than three standard
-    errors, those of the means of groups.
-    """
-    parts = [_means(along[y == label], groups[y == label]) for label in (True, False)]
-    if min(map(len, parts)) < 2:
-        return
-    error = float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts)))
-    if -apart > CHANCE * error:
-        warnings.warn(
-            f"{direction!r} points towards the rows labelled 0: along it those labelled 1 lie {-apart:.3g}"
-            f" lower (standard error {error:.2g}), so Add(direction, gaps=1) moves towards label 0 and"
-            " gaps=-1 towards label 1; take -direction where the label names what it is meant to find",
-            stacklevel=5,
-        )
-
-
-def _means(values: Float[np.ndarray, " n"], groups: np.ndarray) -> Float[np.ndarray, " g"]:
-    """The mean of every group."""
-    codes = np.unique(groups, return_inverse=True)[1]
-    return np.bincount(codes, values) / np.bincount(codes)
 
 
 def known_gap(apart: float) -> float | None:
