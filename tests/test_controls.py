@@ -23,6 +23,7 @@ from probes import (
     Site,
     Transform,
     auroc,
+    capture,
 )
 from probes.awareness import find_leaks, held_out
 from probes.controls import (
@@ -44,7 +45,7 @@ from probes.controls import (
     transfer_matrix,
 )
 from probes.data.row_names import text_ids, text_keys
-from probes.evidence.apart import among
+from probes.evidence.apart import among, copies_joined
 from probes.evidence.claim_rule import ClaimNumbers, Use, reasons, ruled, sentence
 from probes.evidence.rivals import Rivals
 from probes.metrics.estimates import Estimate, auroc_difference, aurocs, delong
@@ -1014,3 +1015,29 @@ def test_rows_without_an_original_are_not_joined_as_one(column):
     assert len(np.unique(find_leaks(Examples(texts, columns=columns)).groups)) == 8
     with pytest.raises(ValueError, match=f"column '{column}' has 4 missing cells .first: row 1"):
         find_leaks(Examples(texts, columns=columns | {column: [columns[column][0], None] * 4}))
+
+
+def test_copies_among_rows_of_a_claim_count_once():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = (rng.normal(size=(60, 8)) + 3 * y[:, None]).astype("f4")
+    train = Activations.from_arrays(x, y, ids=[f"a{i}" for i in range(60)])
+    z = (rng.normal(size=(60, 8)) + 3 * y[:, None]).astype("f4")
+    few = Activations.from_arrays(
+        np.tile(z[:6], (10, 1)), np.tile(y[:6], 10), ids=[f"z{i}" for i in range(60)]
+    )
+    made = claim(MassMean(), train, few, n=99, progress=False)
+    assert made.auroc.n_groups == 6 and not made.made
+    assert "6 held-out groups cannot carry an interval" in repr(made)
+    twice = Activations.from_arrays(np.tile(z, (2, 1)), np.tile(y, 2), ids=[f"z{i}" for i in range(120)])
+    assert claim(MassMean(), train, twice, n=99, progress=False).auroc.n_groups == 60
+    # Counts that many rows share, and rows of their own, are taken as they come.
+    own = Activations.from_arrays(z, y, ids=[f"z{i}" for i in range(60)])
+    assert claim(MassMean(), train, own, n=99, progress=False).auroc.n_groups == 60
+    assert copies_joined(Activations.from_arrays(z[:, :2].round(), y)).groups.tolist() == list(range(60))
+
+
+def test_tokens_that_begin_captured_texts_alike_are_no_copies(make_model):
+    texts = [f"the {a} {b}" for a in ("red", "tall", "old") for b in ("tree", "house", "river", "stone")]
+    acts = capture(make_model(), Examples(texts, y=[0, 1] * 6), "resid_post.1", "first", progress=False)
+    assert copies_joined(acts) is acts

@@ -1,11 +1,16 @@
 """Directions: signs, angles, projections, the tokens they promote, saving."""
 
+import copy
+import pickle
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 
-from interventions import Add, edited
-from probes import Activations, Direction, cosine_map
+from interventions import Ablate, Add, edited
+from probes import Activations, Direction, Examples, MassMean, capture, cosine_map
+from probes.vectors import write_gguf
 
 
 @pytest.fixture
@@ -32,8 +37,14 @@ def test_gap_is_measured_on_labelled_rows(pair):
     a, _ = pair
     x = torch.tensor([[0.0, 0, 0], [6, 0, 8], [0, 1, 0], [6, 1, 8]])
     assert a.gap is None
+    acts = Activations.from_arrays(x, [0, 1, 0, 1], sites=["resid_post.1"])
     for direction in (a, -a):
-        calibrated = direction.calibrated(Activations.from_arrays(x, [0, 1, 0, 1], sites=["resid_post.1"]))
+        with (
+            pytest.warns(UserWarning, match="towards the rows labelled 0")
+            if direction is not a
+            else nullcontext()
+        ):
+            calibrated = direction.calibrated(acts)
         assert calibrated.gap == pytest.approx(10) and calibrated.unit.equal(direction.unit), (
             "a distance, whichever way it points"
         )
@@ -81,3 +92,62 @@ def test_an_encoder_has_no_tokens_to_promote(make_model):
     d = Direction.from_vector(torch.ones(model.width), "resid_post.0")
     with pytest.raises(ValueError, match="logit lens needs a causal language model"):
         d.tokens(model)
+
+
+WAYS_TO_WRITE = {
+    "in place": lambda t: t.mul_(-1),
+    "through numpy": lambda t: np.multiply(t.numpy(), -1, out=t.numpy()),
+    "through data": lambda t: t.data.mul_(-1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_WRITE)
+def test_a_direction_that_was_written_into_is_refused_where_it_is_used(way, make_model, tmp_path):
+    model = make_model()
+    texts = [f"{a} {b}" for a in ("red", "tall", "old") for b in ("tree", "house", "river", "door")]
+    acts = capture(model, Examples(texts, y=[0, 1] * 6), "resid_post.1", progress=False)
+    direction, other = MassMean().fit(acts).direction(), MassMean().fit(acts).direction()
+    add, ablate = Add(direction, gaps=1), Ablate(direction)
+    WAYS_TO_WRITE[way](direction.unit)
+    uses = (
+        lambda: Add(direction, gaps=1),
+        lambda: edited(model, add),
+        lambda: edited(model, ablate),
+        lambda: direction.save(tmp_path / "direction"),
+        lambda: write_gguf(tmp_path / "x.gguf", [direction], "llama"),
+        lambda: direction.calibrated(acts),
+        lambda: cosine_map([other, direction]),
+        lambda: other.cosine_to(direction),
+        lambda: -direction,
+        lambda: direction.tokens(model),
+    )
+    for use in uses:
+        with pytest.raises(ValueError, match=r"the direction's unit was changed in place since it was made"):
+            use()
+    for copied in (copy.copy(other), copy.deepcopy(other), pickle.loads(pickle.dumps(other))):
+        edited(model, Add(copied, gaps=1)).logits(texts[:2])
+    other.save(tmp_path / "other")
+    edited(model, Ablate(Direction.load(tmp_path / "other"))).logits(texts[:2])
+
+
+def test_a_direction_that_points_towards_label_0_is_said_and_chance_is_not():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    x = rng.normal(size=(60, 8)).astype("f4")
+    x[:, 0] += 2 * y
+    acts = Activations.from_arrays(x, y, sites=["resid_post.1"])
+    towards = MassMean().fit(acts).direction()
+    towards.calibrated(acts)
+    with pytest.warns(UserWarning, match=r"labelled 1 lie 2\.\d+ lower .*gaps=1\) moves towards label 0"):
+        back = (-towards).calibrated(acts)
+    assert back.gap == pytest.approx(towards.gap)
+    lower = 0
+    for _ in range(40):  # across it both signs are chance
+        other = rng.normal(size=8)
+        other[0] = 0
+        found = Direction.from_vector(other, "resid_post.1")
+        lower += float((acts.x[0][y == 1] @ found.unit).mean() - (acts.x[0][y == 0] @ found.unit).mean()) < 0
+        found.calibrated(acts)
+    assert lower > 10
+    two = Activations.from_arrays(x[:2], y[:2], sites=["resid_post.1"])
+    (-towards).calibrated(two)  # of one row a class nothing is known

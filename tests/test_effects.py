@@ -144,6 +144,16 @@ def test_neutral_cost_is_zero_without_an_edit_and_equals_a_direct_computation(mo
     )
 
 
+def test_copies_of_a_neutral_text_count_once(model):
+    texts = ["the red house is old", "a tall tree lives", "the river is small and blue", "alpha beta gamma"]
+    quiet = edited(model, Add(Direction.from_vector(np.arange(model.width) - 7.0, "resid_post.1"), norm=3))
+    once, copied = (neutral_cost(model, quiet, t) for t in (texts, texts * 2))
+    assert copied.kl.n_groups == 4 and copied.loss.n_groups == 4
+    for a, b in ((once.kl, copied.kl), (once.loss, copied.loss)):
+        assert np.allclose([a.value, a.low, a.high], [b.value, b.low, b.high], rtol=1e-5)
+    assert neutral_cost(model, quiet, [texts[0], f" {texts[0].upper()}"][:1] * 6).kl.n_groups == 1
+
+
 def test_neutral_text_without_a_next_token_is_refused(make_hf, make_tokenizer):
     from tokenizers.processors import TemplateProcessing
 

@@ -657,3 +657,76 @@ def test_a_probe_says_texts_that_begin_otherwise_and_edits_that_are_left_out(mak
     typed = [f"<s> {t}" for t in TEXTS]
     probe.score(capture(load_model(model.hf, tokenizer=bare), typed, SITE, progress=False))
     assert not recwarn.list
+
+
+# --- edits and weights that change afterwards
+# --------------------------------------------------------------------
+
+
+def found_on(model):
+    acts = capture(model, Examples(TEXTS, y=[0, 1, 0, 1]), SITE, progress=False)
+    return MassMean().fit(acts).direction()
+
+
+def test_an_edited_model_is_asked_again_once_its_weights_have_changed(model):
+    direction = found_on(model)
+    quiet = edited(model, Add(direction, gaps=1))
+    before = quiet.logits(TEXTS)
+    kept = {k: v.clone() for k, v in model.hf.state_dict().items()}
+    with torch.no_grad():
+        for tensor in model.hf.parameters():
+            tensor += 0.01
+    passes = (
+        lambda: quiet.logits(TEXTS),
+        lambda: quiet.generate(TEXTS, 2),
+        lambda: capture(quiet, TEXTS, SITE, progress=False),
+    )
+    for run in passes:
+        with pytest.raises(
+            ValueError, match=r"weights were changed since the model was edited: .*their weights differ"
+        ):
+            run()
+    model.logits(TEXTS)
+    edited(model, Add(direction.on(model, reason="trained on"), gaps=1)).logits(TEXTS)
+    model.hf.load_state_dict(kept)
+    assert torch.equal(quiet.logits(TEXTS), before), "the same weights, written again"
+
+
+def test_edits_that_belong_to_no_model_in_particular_go_on_when_weights_change(model):
+    vector = Direction.from_vector(np.ones(model.width), SITE)
+    quiet = edited(model, Add(vector, norm=1))
+    with torch.no_grad():
+        for tensor in model.hf.parameters():
+            tensor += 0.01
+    assert quiet.logits(TEXTS).shape[0] == len(TEXTS)
+
+
+def test_edits_are_asked_again_only_where_a_weight_was_written(model, monkeypatch):
+    quiet = edited(model, Add(found_on(model), gaps=1))
+    asked = []
+    monkeypatch.setattr(Direction, "check_model", lambda self, model: asked.append(model))
+    quiet.logits(TEXTS)
+    assert not asked
+    model.hf.load_state_dict(model.hf.state_dict())
+    quiet.logits(TEXTS)
+    quiet.logits(TEXTS)
+    assert len(asked) == 1
+
+
+def test_weights_loaded_within_applied_are_warned_of_and_training_is_not(model):
+    direction = found_on(model)
+    other = {k: v + 0.01 for k, v in model.hf.state_dict().items()}
+    ids = torch.tensor([[4, 5, 6]])
+    with (
+        pytest.warns(UserWarning, match=r"within applied\(\), the weights were changed"),
+        applied(model.hf, Add(direction, gaps=1)),
+    ):
+        model.hf(input_ids=ids)
+        model.hf.load_state_dict(other)
+        model.hf(input_ids=ids)
+    direction = found_on(model)
+    with applied(model.hf, Add(direction, gaps=1)):
+        optimiser = torch.optim.SGD(model.hf.train().parameters(), lr=0.1)
+        model.hf(input_ids=ids, labels=ids).loss.backward()
+        optimiser.step()
+        model.hf.eval()(input_ids=ids)

@@ -276,3 +276,71 @@ def test_the_strip_shows_every_token_with_its_score(llama, probe):
     html = seen._repr_html_()
     assert html.count("<span") == 5 and html.count('title="score') == 4 and "not read" in html
     assert f"{seen.scores[0]:.3f}" in html and "Watched(" in repr(seen)
+
+
+def new_prompts(n, seed=3):
+    rng = np.random.default_rng(seed)
+    words = ["red", "blue", "old", "tall", "house", "tree", "river", "stone", "alpha", "beta"]
+    found = [" ".join(rng.choice(words, 5)) for _ in range(n)]
+    assert len(set(found)) == n
+    return found
+
+
+def test_copies_of_a_prompt_fix_no_rate(llama, probe):
+    with pytest.raises(ValueError, match=r"1 different harmless prompts cannot fix a false-alarm rate"):
+        Monitor.calibrated(llama, probe, SITE, ["the river is old"] * 20 + ["The  river is old"] * 20)
+    prompts = new_prompts(20)
+    once = Monitor.calibrated(llama, probe, SITE, prompts, false_alarms=0.1, max_new_tokens=2)
+    again = Monitor.calibrated(llama, probe, SITE, prompts * 3, false_alarms=0.1, max_new_tokens=2)
+    assert again.threshold == once.threshold
+    assert "from 20 different harmless prompts" in repr(again) and "from 20 harmless" in repr(once)
+
+
+def test_watching_otherwise_than_the_threshold_was_calibrated_is_said(llama, probe):
+    prompts, add = new_prompts(25), Add(probe.direction(SITE), gaps=1)
+    given = {"false_alarms": 0.1, "max_new_tokens": 3}
+    monitor = Monitor.calibrated(llama, probe, SITE, prompts[:20], **given)
+    on_edited = Monitor.calibrated(edited(llama, add), probe, SITE, prompts[:20], **given)
+    drawn = Monitor.calibrated(llama, probe, SITE, prompts[:20], **given, do_sample=True, top_k=5)
+    new, short = prompts[20:], {"max_new_tokens": 3}
+    for quiet in (
+        lambda: monitor.watch(llama, new, **short),
+        lambda: monitor.watch(llama, new, max_new_tokens=2, batch_size=1, then="stop"),
+        lambda: monitor.watch(llama, new, max_new_tokens=2, cache_implementation="static", then=add),
+        lambda: list(monitor.stream(llama, new[0], **short)),
+        lambda: on_edited.watch(edited(llama, add), new, **short),
+        lambda: drawn.watch(llama, new, **short, do_sample=True, top_k=5),
+    ):
+        quiet()
+    under_edit = r"calibrated under no edit, and the model writes under Add\(1 gaps"
+    for watch, match in (
+        (lambda: monitor.watch(edited(llama, add), new, **short), under_edit),
+        (lambda: list(monitor.stream(edited(llama, add), new[0], **short)), under_edit),
+        (lambda: on_edited.watch(llama, new, **short), r"under Add.* writes under no edit"),
+        (lambda: monitor.watch(llama, new, do_sample=True, **short), r"writes under do_sample=True"),
+        (lambda: drawn.watch(llama, new, **short), r"under do_sample=True.* writes under do_sample=False"),
+    ):
+        with pytest.warns(UserWarning, match=match) as said:
+            watch()
+        assert len(said) == 1
+    with applied(llama.hf, add), pytest.warns(UserWarning, match=under_edit):
+        monitor.watch(llama, new, **short)
+
+
+def test_a_probe_of_averages_is_said_to_score_single_tokens(llama):
+    texts = new_prompts(20, 5)
+    acts = capture(llama, Examples(texts, y=[0, 1] * 10), SITE, "mean", progress=False)
+    averages = Monitor(MassMean().fit(acts), acts.sites[0], 0.0)
+    with pytest.warns(UserWarning, match=r"rows read at mean, the average of a text, and a monitor scores"):
+        averages.watch(llama, PROMPTS, max_new_tokens=2)
+
+
+def test_harmless_and_alarming_prompts_exchanged_are_said(llama, probe):
+    prompts = new_prompts(60)
+    seen = Monitor(probe, probe.sites[0], 1e9).watch(llama, prompts, max_new_tokens=2)
+    order = np.argsort([w.highest for w in seen])
+    low, high = ([prompts[i] for i in part] for part in (order[:25], order[-25:]))
+    with pytest.warns(UserWarning, match=r"probability falls as the score rises .*look exchanged"):
+        Monitor.calibrated(llama, probe, SITE, high, alarming=low, max_new_tokens=2)
+    right = Monitor.calibrated(llama, probe, SITE, low, alarming=high, max_new_tokens=2)
+    assert right.platt is not None and right.platt[0] > 0

@@ -177,7 +177,8 @@ def test_direction_is_the_gradient_of_the_score_in_raw_space():
 
 def test_ccs_on_constant_pairs_has_the_loss_of_the_constant_probe():
     x = torch.ones(1, 50, 8)
-    probe = CCS(restarts=3).fit(PairActivations.from_arrays(x, x, y=np.arange(50) % 2))
+    with pytest.warns(UserWarning, match="have the same states"):
+        probe = CCS(restarts=3).fit(PairActivations.from_arrays(x, x, y=np.arange(50) % 2))
     assert float(probe.losses) == pytest.approx(0.2, abs=1e-3)
     assert not probe.has_direction("array.0")
     with pytest.raises(ValueError, match=r"no direction at array\.0"):
@@ -465,15 +466,23 @@ def test_every_probe_of_texts_scores_them_itself(make_model):
             bare.score_texts(model, texts)
 
 
+WAYS_TO_WRITE = {
+    "in place": lambda t: t.mul_(-1),
+    "through numpy": lambda t: np.multiply(t.numpy(), -1, out=t.numpy()),
+    "through data": lambda t: t.data.mul_(-1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_WRITE)
 @pytest.mark.parametrize("name", ["weight", "bias", "units", "all.shift"])
-def test_a_probe_that_was_written_into_is_refused_where_it_is_used(name, tmp_path):
+def test_a_probe_that_was_written_into_is_refused_where_it_is_used(name, way, tmp_path):
     acts, _ = planted(rows=40)
     probe = MassMean(prepare="zscore").fit(acts)
     direction, scores = probe.direction(acts.sites[0]), probe.score(acts)
-    direction.unit.neg_()  # a direction's numbers are its own
+    direction.unit.neg_()  # the probe's numbers are its own
     assert torch.equal(probe.score(acts), scores)
     tensor = probe.transforms["all"].shift if name == "all.shift" else getattr(probe, name)
-    tensor.mul_(2)
+    WAYS_TO_WRITE[way](tensor)
     uses = (
         lambda: probe.score(acts),
         lambda: probe.direction(acts.sites[0]),
@@ -498,3 +507,24 @@ def test_copies_of_a_probe_can_be_used():
     # Other processes get their copies through pickle (joblib, a DataLoader's workers); no file is read so.
     for copied in (copy.copy(probe), copy.deepcopy(probe), pickle.loads(pickle.dumps(probe))):
         assert torch.equal(copied.score(acts), probe.score(acts))
+
+
+@pytest.mark.parametrize("recipe", [CCS(), CRC(), ContrastEigen(), ContrastEigen("covariance")], ids=repr)
+def test_pairs_whose_two_texts_have_the_same_states_are_said(recipe):
+    x = np.random.default_rng(0).normal(size=(2, 40, 8)).astype("f4")
+    y, more = np.arange(40) % 2, (np.arange(40) % 2 * 2 - 1)[:, None]
+    for same in (x, np.ones_like(x)):
+        with pytest.warns(UserWarning, match=r"same of every statement .* have the same states: read them"):
+            recipe.fit(PairActivations.from_arrays(same, same, y=y))
+    yes, no = x + more, x - more
+    for quiet in ((yes, no), (yes.round(), no.round()), (np.stack([x[0], yes[1]]), np.stack([x[0], no[1]]))):
+        recipe.fit(PairActivations.from_arrays(*quiet, y=y))
+
+
+def test_vinc_says_that_both_texts_have_the_same_states():
+    x = np.random.default_rng(0).normal(size=(40, 8)).astype("f4")
+    pairs = PairActivations.from_arrays(x, x, y=np.arange(40) % 2)
+    columns = {"template": np.arange(40) % 4, "statement": np.arange(40) // 4}
+    pairs = dataclasses.replace(pairs, columns=columns)
+    with pytest.warns(UserWarning, match=r"have the same states"):
+        VINC().fit(pairs)

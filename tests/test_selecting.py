@@ -157,9 +157,19 @@ def test_what_decides_refusals_is_found_and_under_tossed_labels_nothing_is():
     assert moved.verdict().moves and moved.now.share("refused").value < 0.2
     tossed = train.with_y(np.random.default_rng(0).permutation(np.asarray(train.y)))
     nothing = select_direction(model, tossed, validation, behaviour, most_kl=1.0, progress=False)
-    with pytest.raises(ValueError, match=r"none of the \d+ candidates passed: .*\d+ induces too little"):
+    with pytest.raises(
+        ValueError, match=r"none of the \d+ candidates passed: .*\d+ induces too little.* the highest"
+    ):
         _ = nothing.direction
     assert "none passed" in repr(nothing)
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interventions.searching.selecting._measured", lambda *given: asked.append(given))
+        with pytest.raises(ValueError, match=r"is lower where the property is .* exchange the labels"):
+            select_direction(
+                model, train, validation.with_y(1 - np.asarray(validation.y)), behaviour, progress=False
+            )
+    assert not asked, "before anything is tried"
 
 
 @pytest.mark.parametrize(
@@ -208,3 +218,20 @@ def test_a_table_of_candidates_shows_the_best_first():
     found = Selected(tuple(places), 3.0, -3.0, "refusing", "nats")
     assert found.best is places[1] and list(found.table()["removed"])[:2] == [-1.0, 2.0]
     assert list(found.table()["passed over"]) == ["", "", "costs too much"]
+
+
+def test_none_passed_says_what_stopped_most_and_how_near_the_nearest_came():
+    def of(*stopped):
+        places = [Candidate(-1, Site("resid_pre", b), None, *numbers) for b, numbers in enumerate(stopped)]
+        return Selected(tuple(places), 3.0, -3.0, "refusing", "nats")
+
+    low, dear = "induces too little", "costs too much"
+    nan = float("nan")
+    one = of((-1.0, nan, nan, low), (-0.5, nan, nan, low), (1.0, nan, 0.7, dear))
+    with pytest.raises(
+        ValueError, match=r"2 induces too little; 1 costs too much\. the highest .* to -0\.5;"
+    ):
+        _ = one.best
+    other = of((-1.0, nan, nan, low), (2.0, nan, 0.9, dear), (1.0, nan, 0.7, dear))
+    with pytest.raises(ValueError, match=r"2 costs too much; .* the cheapest costs 0\.7 nats: raise most_kl"):
+        _ = other.best

@@ -58,4 +58,10 @@ def completed(
         raise ValueError(
             f"{len(given)} completions for {len(prompts)} prompts; give one each, in the order of the prompts"
         )
+    odd = next((i for i, text in enumerate(given) if not isinstance(text, str)), None)
+    if odd is not None:
+        raise TypeError(
+            f"completion {odd} is {given[odd]!r:.60}, a {type(given[odd]).__name__}; give the text that was"
+            ' written, "" where nothing was, or leave such prompts out: prompts.rows(mask)'
+        )
     return Completed(tuple(given), np.zeros(len(given), dtype=bool))

@@ -207,7 +207,7 @@ def _written(model: Model, asked: Tokenised, max_new_tokens: int, batch_size: in
     """Every prompt with the tokens of its greedy continuation, up to the end of text."""
     found: list[Continued | None] = [None] * len(asked)
     decoding = model.decoding(max_new_tokens, {})
-    for batch in model.batches(asked.encoded, batch_size, side="left"):
+    for batch in model.batches(asked.encoded, batch_size, side="left", decoding=decoding):
         made = model.generate_batch(batch, asked, decoding)
         for row, own in zip(batch.rows, made, strict=True):
             prompt = asked.encoded[row]

@@ -68,7 +68,7 @@ def _everywhere(write: Write) -> Write:
 
 def neutral_cost(base: Model, changed: Model, texts: Sequence[str], batch_size: int | None = None) -> Cost:
     """KL(base || changed) of the next-token distribution and the rise in next-token loss; texts are the
-    resampled unit.
+    resampled unit, those that count as one text (or are of one group) together.
 
     Neutral text has no token that corresponds to a chosen place of a prompt, so edits at single tokens are
     charged as if they acted on all tokens: an upper bound. Raises ValueError for texts of fewer than two
@@ -114,7 +114,11 @@ def neutral_costs(
             loss[i + 1, batch.rows] = per_text(cross_entropy(logp.transpose(1, 2), target, reduction="none"))
             kl[i, batch.rows] = per_text(kl_div(logp, reference, log_target=True, reduction="none").sum(-1))
     return [
-        Cost(_at_least_0(mean(k, share=False)), mean_difference(after, loss[0]), float(loss[0].mean()))
+        Cost(
+            _at_least_0(mean(k, asked.groups, share=False)),
+            mean_difference(after, loss[0], asked.groups),
+            float(loss[0].mean()),
+        )
         for k, after in zip(kl, loss[1:], strict=True)
     ]
 

@@ -46,6 +46,7 @@ def check_behaviour(
         alone = behaviour(model, prompts.rows([i]))
         _same(_rows(found, np.array([i])), alone, f"prompt {i} alone", tolerance)
 
+    before.check_unchanged(model, prompts)
     if changed is not None:
         other = behaviour(changed, prompts)
         assert not np.allclose(other.values, found.values, atol=tolerance), (

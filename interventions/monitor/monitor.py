@@ -5,7 +5,7 @@ false-alarm rate, and what to do when it is crossed.
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float
 
 from interventions.edits.when import check_single, raw_margin
+from interventions.monitor.conditions import Conditions, different, say_longer, say_of_means
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
 from interventions.writes.lowrank import Edit, as_edit
-from probes.checks.settings import check_count, check_number
+from probes.checks.settings import check_number
 from probes.data.examples import Examples, Text
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokenised import Tokenised
@@ -48,6 +49,8 @@ class Monitor:
     What a reasoning model thinks before it answers is watched too; with `thoughts=False` its tokens are
     scored but raise no alarm, from the tag that begins a thought to the one that ends it. `tokens` is the
     length of answers that the rate of false alarms is known for; in longer ones more tokens may cross.
+    `under` is how they were written: the settings and the edits in force. Watching other answers is warned
+    of.
     """
 
     probe: LinearProbe
@@ -57,6 +60,7 @@ class Monitor:
     calibration: str = "threshold given by hand"
     thoughts: bool = True
     tokens: int | None = None
+    under: Conditions | None = None
 
     def __post_init__(self) -> None:
         check_single(self.probe, "a monitor")
@@ -87,31 +91,38 @@ class Monitor:
         false_alarms: float | int = 0.05,
         max_new_tokens: int = 20,
         thoughts: bool = True,
+        **options: Any,
     ) -> "Monitor":
         """A threshold that at most this share of new harmless prompts is expected to cross anywhere in their
         answers.
 
         The model answers the prompts and each answer's highest score counts, since one token over the
         threshold is an alarm; with `alarming` prompts the highest scores also fit the map to probabilities.
-        `thoughts=False` leaves thoughts out, here and in what the monitor watches. Raises ValueError for
-        prompts that the probe was fitted on, for too few to tell such a rate, and for answers that are all
-        thought where thoughts are left out.
+        `thoughts=False` leaves thoughts out, here and in what the monitor watches. Prompts of the same text
+        count once; `options` go to Hugging Face `generate`, and are to be those of `watch`. Raises ValueError
+        for prompts that the probe was fitted on, for too few to tell such a rate, and for answers that are
+        all thought where thoughts are left out.
         """
+        given = len(harmless)
+        harmless, alarming = different(harmless), None if alarming is None else different(alarming)
+        rows = "harmless prompts" if len(harmless) == given else "different harmless prompts"
         # Before the answers are written, which takes long.
-        may_lie_above(len(harmless), false_alarms, rows="harmless prompts", kind="false-alarm rate")
+        may_lie_above(len(harmless), false_alarms, rows=rows, kind="false-alarm rate")
         for prompts in (harmless, *(() if alarming is None else (alarming,))):
-            asked = prompts if isinstance(prompts, Examples) else Examples(prompts)
-            refuse_rows_of_fit(probe, asked, "a threshold")
+            refuse_rows_of_fit(probe, prompts, "a threshold")
         watch = cls(probe, as_site(site), float("inf"), thoughts=thoughts)
-        quiet = watch._highest(model, harmless, max_new_tokens)
-        threshold = exceeded_at_most(quiet, false_alarms, rows="harmless prompts", kind="false-alarm rate")
-        source = f"from {len(quiet)} harmless prompts and {max_new_tokens} new tokens"
+        quiet = watch._highest(model, harmless, max_new_tokens, options)
+        threshold = exceeded_at_most(quiet, false_alarms, rows=rows, kind="false-alarm rate")
+        source = f"from {len(quiet)} {rows} and {max_new_tokens} new tokens"
         told = f"at most {false_alarms:g} false alarms a prompt, {source}"
         told += "" if thoughts else ", thoughts left out"
-        found = replace(watch, threshold=float(threshold), calibration=told, tokens=max_new_tokens)
+        under = Conditions.of(model, model.decoding(max_new_tokens, {"use_cache": True} | options))
+        found = replace(
+            watch, threshold=float(threshold), calibration=told, tokens=max_new_tokens, under=under
+        )
         if alarming is None:
             return found
-        loud = watch._highest(model, alarming, max_new_tokens)
+        loud = watch._highest(model, alarming, max_new_tokens, options)
         slope, offset = platt(
             torch.from_numpy(np.concatenate([quiet, loud]))[None],
             np.arange(len(quiet) + len(loud)) >= len(quiet),
@@ -123,10 +134,11 @@ class Monitor:
         )
 
     def _highest(
-        self, model: Model, prompts: Examples | Sequence[Text], max_new_tokens: int
+        self, model: Model, prompts: Examples, max_new_tokens: int, options: Mapping[str, Any]
     ) -> Float[np.ndarray, " n"]:
         """The highest score of every answer; raises ValueError where one has none that counts."""
-        found = np.array([w.highest for w in self.watch(model, prompts, max_new_tokens=max_new_tokens)])
+        seen = self.watch(model, prompts, max_new_tokens=max_new_tokens, **options)
+        found = np.array([w.highest for w in seen])
         lacking = int(np.isnan(found).sum())
         if lacking:
             raise ValueError(
@@ -134,15 +146,6 @@ class Monitor:
                 f" thoughts=False; raise max_new_tokens (now {max_new_tokens}), or keep the thoughts"
             )
         return found
-
-    def _say_longer(self, max_new_tokens: int) -> None:
-        if self.tokens is not None and check_count("max_new_tokens", max_new_tokens) > self.tokens:
-            warnings.warn(
-                f"the threshold was calibrated on answers of up to {self.tokens} new tokens"
-                f" ({self.calibration}); of {max_new_tokens} more may cross it, so there may be more false"
-                f" alarms: calibrate with max_new_tokens={max_new_tokens}",
-                stacklevel=3,
-            )
 
     def watch(
         self,
@@ -161,12 +164,14 @@ class Monitor:
         edit, which acts at every later token of that row (and at the alarming one, where it lies behind the
         probe in the pass). Raises ValueError for a model on another backend than hooks.
         """
-        self._say_longer(max_new_tokens)
+        say_longer(self.tokens, max_new_tokens, self.calibration)
         site_writes = self._prepared(model, then)
         decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
+        if self.under is not None:
+            self.under.say_other(Conditions.of(model, decoding))
         asked = model.tokenise(prompts)
         found: dict[int, Watched] = {}
-        for batch in model.batches(asked.encoded, batch_size, side="left"):
+        for batch in model.batches(asked.encoded, batch_size, side="left", decoding=decoding):
             run = self._watching(model, batch, asked, site_writes, stop=then == "stop")
             made = run.generate(decoding)
             for i, row in enumerate(batch.rows.tolist()):
@@ -182,9 +187,11 @@ class Monitor:
         Leaving the loop early stops the model. The model runs in a thread of its own, which other threads on
         the same model do not see.
         """
-        self._say_longer(max_new_tokens)
+        say_longer(self.tokens, max_new_tokens, self.calibration)
         site_writes = self._prepared(model, then)
         decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
+        if self.under is not None:
+            self.under.say_other(Conditions.of(model, decoding))
         asked = model.tokenise([prompt])
         (batch,) = model.batches(asked.encoded, 1, side="left")
         steps: queue.Queue[Step | BaseException | None] = queue.Queue()
@@ -224,6 +231,7 @@ class Monitor:
                 f" {model.backend.name}"
             )
         model.refuse_foreign(self.probe.receipt, "the monitor's probe")
+        say_of_means(self.probe)
         if isinstance(then, str):
             if then not in ("go on", "stop"):
                 raise ValueError(f'then is {then!r}; choose "go on", "stop" or an edit')

@@ -22,7 +22,7 @@ from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
 from probes.data.examples import Examples, Text
 from probes.markup.progress import progress_bar
-from probes.models.decoding import end_tokens, plain
+from probes.models.decoding import Decoding, end_tokens, plain
 from probes.models.generating import own_choices
 from probes.models.given import check_model
 from probes.models.model import Model
@@ -122,9 +122,13 @@ class LocalRewriter:
                 f" {self.max_new_tokens}, but the model reads at most {room}; lower max_new_tokens, shorten"
                 " the prompts, or give a shorter instruction"
             )
+        model, own = self.model, own_choices(self.model.hf)
+        decoding = Decoding.of(model.hf, model.tokenizer, model.pad_id, self.max_new_tokens, own)
         with progress_bar("rewrite", self.progress, total=len(missing), unit="text") as bar:
             for batch in (
-                self.model.batches([encoded[row // k] for row in missing], self.batch_size, side="left")
+                model.batches(
+                    [encoded[row // k] for row in missing], self.batch_size, "left", decoding=decoding
+                )
                 if missing
                 else []
             ):
@@ -205,6 +209,8 @@ class Sampler:
     cut off behind `top_p`. `ended` [row] says whether a row has drawn an end token, `counts` [row] how many
     tokens it has drawn until then.
     """
+
+    reads_prompts = False
 
     def __init__(
         self, seeds: Sequence[int], temperature: float | int, top_p: float | int, ends: Sequence[int]

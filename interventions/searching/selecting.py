@@ -2,18 +2,19 @@
 there, as refusal directions are chosen (Arditi et al., arXiv 2406.11717).
 """
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from interventions.behaviours.log_odds import RefusalLogOdds
-from interventions.behaviours.records import Behaviour, as_behaviour
+from interventions.behaviours.records import Behaviour, Records, as_behaviour
 from interventions.edits import Ablate, Add
+from interventions.searching.selected import COSTS, INDUCES, Candidate, Selected
 from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
 from probes.checks.settings import check_count, check_number
@@ -23,10 +24,7 @@ from probes.data.positions import Position
 from probes.data.sites import WRITERS, Site, SitesLike
 from probes.data.texts import words_of
 from probes.data.tokenised import Tokenised
-from probes.fitting.directions import Direction
 from probes.markup.progress import progress_bar
-from probes.markup.terminal import terminal
-from probes.markup.values import Displayed
 from probes.models.given import check_model
 from probes.models.model import Model
 from probes.reading.capture import capture
@@ -40,91 +38,6 @@ SCORES = {
 }
 """What is measured of a candidate, in words for a picture."""
 SHARE = 0.8  # of the blocks are tried, from the first on; the last ones only write the answer
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A direction found at one token (counted from the end) and site, and what it did on other prompts.
-
-    `induced`: the behaviour of prompts that lack the property, with the direction added (one gap) at its
-    site. `removed`: that of prompts that have it, with the direction taken out everywhere. `kl`: how far
-    taking it out moves the next token of prompts that lack the property (nats). NaN where a filter had
-    settled it before. `passed_over` says which filter, or is empty.
-    """
-
-    token: int
-    site: Site
-    direction: Direction | None
-    induced: float = np.nan
-    removed: float = np.nan
-    kl: float = np.nan
-    passed_over: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Selected(Displayed):
-    """Every candidate, and what the behaviour was unedited: of prompts that have the property, and that lack
-    it.
-    """
-
-    candidates: tuple[Candidate, ...]
-    having: float
-    lacking: float
-    behaviour: str
-    unit: str
-
-    @property
-    def best(self) -> Candidate:
-        """The candidate that passed all filters and leaves least of the behaviour when taken out; raises
-        ValueError where none passed.
-        """
-        left = [c for c in self.candidates if not c.passed_over]
-        if not left:
-            reasons = pd.Series([c.passed_over for c in self.candidates]).value_counts()
-            told = "; ".join(f"{n} {why}" for why, n in reasons.items())
-            raise ValueError(
-                f"none of the {len(self.candidates)} candidates passed: {told}. There may be no such"
-                " direction; or raise most_kl, lower least_induced, give more prompts or other tokens"
-            )
-        return min(left, key=lambda c: c.removed)
-
-    @property
-    def direction(self) -> Direction:
-        """That of the best candidate. It was chosen on these prompts: say what it does on others, beside
-        controls, `effect(model, Ablate(selected.direction, sites=WRITERS), ...)`.
-        """
-        found = self.best.direction
-        assert found is not None
-        return found
-
-    def table(self) -> pd.DataFrame:
-        """One row a candidate, the best first, then those that passed, then the others."""
-        rows = pd.DataFrame(
-            {
-                "token": [c.token for c in self.candidates],
-                "site": [str(c.site) for c in self.candidates],
-                "induced": [c.induced for c in self.candidates],
-                "removed": [c.removed for c in self.candidates],
-                "KL": [c.kl for c in self.candidates],
-                "passed over": [c.passed_over for c in self.candidates],
-            }
-        )
-        order = (
-            rows.assign(out=rows["passed over"] != "").sort_values(["out", "removed"], kind="stable").index
-        )
-        return rows.loc[order].reset_index(drop=True)
-
-    @property
-    def about(self) -> str:
-        """What was chosen among, in a line."""
-        passed = [c for c in self.candidates if not c.passed_over]
-        said = "none passed" if not passed else f"best: token {self.best.token} at {self.best.site}"
-        if passed:
-            said += f", {self.having:.2f} -> {self.best.removed:.2f} {self.unit} when taken out"
-        return f"Selected({len(passed)} of {len(self.candidates)} candidates passed, {said})"
-
-    def __repr__(self) -> str:
-        return terminal(self.about)
 
 
 def select_direction(
@@ -150,8 +63,9 @@ def select_direction(
     `tokens` are counted from the end, -1 the last (default: those that the chat template puts behind the
     instruction, eight at most; of plain text the last). `sites` are block inputs of the first four fifths of
     the model by default. `behaviour` (default `RefusalLogOdds()`) must be higher where the property is.
-    Raises ValueError without both classes on both sides, for texts on both sides, and for settings out of
-    range. Source: arXiv 2406.11717, of which defaults and filters are.
+    Raises ValueError without both classes on both sides, for texts on both sides, for settings out of
+    range, and for a behaviour that is lower where the property is. Source: arXiv 2406.11717, of which
+    defaults and filters are.
     """
     check_model(model, "select_direction")
     asks = RefusalLogOdds() if behaviour is None else as_behaviour(behaviour)
@@ -161,15 +75,35 @@ def select_direction(
     chosen = model.sites(_first_blocks(model) if sites is None else sites)
     found = _directions(model, asked, chosen, where, progress)
     having, lacking = (model.tokenise(validation.rows(np.asarray(validation.y) == y)) for y in (1, 0))
+    before = [asks(model, rows) for rows in (having, lacking)]
+    _require_higher(*before)
     plain = log_softmax(model.logits(lacking), 1)
     measured = []
     for one in progress_bar("candidates", progress, found):
         if one.direction is not None:
             one = _measured(model, one, asks, having, lacking, plain, float(most_kl), float(least_induced))
         measured.append(one)
-    before = [asks(model, rows) for rows in (having, lacking)]
     means = [float(r.estimate().value) for r in before]
     return Selected(tuple(measured), means[0], means[1], before[0].behaviour, before[0].unit)
+
+
+def _require_higher(having: Records, lacking: Records) -> None:
+    """Raises ValueError where the behaviour is lower where the property is, beyond both intervals, and warns
+    within them: what is lowest under removal would then be chosen for what it does not do.
+    """
+    have, lack = having.estimate(), lacking.estimate()
+    if have.value >= lack.value:
+        return
+    told = (
+        f"{having.behaviour} is lower where the property is ({have.value:.3g} {having.unit}) than where it"
+        f" lacks ({lack.value:.3g}); the behaviour must be higher there: exchange the labels, or what counts"
+        " as the behaviour, as in Answers(second, first)"
+    )
+    if have.high < lack.low:
+        raise ValueError(told)
+    warnings.warn(
+        f"{told}. The intervals overlap, so it may be chance: give more validation prompts", stacklevel=3
+    )
 
 
 def _measured(
@@ -189,12 +123,12 @@ def _measured(
 
     induced = mean(Add(one.direction, gaps=1), lacking)
     if not induced >= least_induced:
-        return replace(one, induced=induced, passed_over="induces too little")
+        return replace(one, induced=induced, passed_over=INDUCES)
     out = Ablate(one.direction, sites=WRITERS)
     now = log_softmax(edited(model, out).logits(lacking), 1)
     kl = float(kl_div(now, plain, log_target=True, reduction="none").sum(1).mean())
     if not kl <= most_kl:
-        return replace(one, induced=induced, kl=kl, passed_over="costs too much")
+        return replace(one, induced=induced, kl=kl, passed_over=COSTS)
     return replace(one, induced=induced, kl=kl, removed=mean(out, having))
 
 

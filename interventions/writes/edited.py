@@ -4,12 +4,14 @@ import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from interventions.writes.lowrank import Edit, as_edit
+from interventions.writes.meant import Meant
 from probes.data.sites import Site
 from probes.fitting.exactly import made_exactly
 from probes.models.backends.hooking import hooked
@@ -25,7 +27,7 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
     untouched.
 
     Edits act in the order given, after those the model already has. Raises ValueError when an edit belongs to
-    another model.
+    another model, also at a pass, where weights were changed since.
     """
     if not isinstance(model, Model):
         raise TypeError(
@@ -33,7 +35,9 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
             " tokenizer=tokenizer), or edit it for a while: with applied(model, edit)"
         )
     as_base = model.edited_as_base or bool(switched_off(model.hf))
-    return replace(model, writes=(*model.writes, *compiled(model, edits)), edited_as_base=as_base)
+    writes = (*model.writes, *compiled(model, edits))
+    meant = (*model.meant, Meant(model.hf, partial(compiled, model, edits)))
+    return replace(model, writes=writes, edited_as_base=as_base, meant=meant)
 
 
 @made_exactly
@@ -61,7 +65,8 @@ def applied(
     blocks the innermost acts first; give edits to one block to fix their order. Edits here act on all tokens:
     prompt positions are unknown in other people's batches, so `at` must be "all". Compiled models run
     uncompiled meanwhile. The model is as before afterwards, also when an exception leaves the block. Warns
-    where no pass met the edits.
+    where no pass met the edits, and of weights that were changed within, unless the model was trained there,
+    to which edits then belong no more.
     """
     if isinstance(hf, Model):
         raise TypeError(
@@ -84,8 +89,9 @@ def applied(
             f"applied() acts on all tokens, but {placed[0]} depends on which prompts are run; use"
             " edited(model, ...) for positions"
         )
-    met: set[Site] = set()
-    changes = [(model.backend.point(w.site), _noted(everywhere(w), w.site, met)) for w in writes]
+    met: set[tuple[Site, bool]] = set()
+    changes = [(model.backend.point(w.site), _noted(everywhere(w), w.site, hf, met)) for w in writes]
+    meant = Meant(hf, partial(compiled, model, edits))
     with eagerly(), hooked(inner_model(hf), [], changes, shared=True, edits=writes):
         yield hf
     if not met:
@@ -94,11 +100,18 @@ def applied(
             " if one was meant to, it was that of another copy, another process, or a thread begun before",
             stacklevel=3,
         )
+    elif not any(trained for _, trained in met):
+        try:
+            meant()
+        except ValueError as error:
+            warnings.warn(f"within applied(), {error}", stacklevel=3)
 
 
-def _noted(change: Callable[[Tensor], Tensor], site: Site, met: set[Site]) -> Callable[[Tensor], Tensor]:
+def _noted(
+    change: Callable[[Tensor], Tensor], site: Site, hf: nn.Module, met: set[tuple[Site, bool]]
+) -> Callable[[Tensor], Tensor]:
     def act(h: Tensor) -> Tensor:
-        met.add(site)
+        met.add((site, hf.training))
         return change(h)
 
     return act

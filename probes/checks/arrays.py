@@ -67,7 +67,8 @@ def real_array(values: Any, what: str) -> np.ndarray:
     except ValueError:
         raise ValueError(f"{what} has rows of several lengths; expected one block of numbers") from None
     if array.dtype.kind in NUMBERS:
-        return array
+        # In the order of bytes of this machine, which torch asks for.
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
     cells = array.ravel().tolist() if array.dtype.kind == "O" else []
     if cells and all(isinstance(c, Real) for c in cells):  # as pandas keeps mixed columns
         return array.astype(float)

@@ -144,11 +144,6 @@ def laid_out(value: Any) -> None:
             object.__setattr__(value, field.name, tensor.clone(memory_format=torch.contiguous_format))
 
 
-def versions(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
-    """How often each was written to in place; those made in inference mode do not count it."""
-    return {name: t._version for name, t in tensors.items() if not t.is_inference()}
-
-
 def kind_of(path: str | Path, expected: Container[str]) -> str:
     """What an artefact says it is; raises ValueError for a file that says nothing or something that
     is not expected.

@@ -37,7 +37,7 @@ def values_of(tensor: Tensor) -> bytes:
     body, tail = raw[: raw.numel() - rest], raw[raw.numel() - rest :]
     if body.storage_offset() % 8:  # part of another tensor, which begins between two numbers
         body = body.clone()
-    sums = _sums(body.view(torch.int64).view(-1, WIDTH)) if len(body) else torch.zeros(0, dtype=torch.int64)
+    sums = _sums(body.view(torch.int64).view(-1, WIDTH)) if len(body) else raw.new_zeros(0, dtype=torch.int64)
     found = hashlib.sha256(sums.cpu().numpy().tobytes())
     found.update(tail.cpu().numpy().tobytes())
     return found.digest()

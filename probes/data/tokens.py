@@ -225,10 +225,15 @@ def refuse_beyond(encoded: Sequence[Encoded], size: int, advice: str) -> None:
 
 
 def batches(
-    encoded: Sequence[Encoded], pad_id: int, side: Side, batch_size: int | None, max_tokens: int = 2048
+    encoded: Sequence[Encoded],
+    pad_id: int,
+    side: Side,
+    batch_size: int | None,
+    max_tokens: int = 2048,
+    unpadded: bool = False,
 ) -> Iterator[Batch]:
     """Batches of texts of similar length, longest first, at most `max_tokens` padded tokens or
-    `batch_size` rows each.
+    `batch_size` rows each; of one length each, where they are to be `unpadded`.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(
@@ -240,8 +245,10 @@ def batches(
         longest = len(encoded[order[start]])
         size = batch_size if batch_size is not None else max(1, max_tokens // longest)
         chunk = order[start : start + size]
+        if unpadded:
+            chunk = [i for i in chunk if len(encoded[i]) == longest]
         yield pad([encoded[i] for i in chunk], pad_id, side, np.asarray(chunk))
-        start += size
+        start += len(chunk)
 
 
 def pad(encoded: Sequence[Encoded], pad_id: int, side: Side, rows: np.ndarray) -> Batch:

@@ -1,6 +1,7 @@
 """Rows that stand on both sides of a fit and its test, told by their texts, or by their numbers."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 
 from probes.data.activations import Activations, PairActivations
-from probes.data.row_names import made_of_texts
+from probes.data.row_names import joined, made_of_texts
+from probes.data.rows import Rows
 from probes.data.sites import Site
 
+R = TypeVar("R", bound=Rows)
+FINE = 50  # values of one coordinate from which on it is no count or rating
 TELLING = 0.5  # of rows with numbers (or a text) of their own, from which on equal ones mean one row
 EMBEDDING = Site("resid_pre", 0)  # there all texts that end in one word are equal
 
@@ -41,6 +45,27 @@ def among(rows: Any, others: Any) -> Bool[np.ndarray, " n"]:
     found = (ours != "") & np.isin(ours, theirs)
     named = bool((ours != "").all() and (theirs != "").all())
     return found if named else found | _same_numbers(rows, others)
+
+
+def copies_joined(rows: R) -> R:
+    """The rows, those with the same numbers and label at every site made one group: under ids of one's own
+    nothing else tells that they are copies. Features of few values, which many rows share, tell nothing.
+    """
+    own = _numbers(rows)
+    if own is None or (made_of_texts(rows.ids) != "").all():
+        return rows
+    x = own.float().cpu().numpy()
+    names = pd.Index(
+        [b"%d %b" % (label, r.tobytes()) for label, r in zip(_codes(rows), x.swapaxes(0, 1), strict=True)]
+    )
+    most = max(len(np.unique(column)) for column in x[0].T)
+    if not names.has_duplicates or most < min(FINE, TELLING * names.nunique()):
+        return rows
+    return replace(rows, groups=joined(rows.groups, names.factorize()[0]))
+
+
+def _codes(rows: Any) -> np.ndarray:
+    return np.zeros(len(rows), dtype=int) if rows.y is None else np.unique(rows.y, return_inverse=True)[1]
 
 
 def told_by_numbers(rows: Any, others: Any) -> bool:

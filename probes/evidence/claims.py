@@ -11,7 +11,7 @@ from probes.checks.settings import check_count, check_level, check_size
 from probes.data.activations import Activations, PairActivations
 from probes.data.rows import Rows
 from probes.data.sites import Site
-from probes.evidence.apart import require_apart
+from probes.evidence.apart import copies_joined, require_apart
 from probes.evidence.claim_rivals import chosen_within, rival_lines
 from probes.evidence.claim_rows import Texts, claim_rows, read_apart, require_separate, texts_of
 from probes.evidence.claim_rule import ClaimNumbers, Level, Use, reasons, ruled, sentence
@@ -120,7 +120,7 @@ def claim(
     if effect is not None and not isinstance(effect, Moved):
         raise TypeError(f"effect is what interventions.effect returns, got a {type(effect).__name__}")
     others = rival_lines(recipe, train, test, baselines or {}, read, seed)
-    train, test = rows.parts(train, test)
+    train, test = (copies_joined(part) for part in rows.parts(train, test))
     found = _fitted(recipe, train, test, n, seed, progress, unit)
     numbers = ClaimNumbers(
         what=what,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from probes.checks.settings import check_number
 from probes.data.sites import Site
-from probes.fitting.directions import Direction
+from probes.fitting.directions import Direction, check_direction
 from probes.models.given import check_model
 from probes.models.model import Model
 
@@ -79,11 +79,7 @@ def vectors_of(
         check_number("gaps", gaps, finite=False)
     found: dict[int, Tensor] = {}
     for d in directions:
-        if not isinstance(d, Direction):
-            raise TypeError(
-                f"a file takes a list of Direction, got a {type(d).__name__} in it; take a probe's"
-                " .direction(site), or Direction.from_vector(vector, site)"
-            )
+        check_direction(d, "what a file holds")
         if d.site != Site("resid_post", d.site.block) or d.site.block in found:
             raise ValueError(
                 f"cannot write {d.site}: these files add one vector to the output of a block; give directions"

@@ -1,6 +1,7 @@
 """Files for `lm_eval --model steered`, read and written."""
 
 import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +16,12 @@ from probes.exchange.block_vectors import check_file, directions_of, vectors_of
 from probes.fitting.directions import Direction
 from probes.models.given import check_model
 from probes.models.model import Model
+
+BROKEN = (
+    *(UnpicklingError, RuntimeError, EOFError, LookupError, struct.error),
+    *(ValueError, TypeError, AttributeError, OverflowError, AssertionError),
+)
+"""What unpickling says of bytes that are no pickle, or a damaged one."""
 
 
 def read_lm_eval(path: str | Path, model: Model | None = None) -> tuple[Direction, ...]:
@@ -32,7 +39,7 @@ def read_lm_eval(path: str | Path, model: Model | None = None) -> tuple[Directio
         check_model(model, "read_lm_eval")
     try:
         entries = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, KeyError, IndexError) as error:
+    except BROKEN as error:
         message = (
             "is incomplete, or holds more than tensors and plain values, which is not opened because it could"
             " run code"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from probes.data.fingerprint import check_receipt, refuse_other_model
 from probes.data.receipts import warn_of_other_reading
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.stored import Form, Stored
+from probes.data.unwritten import Unwritten
+from probes.fitting.backwards import say_backwards
 from probes.fitting.exactly import made_exactly
 from probes.fitting.meaningless import exchanged_directions, without
 from probes.markup.terminal import terminal
@@ -30,15 +32,22 @@ FORM = Form(half=("exchanged",))
 
 
 @dataclass(frozen=True, eq=False)
-class Direction:
+class Direction(Unwritten):
     """The direction a concept takes at one site.
 
     `unit` has length 1 in raw activation space. `gap` is the distance between the class means along it, the
     unit in which edits state their strength; `gap_from` says whose classes (`labels` or `predicted`). `exact`
     is False when it averages a gradient that changes from row to row; `cosine` is then the mean cosine of the
     row gradients to it. `exchanged` holds directions of the same rows under exchanged labels, which edits
-    along this one are compared with; None where no labelled rows are known.
+    along this one are compared with; None where no labelled rows are known. One whose tensors were written to
+    in place is refused where it is used.
     """
+
+    CALLED: ClassVar[str] = "direction"
+    REMEDY: ClassVar[str] = (
+        "made, and its gap, its length and where it came from were not; state strength in Add(direction,"
+        " gaps=...), or give a vector of your own to Direction.from_vector(vector, site, model)"
+    )
 
     unit: Float[Tensor, " d"]
     site: Site
@@ -65,6 +74,10 @@ class Direction:
                     f"the gap of a direction is a length above 0, got {gap:g}; give None where it is not"
                     " known and measure it with direction.calibrated(acts)"
                 )
+        self._counted()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {"unit": self.unit} | ({} if self.exchanged is None else {"exchanged": self.exchanged})
 
     @classmethod
     def from_vector(
@@ -93,8 +106,10 @@ class Direction:
         """The same direction with its gap measured on labelled activations at its site: the distance
         between the class means along it, whichever way it points (None where there is none); what exchanged
         labels give there is remembered. Raises ValueError for rows of another model; rows read under other
-        edits than the direction's own, or at another token, are warned of.
+        edits than the direction's own, or at another token, are warned of, and a direction that points
+        towards the rows labelled 0, beyond what chance does.
         """
+        self._as_made()
         check_states(acts, "direction.calibrated", single=True)
         refuse_other_model(self.receipt, acts.receipt, "the direction")
         warn_of_other_reading(
@@ -102,7 +117,9 @@ class Direction:
         )
         y, _ = acts.classes
         along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
-        gap = known_gap(float(along[y].mean() - along[~y].mean()))
+        apart = float(along[y].mean() - along[~y].mean())
+        say_backwards(apart, along.cpu().numpy(), y.numpy(), acts.groups, repr(self))
+        gap = known_gap(apart)
         exchanged = exchanged_directions(acts[self.site])[0].half()
         return replace(
             self,
@@ -117,10 +134,12 @@ class Direction:
         return (str(self.receipt["at"]),) if "at" in self.receipt else ()
 
     def __neg__(self) -> "Direction":
+        self._as_made()
         return replace(self, unit=-self.unit, source=f"-({self.source})")
 
     def cosine_to(self, other: "Direction") -> float:
         """Cosine of the angle between two directions of one width in one model, -1 to 1."""
+        self._as_made()
         check_direction(other, "cosine_to")
         refuse_other_model(self.receipt, other.receipt, f"the direction at {self.site}")
         if self.unit.shape != other.unit.shape:
@@ -132,6 +151,7 @@ class Direction:
 
         Raises ValueError when the two are (almost) parallel, at different sites or of different models.
         """
+        self._as_made()
         check_direction(other, "orthogonal_to")
         refuse_other_model(self.receipt, other.receipt, f"the direction at {self.site}")
         if self.site != other.site:
@@ -154,9 +174,10 @@ class Direction:
         return replace(self, unit=v / v.norm(), source=f"random({seed})")
 
     def check_model(self, model: Model) -> None:
-        """Raises ValueError, naming what differs, when this direction belongs to another model or
-        cannot fit it.
+        """Raises ValueError, naming what differs, when this direction belongs to another model, cannot fit
+        it, or was written to.
         """
+        self._as_made()
         model.refuse_foreign(self.receipt, f"the direction at {self.site}")
         width = model.width_at(self.site) if self.site.kind == "z" else model.width
         if len(self.unit) != width:
@@ -205,8 +226,8 @@ class Direction:
         header = {
             name: getattr(self, name) for name in ("gap", "gap_from", "source", "receipt", "exact", "cosine")
         }
-        tensors = {"unit": self.unit} | ({} if self.exchanged is None else {"exchanged": self.exchanged})
-        return artefacts.save(path, "direction", tensors, header | {"site": str(self.site)})
+        self._as_made()
+        return artefacts.save(path, "direction", self._tensors(), header | {"site": str(self.site)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Direction":
@@ -236,13 +257,16 @@ class Direction:
 
 
 def check_direction(given: Any, what: str) -> None:
-    """Raises TypeError for what is no `Direction`, a bare vector or a probe, which has one a site."""
+    """Raises TypeError for what is no `Direction`, a bare vector or a probe, which has one a site, and
+    ValueError for one that was written to in place.
+    """
     if not isinstance(given, Direction):
         raise TypeError(
             f"{what} goes along a Direction, got a {type(given).__name__}; take one from a probe,"
             " probe.direction('resid_post.8'), or make one, Direction.from_vector(vector, 'resid_post.8',"
             " model)"
         )
+    given._as_made()
 
 
 def known_gap(apart: float) -> float | None:

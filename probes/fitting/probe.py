@@ -20,6 +20,7 @@ from probes.data.receipts import BARE, begun_otherwise, edits_left_out, other_pl
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike, as_sites
 from probes.data.stored import Form, Stored
+from probes.data.unwritten import Unwritten
 from probes.fitting.rows_of_fit import was_fitted_on
 from probes.fitting.transforms import Fitted
 from probes.markup.terminal import terminal
@@ -30,7 +31,7 @@ P = TypeVar("P", bound="Probe")
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class Probe(Unwritten):
     """A fitted probe; nothing about it changes after fitting: one whose tensors were written to in place is
     refused where it is used.
 
@@ -41,6 +42,11 @@ class Probe:
 
     KIND: ClassVar[str] = "probe"
     FORM: ClassVar[Form] = Form(unknown=("losses",))
+    CALLED: ClassVar[str] = "probe"
+    REMEDY: ClassVar[str] = (
+        "fitted, and what else it holds (direction, gap, losses) was not; fit a new one, or give a vector of"
+        " your own to Direction.from_vector(vector, site, model)"
+    )
 
     sites: tuple[Site, ...]
     transforms: dict[str, Fitted]
@@ -52,14 +58,6 @@ class Probe:
         artefacts.laid_out(self)
         self._counted()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Copies and what comes out of a pickle count from there on: making their tensors writes to them."""
-        vars(self).update(state)
-        self._counted()
-
-    def _counted(self) -> None:
-        object.__setattr__(self, "_made", artefacts.versions(self._tensors()))
-
     def _tensors(self) -> dict[str, Tensor]:
         """Tensors by name, those of the transforms behind the name of the side."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -67,19 +65,6 @@ class Probe:
         for side, t in self.transforms.items():
             found |= {f"{side}.{name}": value for name, value in t.tensors().items()}
         return found
-
-    def _as_made(self) -> None:
-        """Raises ValueError where a tensor was written to since: scores would change and the direction, its
-        gap and what was measured would not.
-        """
-        now = artefacts.versions(self._tensors())
-        changed = [name for name, version in vars(self)["_made"].items() if now.get(name) != version]
-        if changed:
-            raise ValueError(
-                f"the probe's {changed[0]} was changed in place since it was fitted, and what else it holds"
-                " (direction, gap, losses) was not; fit a new one, or give a vector of your own to"
-                " Direction.from_vector(vector, site, model)"
-            )
 
     @property
     def width(self) -> int:

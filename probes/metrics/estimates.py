@@ -181,6 +181,11 @@ def mean_difference(now: Any, then: Any, groups: Any = None, *, level: float = 0
     """
     one_order(now=now, then=then, groups=groups)
     first, second = measurable(now, "now"), measurable(then, "then")
+    if first.shape != second.shape:
+        raise ValueError(
+            f"now has shape {first.shape} and then has {second.shape}; give both for the same rows, in one"
+            " order"
+        )
     if all(np.isin(v, (0, 1)).all() for v in (first, second)):
         change = first - second
         return _share_difference(change, [np.ones(change.shape[-1], dtype=bool)], groups, level)

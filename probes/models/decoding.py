@@ -64,7 +64,8 @@ class Decoding:
 
     `settings` are the generation settings in force and `passed` what is no setting (processors, a draft
     model); both go to Hugging Face `generate`. `ends` are the tokens that end a text, `criteria` whatever
-    else does. `set_aside` are settings of the model's own generation config that do not act.
+    else does. `set_aside` are settings of the model's own generation config that do not act. With `late`
+    the last token of every row is read too (`Ends`).
     """
 
     settings: Mapping[str, Any]
@@ -72,6 +73,7 @@ class Decoding:
     ends: frozenset[int]
     criteria: tuple[Any, ...]
     set_aside: Mapping[str, Any]
+    late: bool = False
 
     @classmethod
     def of(
@@ -114,7 +116,7 @@ class Decoding:
         """
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-        ends = Ends(self.ends, (*self.criteria, *more), rows, width)
+        ends = Ends(self.ends, (*self.criteria, *more), rows, width, self.late)
         off = dict.fromkeys(_settings_of(GenerationConfig()))
         said = {k: UNSAID.get(k) if v is None else v for k, v in (off | dict(self.settings)).items()}
         # Of two ways to say how short a text may be, one stays unsaid.

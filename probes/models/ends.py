@@ -20,16 +20,20 @@ class Ends:
     """A stopping criterion that stands for all of them, and remembers at which length each row ended.
 
     A row that has ended is padded, or goes on being written, until the longest has; only here is it known
-    where. `criteria` are called as Hugging Face `generate` calls them. One batch of prompts, once.
+    where. `criteria` are called as Hugging Face `generate` calls them. One batch of prompts, once. With
+    `late` a row that a criterion ends is stopped a token later, so that its last token is read as well.
     """
 
-    def __init__(self, tokens: Set[int], criteria: Sequence[Any], rows: int, width: int) -> None:
-        self.tokens, self.criteria, self.width = tokens, tuple(criteria), width
+    def __init__(
+        self, tokens: Set[int], criteria: Sequence[Any], rows: int, width: int, late: bool = False
+    ) -> None:
+        self.tokens, self.criteria, self.width, self.late = tokens, tuple(criteria), width, late
         self.lengths: list[int | None] = [None] * rows
         self.endless: Tensor | bool = False
 
     def __call__(self, input_ids: Int[Tensor, "row pos"], scores: Any, **kwargs: Any) -> Bool[Tensor, " row"]:
         ended = torch.isin(input_ids[:, -1], torch.tensor(sorted(self.tokens), device=input_ids.device))
+        by_token, over = ended, [n is not None for n in self.lengths]
         for criterion in self.criteria:
             ended = ended | torch.as_tensor(criterion(input_ids, scores, **kwargs), device=input_ids.device)
         # Beams are more rows than prompts, in changing order; where these end is found afterwards.
@@ -37,7 +41,7 @@ class Ends:
             for row in ended.nonzero()[:, 0].tolist():
                 if self.lengths[row] is None:
                     self.lengths[row] = input_ids.shape[1] - self.width
-        return ended
+        return by_token | torch.tensor(over, device=ended.device) if self.late else ended
 
     def looked_at(self, input_ids: Int[Tensor, "row pos"], scores: Tensor) -> Tensor:
         """A logits processor that changes nothing, and remembers whether any logits were NaN or infinite."""

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from probes.models.decoding import OF_THE_MODEL, PASSIVE, SAMPLING, Decoding, config_of, in_force
 from probes.models.unwrap import inner_model
@@ -50,6 +50,12 @@ UNKEPT = {
     ),
 }
 """Options that have no place in a call, and what to say instead."""
+OF_A_PASS = (
+    *("input_ids", "inputs", "inputs_embeds", "attention_mask", "position_ids", "cache_position"),
+    *("token_type_ids", "negative_prompt_ids", "negative_prompt_attention_mask", "encoder_outputs"),
+    *("decoder_input_ids", "decoder_attention_mask", "decoder_inputs_embeds", "head_mask", "labels"),
+)
+"""What a forward pass is given row by row."""
 
 
 def check_options(
@@ -64,6 +70,7 @@ def check_options(
     for name, why in UNKEPT.items():
         if said[name]:
             raise ValueError(why.format(str(said[name])))
+    _refuse_inputs(decoding)
     length = getattr(config, "max_new_tokens", None)
     if length not in (None, max_new_tokens):
         raise ValueError(
@@ -108,6 +115,20 @@ def check_rows(decoding: Decoding, what: str) -> None:
             " token of every prompt a pass; leave it out, or set it off in the call, and give a prompt"
             " several times for several samples"
         )
+
+
+def _refuse_inputs(decoding: Decoding) -> None:
+    """Raises ValueError for what belongs to single passes: whatever is said by name, and any other tensor."""
+    for name, value in decoding.passed.items():
+        tensor = isinstance(value, Tensor)
+        if (tensor or name in OF_A_PASS) and value is not None:
+            held = f"a tensor of shape {tuple(value.shape)}" if tensor else f"a {type(value).__name__}"
+            raise ValueError(
+                f"{name}= is no option here (got {held}): prompts are sorted by length, padded and cut into"
+                " batches, so tokens, masks and positions are made here and rows of your own would meet"
+                " other prompts. Give the prompts as texts or lists of token ids (model.tokenise), or call"
+                " model.hf.generate, within applied(model.hf, edit) for edits"
+            )
 
 
 def _check_positions(hf: nn.Module, decoding: Decoding) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -25,6 +25,7 @@ from probes.models.compiled import original
 from probes.models.decoding import Decoding
 from probes.models.generating import check_options, check_rows
 from probes.models.inputs import forward_inputs, longest_text, refuse_overlong, takes
+from probes.models.looking import looks_at_prompts, numbered
 from probes.models.outputs import endless, refuse_endless_logits
 from probes.models.padding import require_harmless_padding
 from probes.models.state import acting_adapters, state_of
@@ -58,6 +59,7 @@ class Model:
     writes: tuple[Write, ...] = field(default=())
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     edited_as_base: bool = False  # edits were made while its adapters were switched off
+    meant: tuple[Callable[[], None], ...] = ()  # each raises where an edit belongs to other weights
 
     @classmethod
     def of(
@@ -184,13 +186,16 @@ class Model:
         batch_size: int | None = None,
         side: Side | None = None,
         check: bool = True,
+        decoding: Decoding | None = None,
     ) -> list[Batch]:
-        """Texts of similar length together, padded. Raises ValueError, unless `check` is False, where padding
-        changes what the model computes (`probes.models.padding`).
+        """Texts of similar length together, padded; of one length, where the prompts are looked at in
+        `decoding`. Raises ValueError, unless `check` is False, where padding changes what the model computes
+        (`probes.models.padding`).
         """
         to: Side = side or self.tokenizer.padding_side
         check_vocabulary(encoded, self.tokenizer, self.tokenising.embeddings, self.name)
-        found = list(batches(encoded, self.pad_id, to, batch_size, self.token_budget))
+        unpadded = decoding is not None and looks_at_prompts(decoding)
+        found = list(batches(encoded, self.pad_id, to, batch_size, self.token_budget, unpadded))
         on_a_server = next(self.hf.parameters()).device.type == "meta"
         if check and not on_a_server and any(batch.padded for batch in found):
             last = self.sites("resid_post")[-1]
@@ -283,6 +288,8 @@ class Model:
                 f" ({'; '.join(acting)}), which makes another model; use it within disable_adapter(), or edit"
                 " the model as it is now"
             )
+        for still_meant in self.meant if self.writes else ():
+            still_meant()
         bound = []
         for w in self.writes:
             chosen = None
@@ -316,6 +323,7 @@ class Model:
         cached = decoding.settings.get("use_cache") is not False
         writes = [*self.bound_writes(batch, asked, cached), *more_writes]
         inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
+        decoding = replace(decoding, passed=numbered(decoding.passed, batch.rows.tolist()))
         said, ends = decoding.begun(len(batch.rows), batch.ids.shape[1], stopping)
         try:
             made = self.backend.generate(inputs, writes, said)
@@ -350,8 +358,9 @@ class Model:
         space, and `tokenise(prompts).followed_by(ids)` is read exactly. Edits at `all` act on prompt and new
         tokens, at `from_last` on the prompt's last and all new ones; at any other position on that token of
         the prompt (span positions read the columns of `Examples`). For several samples a prompt, give it
-        several times. Raises ValueError for options that cannot be kept
-        (`probes.models.generating`).
+        several times. `prefix_allowed_tokens_fn` is told a prompt's place in the list; a `logits_processor`
+        sees batches of prompts of one length, whose rows are in no order of the list. Raises ValueError for
+        options that cannot be kept (`probes.models.generating`).
         """
         self.require_generation("generate")
         if isinstance(prompts, str):
@@ -359,7 +368,7 @@ class Model:
         decoding = self.decoding(max_new_tokens, {"use_cache": use_cache} | kwargs)
         asked = self.tokenise(prompts)
         ids: list[list[int]] = [[] for _ in asked.encoded]
-        for batch in self.batches(asked.encoded, batch_size, side="left"):
+        for batch in self.batches(asked.encoded, batch_size, side="left", decoding=decoding):
             made = self.generate_batch(batch, asked, decoding)
             for row, new in zip(batch.rows, made, strict=True):
                 ids[row] = new

@@ -20,14 +20,15 @@ def plain_name(name: str) -> str:
 
 def acting_part(hf: nn.Module) -> tuple[nn.Module, Called]:
     """The model that passes go through and what its modules and tensors are called in it, None for what no
-    pass meets: of one whose adapters are all switched off the base model, else the model as it is.
+    pass meets: of one whose adapters are all switched off, or were unloaded, the base model, else the model
+    as it is.
 
     Only of LoRA, and of layers saved whole beside it, is it known that a switched off one hands over to what
     it wraps; merged ones act, and every other adapter counts as it stands there.
     """
     inside = switched_off(hf)
     if not inside:
-        return hf, plain_name
+        return inner_model(hf) if _unloaded(hf) else hf, plain_name
 
     def called(name: str) -> str | None:
         name = plain_name(name)
@@ -44,8 +45,7 @@ def switched_off(hf: nn.Module) -> dict[str, str]:
     """Where adapters are that are switched off, and what each calls the layer it wraps; empty where there are
     none, or where one may act.
     """
-    configs: Any = getattr(original(hf), "peft_config", None) or {}
-    if any(getattr(c.peft_type, "value", c.peft_type) != "LORA" for c in configs.values()):
+    if not _only_lora(hf):
         return {}
     found: dict[str, str] = {}
     for name, module in inner_model(hf).named_modules():
@@ -62,3 +62,15 @@ def switched_off(hf: nn.Module) -> dict[str, str]:
             return {}
         found[path] = "original_module" if saved else "base_layer"
     return found
+
+
+def _only_lora(hf: nn.Module) -> bool:
+    """Whether there are no adapters of other kinds; other kinds may act outside of the layers."""
+    configs: Any = getattr(original(hf), "peft_config", None) or {}
+    return all(getattr(c.peft_type, "value", c.peft_type) == "LORA" for c in configs.values())
+
+
+def _unloaded(hf: nn.Module) -> bool:
+    """Whether nothing is left of adapters but what wrapped the whole."""
+    wrapped = inner_model(hf) is not original(hf) and _only_lora(hf)
+    return wrapped and not any(type(m).__module__.startswith("peft.") for m in inner_model(hf).modules())

@@ -129,7 +129,9 @@ def _into_memory(
                 put(reading.rows_of(texts), [states.get(site) for site in reading.sites])
                 bar.update(len(texts))
     refuse_unreadable(
-        [s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()]
+        [s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()],
+        reading.dtype,
+        reading.model,
     )
     return Activations(x=x, **reading.row_data())
 

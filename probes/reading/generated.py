@@ -1,6 +1,7 @@
 """Hidden states of the model's own answers, read while it writes them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,13 @@ def capture_generated(
     backend = _backend_for(model, max_new_tokens)
     # One token more than asked for: a token has a hidden state only once it was read to make the next.
     decoding = model.decoding(max_new_tokens + 1, {"use_cache": True} | options, "capture_generated")
+    decoding = replace(decoding, late=True)
     examples = prompts if isinstance(prompts, Examples) else Examples(prompts)
     reading = Reading.prepare(model, examples, model.sites(sites), Position("last"), dtype, check)
     answers: dict[int, list[int]] = {}
     parts: dict[int, list[Tensor]] = {}
     with progress_bar("generate", progress, total=len(examples), unit="text") as bar:
-        for batch in model.batches(reading.encoded, batch_size, side="left", check=False):
+        for batch in model.batches(reading.encoded, batch_size, "left", check=False, decoding=decoding):
             made, states = _generate(reading, backend, batch, max_new_tokens, decoding)
             for i, text in enumerate(batch.rows.tolist()):
                 answers[text] = made[i]
@@ -124,7 +126,9 @@ def _joined(
         )
     x = torch.stack([torch.cat([parts[i][s] for i in order]) for s in range(len(reading.sites))])
     refuse_unreadable(
-        [s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()]
+        [s for s, values in zip(reading.sites, x, strict=True) if not torch.isfinite(values).all()],
+        reading.dtype,
+        reading.model,
     )
     example = np.repeat(np.arange(len(counts)), counts)
     prompt = np.array([len(e) for e in reading.encoded])

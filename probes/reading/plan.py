@@ -229,12 +229,17 @@ def common_width(model: Model, sites: Sequence[Site]) -> int:
     return next(iter(widths.values()))
 
 
-def refuse_unreadable(bad: Sequence[Site]) -> None:
-    """Raises ValueError when sites were never reached or overflowed."""
+def refuse_unreadable(bad: Sequence[Site], kept: torch.dtype, model: Model) -> None:
+    """Raises ValueError when sites were never reached or overflowed, in the model or as they were kept."""
     if bad:
+        as_asked = kept == torch.float16 != model.dtype
+        remedy = (
+            "they may be beyond what dtype=torch.float16 holds: leave dtype= out, or take torch.bfloat16"
+            if as_asked
+            else "load the model in float32 or bfloat16"
+        )
         raise ValueError(
-            f"the hidden states have NaN or infinite values at {', '.join(map(str, bad))}; load the model in"
-            " float32 or bfloat16"
+            f"the hidden states have NaN or infinite values at {', '.join(map(str, bad))}; {remedy}"
         )
 
 

@@ -1,6 +1,5 @@
 """Contrast-consistent search: an unsupervised probe on yes/no pairs."""
 
-import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Real
@@ -8,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from probes.checks.settings import check_size
@@ -21,10 +20,8 @@ from probes.fitting.recipe import check_settings
 from probes.fitting.spreads import no_spread
 from probes.fitting.transforms import Transform
 from probes.recipes.inputs import Paired, oriented, paired
+from probes.recipes.still import probabilities, warn_without_spread
 
-LEAST_SPREAD = (
-    0.005  # standard deviation of the credence below which a probe says one thing of all statements
-)
 PENALTIES = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
 
 
@@ -107,7 +104,8 @@ def search(acts: PairActivations, rows: Paired, loss: PairLoss, recipe: "CCS") -
     weight, bias = found.weight / size, found.bias
     sign, sign_from = oriented(rows, weight, bias)
     p_yes, p_no = probabilities(rows, weight, bias)
-    warn_without_spread(acts, p_yes, p_no, flat)
+    steeper = "a smaller l2 allows steeper probes, a larger number of steps longer ones"
+    warn_without_spread(acts, rows, weight, bias, steeper)
     notes = {
         "l2": found.l2.tolist(),
         "l2_path": {"l2": list(recipe.penalties), "held_out_loss": _rounded(found.held_out)},
@@ -139,37 +137,6 @@ def spread_by_site(rows: Paired) -> Float[Tensor, " site"]:
     """
     sides = [z - z.mean(1, keepdim=True) for z in (rows.yes, rows.no)]
     return torch.stack([z.pow(2).mean((1, 2)) for z in sides]).mean(0).sqrt()
-
-
-def warn_without_spread(
-    acts: PairActivations,
-    p_yes: Float[Tensor, "site n"],
-    p_no: Float[Tensor, "site n"],
-    flat: Bool[Tensor, " site"],
-) -> None:
-    """Warns where rows differ and the credence hardly does, at every site asked for: one of many that reads
-    nothing, such as the embedding of a last token, is no news.
-    """
-    still = ((p_yes + 1 - p_no) / 2).std(1, correction=0) < LEAST_SPREAD
-    names = [str(site) for site, s in zip(acts.sites, still & ~flat, strict=True) if s]
-    if names and bool((still | flat).all()):
-        warnings.warn(
-            f"the probe says the same of every statement at {', '.join(names)} (its credences have a standard"
-            f" deviation below {LEAST_SPREAD}), so it reads nothing there; a smaller l2 allows steeper"
-            " probes, a larger number of steps longer ones",
-            stacklevel=4,
-        )
-
-
-def probabilities(
-    rows: Paired, weight: Float[Tensor, "site d"], bias: Float[Tensor, " site"]
-) -> tuple[Float[Tensor, "site n"], Float[Tensor, "site n"]]:
-    """The probability of "true" for both texts of every pair."""
-    p_yes, p_no = (
-        torch.sigmoid(torch.einsum("snd,sd->sn", z.to(weight), weight) + bias[:, None])
-        for z in (rows.yes, rows.no)
-    )
-    return p_yes, p_no
 
 
 def burns_loss(p_yes: Float[Tensor, "*any n"], p_no: Float[Tensor, "*any n"]) -> Float[Tensor, "*any n"]:

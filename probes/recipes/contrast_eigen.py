@@ -18,6 +18,7 @@ from probes.fitting.recipe import check_settings
 from probes.fitting.spreads import no_spread
 from probes.fitting.transforms import Transform
 from probes.recipes.inputs import oriented, paired, scaled_to_pairs, span
+from probes.recipes.still import warn_without_spread
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class ContrastEigen:
         values = torch.where((no_spread(acts.yes) & no_spread(acts.no))[:, None], 0, values)
         bias = torch.zeros(len(weight)).to(weight)
         sign, sign_from = oriented(rows, weight, bias)
+        warn_without_spread(acts, rows, weight, bias)
         return finish(
             acts,
             weight,

@@ -14,6 +14,7 @@ from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform
 from probes.recipes.inputs import oriented, paired, scaled_to_pairs
+from probes.recipes.still import warn_without_spread
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class CRC:
         weight = scaled_to_pairs(rows, weight)
         bias = torch.zeros(len(weight)).to(weight)
         sign, sign_from = oriented(rows, weight, bias)
+        warn_without_spread(acts, rows, weight, bias)
         return finish(
             acts, weight, bias, rows.transforms, recipe=self, losses=1 - share, sign=sign, sign_from=sign_from
         )

@@ -15,6 +15,7 @@ from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import check_settings
 from probes.fitting.transforms import Transform
 from probes.recipes.inputs import oriented, paired, scaled_to_pairs, span
+from probes.recipes.still import warn_without_spread
 
 ERASED = Transform(centre="mean", scale="rms", erase=("template",))
 
@@ -74,6 +75,7 @@ class VINC:
         weight = scaled_to_pairs(rows, weight)
         bias = torch.zeros(len(weight)).to(weight)
         sign, sign_from = oriented(rows, weight, bias)
+        warn_without_spread(acts, rows, weight, bias)
         return finish(
             acts,
             weight,

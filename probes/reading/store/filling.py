@@ -293,5 +293,6 @@ def _read_shard(
                 if site in states:
                     part[at] = states.pop(site).to(device="cpu", dtype=reading.dtype)
             bar.update(len(done))
-    refuse_unreadable([site for site, part in zip(sites, x, strict=True) if not torch.isfinite(part).all()])
+    bad = [site for site, part in zip(sites, x, strict=True) if not torch.isfinite(part).all()]
+    refuse_unreadable(bad, reading.dtype, reading.model)
     return x

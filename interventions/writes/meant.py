@@ -1,0 +1,39 @@
+"""The weights that edits were made for, asked for again where they have changed since."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+
+@dataclass(eq=False)
+class Meant:
+    """Edits on a model as it was: a call asks the edits again, by `ask`, whether they belong to it, if a
+    weight was written to or put in place of another since. Costs under a percent of a short pass where none
+    was.
+
+    Raises ValueError where they do not.
+    """
+
+    hf: nn.Module
+    ask: Callable[[], Any]
+
+    def __post_init__(self) -> None:
+        self.stamp = written(self.hf)
+
+    def __call__(self) -> None:
+        now = written(self.hf)
+        if now <= self.stamp:
+            return
+        try:
+            self.ask()
+        except ValueError as error:
+            raise ValueError(f"the weights were changed since the model was edited: {error}") from error
+        self.stamp = now
+
+
+def written(hf: nn.Module) -> frozenset[tuple[int, int]]:
+    """Where every weight lies and how often it was written to; those made in inference mode do not count."""
+    own = (p for module in hf.modules() for p in module._parameters.values() if p is not None)
+    return frozenset((p.data_ptr(), 0 if p.is_inference() else p._version) for p in own)

@@ -1,0 +1,135 @@
+"""Ways of writing that look at the tokens of the prompts: texts are those of every prompt alone, functions
+know which prompt they are asked about, and what belongs to single passes is refused.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+
+from interventions import Monitor
+from probes import MassMean, Site, capture, capture_generated, load_model
+from tests.conftest import build_tokenizer
+
+PROMPTS = [
+    "alpha is near the old river and small",
+    "blue",
+    "the river is",
+    "a house lives near red stone",
+    "the tall tree",
+    "not true",
+]
+SITE = Site("resid_post", 1)
+
+
+@pytest.fixture
+def model(make_hf):
+    """Padded with its own end of text, as many people's tokenizers are."""
+    hf = make_hf(initializer_range=0.3, tie_word_embeddings=False, seed=1)
+    tokenizer = build_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    return load_model(hf, tokenizer=tokenizer)
+
+
+def alone(model, prompt, n, **options):
+    ids = torch.tensor([model.tokenizer(prompt)["input_ids"]])
+    plain = {"attention_mask": torch.ones_like(ids), "max_new_tokens": n, "do_sample": False}
+    with torch.no_grad():
+        made = model.hf.generate(input_ids=ids, pad_token_id=2, eos_token_id=2, **plain, **options)
+    new = made[0, ids.shape[1] :].tolist()
+    return new[: new.index(2)] if 2 in new else new
+
+
+def second_word_again(input_ids, scores):
+    """Looks at a column, which is padding in a padded row."""
+    return scores.scatter_add(1, input_ids[:, 1:2], torch.full((len(scores), 1), 9.0))
+
+
+def at_six_different(input_ids, scores, **kwargs):
+    return torch.tensor([len(set(row.tolist())) >= 6 for row in input_ids])
+
+
+LOOKING = {
+    "encoder_repetition_penalty": {"encoder_repetition_penalty": 1.8},
+    "repetition_penalty": {"repetition_penalty": 3.0},
+    "encoder_no_repeat_ngram_size": {"encoder_no_repeat_ngram_size": 1},
+    "no_repeat_ngram_size": {"no_repeat_ngram_size": 1},
+    "prefix_allowed_tokens_fn": {
+        "prefix_allowed_tokens_fn": lambda row, ids: [i for i in range(4, 30) if i not in ids.tolist()] + [2]
+    },
+    "logits_processor": {"logits_processor": [second_word_again]},
+    "stopping_criteria": {"stopping_criteria": [at_six_different]},
+}
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+@pytest.mark.parametrize("name", LOOKING)
+def test_what_looks_at_the_prompt_meets_no_padding(name, batch_size, model):
+    options = LOOKING[name]
+    own = [alone(model, prompt, 8, **options) for prompt in PROMPTS]
+    assert model.generate(PROMPTS, 8, batch_size=batch_size, return_ids=True, **options) == own
+    read = capture_generated(
+        model, PROMPTS, SITE, max_new_tokens=8, batch_size=batch_size, progress=False, **options
+    )
+    rows = [i for i, ids in enumerate(own) if ids]
+    assert read.x.shape[1] == sum(map(len, own)), "every token has a state, also where a text ends early"
+    assert [read.columns["token_id"][read.example == i].tolist() for i in rows] == [own[i] for i in rows]
+    probe = MassMean().fit(capture(model, PROMPTS, SITE, progress=False).with_y([0, 1] * 3))
+    seen = Monitor(probe, SITE, float("inf")).watch(
+        model, PROMPTS, max_new_tokens=8, batch_size=batch_size, **options
+    )
+    texts = model.generate(PROMPTS, 8, batch_size=1, **options)
+    assert [w.text for w in seen] == texts
+
+
+def test_the_models_own_settings_count_where_they_act(model):
+    model.hf.generation_config.encoder_repetition_penalty = 1.8
+    sampled = {"do_sample": True, "top_k": 1}
+    own = [alone(model, p, 6, encoder_repetition_penalty=1.8) for p in PROMPTS]
+    assert model.generate(PROMPTS, 6, return_ids=True, **sampled) == own
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 2])
+def test_a_function_of_rows_is_told_the_place_in_the_list(batch_size, model):
+    allowed = {"prefix_allowed_tokens_fn": lambda row, ids: [5 + row]}
+    made = model.generate(PROMPTS, 2, batch_size=batch_size, return_ids=True, **allowed)
+    assert made == [[5 + i] * 2 for i in range(len(PROMPTS))]
+
+
+def test_others_are_written_in_batches_as_before(model):
+    decoding = model.decoding(3, {"temperature": 0.7, "do_sample": True})
+    encoded = model.encode(PROMPTS)
+    assert len(model.batches(encoded, decoding=decoding, side="left")) == 1
+
+    class Blind:
+        reads_prompts = False
+
+        def __call__(self, input_ids, scores):
+            return scores
+
+    decoding = model.decoding(3, {"logits_processor": [Blind()], "stop_strings": None})
+    assert len(model.batches(encoded, decoding=decoding, side="left")) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("position_ids", "inputs_embeds", "attention_mask", "input_ids", "cache_position"),
+        *("token_type_ids", "negative_prompt_ids", "pixel_values"),
+    ],
+)
+def test_what_belongs_to_single_passes_is_refused(name, model):
+    options: dict[str, Any] = {name: torch.zeros(1, 3, dtype=torch.long)}
+    probe = MassMean().fit(capture(model, PROMPTS, SITE, progress=False).with_y([0, 1] * 3))
+    monitor = Monitor(probe, SITE, 0.0)
+    calls = [
+        lambda: model.generate(PROMPTS[1:2], 2, **options),
+        lambda: capture_generated(model, PROMPTS[1:2], SITE, max_new_tokens=2, progress=False, **options),
+        lambda: monitor.watch(model, PROMPTS[1:2], max_new_tokens=2, **options),
+        lambda: list(monitor.stream(model, PROMPTS[1], max_new_tokens=2, **options)),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=rf"{name}= is no option here \(got a tensor of shape \(1, 3\)"):
+            call()
+    with pytest.raises(ValueError, match="prompts are sorted by length"):
+        model.generate(PROMPTS, 2, attention_mask=[[1, 1, 1]])
