@@ -190,6 +190,32 @@ def test_a_change_that_looks_from_token_to_token_is_noticed(columns):
     assert torch.equal(first, whole) and torch.equal(again, whole) and now == [length_of(model)]
 
 
+def test_weights_and_adapters_may_change_meanwhile(columns):
+    import peft
+
+    model = fresh()
+    everywhere = Direction.from_vector(np.ones(model.width), "resid_post.1")  # of no model in particular
+    changed = edited(model, Add(everywhere, norm=4.0, at="last"))
+    with shared_prefixes(model):
+        for _ in range(3):
+            assert torch.allclose(changed.logits(PROMPTS), whole_logits(changed), atol=CLOSE)
+            with torch.no_grad():
+                model.blocks[0].self_attn.v_proj.weight.mul_(1.5)
+    tuned = peft.get_peft_model(
+        build_hf(), peft.LoraConfig(target_modules=["v_proj"], init_lora_weights=False)
+    )
+    model = load_model(tuned, tokenizer=build_tokenizer("left"))
+    found = []
+    with shared_prefixes(model):
+        for _ in range(2):
+            for within in (nullcontext, tuned.disable_adapter):
+                with within():
+                    changed = edited(model, Add(everywhere, norm=4.0, at="last"))
+                    found.append(changed.logits(PROMPTS))
+                    assert torch.allclose(found[-1], whole_logits(changed), atol=CLOSE)
+    assert (found[2] - found[3]).abs().max() > 1e-2
+
+
 def test_where_there_is_no_room_passes_are_whole(monkeypatch, columns):
     monkeypatch.setattr(prefixes, "ROOM", 100)
     model = fresh()

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from interventions.writes.edited import listed
 from interventions.writes.lowrank import Edit
-from probes.models.model import Model, Write
+from probes.models.model import Model
+from probes.models.writes import Write
 
 
 @dataclass(frozen=True, eq=False)

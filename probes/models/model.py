@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -12,26 +12,24 @@ from torch import Tensor, nn
 
 from probes.checks.devices import new_on_cpu
 from probes.data.examples import Examples, Text
-from probes.data.fingerprint import Fingerprint, fingerprint, made_by
-from probes.data.sites import Site, SitesLike, expand_sites
+from probes.data.sites import Site
 from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
 from probes.data.tokenising import Prompts, Tokenising
 from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, pad
-from probes.models.backends.hooking import in_force
 from probes.models.backends.hooks import Hooks
-from probes.models.backends.points import Backend, Passed, Select
+from probes.models.backends.points import Passed, Select
 from probes.models.compiled import original
 from probes.models.decoding import Decoding
+from probes.models.described import Described
 from probes.models.generating import check_options, check_rows
-from probes.models.inputs import forward_inputs, longest_text, refuse_overlong, takes
+from probes.models.inputs import forward_inputs, refuse_overlong, takes
 from probes.models.looking import looks_at_prompts, numbered
 from probes.models.outputs import endless, refuse_endless_logits
 from probes.models.padding import require_harmless_padding
-from probes.models.state import acting_adapters, state_of
-from probes.models.switched_off import acting_part
-from probes.models.unwrap import fan_in, inner_model, input_device, text_config
-from probes.models.writes import Bound, Chosen, Write
+from probes.models.state import acting_adapters
+from probes.models.unwrap import inner_model
+from probes.models.writes import Bound, Chosen
 
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
 """Padded tokens a batch where no batch size is given; a batch that does not fit is halved
@@ -44,22 +42,13 @@ SHORTER = ContextVar("SHORTER", default=None)
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Model(Described):
     """A language model as a value. `edited(model, ...)` gives another Model on the same weights; this one
     stays as it is.
 
     `n_blocks` and `width` describe the residual stream; `generates` says whether there is a language-model
     head.
     """
-
-    hf: nn.Module
-    tokenizer: Any
-    name: str
-    backend: Backend
-    writes: tuple[Write, ...] = field(default=())
-    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    edited_as_base: bool = False  # edits were made while its adapters were switched off
-    meant: tuple[Callable[[], None], ...] = ()  # each raises where an edit belongs to other weights
 
     @classmethod
     def of(
@@ -68,100 +57,6 @@ class Model:
         """A Hugging Face model in memory, read through plain hooks."""
         hf = original(hf)
         return cls(hf, tokenizer, name or type(hf).__name__, Hooks(hf, blocks))
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        return inner_model(self.hf).get_submodule(self.backend.blocks)  # pyright: ignore
-
-    @property
-    def config(self) -> Any:
-        return text_config(inner_model(self.hf))
-
-    @property
-    def n_blocks(self) -> int:
-        return len(self.blocks)
-
-    @property
-    def width(self) -> int:
-        return int(self.config.hidden_size)
-
-    @property
-    def device(self) -> torch.device:
-        """Where tokens go in; the CPU for a model whose weights are on a server."""
-        return input_device(self.hf)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(p.dtype for p in self.hf.parameters() if p.is_floating_point())
-
-    @property
-    def fingerprint(self) -> Fingerprint:
-        """Who the model is as it is now; weights may change in place, adapters be switched off."""
-        return self.fingerprinted()
-
-    def fingerprinted(self, whole: bool = False) -> Fingerprint:
-        """Who the model is; with `whole` every weight is read again, also where nothing says it changed."""
-        acting, called = acting_part(self.hf)
-        return fingerprint(acting, self.tokenizer, self.name, state_of(self.hf), whole, called)
-
-    @property
-    def acting(self) -> tuple[Write, ...]:
-        """The edits that act on its passes now: of every `applied` around the call, and its own."""
-        return (*in_force(inner_model(self.hf)), *self.writes)
-
-    def refuse_foreign(self, receipt: Mapping[str, Any], what: str, remedy: str | None = None) -> None:
-        """Raises ValueError, naming the field that differs and a remedy, where an artefact belongs to another
-        model.
-
-        One whose receipt names no model passes.
-        """
-        own = made_by(receipt)
-        if own is not None:
-            own.check(self.fingerprint, what, remedy)
-
-    @property
-    def generates(self) -> bool:
-        has_head = self.hf.get_output_embeddings() is not None  # pyright: ignore
-        return has_head and inner_model(self.hf).can_generate()  # pyright: ignore
-
-    def require_generation(self, wish: str) -> None:
-        if not self.generates:
-            raise ValueError(
-                f"{wish} needs a causal language model, but {self.name!r} is a"
-                f" {type(inner_model(self.hf)).__name__} without a language-model head (an encoder, for"
-                " example): it can be read (capture, probes) but not asked"
-            )
-
-    @property
-    def n_heads(self) -> int:
-        return int(getattr(self.config, "num_attention_heads", 0))
-
-    def sites(self, sites: SitesLike) -> tuple[Site, ...]:
-        return expand_sites(sites, self.n_blocks, self.n_heads)
-
-    def width_at(self, site: Site) -> int:
-        """Coordinates of the hidden state at a site: the model's width, or a head's."""
-        if site.kind != "z":
-            return self.width
-        whole = fan_in(
-            inner_model(self.hf).get_submodule(
-                f"{self.backend.blocks}.{site.block}.{self.backend.layout().z}"
-            )
-        )
-        return whole if site.head is None else whole // self.n_heads
-
-    @property
-    def max_length(self) -> int | None:
-        return longest_text(self.config)
-
-    @property
-    def pad_id(self) -> int:
-        """What fills padded places; the mask hides it, so any token does where the tokenizer has none, or one
-        that the model has no embedding for.
-        """
-        known = int(inner_model(self.hf).get_input_embeddings().weight.shape[0])  # pyright: ignore
-        own = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
-        return next((i for i in own if i is not None and i < known), 0)
 
     @property
     def tokenising(self) -> Tokenising:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
 from probes.models.compiled import original
 from probes.models.model import SHORTER, Model
+from probes.models.state import acting_adapters
 from probes.models.unwrap import inner_model, text_config
 from probes.models.writes import SiteFunction, Write
 
@@ -64,9 +66,14 @@ class _Shared:
         self.agreed[kind] = bool(apart <= CLOSE * whole[:, -keep:].abs().max())
         return whole
 
+    def _as_it_is(self) -> bytes:
+        """What tells the model from itself after training, or with its adapters switched."""
+        versions = np.array([p._version for p in self.hf.parameters()])
+        return versions.tobytes() + repr(acting_adapters(self.hf)).encode()
+
     def _before(self, model: Model, batch: Batch, first: int) -> Pairs | None:
         """Keys and values of the unedited model at the first columns; None where they find no room."""
-        key = batch.ids.numpy().tobytes() + batch.mask.numpy().tobytes()
+        key = batch.ids.numpy().tobytes() + batch.mask.numpy().tobytes() + self._as_it_is()
         found = self.kept.get(key)
         if found is not None and found[0][0].shape[-2] >= first:
             return [(k[..., :first, :], v[..., :first, :]) for k, v in found]
@@ -87,8 +94,8 @@ class _Shared:
 def shared_prefixes(model: Model) -> Generator[None]:
     """Within the `with`, logits of this model under edits share what lies before the edits.
 
-    Weights must not change meanwhile. Nothing is shared where it would not be exact: for models below single
-    precision, recurrent ones, compiled ones, other backends than plain hooks, and within `applied`.
+    Nothing is shared where it would not be exact: for models below single precision, recurrent ones, compiled
+    ones, other backends than plain hooks, and within `applied`.
     """
     if SHORTER.get() is not None or not _able(model):
         yield
