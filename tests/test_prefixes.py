@@ -201,18 +201,18 @@ def test_weights_and_adapters_may_change_meanwhile(columns):
             assert torch.allclose(changed.logits(PROMPTS), whole_logits(changed), atol=CLOSE)
             with torch.no_grad():
                 model.blocks[0].self_attn.v_proj.weight.mul_(1.5)
-    tuned = peft.get_peft_model(
-        build_hf(), peft.LoraConfig(target_modules=["v_proj"], init_lora_weights=False)
-    )
+    config = peft.LoraConfig(target_modules=["v_proj"], init_lora_weights=False)
+    tuned = peft.get_peft_model(build_hf(), config)
+    tuned.add_adapter("other", config)
     model = load_model(tuned, tokenizer=build_tokenizer("left"))
     found = []
     with shared_prefixes(model):
         for _ in range(2):
-            for within in (nullcontext, tuned.disable_adapter):
-                with within():
-                    changed = edited(model, Add(everywhere, norm=4.0, at="last"))
-                    found.append(changed.logits(PROMPTS))
-                    assert torch.allclose(found[-1], whole_logits(changed), atol=CLOSE)
+            for name in ("default", "other"):
+                tuned.set_adapter(name)
+                changed = edited(model, Add(everywhere, norm=4.0, at="last"))
+                found.append(changed.logits(PROMPTS))
+                assert torch.allclose(found[-1], whole_logits(changed), atol=CLOSE)
     assert (found[2] - found[3]).abs().max() > 1e-2
 
 
