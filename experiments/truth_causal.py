@@ -18,6 +18,7 @@ from probes.evidence.decodable import Decodable
 
 ANSWERS = Answers("column:if_true", "column:if_false")
 ALL = "resid_post"
+PRICED = 5  # controls whose cost is measured: a mean is all that is shown of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +52,11 @@ class Setting:
     def added(self, site: Site, dose: float) -> Add:
         return Add(self.reading.first.probe.direction(site), gaps=dose, at=self.edit_at)
 
-    def effect(self, edit: Edit, before: Records, control_costs: bool = True) -> Effect:
+    def effect(self, edit: Edit, before: Records, priced: bool = True) -> Effect:
+        """With `priced` a few of the controls are priced too, which tells what their like costs."""
         return effect(
             self.model, edit, ANSWERS, self.test, neutral=self.neutral, n_controls=self.controls,
-            seed=self.seed, before=before, control_costs=control_costs, compare=False,
+            seed=self.seed, before=before, control_costs=PRICED if priced else 0, compare=False,
             train=self.reading.parts[0],
         )  # fmt: skip
 

@@ -33,7 +33,7 @@ def push(s: Setting, doses: Sequence[float], report: Report) -> list[Effect]:
     effects = {}
     for dose in progress_bar("doses", True, doses):
         picked = dose in (chosen.up, chosen.down)
-        effects[dose] = s.effect(s.added(chosen.site, dose), before, control_costs=picked)
+        effects[dose] = s.effect(s.added(chosen.site, dose), before, priced=picked)
     turns = _push_section(s, chosen, effects, report)
     at_chance = accuracy(before.values, s.test.y, balanced=True).value <= AT_CHANCE
     beyond = all(effects[dose].p_value() <= 1 / (1 + s.controls) for dose in (chosen.up, chosen.down))

@@ -92,6 +92,8 @@ def test_effect_finds_the_direction_that_writes_the_answer_and_not_a_random_one(
     assert strong.change().low > 0 and strong.p_value() == pytest.approx(1 / 21)
     assert strong.controls.shape == (20, 6) and len(strong.control_costs) == 20
     assert strong.accuracy("controls").value.shape == (20,)
+    few = effect(model, Add(d, norm=20), answers, examples, neutral=PROMPTS[:3], control_costs=2)
+    assert [c.kl.value for c in few.control_costs] == [c.kl.value for c in strong.control_costs[:2]]
     other = effect(model, Add(d.random_like(5), norm=20), answers, examples)
     assert other.p_value() > 0.05 and other.cost is None
 

@@ -37,7 +37,7 @@ def effect(
     prompts: Examples,
     *,
     neutral: Sequence[str] | None = None,
-    control_costs: bool = True,
+    control_costs: bool | int = True,
     n_controls: int = MIN_CONTROLS,
     seed: int = 0,
     before: Records | None = None,
@@ -52,10 +52,10 @@ def effect(
     exchanged labels on those rows; otherwise from the covariance of h on the prompts
     (`interventions.effects.meaningless`). `compare=False` leaves comparisons and isotropic edits out. With
     `neutral` texts the cost (KL and loss) is measured for the edit and, with `control_costs`, for every
-    control. `before` saves a run when the base behaviour on these prompts is known. Raises ValueError for
-    fewer than 20 controls, for prompts with a y between whole numbers, for a `before` of other prompts,
-    another model, edit, behaviour or answer key, and for `train` rows of another model, read under other
-    edits, without the edit's site or without labels.
+    control, or for so many of them. `before` saves a run when the base behaviour on these prompts is known.
+    Raises ValueError for fewer than 20 controls, for prompts with a y between whole numbers, for a `before`
+    of other prompts, another model, edit, behaviour or answer key, and for `train` rows of another model,
+    read under other edits, without the edit's site or without labels.
     """
     check_model(base, "effect")
     behaviour = as_behaviour(behaviour)
@@ -74,7 +74,7 @@ def effect(
         bar = progress_bar("edits", progress, edits)
         now, *rest = [_alike(behaviour(edited(base, each), prompts), before) for each in bar]
     n = len(controls)
-    costs = _costs(base, [whole, *(controls if control_costs else [])], neutral)
+    costs = _costs(base, [whole, *controls[: _priced(control_costs, n)]], neutral)
     return Effect(
         edit=repr(whole),
         before=before,
@@ -88,6 +88,13 @@ def effect(
         drawn=replace(drawn, fitted=_fitted(whole, prompts)),
         applied=whole,
     )
+
+
+def _priced(control_costs: bool | int, n: int) -> int:
+    """Of how many controls the cost is measured."""
+    if isinstance(control_costs, bool):
+        return n if control_costs else 0
+    return min(n, check_count("control_costs", control_costs, 0))
 
 
 def _fitted(edit: Edit, prompts: Examples) -> int:
