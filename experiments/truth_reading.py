@@ -51,7 +51,7 @@ def decodable_section(reading: Decodable, at: str, report: Report) -> None:
     for name, value in reading.surface.items():
         report.add("auroc", value, recipe=f"text alone: {name}", label="truth", split="test")
     paid = {"shuffles": len(null.best), "p_value": null.p_value}
-    report.add("null_auroc_95", null.level(), recipe="MassMean", label="truth", split="test", **paid)
+    report.add("null_auroc_95", null.level(), recipe=reading.chosen, label="truth", split="test", **paid)
     title = "Truth from hidden states: AUROC on test groups (← site chosen on validation)"
     shown = report.table(title, ("site", *reading.by_recipe), _by_site(reading))
     truth, test = reading.first, reading.parts[2]
@@ -62,8 +62,10 @@ def decodable_section(reading: Decodable, at: str, report: Report) -> None:
         "Is truth linearly decodable?",
         "Probes were fitted on half of the groups; the site (shaded) was chosen on validation groups and"
         f" every number is from test groups. MassMean and Logistic read position {at}; CCS reads statements"
-        " answered as true and as false and saw labels only for its sign. The grey band is the same pipeline"
-        " on shuffled labels; the dashed line is the best classifier that sees only the text.",
+        " answered as true and as false and saw labels only for its sign. The rest of this report is about"
+        f" {reading.chosen}: MassMean, unless Logistic does better on validation groups by more than noise."
+        " The grey band is the same pipeline on shuffled labels; the dashed line is the best classifier that"
+        " sees only the text.",
         (shown,),
         (
             (report.figure("layer_curve", curve), "AUROC by site, 95% intervals over groups"),
@@ -92,8 +94,8 @@ def claim_standing(reading: Decodable, report: Report) -> None:
     """The first sentence of the summary."""
     truth, words = reading.first, float(reading.best_text[1].value)
     numbers = (
-        f"AUROC {truth.at_site} at {truth.site}; shuffled labels {reading.null.level():.2f} (best site, 95%),"
-        f" text alone {words:.2f}"
+        f"AUROC {truth.at_site} at {truth.site} ({reading.chosen}); shuffled labels"
+        f" {reading.null.level():.2f} (best site, 95%), text alone {words:.2f}"
     )
     if reading.beyond_text:
         report.claim(f"Truth is linearly decodable on held-out groups: {numbers}.")

@@ -807,3 +807,12 @@ def test_captures_can_be_put_under_one_another(make_model, texts):
         Activations.concat([parts[0], parts[0]])
     with pytest.raises(ValueError, match="different sites"):
         Activations.concat([parts[0], parts[1]["resid_post.0"]])
+
+
+def test_states_of_several_streams_are_refused_in_words(make_model):
+    model = make_model("llama")
+    block = model.blocks[1]
+    plain = block.forward
+    block.forward = lambda *a, **k: plain(*a, **k)[None].expand(2, -1, -1, -1)
+    with pytest.raises(ValueError, match=r"of shape \(2, 1, 4, 32\) and not \(text, token, width\)"):
+        capture(model, ["the river old"], "resid_post.1", progress=False)

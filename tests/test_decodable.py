@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from probes import CRC, Estimate, Examples, Logistic, MassMean, Pairs, capture, capture_pairs
-from probes.evidence.decodable import SHARES, Decodable, Methods, decode
+from probes import CRC, Activations, Estimate, Examples, Logistic, MassMean, Pairs, capture, capture_pairs
+from probes.evidence.decodable import SHARES, Decodable, Methods, better, decode
 from probes.evidence.permutation import Null
 from probes.evidence.rivals import best_item, best_of
 from probes.evidence.site_reading import site_reading
@@ -80,6 +80,18 @@ def test_parts_are_split_by_group_and_alike_for_texts_and_pairs(model):
     both = capture_pairs(model, pairs, "resid_post", "last")
     of_pairs = site_reading(CRC(), *(both.rows(np.isin(both.groups, part.groups)) for part in split))
     assert (found.by_recipe["CRC"].curve.value == of_pairs.curve.value).all()
+
+
+@pytest.mark.parametrize("loud, chosen", [(0.1, "MassMean"), (8.0, "Logistic")])
+def test_another_recipe_is_taken_where_validation_shows_it_to_be_better(loud, chosen):
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 2
+    x = rng.normal(size=(300, 40)) * loud  # beside which the mean of the label's own coordinate is lost
+    x[:, 0] = y + 0.3 * rng.normal(size=300)
+    parts = Activations.from_arrays(x.astype("float32"), y).split(SHARES, seed=0)
+    found = {"MassMean": site_reading(MassMean(), *parts), "Logistic": site_reading(Logistic(), *parts)}
+    assert better(found, parts[1]) == chosen
+    assert better(found | {"again": found["Logistic"]}, parts[1]) == chosen
 
 
 def test_the_best_of_several_is_the_first_of_equals_and_none_is_an_error():

@@ -16,6 +16,7 @@ from interventions import Ablate, Add, Answers, edited, effect, neutral_cost
 from interventions.behaviours.answers import _warn_without_space
 from probes import Direction, Examples, load_model
 from tests.conftest import build_hf
+from tests.typechecks import unchecked
 
 PROMPTS = [
     "the red house is old",
@@ -96,6 +97,15 @@ def test_effect_finds_the_direction_that_writes_the_answer_and_not_a_random_one(
     assert [c.kl.value for c in few.control_costs] == [c.kl.value for c in strong.control_costs[:2]]
     other = effect(model, Add(d.random_like(5), norm=20), answers, examples)
     assert other.p_value() > 0.05 and other.cost is None
+
+
+def test_a_behaviour_that_gives_no_records_is_told_what_to_give(model, examples):
+    edit = Add(_answer_direction(model), norm=2)
+    with (
+        unchecked(),
+        pytest.raises(TypeError, match=r"got a ndarray; a behaviour of your own returns Records.of"),
+    ):
+        effect(model, edit, lambda m, prompts: np.zeros(len(prompts)), examples)
 
 
 def test_effect_refuses_few_controls_and_needs_labels_only_for_accuracy(model, examples):

@@ -311,6 +311,9 @@ def test_columns_that_are_numbers_in_one_part_and_text_in_another_are_not_put_un
         "a",
         "b",
     ]
+    for parts in ([[np.nan, np.nan], ["river", "tree"]], [["river", "tree"], [np.nan, np.nan]]):
+        cells = Examples.concat([part(p) for p in parts]).columns["c"]
+        assert pd.isna(cells).sum() == 2 and {"river", "tree"} < set(cells.tolist())  # and not the word nan
     mixed = Examples.concat([part([1, "x"]), whole]).columns["c"].tolist()
     assert mixed == [1, "x", 1, 2]
     lists = Examples.concat([part([["a"], ["b", "c"]]), part([["d"], [1, 2]])]).columns["c"].tolist()

@@ -692,6 +692,22 @@ def test_an_edited_model_is_asked_again_once_its_weights_have_changed(model):
     assert torch.equal(quiet.logits(TEXTS), before), "the same weights, written again"
 
 
+def test_an_edited_model_is_asked_again_once_its_adapters_were_switched(make_hf, make_tokenizer):
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    tuned = get_peft_model(make_hf(), config)
+    tuned.add_adapter("other", config)
+    model = load_model(tuned, tokenizer=make_tokenizer("left"))
+    changed = edited(model, Add(found_on(model), gaps=1))
+    before = changed.logits(TEXTS)
+    tuned.set_adapter("other")
+    with pytest.raises(ValueError, match=r"changed since the model was edited: .*their adapters differ"):
+        changed.logits(TEXTS)
+    tuned.set_adapter("default")
+    assert torch.equal(changed.logits(TEXTS), before)
+
+
 def test_edits_that_belong_to_no_model_in_particular_go_on_when_weights_change(model):
     vector = Direction.from_vector(np.ones(model.width), SITE)
     quiet = edited(model, Add(vector, norm=1))

@@ -325,6 +325,11 @@ def test_watching_otherwise_than_the_threshold_was_calibrated_is_said(llama, pro
         assert len(said) == 1
     with applied(llama.hf, add), pytest.warns(UserWarning, match=under_edit):
         monitor.watch(llama, new, **short)
+    one, other = (Add(Direction.from_vector(v, probe.sites[0]), norm=2.0) for v in np.eye(llama.width)[:2])
+    assert repr(one) == repr(other)
+    on_one = Monitor.calibrated(edited(llama, one), probe, SITE, prompts[:20], **given)
+    with pytest.warns(UserWarning, match=r"calibrated under Add.*, and the model writes under Add"):
+        on_one.watch(edited(llama, other), new, **short)
 
 
 def test_a_probe_of_averages_is_said_to_score_single_tokens(llama):

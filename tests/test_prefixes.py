@@ -9,7 +9,8 @@ import torch
 
 from interventions import Add, Answers, Patch, applied, edited, effect
 from interventions.behaviours.logprob import continued, logprobs
-from probes import Direction, Examples, capture, load_model
+from interventions.writes.changes import NormKept
+from probes import Direction, Examples, capture, load_model, recording
 from probes.data.positions import Position
 from probes.models import prefixes
 from probes.models.backends.hooks import Hooks
@@ -171,23 +172,63 @@ def test_what_would_not_be_the_same_is_read_whole(columns):
     assert columns == [length_of(model)]
 
 
-def test_a_change_that_looks_from_token_to_token_is_noticed(columns):
+class Around:
+    """A change of one's own that looks from token to token."""
+
+    kind, keeps_norm = "around", False
+
+    def __init__(self, width, by):
+        self.width, self.by = width, by
+
+    def delta(self, h):
+        return self.by * h.cumsum(1)
+
+    def numbers(self):
+        return (torch.tensor(self.by),)
+
+
+def test_changes_of_ones_own_are_read_whole_also_within_others(columns):
     model = fresh()
+    write = pushed(model, "last").writes[0]
+    with shared_prefixes(model):
+        for by in (1e-6, 1.0):  # that the weak one does nothing to see says nothing of the strong one
+            for change in (Around(model.width, by), NormKept(Around(model.width, by))):
+                changed = replace(model, writes=(replace(write, change=change),))
+                columns.clear()
+                assert torch.equal(changed.logits(PROMPTS), whole_logits(changed))
+                assert columns == [length_of(model)] * 2
+        ours = replace(model, writes=(replace(write, change=NormKept(write.change)),))
+        ours.logits(PROMPTS)
+        columns.clear()
+        ours.logits(PROMPTS)
+    assert columns == [1]
 
-    class Around:
-        width, keeps_norm, kind = model.width, False, "around"
 
-        def delta(self, h):
-            return h.cumsum(1)
+def test_whoever_looks_on_sees_whole_passes(columns):
+    model = fresh()
+    changed, seen = pushed(model, "last"), []
+    with shared_prefixes(model):
+        for _ in range(2):
+            changed.logits(PROMPTS)
+        handle = model.blocks[0].register_forward_hook(lambda m, args, out: seen.append(args[0].shape[1]))
+        changed.logits(PROMPTS)
+        handle.remove()
+        with recording(model, ["resid_post.2"]) as heard:
+            changed.logits(PROMPTS)
+        columns.clear()
+        changed.logits(PROMPTS)
+    assert seen == [length_of(model)] and columns == [1]
+    assert heard["resid_post.2"].shape[:2] == (len(PROMPTS), length_of(model))
 
-        def numbers(self):
-            return ()
 
+def test_batches_of_the_same_ids_in_another_shape_are_others():
+    model = fresh()
     changed = pushed(model, "last")
-    changed = replace(changed, writes=(replace(changed.writes[0], change=Around()),))
-    whole = changed.logits(PROMPTS)
-    first, again, now = shared(model, columns, changed, PROMPTS)
-    assert torch.equal(first, whole) and torch.equal(again, whole) and now == [length_of(model)]
+    with shared_prefixes(model):
+        for ids in ([[5, 6, 7, 5, 6, 7]], [[5, 6, 7], [5, 6, 7]]):
+            found = changed.logits(model.tokenise(ids))
+            alone = torch.cat([changed.logits(model.tokenise([i])) for i in ids])
+            assert torch.allclose(found, alone, atol=CLOSE)
 
 
 def test_weights_and_adapters_may_change_meanwhile(columns):

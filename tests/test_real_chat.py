@@ -11,9 +11,10 @@ import torch
 from experiments.facts import facts
 from experiments.statements import model_path
 from interventions import WRITERS, Ablate, Add, Monitor, bake, edited
-from probes import Examples, Logistic, MassMean, auroc, capture, capture_generated, load_model
+from probes import Examples, Logistic, MassMean, Site, auroc, capture, capture_generated, load_model
 from probes.controls import shuffled_null
 from probes.models.prefixes import shared_prefixes
+from probes.store import in_memory
 
 pytestmark = pytest.mark.slow
 MIDDLE = "resid_post.14"
@@ -126,12 +127,12 @@ def test_weights_do_what_hooks_do(model, direction):
 def test_a_store_holds_what_a_capture_gives(model, statements, tmp_path):
     some = statements.rows(range(24))
     kept = capture(model, some, [MIDDLE], store=tmp_path / "s", progress=False)
-    assert torch.equal(kept[MIDDLE].in_memory().x, capture(model, some, MIDDLE, progress=False).x)
+    assert torch.equal(in_memory(kept[MIDDLE]).x, capture(model, some, MIDDLE, progress=False).x)
 
 
 def test_a_monitor_scores_what_is_captured(model, statements):
     probe = MassMean().fit(capture(model, statements.rows(range(80)), MIDDLE, progress=False))
-    watched = Monitor(probe, MIDDLE, 1e6).watch(model, QUESTIONS, max_new_tokens=8)
+    watched = Monitor(probe, Site("resid_post", 14), 1e6).watch(model, QUESTIONS, max_new_tokens=8)
     rows = capture_generated(model, QUESTIONS, MIDDLE, max_new_tokens=8, progress=False)
     scores = probe.score(rows)[0].numpy()
     assert np.allclose(np.concatenate([w.scores for w in watched]), scores, atol=CLOSE * np.abs(scores).max())

@@ -218,5 +218,6 @@ def check_records(given: Any, what: str) -> None:
     """Raises TypeError for what is no `Records`."""
     if not isinstance(given, Records):
         raise TypeError(
-            f"{what} takes Records, which behaviour(model, prompts) gives, got a {type(given).__name__}"
+            f"{what} takes Records, which behaviour(model, prompts) gives, got a {type(given).__name__}; a"
+            " behaviour of your own returns Records.of(prompts, values, ...)"
         )

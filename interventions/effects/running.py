@@ -106,6 +106,7 @@ def _fitted(edit: Edit, prompts: Examples) -> int:
 
 def _alike(records: Records, before: Records) -> Records:
     """The same records; raises ValueError where `before` is of another behaviour."""
+    check_records(records, "effect")
     before.same_measure(records)
     return records
 
@@ -120,7 +121,9 @@ def known_before(before: Records | None, behaviour: Behaviour, base: Model, prom
     prompts, or whose receipt names another model, edit, behaviour or answer key.
     """
     if before is None:
-        return behaviour(base, prompts)
+        measured = behaviour(base, prompts)
+        check_records(measured, "what a behaviour gives")
+        return measured
     check_records(before, "before=...")
     if not np.array_equal(before.ids, prompts.ids):
         raise ValueError(

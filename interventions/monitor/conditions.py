@@ -12,6 +12,7 @@ from probes.data.row_names import text_names
 from probes.fitting.linear import LinearProbe
 from probes.models.decoding import Decoding
 from probes.models.model import Model
+from probes.models.writes import Write, hashed
 
 LEFT_OUT = (
     *("max_new_tokens", "use_cache", "cache_implementation", "cache_config", "max_cache_len"),
@@ -30,7 +31,7 @@ class Conditions:
     @classmethod
     def of(cls, model: Model, decoding: Decoding) -> "Conditions":
         said = {k: str(v) for k, v in decoding.receipt().items() if k not in LEFT_OUT}
-        return cls(tuple(sorted(said.items())), tuple(repr(write) for write in model.acting))
+        return cls(tuple(sorted(said.items())), tuple(map(_told, model.acting)))
 
     def say_other(self, now: "Conditions") -> None:
         """Warns where answers are written otherwise now than when the threshold was fixed."""
@@ -47,6 +48,12 @@ class Conditions:
                 " watched, Monitor.calibrated(model, ..., **options)",
                 stacklevel=4,
             )
+
+
+def _told(write: Write) -> str:
+    """An edit in words, with the hash of its numbers, which the words leave out."""
+    found = hashed(write)
+    return repr(write) if found is None else f"{write!r} ({found[:8]})"
 
 
 def _settings(mine: tuple[tuple[str, str], ...], theirs: tuple[tuple[str, str], ...]) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from probes.models.state import acting_adapters
+
 
 @dataclass(eq=False)
 class Meant:
@@ -20,17 +22,17 @@ class Meant:
     ask: Callable[[], Any]
 
     def __post_init__(self) -> None:
-        self.stamp = written(self.hf)
+        self.stamp, self.adapters = written(self.hf), acting_adapters(self.hf)
 
     def __call__(self) -> None:
-        now = written(self.hf)
-        if now <= self.stamp:
+        now, adapters = written(self.hf), acting_adapters(self.hf) if self.adapters else ()
+        if now <= self.stamp and adapters == self.adapters:
             return
         try:
             self.ask()
         except ValueError as error:
             raise ValueError(f"the weights were changed since the model was edited: {error}") from error
-        self.stamp = now
+        self.stamp, self.adapters = now, adapters
 
 
 def written(hf: nn.Module) -> frozenset[tuple[int, int]]:

@@ -148,6 +148,8 @@ def joined_column(parts: Sequence[np.ndarray], name: str) -> np.ndarray:
             f" ({firsts['text']!r:.40}); say which is meant, such as dataclasses.replace(part,"
             f" columns=part.columns | {{{name!r}: part.columns[{name!r}].astype(str)}})"
         )
+    if "text" in firsts and any(part.dtype.kind == "f" for part in parts):
+        parts = [part.astype(object) for part in parts]  # numpy would write the word nan for what is missing
     return np.concatenate(parts)
 
 

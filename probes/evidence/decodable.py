@@ -15,7 +15,7 @@ from probes.evidence.rivals import best_item
 from probes.evidence.site_reading import SiteReading, site_reading
 from probes.evidence.surface import surface_baselines
 from probes.fitting.recipe import Recipe
-from probes.metrics.estimates import Estimate
+from probes.metrics.estimates import Estimate, auroc_difference
 from probes.models.model import Model
 from probes.reading.capture import capture, capture_pairs
 from probes.recipes.ccs import CCS
@@ -33,8 +33,8 @@ PairParts = tuple[PairActivations, PairActivations, PairActivations]
 
 @dataclass(frozen=True)
 class Methods:
-    """What is fitted: recipes of labelled texts by name, the first of which the reading is about, and recipes
-    of contrast pairs.
+    """What is fitted: recipes of labelled texts by name, and recipes of contrast pairs. The reading is about
+    the first, unless validation rows show another to tell the label better.
     """
 
     texts: Mapping[str, Recipe] = field(
@@ -47,9 +47,11 @@ class Methods:
 class Decodable:
     """Train, validation and test rows, every recipe's probe with its chosen site, and the controls.
 
-    `null` is the first recipe under shuffled labels, `surface` the AUROC of classifiers of the bare text.
+    `chosen` names the recipe that all else is about, `null` is that recipe under shuffled labels, `surface`
+    the AUROC of classifiers of the bare text.
     """
 
+    chosen: str
     parts: Parts
     pairs: PairParts
     by_recipe: Mapping[str, SiteReading]
@@ -59,7 +61,7 @@ class Decodable:
     @property
     def first(self) -> SiteReading:
         """The probe that everything else is about."""
-        return next(iter(self.by_recipe.values()))
+        return self.by_recipe[self.chosen]
 
     @property
     def best_text(self) -> tuple[str, Estimate]:
@@ -93,8 +95,8 @@ def decode(
     shuffles: int = 199,
     seed: int = 0,
 ) -> Decodable:
-    """Fits on half of the groups of `prompts`, chooses sites on a fifth, tests on the others; `pairs` of the
-    same groups are split alike.
+    """Fits on half of the groups of `prompts`, chooses sites and recipe on a fifth, tests on the others;
+    `pairs` of the same groups are split alike.
 
     Texts are read at the token `at`, pairs at `pairs_at`. Classifiers of the bare text see the column `text`,
     or the prompts themselves.
@@ -109,10 +111,27 @@ def decode(
     paired = (first, second, third)
     found = {name: site_reading(recipe, train, validation, test) for name, recipe in made.texts.items()}
     found |= {name: site_reading(recipe, *paired) for name, recipe in made.pairs.items()}
-    null = shuffled_null(next(iter(made.texts.values())), train, test, shuffles, seed)
+    chosen = better({name: found[name] for name in made.texts}, validation)
+    null = shuffled_null(made.texts[chosen], train, test, shuffles, seed)
     words = [_texts(part, text) for part in (split[0], split[2])]
     surface = surface_baselines(words[0], train.y, words[1], test.y, test.groups)
-    return Decodable((train, validation, test), paired, found, null, surface)
+    return Decodable(chosen, (train, validation, test), paired, found, null, surface)
+
+
+def better(found: Mapping[str, SiteReading], validation: Activations) -> str:
+    """The first recipe, or another that tells the label better on validation rows by more than noise: of
+    such the one by most.
+    """
+    first, *others = found
+    ahead = {name: _ahead(found[name], found[first], validation) for name in others}
+    better = {name: float(by.value) for name, by in ahead.items() if by.low > 0}
+    return max(better, key=better.__getitem__) if better else first
+
+
+def _ahead(one: SiteReading, other: SiteReading, rows: Activations) -> Estimate:
+    """By how much the AUROC of one is above that of the other, each at its site."""
+    scores = [each.probe[each.site].score(rows[each.site])[0] for each in (one, other)]
+    return auroc_difference(scores[0], scores[1], rows.y, rows.groups)
 
 
 def _texts(rows: Examples, column: str | None) -> list[str]:

@@ -6,26 +6,26 @@ reads that token alone. An effect asks the same prompts under twenty controls an
 work. What a pass gives is compared with a whole pass the first time that a kind of edit is met.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
+from probes.models.backends.hooking import under_way
 from probes.models.compiled import original
 from probes.models.model import SHORTER, Model
-from probes.models.state import acting_adapters
 from probes.models.unwrap import inner_model, text_config
 from probes.models.writes import SiteFunction, Write
 
 ROOM = 2**31  # bytes of keys and values that are kept; batches beyond are read whole
 WORTH = 1 / 4  # share of the columns that has to come before the edit
 CLOSE = 1e-3  # of the largest logit: how far both ways of reading may lie apart
+OURS = ("probes", "interventions")
 PLAIN_LAYERS = {"full_attention", "sliding_attention"}
 
 Pairs = list[tuple[Tensor, Tensor]]
@@ -37,7 +37,7 @@ class _Shared:
     """What passes of one model have in common, as long as they share."""
 
     hf: torch.nn.Module
-    kept: dict[bytes, Pairs] = field(default_factory=dict)
+    kept: dict[str, Pairs] = field(default_factory=dict)
     used: int = 0
     agreed: dict[Any, bool] = field(default_factory=dict)
 
@@ -45,6 +45,9 @@ class _Shared:
         """Logits at the last `keep` columns, or more; None where a whole pass has to be made."""
         if model.hf is not self.hf or not model.writes:
             return None
+        now = model.fingerprint
+        if now.state.hooks or under_way(inner_model(self.hf)):
+            return None  # somebody looks at all tokens, or changes them
         columns = batch.ids.shape[1]
         first = min(_first_edited(model, batch, asked), columns - keep)
         kind = tuple(sorted({_kind(w) for w in model.writes}))
@@ -54,7 +57,7 @@ class _Shared:
             or not self.agreed.get(kind, True)
         ):
             return None
-        before = self._before(model, batch, first)
+        before = self._before(model, batch, first, repr(now))
         if before is None:
             return None
         writes = model.bound_writes(batch, asked, seen=first)
@@ -66,14 +69,9 @@ class _Shared:
         self.agreed[kind] = bool(apart <= CLOSE * whole[:, -keep:].abs().max())
         return whole
 
-    def _as_it_is(self) -> bytes:
-        """What tells the model from itself after training, or with its adapters switched."""
-        versions = np.array([p._version for p in self.hf.parameters()])
-        return versions.tobytes() + repr(acting_adapters(self.hf)).encode()
-
-    def _before(self, model: Model, batch: Batch, first: int) -> Pairs | None:
+    def _before(self, model: Model, batch: Batch, first: int, known_as: str) -> Pairs | None:
         """Keys and values of the unedited model at the first columns; None where they find no room."""
-        key = batch.ids.numpy().tobytes() + batch.mask.numpy().tobytes() + self._as_it_is()
+        key = repr((*batch.ids.shape, batch.ids.tolist(), batch.mask.tolist(), known_as))
         found = self.kept.get(key)
         if found is not None and found[0][0].shape[-2] >= first:
             return [(k[..., :first, :], v[..., :first, :]) for k, v in found]
@@ -95,7 +93,8 @@ def shared_prefixes(model: Model) -> Generator[None]:
     """Within the `with`, logits of this model under edits share what lies before the edits.
 
     Nothing is shared where it would not be exact: for models below single precision, recurrent ones, compiled
-    ones, other backends than plain hooks, and within `applied`.
+    ones, other backends than plain hooks, edits of one's own making; within `applied` and `recording`, and
+    where other people's hooks are on the model.
     """
     if SHORTER.get() is not None or not _able(model):
         yield
@@ -127,8 +126,7 @@ def _first_edited(model: Model, batch: Batch, asked: Tokenised) -> int:
         return 0
     firsts = []
     for write in model.writes:
-        # Any function of hidden states may look from one token at another.
-        if isinstance(write, SiteFunction) or not write.needs_prompts:
+        if not _of_one_token(write) or not write.needs_prompts:
             return 0
         columns = asked.chosen(write.at, batch).any(0).nonzero()[:, 0]
         firsts += columns[:1].tolist()
@@ -136,8 +134,24 @@ def _first_edited(model: Model, batch: Batch, asked: Tokenised) -> int:
 
 
 def _kind(write: Write) -> str:
-    change = getattr(write, "change", None)
-    return f"{type(write).__qualname__} {type(change).__qualname__} {write.keeps_norm}"
+    """What changes a write is made of."""
+    return " ".join(f"{type(part).__module__}.{type(part).__qualname__}" for part in _made_of(write))
+
+
+def _made_of(part: Any) -> Iterator[Any]:
+    """A write or a change, and those within it."""
+    yield part
+    for within in getattr(part, "__dict__", {}).values():
+        if hasattr(within, "delta") or isinstance(within, Write):
+            yield from _made_of(within)
+
+
+def _of_one_token(write: Write) -> bool:
+    """Whether it is known to change every token by itself: as all changes here do, and nobody knows of
+    other people's.
+    """
+    ours = all(type(part).__module__.partition(".")[0] in OURS for part in _made_of(write))
+    return ours and not isinstance(write, SiteFunction)
 
 
 def _cache(pairs: Pairs | None = None) -> Any:

@@ -64,6 +64,11 @@ def in_force(inner: nn.Module) -> tuple[Any, ...]:
     return tuple(edit for e in reversed(_inside.get()) if e.inner is inner for edit in e.edits)
 
 
+def under_way(inner: nn.Module) -> bool:
+    """Whether passes of a model which are made here are read or changed by somebody around them."""
+    return any(e.inner is inner for e in _inside.get())
+
+
 @contextmanager
 def outside() -> Generator[None]:
     """Passes within are nobody's: no reading or edit that is under way sees them."""
@@ -98,6 +103,11 @@ class _Visits(threading.local):
         flat, shaped_by = h, self.points[key].shaped_by
         if shaped_by is not None:
             h = h.view(*self.shapes[shaped_by], h.shape[-1])
+        if h.dim() > 3:
+            raise ValueError(
+                f"the hidden states at {key[0]} are of shape {tuple(h.shape)} and not (text, token, width):"
+                " this architecture keeps several streams, which are not read or edited here"
+            )
         h = changed(h, self.writes.get(key, ()))
         for point, read in self.reads.get(key, ()):
             read(columns_of(h, point))
