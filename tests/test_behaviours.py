@@ -15,6 +15,7 @@ from experiments.organism.world import make_world
 from interventions import Add, Answers, edited
 from interventions.behaviours import choices as choices_module
 from interventions.behaviours.agreement import agreement
+from interventions.behaviours.answer_keys import keys_of
 from interventions.behaviours.candour import Candour
 from interventions.behaviours.choices import Choices
 from interventions.behaviours.exact_match import ExactMatch
@@ -833,7 +834,10 @@ def test_lists_of_keys_that_are_one_text_are_refused_and_lists_and_brackets_are_
     given = ["[1, 2]", "a", "x", "Lutetia", '["a"]', "f('a')", "P(a|b)", "", "3", "unclear"]
     found = ExactMatch(mode="exact")(model, keyed([k or "x" for k in plain]), given=given)
     assert found.labels.tolist() == ["right"] * 7 + ["empty"] + ["right"] * 2
-    with pytest.warns(UserWarning, match=r"2 answer keys hold \| between words, such as 'true\|house'"):
+    for parted in ("Paris; Lutetia", "Paris\nLutetia"):
+        with pytest.warns(UserWarning, match=r"1 answer keys hold .* between words, such as 'Paris"):
+            keys_of(np.array([parted, "Rome"], dtype=object))
+    with pytest.warns(UserWarning, match=r"2 answer keys hold '\|' between words, such as 'true\|house'"):
         ExactMatch()(model, keyed(["true|house", "a | tall", "yes"]), given=["true", "a", "yes"])
 
 

@@ -14,7 +14,7 @@ from interventions import WRITERS, Ablate, Add, Monitor, bake, edited
 from probes import Examples, Logistic, MassMean, Site, auroc, capture, capture_generated, load_model
 from probes.controls import shuffled_null
 from probes.models.prefixes import shared_prefixes
-from probes.store import in_memory
+from probes.reading.store import in_memory
 
 pytestmark = pytest.mark.slow
 MIDDLE = "resid_post.14"

@@ -14,21 +14,22 @@ import numpy as np
 from interventions.behaviours.matching import normalised
 
 # One letter on both sides is mathematics: P(a|b).
-_PARTED = re.compile(r"[^\W_]\s*\|\s*[^\W_]{2}|[^\W_]{2}\s*\|\s*[^\W_]")
+_PARTED = re.compile(r"[^\W_][ \t]*([|;\n])\s*[^\W_]{2}|[^\W_]{2}[ \t]*([|;\n])\s*[^\W_]")
 
 MAKE_LISTS = "keys as texts; make lists of them: [json.loads(key) for key in keys]"
 
 
 def keys_of(column: np.ndarray) -> list[list[str | float | int]]:
     """The keys of every row of a column of texts, numbers or lists of these; raises ValueError for a
-    cell that is no key, and for lists that are texts. Warns of texts with | between words.
+    cell that is no key, and for lists that are texts. Warns of texts with |, ; or a line break between words.
     """
     refuse_listed(column, MAKE_LISTS)
-    parted = [cell for cell in column if isinstance(cell, str) and _PARTED.search(cell)]
+    parted = [(cell, m) for cell in column if isinstance(cell, str) and (m := _PARTED.search(cell))]
     if parted:
+        cell, by = str(parted[0][0]), parted[0][1].group(1) or parted[0][1].group(2)
         warnings.warn(
-            f"{len(parted)} answer keys hold | between words, such as {str(parted[0])!r:.60}, and count as"
-            " one answer each; where it parts several, make lists: [key.split('|') for key in keys]",
+            f"{len(parted)} answer keys hold {by!r} between words, such as {cell!r:.60}, and count as one"
+            f" answer each; where it parts several, make lists: [key.split({by!r}) for key in keys]",
             stacklevel=3,
         )
     return [_keys(cell, i) for i, cell in enumerate(column)]
