@@ -9,13 +9,15 @@ import pandas as pd
 
 from experiments.report import Report
 from experiments.statements import EMBEDDED, as_pairs, labels_in
-from probes import CCS, Estimate, Examples, MassMean, Model, Site, capture, cosine_map, plots
+from probes import CCS, Estimate, Examples, Logistic, MassMean, Model, Site, capture, cosine_map, plots
 from probes.data.labels import Label
 from probes.evidence.decodable import ALPHA, Decodable, Methods, Parts, decode
 from probes.evidence.site_reading import LabelReading, label_reading, label_readings
+from probes.fitting.recipe import Recipe
 from probes.metrics.floors import too_coarse
 
 TRUTH = Label("truth", "y")
+RECIPES: dict[str, Recipe] = {"MassMean": MassMean(), "Logistic": Logistic()}
 WITH_VERDICTS = f"{EMBEDDED}truth_verdicts"  # it learnt to say whether an answer was right
 POSITIONS = {"span_end:statement": "end of statement", "last": "end of prompt"}
 ONE_TEMPLATE = (
@@ -35,7 +37,7 @@ def read(
 ) -> Decodable:
     """Statements in questions, and answered either way, at every site."""
     pairs_at = "mean" if at == "mean" else "last"
-    methods = Methods(pairs={"CCS": CCS(seed=seed)})
+    methods = Methods(RECIPES, {"CCS": CCS(seed=seed)})
     return decode(
         model, prompts, as_pairs(table, template), ["resid_pre.0", "resid_post"], methods=methods, at=at,
         pairs_at=pairs_at, text="statement", shuffles=shuffles, seed=seed,
@@ -125,16 +127,16 @@ def what_it_reads(model: Model, prompts: Examples, reading: Decodable, at: str, 
     labels = (TRUTH, *labels_in(prompts))
     found: dict[str, LabelReading] = {}
     for position, parts in _positions(model, prompts, reading, at).items():
-        for each in label_readings(MassMean(), *parts, labels):
+        for each in label_readings(RECIPES[reading.chosen], *parts, labels):
             found[f"{each.of.name}, {POSITIONS.get(position, position)}"] = each
-            where = {"recipe": "MassMean", "position": position, "probe_of": each.of.name}
+            where = {"recipe": reading.chosen, "position": position, "probe_of": each.of.name}
             _keep(each, report, **where)
     _, validation, test = reading.pairs
     pairs = label_reading(reading.by_recipe["CCS"].probe, TRUTH, validation, test, labels)
     by_pairs = {} if pairs is None else {"CCS, yes/no pairs": pairs}
     for each in by_pairs.values():
         _keep(each, report, recipe="CCS", probe_of="truth (unsupervised)")
-    _labels_section(found, by_pairs, [label.name for label in labels], report)
+    _labels_section(found, by_pairs, [label.name for label in labels], reading.chosen, report)
     others = {
         name: value
         for name, value in next(iter({**found, **by_pairs}.values())).on.items()
@@ -166,6 +168,7 @@ def _labels_section(
     found: Mapping[str, LabelReading],
     by_pairs: Mapping[str, LabelReading],
     labels: Sequence[str],
+    recipe: str,
     report: Report,
 ) -> None:
     """The matrix of probes and labels, and how the directions lie to each other."""
@@ -184,7 +187,7 @@ def _labels_section(
     cosines = cosine_map([each.direction for each in found.values()])
     report.section(
         "What does each probe read?",
-        "One mass-mean probe was fitted for every two-valued label, each at the site that validation chose"
+        f"One {recipe} probe was fitted for every two-valued label, each at the site that validation chose"
         " for it, and scored against all labels.",
         (shown,),
         (
