@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from pkgutil import walk_packages
 
@@ -24,9 +25,9 @@ from experiments.report import Report, write
 from experiments.truth import Config
 from interventions import Add, Doses, Records
 from interventions.display.plots import answer_kinds, before_after, dose_response
-from probes import Direction, Estimate, Examples, MassMean
+from probes import Direction, Estimate, Examples, MassMean, Site
 from probes.awareness import TokenStrip
-from probes.display.plots import calibration_curve, heatmap, layer_curve, score_histogram
+from probes.display.plots import calibration_curve, heatmap, layer_curve, score_histogram, site_labels
 from probes.markup import Displayed, Markup, draw, html, shaded, strip, tag, terminal
 from probes.testing import planted
 from tests.shown_values import EXAMPLES, effect
@@ -316,3 +317,16 @@ WRONG = {
 @pytest.mark.parametrize(("source", "does"), WRONG.items())
 def test_the_reader_of_sources_sees_a_wrong_one(source, does):
     assert _does(source) == ({does} if does else set())
+
+
+def test_names_of_many_blocks_do_not_run_into_each_other():
+    few = [Site("resid_pre", 0), *(Site("resid_post", b) for b in range(6))]
+    assert site_labels(few) == ["emb", "0", "1", "2", "3", "4", "5"]
+    many = [Site("resid_pre", 0), *(Site("resid_post", b) for b in range(30))]
+    assert site_labels(many)[:6] == ["emb", "", "", "2", "", "4"] and site_labels(many)[-2:] == ["28", ""]
+    assert site_labels(many[1:])[:3] == ["0", "", "2"]
+    curve = Estimate(*(np.linspace(0.5, 0.9, 31) for _ in range(3)), 100, 40)
+    ax = layer_curve(many, {"probe": curve})
+    ax.figure.canvas.draw()
+    boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes))

@@ -23,6 +23,7 @@ from probes.metrics.scores import labelled, line_of
 # Okabe-Ito: told apart by colour-blind readers and in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#8a8a8a"
+MOST_LABELS = 16  # beneath an axis of usual width
 
 
 def axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
@@ -66,7 +67,7 @@ def layer_curve(
     if chosen is not None:
         ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
     kinds = {s.kind for s in sites if s != Site("resid_pre", 0)}
-    ax.set_xticks(x, ["emb" if s == Site("resid_pre", 0) else str(s.block) for s in sites])
+    ax.set_xticks(x, site_labels(sites))
     ax.set(
         xlabel=f"block ({drawn(', '.join(sorted(kinds)))})",
         ylabel="AUROC on test groups",
@@ -74,6 +75,19 @@ def layer_curve(
     )
     ax.legend(frameon=False, fontsize=8, loc="best")
     return ax
+
+
+def site_labels(sites: Sequence[Site]) -> list[str]:
+    """Names of sites under an axis: the embedding and the blocks, of many every few, which do not run into
+    each other.
+    """
+    step = -(-len(sites) // MOST_LABELS)
+    embedding = Site("resid_pre", 0)
+    beside = {i + 1 for i, s in enumerate(sites) if s == embedding and step > 1}
+    return [
+        "emb" if s == embedding else "" if s.block % step or i in beside else str(s.block)
+        for i, s in enumerate(sites)
+    ]
 
 
 def score_histogram(
