@@ -20,7 +20,8 @@ from interventions.judging.replies import Reply
 from interventions.judging.secret import Secret
 
 SECRET_NAME = re.compile(
-    r"(^|[-_])(api[-_]?key|(access|auth|bearer)[-_]?token|authorization|password|passwd|secret|subscription-key"
+    r"(^|[-_])(api[-_]?key|(access|auth|bearer)[-_]?token|authorization|password|passwd|secret"
+    r"|subscription-key"
     r"|sig|signature)$|^(key|token|auth)$",
     re.IGNORECASE,
 )

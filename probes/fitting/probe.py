@@ -193,23 +193,18 @@ def _say_other_reading(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> 
     """Warns where both were read at one place a text, and not at the same one; where the tokenizer began the
     texts otherwise; and of rows without the edits under which all rows of the fit were read.
     """
-    at = str(fitted.get("at"))
+    at, said = str(fitted.get("at")), []
     if other_place(fitted, scored):
-        warnings.warn(
-            f"the probe was fitted on rows read at {at} and scores rows read at {scored['at']}; capture"
-            f" with at={at!r}{BARE}",
-            stacklevel=5,
-        )
+        said.append(f"read at {at} and scores rows read at {scored['at']}; capture with at={at!r}")
     if begun := begun_otherwise(fitted, scored):
-        warnings.warn(
-            f"the probe was fitted on rows of texts that begin with {begun[0]} and scores rows of texts that"
-            f" begin with {begun[1]}, which changes every hidden state; read both with the tokenizer set"
-            f" alike{BARE}",
-            stacklevel=5,
+        said.append(
+            f"of texts that begin with {begun[0]} and scores rows of texts that begin with {begun[1]}, which"
+            " changes every hidden state; read both with the tokenizer set alike"
         )
     if gone := edits_left_out(fitted, scored):
-        warnings.warn(
-            f"the probe was fitted on rows read under {gone}, and scores rows read without; capture them from"
-            f" the model under these edits too{BARE}",
-            stacklevel=5,
+        said.append(
+            f"read under {gone}, and scores rows read without; capture them from the model under these edits"
+            " too"
         )
+    for what in said:
+        warnings.warn(f"the probe was fitted on rows {what}{BARE}", stacklevel=5)

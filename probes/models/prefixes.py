@@ -45,8 +45,8 @@ class _Shared:
         """Logits at the last `keep` columns, or more; None where a whole pass has to be made."""
         if model.hf is not self.hf or not model.writes:
             return None
-        now = model.fingerprint
-        if now.state.hooks or under_way(inner_model(self.hf)):
+        as_it_is = model.fingerprint  # weights, adapters and settings may change between two passes
+        if as_it_is.state.hooks or under_way(inner_model(self.hf)):
             return None  # somebody looks at all tokens, or changes them
         columns = batch.ids.shape[1]
         first = min(_first_edited(model, batch, asked), columns - keep)
@@ -57,15 +57,15 @@ class _Shared:
             or not self.agreed.get(kind, True)
         ):
             return None
-        before = self._before(model, batch, first, repr(now))
+        before = self._before(model, batch, first, repr(as_it_is))
         if before is None:
             return None
         writes = model.bound_writes(batch, asked, seen=first)
-        now = _run(model, batch, slice(first, None), _cache(before), writes, keep)
+        behind = _run(model, batch, slice(first, None), _cache(before), writes, keep)
         if kind in self.agreed:
-            return now
+            return behind
         whole = model.whole_logits(batch, asked, keep)
-        apart = (now[:, -keep:] - whole[:, -keep:]).abs().max()
+        apart = (behind[:, -keep:] - whole[:, -keep:]).abs().max()
         self.agreed[kind] = bool(apart <= CLOSE * whole[:, -keep:].abs().max())
         return whole
 
