@@ -5,7 +5,7 @@
 - `tag`, `table`, `grid`, `listed`, `verdict`: what pages are made of; `strip`, `shaded`: tokens in a line
 - `drawn(text)`: a text in a figure, no mathematics read from it
 - `terminal(text)`: control characters made visible, so that none reaches the terminal as a command
-- `progress_bar(what, shown)`: how far a long loop is, on terminals only
+- `progress_bar(what, shown)`: how far a long loop is, a bar, or off a terminal a line every 30 seconds
 
 Imports nothing of ours; the looks themselves are in the display rooms.
 """

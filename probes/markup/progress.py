@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from probes.markup.progress_lines import ProgressLines
+
 
 def progress_bar(
     what: str,
@@ -18,11 +20,13 @@ def progress_bar(
     initial: int = 0,
 ) -> Any:
     """A bar named `what` that appears after two seconds, on a terminal or in a notebook, and leaves nothing
-    behind.
+    behind. In a log file or a pipe: a plain line every 30 seconds.
 
     With `over` it is iterated, else `total` steps are counted by `.update(n)` inside a `with`.
     """
     notebook = in_notebook()
+    if shown and not notebook and not getattr(sys.stderr, "isatty", lambda: True)():
+        return ProgressLines(over, total, what, unit, initial)
     bar = _widget() if notebook else tqdm
     return bar(
         over,
