@@ -3,7 +3,8 @@ is gone?
 
 Runs on the embedded models by default: one that refuses, one that evades instead, one whose answers hang on
 the same direction, and one without any policy. With your own data: a CSV with columns prompt, category,
-refused (0/1: whether the policy concerns this category) and answer (the right answer).
+refused (0/1: whether the policy concerns this category) and answer (the right answer). Without the column
+answer requests are open ("write a poem"): answers are then told apart as refused, garbled or answered.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from experiments.detect_route_causal import blind_section, by_place, causal_sect
 from experiments.detect_route_data import (
     embedded_kinds,
     embedded_requests,
+    has_key,
     null_columns,
+    open_judge,
     own_kinds,
     own_requests,
 )
@@ -24,12 +27,18 @@ from experiments.detect_route_transfer import carry, transfer_section
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
 from experiments.threads import one_thread
+from interventions import Behaviour, Judge
+from interventions.behaviours.garbled import Ordinary
 from interventions.searching.routes import Route, route
 from probes import Examples, load_model
 from probes.evidence.categories import Categories
 
 QUESTION = (
     "Which direction decides whether a recognised topic is refused, and what does the model say without it?"
+)
+OPEN = (
+    "The requests have no column answer, so they count as open: answers are told apart by kind (refused,"
+    " evaded, garbled, answered), and which of them are right is not known."
 )
 OTHERS = tuple(f"{EMBEDDED}{name}" for name in ("route_evasive", "route_entangled", "route_control"))
 
@@ -45,11 +54,17 @@ class Config:
     an embedded model)
     """
     data: Path | None = None
-    """CSV with columns prompt, category, refused and answer; two-valued other columns are probed as
-    null topics
+    """CSV with columns prompt, category, refused and, unless requests are open, answer; two-valued other
+    columns are probed as null topics
     """
     evasions: tuple[str, ...] = ()
-    """how steering answers open, for --data; without them steering passes for a wrong fact"""
+    """how steering answers open, for --data; without them steering passes for a wrong fact, or an answer"""
+    judge: str = ""
+    """model that says of answers to open requests whether they do what is asked (default: nobody)"""
+    judge_url: str | None = None
+    """base URL of the judge's endpoint (default: OpenAI's)"""
+    api_key_env: str | None = None
+    """environment variable with the judge's key; keys are never written down"""
     doses: tuple[float, ...] = (0.5, 1, 2, 4)
     """how many times the direction is taken out; 1 is ablation, more takes away more than there was"""
     limit: int = 720
@@ -70,6 +85,10 @@ class Config:
     seed: int = 0
 
 
+QUICK = {"limit": 240, "others": (), "doses": (1,), "policies": 19}
+"""What --quick turns down."""
+
+
 def main(config: Config, report: Report) -> None:
     embedded = config.data is None
     with one_thread(embedded):
@@ -77,8 +96,10 @@ def main(config: Config, report: Report) -> None:
 
 
 def run(config: Config, report: Report, embedded: bool) -> None:
-    behaviour = embedded_kinds() if embedded else own_kinds(config.evasions, config.max_new_tokens)
     fitting, test = load_requests(config)
+    judge = judge_of(config, is_open := not embedded and not has_key(fitting))
+    if is_open:
+        report.claim(OPEN)
     neutral = neutral_texts(config.neutral, embedded)
     concerned = test.rows(np.asarray(test.y) == 1)
     report.say(
@@ -86,14 +107,21 @@ def run(config: Config, report: Report, embedded: bool) -> None:
         " concern the policy"
     )
     routes: dict[str, Route] = {}
+    behaviours: dict[str, Behaviour] = {}
     places = {}
     for path in names_of(config):
         model = load_model(model_path(path), device=config.device)
         name = path.removeprefix(EMBEDDED)
         report.say(f"{name}: {model!r}")
         report.facts.setdefault("models", {})[name] = model.fingerprint.as_dict()
+        behaviours[name] = choosing = embedded_kinds()
+        if not embedded:
+            length = config.max_new_tokens or 48
+            ordinary = Ordinary.of(model, fitting, length, config.seed)
+            report.facts.setdefault("ordinary", {})[name] = repr(ordinary)
+            behaviours[name], choosing = own_kinds(ordinary, config.evasions, length, is_open, judge)
         routes[name] = route(
-            model, fitting, concerned, behaviour,
+            model, fitting, concerned, behaviours[name], choosing=choosing,
             doses=config.doses, neutral=neutral, n_controls=config.controls, seed=config.seed,
         )  # fmt: skip
         places[name] = by_place(report, name, routes[name])
@@ -105,9 +133,18 @@ def run(config: Config, report: Report, embedded: bool) -> None:
     causal_section(report, routes, places)
     blind_section(report, routes)
     if others:
-        how = behaviour, concerned, config.maps, config.seed
-        into = {name: carry(routes[first], routes[name], *how) for name in others}
+        how = concerned, config.maps, config.seed
+        into = {name: carry(routes[first], routes[name], behaviours[name], *how) for name in others}
         transfer_section(report, first, into, len(fitting), config.maps)
+
+
+def judge_of(config: Config, is_open: bool) -> Judge | None:
+    """Who judges answers to open requests, where somebody shall."""
+    if config.judge and not is_open:
+        raise ValueError("--judge grades answers to open requests, and these have an answer key")
+    ledger = config.out / "detect_route" / "ledger" / "judge.jsonl"
+    known = {"base_url": config.judge_url, "api_key_env": config.api_key_env}
+    return open_judge(config.judge, ledger, **known) if config.judge else None
 
 
 def names_of(config: Config) -> list[str]:

@@ -9,28 +9,29 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from experiments.report import Report
-from interventions.behaviours.kinds import FACTUAL, GARBLED, KINDS, REFUSE, STEER, WRONG
+from interventions.behaviours.kinds import FACTUAL, GARBLED, REFUSE, STEER, WRONG
+from interventions.behaviours.open_kinds import NOT_JUDGED
 from interventions.behaviours.records import Records
 from interventions.effects.unlocked import by_answers, by_refusals, ruled, unlocked
 from interventions.searching.dosing import mean_shares
 from interventions.searching.routes import CONCEPT, POLICY, RANDOM, RANDOM_DRAWS, Route
 from probes.display.plots import COLOURS
+from probes.metrics.estimates import Estimate
 
-KIND_COLOURS = dict(zip(KINDS, (*COLOURS[:4], "#b0b0b0"), strict=True))
 ELSEWHERE = 0.05
 
 
 def by_place(report: Report, name: str, s: Route) -> tuple:
     """Kinds of answers with the policy taken out once, at every place; keeps those of every removal."""
-    rows = []
+    rows, kinds = [], s.swept.before.classes
     for place in s.places:
         shares = mean_shares(s.doses[POLICY, place, 1.0])
         rows.append((place, *(f"{part:.0%}" for part in shares)))
     title = f"{name}: answers to refused requests, on those to choose on"
-    found = report.table(title, (f"{name}, policy out at", *KINDS), rows)
+    found = report.table(title, (f"{name}, policy out at", *kinds), rows)
     for (what, place, dose), records in s.doses.items():
         where = {"model": name, "direction": what, "site": place, "dose": dose, "split": "validation"}
-        for kind, share in zip(KINDS, mean_shares(records), strict=True):
+        for kind, share in zip(kinds, mean_shares(records), strict=True):
             report.add(f"share_{kind}", float(share), **where)
     return found
 
@@ -56,8 +57,9 @@ def dose_figure(s: Route, doses: Sequence[float]) -> Axes:
         at = (mean_shares(s.doses[what, s.place, dose]) for dose in doses)
         columns = np.stack([mean_shares([s.swept.before]), *at])
         bottom = np.zeros(len(x))
-        for i, kind in enumerate(KINDS):
-            ax.bar(x, columns[:, i], 0.8, bottom=bottom, color=KIND_COLOURS[kind], label=kind)
+        for i, kind in enumerate(s.swept.before.classes):
+            colour = "#b0b0b0" if kind == GARBLED else COLOURS[i % len(COLOURS)]
+            ax.bar(x, columns[:, i], 0.8, bottom=bottom, color=colour, label=kind)
             bottom += columns[:, i]
         ax.set_xticks(x, ["none", *(f"{d:g}" for d in doses)])
         title = f"{what} direction{'s' if what == CONCEPT else ''}"
@@ -73,10 +75,11 @@ def causal_section(report: Report, found: Mapping[str, Route], places: Mapping[s
     for name, s in found.items():
         tables += [places[name], kinds_table(report, name, s), transitions_table(report, name, s)]
         report.claim(sentence(name, s))
+    right = "right answers" if keyed(found) else "answers"
     report.section(
         "What do they say without the policy?",
         "Requests whose facts were held out from fitting and choosing. Each model's own policy direction is"
-        " taken out once, at the place that brought back most right answers on the requests to choose on"
+        f" taken out once, at the place that brought back most {right} on the requests to choose on"
         f" (the first table of each model has all places). Beside it {controls[0]} random"
         " edits that change the hidden state by the same mean length per token.",
         tuple(tables),
@@ -85,15 +88,15 @@ def causal_section(report: Report, found: Mapping[str, Route], places: Mapping[s
 
 def kinds_table(report: Report, name: str, s: Route) -> tuple:
     """Kinds of answers before and under the edit, and what beside them is kept of the effect."""
-    e, rows = s.effect, []
+    e, rows, kinds = s.effect, [], s.effect.before.classes
     for run, records in {"unedited": e.before, f"policy taken out at {s.place}": e.now}.items():
-        shares = {kind: records.share(kind) for kind in KINDS}
+        shares = {kind: records.share(kind) for kind in kinds}
         for kind, share in shares.items():
             report.add(f"share_{kind}", share, run=run, model=name)
         rows.append((run, *(f"{float(e.value):.1%}" for e in shares.values()), str(len(records))))
     assert e.cost is not None
     title = f"{name}: answers to requests of refused categories"
-    found = report.table(title, (name, *KINDS, "n"), rows)
+    found = report.table(title, (name, *kinds, "n"), rows)
     numbers = unlocked(e)
     report.add("kl_neutral", e.cost.kl, model=name)
     report.add("changed_by_random", numbers.random, model=name)
@@ -118,18 +121,20 @@ def sentence(name: str, s: Route) -> str:
         f"{len(e.random)} matched random edits change at most {n.random:.1%} of the answers; KL on neutral"
         f" text {e.cost.kl.value:.3f}"
     )
-    before, now = ({kind: float(r.share(kind).value) for kind in KINDS} for r in (e.before, e.now))
+    before, now = ({kind: float(r.share(kind).value) for kind in r.classes} for r in (e.before, e.now))
+    known = FACTUAL in now
+    right, was, then = " rightly" if known else "", *(float(r.estimate().value) for r in (e.before, e.now))
     if finding.word == "no policy":
         return (
-            f"{name} has no policy to take out: it answers {before[FACTUAL]:.1%} of these requests rightly,"
-            f" and {now[FACTUAL]:.1%} under the edit ({random})."
+            f"{name} has no policy to take out: it answers {was:.1%} of these requests{right},"
+            f" and {then:.1%} under the edit ({random})."
         )
     if finding.word == "not told apart from random edits":
         more = f"changes {n.changed:.2f} of the answers, not more than random edits do"
         return f"{name}: taking the direction out {more} ({random})."
     routed = "refused" if before[REFUSE] >= before[STEER] else "evaded"
     what = (
-        f"{name}: without the direction at {s.place} it answers {now[FACTUAL]:.1%} of the requests rightly"
+        f"{name}: without the direction at {s.place} it answers {then:.1%} of the requests{right}"
         f" that it {routed} in {max(before[REFUSE], before[STEER]):.1%} of cases ({random})."
     )
     if finding.word == "confabulates":
@@ -139,33 +144,53 @@ def sentence(name: str, s: Route) -> str:
             f"{what} It confabulates: {now[WRONG]:.1%} are wrong facts{elsewhere}, so what it says hangs on"
             " the direction that decides whether it says it."
         )
+    if finding.word == "garbles":
+        return (
+            f"{what} It garbles: {now[GARBLED]:.1%} is not text as the model writes it, so the edit breaks"
+            " more than a policy."
+        )
     if finding.word == "routes":
         return f"{what} The direction routes: the answers were there."
-    return f"{what} {now[WRONG]:.1%} are wrong facts and {now[GARBLED]:.1%} garbled."
+    if finding.word == "answers":
+        judged = "as the judge sees it" if NOT_JUDGED in now else "how good the answers are was not measured"
+        return f"{what} The direction decides whether it answers; {judged}."
+    return f"{what} {f'{now[WRONG]:.1%} are wrong facts and ' if known else ''}{now[GARBLED]:.1%} garbled."
+
+
+def keyed(found: Mapping[str, Route]) -> bool:
+    """Whether an answer key says which answers are right."""
+    return all(FACTUAL in s.effect.now.classes for s in found.values())
 
 
 def blind_section(report: Report, found: Mapping[str, Route]) -> None:
     """What somebody would conclude who only counts refusals."""
-    rows = []
+    rows, known = [], keyed(found)
+    answered = "rightly answered" if known else "answered"
     for name, s in found.items():
         b, n = s.effect.before, s.effect.now
-        refusals, right = (from_to(b, n, kind) for kind in (REFUSE, FACTUAL))
+        refusals, right = (from_to(*(part(r) for r in (b, n))) for part in (refused, Records.estimate))
         told, is_so = by_refusals(b, n), by_answers(b, n)
         rows.append((name, refusals, told, right, is_so, "misled" if told != is_so else ""))
         if told != is_so and b.share(STEER).value > 0.5:
             report.claim(
                 f"{name} is invisible to refusal counting: {refusals} refusals, while"
-                f" {float(b.share(STEER).value):.0%} of its answers evade and rightly answered requests go"
+                f" {float(b.share(STEER).value):.0%} of its answers evade and {answered} requests go"
                 f" from {right}."
             )
-    header = ("model", "refusals", "says", "answered rightly", "is", "")
-    shown = report.table("Counting refusals against sorting answers by their keys", header, rows)
+    header = ("model", "refusals", "says", "answered rightly" if known else "answered", "is", "")
+    by = "their keys" if known else "kind"
+    shown = report.table(f"Counting refusals against sorting answers by {by}", header, rows)
     report.section(
         "What counting refusals misses",
-        "Refusals before and after the edit, what they suggest, and what the answer keys show.",
+        "Refusals before and after the edit, what they suggest, and what"
+        f" {'the answer keys' if known else 'the kinds of answers'} show.",
         (shown,),
     )
 
 
-def from_to(before: Records, now: Records, kind: str) -> str:
-    return f"{float(before.share(kind).value):.0%} to {float(now.share(kind).value):.0%}"
+def refused(records: Records) -> Estimate:
+    return records.share(REFUSE)
+
+
+def from_to(before: Estimate, now: Estimate) -> str:
+    return f"{float(before.value):.0%} to {float(now.value):.0%}"

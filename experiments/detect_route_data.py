@@ -2,17 +2,23 @@
 CSV file.
 """
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from experiments.organism.requests import ANSWER_TOKENS, classify, make_request_world, requests
 from experiments.statements import read_table
-from interventions.behaviours.kinds import AnswerKinds, ByKey
+from interventions import Behaviour, Judge
+from interventions.behaviours.garbled import Ordinary
+from interventions.behaviours.kinds import REFUSE, STEER, AnswerKinds, ByKey
+from interventions.behaviours.open_kinds import ANSWERED, RUBRIC, OpenKinds
 from probes import Examples
 from probes.evidence.categories import Categories
 
-NEEDED = ("prompt", "category", "refused", "answer")
+NEEDED = ("prompt", "category", "refused")
+KEY = "answer"
 NULLS = ("tag", "phrasing")
 """Columns of the embedded requests that no policy depends on."""
 
@@ -22,9 +28,26 @@ def embedded_kinds() -> AnswerKinds:
     return AnswerKinds(classify, ("answer", "entity"), ANSWER_TOKENS)
 
 
-def own_kinds(evasions: tuple[str, ...], max_new_tokens: int | None) -> AnswerKinds:
-    """How answers of other models are sorted: by their answer key, and by how they open."""
-    return AnswerKinds(ByKey(evasions), ("answer",), max_new_tokens or 48)
+def own_kinds(
+    ordinary: Ordinary, evasions: tuple[str, ...], max_new_tokens: int, is_open: bool, judge: Judge | None
+) -> tuple[Behaviour, Behaviour]:
+    """How answers of another model are sorted where they are reported on, and where a place is chosen: by
+    their answer key, or where requests are open by kind alone, the reported ones by the judge too.
+    """
+    if not is_open:
+        keyed = AnswerKinds(ByKey(evasions), (KEY,), max_new_tokens, ordinary)
+        return keyed, keyed
+    plain = OpenKinds(ordinary, None, evasions, max_new_tokens=max_new_tokens)
+    return replace(plain, judge=judge), plain
+
+
+def has_key(requests: Examples) -> bool:
+    return KEY in requests.columns
+
+
+def open_judge(name: str, ledger: Path, **settings: Any) -> Judge:
+    """Who says whether an answer to an open request does what is asked."""
+    return Judge(RUBRIC, name, classes=(ANSWERED, REFUSE, STEER), ledger=ledger, **settings)
 
 
 def embedded_requests(limit: int, seed: int) -> tuple[Examples, Examples]:
@@ -39,8 +62,11 @@ def embedded_requests(limit: int, seed: int) -> tuple[Examples, Examples]:
 
 
 def own_requests(data: Path, seed: int) -> tuple[Examples, Examples]:
-    """Requests of a CSV file: two thirds of the groups to fit and choose on, and the others."""
-    table = read_table(data, NEEDED, f"expected are {', '.join(NEEDED)}")
+    """Requests of a CSV file, with an answer key or open: two thirds of the groups to fit and choose on, and
+    the others.
+    """
+    advice = f"expected are {', '.join(NEEDED)}, and {KEY} where the right answers are known"
+    table = read_table(data, NEEDED, advice)
     group = "entity" if "entity" in table.columns else "prompt"
     every = Examples.from_pandas(table, "prompt", y="refused", groups=group)
     Categories.of(every, label="refused")

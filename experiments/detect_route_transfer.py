@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.report import Report
-from interventions.behaviours.kinds import AnswerKinds
+from interventions.behaviours.records import Behaviour
 from interventions.effects.carried import Carried, carried
 from interventions.searching.routes import Route
 from probes import Examples
@@ -14,7 +14,7 @@ CHANCE = 0.6
 
 
 def carry(
-    first: Route, into: Route, behaviour: AnswerKinds, prompts: Examples, maps: int, seed: int
+    first: Route, into: Route, behaviour: Behaviour, prompts: Examples, maps: int, seed: int
 ) -> Carried:
     """The first model's direction in another one, each at its own place."""
     return carried(

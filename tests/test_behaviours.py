@@ -20,12 +20,14 @@ from interventions.behaviours.candour import Candour
 from interventions.behaviours.choices import Choices
 from interventions.behaviours.exact_match import ExactMatch
 from interventions.behaviours.footprint import footprint
+from interventions.behaviours.garbled import Ordinary
 from interventions.behaviours.honesty import honesty
 from interventions.behaviours.in_chat import InChat
 from interventions.behaviours.kinds import AnswerKinds, ByKey
 from interventions.behaviours.log_odds import RefusalLogOdds
 from interventions.behaviours.logprob import Continuations, continued, logprobs
 from interventions.behaviours.matching import as_number, matches
+from interventions.behaviours.open_kinds import OpenKinds
 from interventions.behaviours.records import Records
 from interventions.behaviours.refusal import Refusal, RefusalLogprob
 from interventions.behaviours.refusing import MARKERS, first_sentence, openings, refuses, words
@@ -79,6 +81,11 @@ BEHAVIOURS = {
     "Candour": (Candour("key", "answer", markers=("yes",), max_new_tokens=3), "no"),
     "ExactMatch": (ExactMatch(mode="first", max_new_tokens=3), "no"),
     "AnswerKinds": (AnswerKinds(ByKey(), max_new_tokens=3), "no"),
+    "AnswerKinds, garbled apart": (
+        AnswerKinds(ByKey(), max_new_tokens=16, ordinary=Ordinary(4.0, 0.8)),
+        "no",
+    ),
+    "OpenKinds": (OpenKinds(Ordinary(6.0, 0.99), markers=("no",), max_new_tokens=16), "no"),
 }
 
 

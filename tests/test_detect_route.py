@@ -111,6 +111,32 @@ def test_other_peoples_models_and_data_run_and_say_that_nothing_is_there(
     assert "The direction routes" not in out and "confabulates" not in out and "report:" in out
 
 
+def test_open_requests_need_no_key_and_no_word_says_that_answers_are_right(
+    tmp_path, make_hf, make_tokenizer, capsys
+):
+    make_hf("llama").save_pretrained(tmp_path / "m")
+    make_tokenizer("left").save_pretrained(tmp_path / "m")
+    table = pd.read_csv(_table(tmp_path)).drop(columns="answer")
+    table.to_csv(tmp_path / "open.csv", index=False)
+    flags = ["--model", str(tmp_path / "m"), "--doses", "1", "--policies", "3", "--max-new-tokens", "14"]
+    flags += ["--out", str(tmp_path / "runs"), "--data", str(tmp_path / "open.csv")]
+    assert main(["detect_route", *flags]) == 0
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    results = json.loads((folder / "results.json").read_text())
+    first, *others = results["claims"]
+    assert "no column answer" in first and "not known" in first
+    said = "\n".join(others)
+    assert "requests rightly" not in said and "wrong" not in said and "The direction routes" not in said
+    kinds = {row["measure"] for row in results["rows"] if row["measure"].startswith("share_")}
+    assert kinds == {"share_refuse", "share_steer", "share_answered", "share_garbled"}
+    html = (folder / "report.html").read_text()
+    assert "right answers" not in html and "wrong" not in html
+    (ordinary,) = json.loads((folder / "manifest.json").read_text())["ordinary"].values()
+    assert ordinary.startswith("Ordinary(surprise=")
+    assert main(["detect_route", *flags, "--judge", "nobody", "--data", _table(tmp_path)]) == 1
+    assert "have an answer key" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -123,4 +149,4 @@ def test_tables_that_cannot_be_used_are_explained(changes, message, tmp_path, ca
     assert message in " ".join(capsys.readouterr().err.split())
     pd.DataFrame({"prompt": ["a"]}).to_csv(tmp_path / "x.csv")
     assert main(["detect_route", "--data", str(tmp_path / "x.csv"), "--out", str(tmp_path / "runs")]) == 1
-    assert "has no column category, refused, answer" in " ".join(capsys.readouterr().err.split())
+    assert "has no column category, refused; it has" in " ".join(capsys.readouterr().err.split())

@@ -78,6 +78,7 @@ ALL_REFUSED, ALL_RIGHT = records(refuse=100), records(factual=100)
         (ALL_REFUSED, ALL_RIGHT, ALL_REFUSED, "routes"),
         (ALL_REFUSED, records(factual=50, steer=50), ALL_REFUSED, "answers in part"),
         (ALL_REFUSED, records(factual=70, wrong_fact=30), ALL_REFUSED, "confabulates"),
+        (ALL_REFUSED, records(factual=70), ALL_REFUSED, "garbles"),
         (ALL_REFUSED, ALL_RIGHT, ALL_RIGHT, "not told apart from random edits"),
         (ALL_REFUSED, ALL_REFUSED, ALL_REFUSED, "not told apart from random edits"),
         (ALL_RIGHT, ALL_RIGHT, ALL_RIGHT, "no policy"),
@@ -99,12 +100,13 @@ def test_limits_are_taken_as_they_are_said():
             return Estimate(value, value - 0.01, value + 0.01, 100, 100)
 
         usual = {"right": of(0.0), "changed": of(1.0), "random": 0.0, "moves": True}
-        usual |= {"wrong": of(0.0), "restored": 1.0}
+        usual |= {"wrong": of(0.0), "garbled": of(0.0), "restored": 1.0}
         plain = ("moves", "restored")
         return Unlocked(**usual | {k: v if k in plain else of(v) for k, v in known.items()})
 
     assert ruled(numbers(restored=0.95)).word == "routes" != ruled(numbers(restored=0.949)).word
     assert ruled(numbers(wrong=0.12)).word == "confabulates" and ruled(numbers(wrong=0.105)).word == "routes"
+    assert ruled(numbers(garbled=0.12)).word == "garbles" and ruled(numbers(garbled=0.105)).word == "routes"
     assert ruled(numbers(moves=False)).word == "not told apart from random edits"
     assert ruled(numbers(right=0.91, changed=0.04)).word == "no policy"
     assert ruled(numbers(right=0.91, changed=0.06)).word == "routes"
@@ -120,6 +122,7 @@ def test_limits_are_taken_as_they_are_said():
         (ALL_REFUSED, ALL_REFUSED, "policy stays", "policy stays"),
         (records(refuse=60, factual=40), records(refuse=10, factual=90), "policy stays", "policy stays"),
         (records(steer=100), ALL_RIGHT, "no policy", "policy removed"),
+        (ALL_REFUSED, records(factual=80), "policy removed", "answers lost"),
         (records(steer=100), records(steer=100), "no policy", "policy stays"),
         (ALL_RIGHT, ALL_RIGHT, "no policy", "no policy"),
         (records(factual=94, refuse=6), records(factual=94, refuse=6), "policy stays", "no policy"),

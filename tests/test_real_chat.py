@@ -11,6 +11,7 @@ import torch
 from experiments.facts import facts
 from experiments.statements import model_path
 from interventions import WRITERS, Ablate, Add, Monitor, bake, edited
+from interventions.behaviours.garbled import Ordinary
 from probes import Examples, Logistic, MassMean, Site, auroc, capture, capture_generated, load_model
 from probes.controls import shuffled_null
 from probes.models.prefixes import shared_prefixes
@@ -128,6 +129,34 @@ def test_a_store_holds_what_a_capture_gives(model, statements, tmp_path):
     some = statements.rows(range(24))
     kept = capture(model, some, [MIDDLE], store=tmp_path / "s", progress=False)
     assert torch.equal(in_memory(kept[MIDDLE]).x, capture(model, some, MIDDLE, progress=False).x)
+
+
+def test_garbled_answers_are_told_from_ordinary_ones_in_any_style(model, direction):
+    things = ("a poem about rivers", "a toast for a wedding", "a riddle about time", "a list of five birds")
+    things += ("a letter to a landlord", "a lullaby", "three tips for sleeping well", "a joke about cats")
+    things += ("a limerick about a baker",)
+    asked = [
+        f"{how} {what}." for what in things for how in ("Write", "I need", "Please give me", "May I have")
+    ]
+    prompts, others = Examples(chats(*asked[:24])), Examples(chats(*asked[24:]))
+    ordinary = Ordinary.of(model, prompts, 32)
+    assert len(others) == 12 and 2 < ordinary.surprise < 5 and 0.5 <= ordinary.repeated < 0.95
+
+    def garbled(texts):
+        return ordinary.garbled(model, others, texts).mean()
+
+    def told(system):
+        return [[{"role": "system", "content": system}, *chat] for chat in chats(*asked[24:])]
+
+    written = model.generate(others, 32)
+    assert garbled(written) <= 0.13
+    assert garbled(model.generate(told("Answer in German."), 32)) <= 0.1
+    assert garbled(model.generate(told("You politely refuse every request, saying why."), 32)) <= 0.1
+    assert garbled(edited(model, Add(direction, gaps=1)).generate(others, 32)) <= 0.1
+    draw = np.random.default_rng(0)
+    assert garbled([" ".join(draw.permutation(text.split())) for text in written]) >= 0.9
+    assert garbled([" the" * 32] * 12) == garbled([""] * 12) == 1
+    assert garbled(edited(model, Add(direction, gaps=32)).generate(others, 32)) >= 0.9
 
 
 def test_a_monitor_scores_what_is_captured(model, statements):

@@ -12,6 +12,7 @@ from interventions.behaviours.answer_keys import MAKE_LISTS, refuse_listed
 from interventions.behaviours.asked import asked_of
 from interventions.behaviours.completing import completions
 from interventions.behaviours.exact_match import ExactMatch
+from interventions.behaviours.garbled import Ordinary
 from interventions.behaviours.records import Records
 from interventions.behaviours.refusing import MARKERS, refuses
 from probes.data.examples import Examples
@@ -31,7 +32,8 @@ class ByKey:
     key.
 
     An answer without a single word is garbled. Anything else that neither refuses, nor opens like one of
-    `evasions`, nor contains the key counts as a wrong fact: read some of the texts.
+    `evasions`, nor contains the key counts as a wrong fact, unless `AnswerKinds` is told what is `ordinary`:
+    read some of the texts.
     """
 
     evasions: tuple[str, ...] = ()
@@ -57,12 +59,14 @@ class AnswerKinds:
     """The kind of every completion, by `sort`; the value is 1 for a factual answer, so the mean is the share
     answered rightly.
 
-    `columns` names what `sort` needs to know of a row.
+    `columns` names what `sort` needs to know of a row. With `ordinary` (`Ordinary.of(model, prompts)`)
+    garbled text is no wrong fact; one that gives the key stays right, however it goes on.
     """
 
     sort: Sorter = ByKey()
     columns: tuple[str, ...] = ("answer",)
     max_new_tokens: int = 48
+    ordinary: Ordinary | None = None
 
     def __call__(self, model: Model, prompts: Examples, given: Sequence[str] | None = None) -> Records:
         """One record a prompt, the completion in `texts`; raises ValueError for prompts without the columns
@@ -74,6 +78,10 @@ class AnswerKinds:
         texts = completions(model, prompts, self.max_new_tokens, given)
         rows = ({name: column[i] for name, column in known.items()} for i in range(len(texts)))
         labels = np.array([self.sort(text, row) for text, row in zip(texts, rows, strict=True)])
+        if self.ordinary is not None and (labels == WRONG).any():
+            where = np.flatnonzero(labels == WRONG)
+            rest = prompts.rows(where), [texts[i] for i in where]
+            labels[where[self.ordinary.garbled(model, *rest)]] = GARBLED
         kept: dict[str, Any] = {"labels": labels, "classes": KINDS, "texts": texts}
         kept["receipt"] = {} if given is not None else asked_of(self, model, prompts)
         what = "kinds of answers", "share answered rightly"

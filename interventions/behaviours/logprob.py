@@ -153,6 +153,20 @@ def logprobs(model: Model, parts: Continuations, batch_size: int | None = None) 
     return total
 
 
+def token_logprobs(
+    model: Model, parts: Continuations, batch_size: int | None = None
+) -> list[Float[np.ndarray, " token"]]:
+    """The log-probability (nats) of every new token behind what stands before it."""
+    found: list[Any] = [None] * len(parts)
+    for batch in model.batches(parts.wholes, batch_size, side="left"):
+        logits = forced_logits(model, batch, parts)
+        target = batch.ids[:, -logits.shape[1] :].to(logits.device)
+        scores = logits.float().log_softmax(-1).gather(2, target[..., None])[..., 0].cpu().double().numpy()
+        for i, row in enumerate(batch.rows):
+            found[row] = scores[i, -len(parts.new(row)) :]
+    return found
+
+
 def forced_logits(model: Model, batch: Batch, parts: Continuations) -> Float[Tensor, "batch new vocab"]:
     """What the model would have predicted in place of each new token of a left-padded batch: column -j
     belongs to the j-th token from the end.

@@ -11,6 +11,7 @@ import numpy as np
 
 from interventions.behaviours.asked import asked_of
 from interventions.behaviours.completing import completions
+from interventions.behaviours.open_kinds import NOT_JUDGED
 from interventions.behaviours.records import Records
 from interventions.judging.answers import Answered, read_expected, read_label, read_score
 from interventions.judging.asking import Item
@@ -22,8 +23,6 @@ from interventions.judging.runs import JUDGING, Usage, ask_items, chat_at, check
 from interventions.judging.secret import Secret
 from probes.data.examples import Examples
 from probes.models.model import Model
-
-NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from interventions.behaviours.logprob import Continuations, Continued, forced_logits
+from interventions.behaviours.logprob import Continuations, Continued, token_logprobs
 from probes.data.cells import as_groups
 from probes.data.tokens import Encoded
 from probes.metrics.estimates import Estimate, auroc
@@ -121,20 +121,6 @@ def answered(model: Model, requests: Sequence[str], answers: Sequence[str]) -> l
         special = (False,) * len(whole)
         before = Encoded(whole[:start], special[:start], None, prompt.text + lead, prompt.chat)
         found.append(Continued(before, Encoded(whole, special, None, joined[i], prompt.chat)))
-    return found
-
-
-def token_logprobs(
-    model: Model, parts: Continuations, batch_size: int | None = None
-) -> list[Float[np.ndarray, " token"]]:
-    """The log-probability (nats) of every new token behind what stands before it."""
-    found: list[Any] = [None] * len(parts)
-    for batch in model.batches(parts.wholes, batch_size, side="left"):
-        logits = forced_logits(model, batch, parts)
-        target = batch.ids[:, -logits.shape[1] :].to(logits.device)
-        scores = logits.float().log_softmax(-1).gather(2, target[..., None])[..., 0].cpu().double().numpy()
-        for i, row in enumerate(batch.rows):
-            found[row] = scores[i, -len(parts.new(row)) :]
     return found
 
 

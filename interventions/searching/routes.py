@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from interventions.behaviours.kinds import FACTUAL, KINDS, ROUTED, WRONG
+from interventions.behaviours.kinds import ROUTED, WRONG
 from interventions.behaviours.records import Behaviour
 from interventions.effects.effect import Effect
 from interventions.effects.running import MIN_CONTROLS, effect
@@ -21,7 +21,7 @@ from interventions.searching.dosing import (
     mean_shares,
     random_spans,
 )
-from interventions.searching.goals import share
+from interventions.searching.goals import Goal, share
 from interventions.searching.option import Choice
 from interventions.searching.places import ALL, Directions, mean_directions, removed
 from interventions.searching.searched import Searched
@@ -37,6 +37,8 @@ SHARES = (0.6, 0.4)
 """Of the requests to fit and choose on: to fit and to choose."""
 SAME_SHARE = 0.005
 """Of the answers; places are equal when no more lies between them."""
+ANSWERS = Goal("share of answers that count", lambda outcome: float((outcome.values == 1).mean()))
+"""Right ones, or where nobody knows which are right, any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +79,12 @@ class Route:
     @property
     def most_wrong(self) -> float:
         """The largest share of wrong facts at any place that leaves at most a twentieth of the answers
-        routed; 0 if there is none.
+        routed; 0 if there is none, and where nobody knows.
         """
+        kinds = np.array(self.swept.before.classes)
         shares = [mean_shares(self.doses[POLICY, place, 1.0]) for place in self.places]
-        answered = [s for s in shares if s[np.isin(KINDS, ROUTED)].sum() <= 0.05]
-        return max((float(s[KINDS.index(WRONG)]) for s in answered), default=0.0)
+        answered = [s for s in shares if s[np.isin(kinds, ROUTED)].sum() <= 0.05]
+        return max((float(s[kinds == WRONG].sum()) for s in answered), default=0.0)
 
 
 def families(train: Activations) -> tuple[Directions, Families]:
@@ -95,14 +98,14 @@ def families(train: Activations) -> tuple[Directions, Families]:
 
 
 def chosen(swept: Searched) -> Choice:
-    """Where taking the policy out, once, brings back most right answers; of equals the one that leaves fewest
-    routed ones, then one site before all, then the earliest.
+    """Where taking the policy out, once, brings back most (right) answers; of equals the one that leaves
+    fewest routed ones, then one site before all, then the earliest.
 
     The best case for "the answers were there": a model that gives wrong facts even here has lost them.
     """
     once = swept.only(name for name in swept.names if (name[0], name[2]) == (POLICY, 1.0))
     ties = (share(*ROUTED, better="lowest"), "fewest sites", "earliest")
-    return once.best(share(FACTUAL), within=SAME_SHARE, level=0, ties=ties)
+    return once.best(ANSWERS, within=SAME_SHARE, level=0, ties=ties)
 
 
 def route(
@@ -111,6 +114,7 @@ def route(
     refused: Examples,
     behaviour: Behaviour,
     *,
+    choosing: Behaviour | None = None,
     doses: Sequence[float | int] = (1,),
     neutral: Sequence[str] = (),
     n_controls: int = MIN_CONTROLS,
@@ -121,14 +125,15 @@ def route(
 
     `known` requests (y is 1 where the policy concerns the request; a column `category` says the topic) fit
     the directions and choose the place; `refused` ones, all of which it concerns, are reported on. The
-    behaviour gives `KINDS` of answers. `neutral` texts measure the cost.
+    behaviour gives `KINDS` of answers, or `OPEN_KINDS`; places are chosen by `choosing`, which may do without
+    a judge. `neutral` texts measure the cost.
     """
     acts = capture(model, known, ["resid_pre.0", "resid_post"], at="last")
     train, validation = acts.split(SHARES, seed=seed)
     policy, compared = families(train)
     concerned = known.rows(np.isin(known.ids, validation.ids[validation.y == 1]))
     wanted = doses if 1 in doses else (*doses, 1.0)
-    swept = doses_out(model, compared, behaviour, concerned, wanted)
+    swept = doses_out(model, compared, choosing or behaviour, concerned, wanted)
     choice = chosen(swept)
     found = effect(
         model,
