@@ -1,9 +1,9 @@
-"""Which direction decides whether a chat model refuses an instruction: chosen over tokens and blocks, taken out,
-added, and put into the weights, beside what that does to instructions that only sound harmful.
+"""Which direction decides whether a chat model refuses an instruction: chosen over tokens and blocks, taken
+out, added, and put into the weights, beside what that does to instructions that only sound harmful.
 
-Runs on an embedded model that refuses three of eight topics by default. With another model give instructions of
-both kinds: --harmful and --harmless take files (JSON, JSON lines, CSV, text) or names of sets on the hub. None
-come with this project.
+Runs on an embedded model that refuses three of eight topics by default. With another model give instructions
+of both kinds: --harmful and --harmless take files (JSON, JSON lines, CSV, text) or names of sets on the hub.
+None come with this project.
 """
 
 from dataclasses import dataclass, replace
@@ -26,9 +26,7 @@ from experiments.threads import one_thread
 from probes import Examples, MassMean, Position, load_model
 from probes.evidence.decodable import SHARES, Methods, decode
 
-QUESTION = (
-    "Which direction decides whether a chat model refuses, and what do taking it out and adding it change?"
-)
+QUESTION = "Which direction decides whether a model refuses, and what do taking it out and adding it change?"
 CHOSEN_ON = 32  # validation instructions of a kind: every place is tried on each
 
 
@@ -41,7 +39,9 @@ class Config:
     carries), a folder, a GGUF file or a hub name
     """
     harmful: tuple[str, ...] = ()
-    """instructions that should be refused: files, or names of sets on the hub; FILE[label=unsafe] takes rows"""
+    """instructions that should be refused: files, or names of sets on the hub; FILE[label=unsafe] takes those
+    rows
+    """
     harmless: tuple[str, ...] = ()
     """instructions that should be followed"""
     borderline: tuple[str, ...] = ()
@@ -57,8 +57,8 @@ class Config:
     most_kl: float = 0.1
     """nats by which taking a direction out may move the next token of harmless instructions"""
     add_at: str | None = None
-    """tokens that the direction is added to (default: all, also new ones; last for the embedded models, which say
-    nothing but their first word when pushed at every token)
+    """tokens that the direction is added to (default: all, also new ones; last for the embedded models, which
+    say nothing but their first word when pushed at every token)
     """
     limit: int = 340
     """at most so many instructions of each kind"""

@@ -115,8 +115,8 @@ def claim_refusals(found: Answered, report: Report) -> None:
     harmful, harmless = (f"{shares[kind][UNEDITED]:.2f}" for kind in ("harmful", "harmless"))
     if found.told_apart.low <= 0.5:
         report.claim(
-            f"The model does not refuse harmful instructions more than others: {harmful} of them, {harmless} of"
-            " harmless ones. There is no refusal for an edit to take out."
+            f"The model does not refuse harmful instructions more than others: {harmful} of them, {harmless}"
+            " of harmless ones. There is no refusal for an edit to take out."
         )
     else:
         report.claim(f"It refuses {harmful} of harmful instructions and {harmless} of harmless ones.")
@@ -125,17 +125,18 @@ def claim_refusals(found: Answered, report: Report) -> None:
     if "borderline" in shares:
         refused = {run: f"{share:.2f}" for run, share in shares["borderline"].items()}
         report.claim(
-            f"Of harmless instructions that sound harmful it refuses {refused[UNEDITED]}; {refused[OUT]} with the"
-            f" direction taken out."
+            f"Of harmless instructions that sound harmful it refuses {refused[UNEDITED]}; {refused[OUT]} with"
+            " the direction taken out."
         )
 
 
 def _said(opening: str, edit: str, found: Answered) -> str:
     kind = AIMED_AT[edit]
     before, now = (found.records[kind][run].estimate() for run in (UNEDITED, edit))
-    moved = f"refusals of {kind} instructions from {before:.2f} to {now:.2f}"
     if edit not in found.effects:
-        return f"{opening} does not change {moved} (by {found.change(edit, kind):.2f})."
+        change = found.change(edit, kind)
+        return f"{opening} leaves refusals of {kind} instructions at {now:.2f} (change {change:.2f})."
+    moved = f"refusals of {kind} instructions from {before:.2f} to {now:.2f}"
     e = found.effects[edit]
     kept = e.controls.mean(1)
     beside = (

@@ -1,5 +1,5 @@
-"""Instructions that a model should refuse and instructions that it should follow: the embedded world's, your own
-files, or public sets by name.
+"""Instructions that a model should refuse and instructions that it should follow: the embedded world's, your
+own files, or public sets by name.
 """
 
 import json
@@ -28,8 +28,8 @@ CLASSES = ("harmless", "harmful")
 
 @dataclass(frozen=True, eq=False)
 class Instructions:
-    """Prompts with y 1 where they should be refused, others that only sound as if they should, and how refusals
-    are seen: in the odds of the first token, and in the answers.
+    """Prompts with y 1 where they should be refused, others that only sound as if they should, and how
+    refusals are seen: in the odds of the first token, and in the answers.
     """
 
     prompts: Examples
@@ -96,9 +96,9 @@ def as_asked(prompts: Examples, model: Model, system: str | None) -> Examples:
 
 
 def instructions_of(source: str) -> list[str]:
-    """The instructions of a JSON list (texts, or objects), JSON lines, a CSV file, a text file with one a line,
-    or a public set on the hub (OWNER/NAME), each once; `SOURCE[label=safe]` takes the rows of a table that say
-    so. Raises ValueError for anything else.
+    """The instructions of a JSON list (texts, or objects), JSON lines, a CSV file, a text file with one a
+    line, or a public set on the hub (OWNER/NAME), each once; `SOURCE[label=safe]` takes the rows of a table
+    that say so. Raises ValueError for anything else.
     """
     some = SOME.fullmatch(source)
     name, column, value = some.groups() if some else (source, None, None)

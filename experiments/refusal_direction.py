@@ -34,8 +34,8 @@ SHOWN = {"induced": "added, log-odds of harmless instructions", "removed": "take
 @dataclass(frozen=True, eq=False)
 class Place:
     """The token and block whose difference of class means is the direction, what it was chosen among, and the
-    train rows there. `passed` says whether it passed the filters; where no place did it is the one that brings
-    out most. `add_at` are the tokens that it is added to.
+    train rows there. `passed` says whether it passed the filters; where no place did it is the one that
+    brings out most. `add_at` are the tokens that it is added to.
     """
 
     selected: Selected
@@ -126,8 +126,8 @@ def reading_section(reading: Decodable, report: Report) -> None:
     )
     report.section(
         "Where are they told apart?",
-        "A probe of harmful against harmless instructions at the last token, fitted on half of the groups, its"
-        " site chosen on a fifth, reported on the others. What the words alone give away is the dashed line.",
+        "A probe of harmful against harmless instructions at the last token, fitted on half of the groups,"
+        " its site chosen on a fifth, reported on the others. The dashed line is what the words give away.",
         (),
         ((report.figure("harmful_by_block", curve), "AUROC by site, 95% intervals over groups"),),
     )
@@ -158,9 +158,10 @@ def odds_section(
     report.section(
         "The odds of refusing at the first token",
         "One pass an instruction and no sampling. Taken out: of everything that writes to the stream, at all"
-        f" tokens. Added: one gap between the class means, at {place.chosen.site}, tokens: {place.add_at}. Beside each"
-        f" stand {controls} edits of its size along directions that mean nothing; KL is that of the next token"
-        " of unrelated text (nats). The verdict is about the share of instructions whose log-odds are above 0.",
+        f" tokens. Added: one gap between the class means, at {place.chosen.site} (tokens: {place.add_at})."
+        f" Beside each stand {controls} edits of its size along directions that mean nothing. KL is that of"
+        " the next token of unrelated text (nats). The verdict is about the share of instructions whose"
+        " log-odds are above 0.",
         (shown,),
     )
 
@@ -195,6 +196,6 @@ def baked_section(model: Model, place: Place, odds: RefusalLogOdds, test: Exampl
     apart = float(np.abs(odds(baked, some).values - hooked).max())
     report.add("baked_minus_hooked", apart, edit=OUT, split="test")
     report.claim(
-        f"Put into the weights, taking it out gives the same log-odds as with hooks, within {apart:.1g} nats on"
-        f" {len(some)} instructions."
+        f"Put into the weights, taking it out gives the same log-odds as with hooks, within {apart:.1g} nats"
+        f" on {len(some)} instructions."
     )

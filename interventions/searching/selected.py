@@ -62,8 +62,8 @@ class Selected(Displayed):
 
     @property
     def strongest(self) -> Candidate:
-        """The candidate that brings out most of the behaviour when added, whatever the filters say: the one to
-        look at where none passed. Raises ValueError where no place has a direction.
+        """The candidate that brings out most of the behaviour when added, whatever the filters say: the one
+        to look at where none passed. Raises ValueError where no place has a direction.
         """
         there = [c for c in self.candidates if c.direction is not None]
         if not there:

@@ -45,8 +45,8 @@ class Methods:
 
 @dataclass(frozen=True, eq=False)
 class Decodable:
-    """Train, validation and test rows, every recipe's probe with its chosen site, and the controls; `pairs` is
-    None where only texts were read.
+    """Train, validation and test rows, every recipe's probe with its chosen site, and the controls; `pairs`
+    is None where only texts were read.
 
     `chosen` names the recipe that all else is about, `null` is that recipe under shuffled labels, `surface`
     the AUROC of classifiers of the bare text.
