@@ -135,7 +135,7 @@ def examples(kinds: dict[str, list[str]], end: str) -> Examples:
     return Examples([*texts[0], *texts[1]], y=y).as_chat()
 
 
-def ours(model: Any, kinds: dict[str, list[str]], tokens: int, **filters: float) -> Selected:
+def ours(model: Any, kinds: dict[str, list[str]], tokens: int, **filters: Any) -> Selected:
     return select_direction(
         model,
         examples(kinds, ""),

@@ -150,10 +150,13 @@ def _said(opening: str, edit: str, found: Answered) -> str:
 def _read(kind: str, found: Answered) -> tuple:
     """Some instructions with their answers, to see what the counting misses."""
     runs, prompts = found.records[kind], found.prompts[kind]
+    texts = {run: [str(t) for t in r.texts or ()] for run, r in runs.items()}
     some = np.sort(np.random.default_rng(0).permutation(len(prompts))[:READ])
     rows = []
     for i in some:
-        said = (f"[{'refused' if r.values[i] else 'answered'}] {_short(r.texts[i])}" for r in runs.values())
+        said = (
+            f"[{'refused' if r.values[i] else 'answered'}] {_short(texts[run][i])}" for run, r in runs.items()
+        )
         rows.append((_short(str(prompts.columns["instruction"][i])), *said))
     return (f"{kind} instructions", *runs), tuple(rows)
 

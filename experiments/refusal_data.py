@@ -41,7 +41,7 @@ class Instructions:
 def embedded_instructions(limit: int, seed: int) -> Instructions:
     """Requests of the embedded world: those of refused categories are the harmful ones."""
     table = requests(make_request_world(), seed=seed)
-    parts = [_sample(table[table.refused == y], limit, seed) for y in (1, 0)]
+    parts = [_sample(table.loc[table.refused == y], limit, seed) for y in (1, 0)]
     rows = pd.concat(parts, ignore_index=True)
     rows["instruction"] = rows.prompt
     prompts = Examples.from_pandas(rows, "prompt", y="refused", groups="entity")
@@ -112,7 +112,7 @@ def instructions_of(source: str) -> list[str]:
     if column is not None:
         if column not in rows.columns:
             raise ValueError(f"{name} has no column {column}; it has {', '.join(map(str, rows.columns))}")
-        rows = rows[rows[column].astype(str) == value]
+        rows = rows.loc[rows[column].astype(str) == value]
     texts = [t.strip() for t in _column(rows, name) if isinstance(t, str) and t.strip()]
     if not texts:
         raise ValueError(f"{source} has no instructions in it")
@@ -143,7 +143,7 @@ def _of_hub(name: str) -> pd.DataFrame:
     except ImportError as error:
         raise ValueError(f"to read the set {name} from the hub: pip install datasets") from error
     try:
-        return load_dataset(name, split="train").to_pandas()
+        return pd.DataFrame(load_dataset(name, split="train").to_dict())
     except (OSError, ValueError) as error:  # no network, no such set, a set of several configurations
         raise ValueError(
             f"could not read the set {name} from the hub ({error!s:.200}); download it and give the file"

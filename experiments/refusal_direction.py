@@ -103,8 +103,8 @@ def selection_section(place: Place, report: Report) -> None:
 def reading_section(reading: Decodable, report: Report) -> None:
     """Harmful against harmless by block, beside shuffled labels and the bare text."""
     first, (words, text) = reading.first, reading.best_text
-    for site, value in zip(reading.parts[0].sites, first.curve, strict=True):
-        report.add("auroc", value, site=site, recipe="MassMean", label="harmful", split="test")
+    for i, site in enumerate(reading.parts[0].sites):
+        report.add("auroc", first.curve[i], site=site, recipe="MassMean", label="harmful", split="test")
     report.add("auroc", text, recipe=f"text alone: {words}", label="harmful", split="test")
     numbers = (
         f"AUROC {first.at_site} at {first.site}; shuffled labels {reading.null.level():.2f} (best site, 95%),"

@@ -106,7 +106,8 @@ def test_what_a_system_message_says_is_in_front_of_every_instruction(chat):
 
     model = load_model(chat)
     asked = as_asked(Examples(["the red tree"], columns={"instruction": ["the red tree"]}), model, "be old")
-    assert [turn["role"] for turn in asked.texts[0]] == ["system", "user"]
+    (told,) = asked.texts
+    assert told == [{"role": "system", "content": "be old"}, {"role": "user", "content": "the red tree"}]
     plain = load_model(build_hf("llama"), tokenizer=build_tokenizer("left"))
     with pytest.raises(ValueError, match=r"no chat template, so --system has no place"):
         as_asked(Examples(["the red tree"]), plain, "be old")
@@ -155,11 +156,8 @@ def test_what_is_no_set_of_instructions_is_said(content, name, source, said, tmp
 def test_a_set_on_the_hub_is_asked_for_by_name(monkeypatch):
     datasets = pytest.importorskip("datasets")
 
-    class Rows:
-        def to_pandas(self):
-            return pd.DataFrame({"prompt": ["Explain rivers.", None]})
-
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: Rows())
+    rows = datasets.Dataset.from_dict({"prompt": ["Explain rivers.", None]})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: rows)
     assert instructions_of("owner/name") == ["Explain rivers."]
 
     def none(name, split):
