@@ -24,6 +24,7 @@ from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
 from experiments.threads import one_thread
 from probes import Examples, MassMean, Position, load_model
+from probes.checks.settings import check_number
 from probes.evidence.decodable import SHARES, Methods, decode
 
 QUESTION = "Which direction decides whether a model refuses, and what do taking it out and adding it change?"
@@ -82,6 +83,7 @@ def main(config: Config, report: Report) -> None:
 
 def run(config: Config, report: Report, embedded: bool) -> None:
     Position.parse(config.add_at or "all")
+    check_number("most_kl", config.most_kl)
     given = load(config, embedded)
     model = load_model(model_path(config.model), device=config.device)
     told = replace(given, prompts=as_asked(given.prompts, model, config.system))
