@@ -141,7 +141,7 @@ def _of_hub(name: str) -> pd.DataFrame:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise ValueError(f"to read the set {name} from the hub: pip install datasets") from error
+        raise ValueError(f'to read the set {name} from the hub: pip install "hookprobe[sets]"') from error
     try:
         return pd.DataFrame(load_dataset(name, split="train").to_dict())
     except (OSError, ValueError) as error:  # no network, no such set, a set of several configurations
