@@ -167,23 +167,24 @@ def _short(text: str, most: int = 160) -> str:
 
 
 def refused_figure(found: Answered) -> Axes:
-    """Bars of the share refused, by kind of instruction and run, with intervals and the range of controls."""
+    """The share refused by kind of instruction and run, with intervals, over the range under controls."""
     kinds = list(found.records)
-    ax = axes(None, 2.2 + 1.5 * len(kinds), 3.4)
-    width = 0.8 / len(RUNS)
+    ax = axes(None, 2.4 + 1.5 * len(kinds), 3.4)
     for j, run in enumerate(RUNS):
         shares = [found.records[kind][run].estimate() for kind in kinds]
-        x = np.arange(len(kinds)) + (j - 1) * width
+        x = np.arange(len(kinds)) + (j - 1) * 0.22
         values = np.array([float(s.value) for s in shares])
         spread = np.array([[s.value - s.low, s.high - s.value] for s in shares], dtype=float).T
-        ax.bar(x, values, width * 0.92, color=COLOURS[j], label=run)
-        ax.errorbar(x, values, yerr=np.clip(spread, 0, None), color="black", ls="", capsize=2.5, lw=1)
-    for edit, e in found.effects.items():
-        x, kept = kinds.index(AIMED_AT[edit]) + (RUNS.index(edit) - 1) * width, e.controls.mean(1)
-        ax.plot(
-            [x, x], [kept.min(), kept.max()], color=GREY, lw=6, alpha=0.8, solid_capstyle="butt", zorder=3
-        )
+        ax.errorbar(
+            x, values, yerr=np.clip(spread, 0, None), color=COLOURS[j], marker="o", ms=6, capsize=3, ls="",
+            label=run, clip_on=False, zorder=3,
+        )  # fmt: skip
+    for i, (edit, e) in enumerate(found.effects.items()):
+        x, kept = kinds.index(AIMED_AT[edit]) + (RUNS.index(edit) - 1) * 0.22, e.controls.mean(1)
+        low, high = kept.min(), max(kept.max(), kept.min() + 0.01)
+        label = None if i else "under controls, range"
+        ax.plot([x, x], [low, high], color=GREY, lw=9, alpha=0.55, solid_capstyle="butt", label=label)
     ax.set_xticks(range(len(kinds)), [f"{kind}\n(n={len(found.prompts[kind])})" for kind in kinds])
-    ax.set(ylabel="share refused", ylim=(0, 1.02))
+    ax.set(ylabel="share refused", ylim=(-0.02, 1.02), xlim=(-0.5, len(kinds) - 0.5))
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax

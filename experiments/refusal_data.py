@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +69,18 @@ def own_instructions(
             "refusal needs both kinds of instructions: give --harmful and --harmless, each a file or the name"
             " of a set on the hub"
         )
-    texts = [_drawn(sources, limit, seed) for sources in (harmless, harmful)]
-    both = {_plain(t) for t in texts[0]} & {_plain(t) for t in texts[1]}
-    if both:
-        raise ValueError(
-            f"{len(both)} instructions are among the harmful and the harmless ones, such as"
-            f" {min(both)!r:.60}; each must be one of the two"
-        )
+    every = {"harmless": harmless, "harmful": harmful, "borderline": borderline}
+    found = {kind: _of(sources) for kind, sources in every.items()}
+    for one, other in combinations(found, 2):
+        both = set(found[one]) & set(found[other])
+        if both:
+            raise ValueError(
+                f"{len(both)} instructions are among the {one} and the {other} ones, such as"
+                f" {min(both)!r:.60}; each must be of one kind"
+            )
+    texts = [_drawn(found[kind], limit, seed) for kind in ("harmless", "harmful")]
     prompts = _examples([*texts[0], *texts[1]], np.repeat([0, 1], [len(texts[0]), len(texts[1])]))
-    others = _examples(_drawn(borderline, limit, seed)) if borderline else None
+    others = _examples(_drawn(found["borderline"], limit, seed)) if borderline else None
     behaviour = Refusal(max_new_tokens or NEW_TOKENS, (*MARKERS, *markers))
     return Instructions(prompts, others, RefusalLogOdds(openers), behaviour)
 
@@ -162,10 +166,13 @@ def _column(table: pd.DataFrame, source: Any) -> list[Any]:
     return list(table[found])
 
 
-def _drawn(sources: Sequence[str], limit: int, seed: int) -> list[str]:
-    every = {_plain(t): t for source in sources for t in instructions_of(source)}
-    texts = pd.DataFrame({"text": list(every.values())})
-    return list(_sample(texts, limit, seed).text)
+def _of(sources: Sequence[str]) -> dict[str, str]:
+    """The instructions of several sources, each once."""
+    return {_plain(t): t for source in sources for t in instructions_of(source)}
+
+
+def _drawn(texts: dict[str, str], limit: int, seed: int) -> list[str]:
+    return list(_sample(pd.DataFrame({"text": list(texts.values())}), limit, seed).text)
 
 
 def _sample(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:

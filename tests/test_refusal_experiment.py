@@ -173,8 +173,11 @@ def test_one_kind_alone_and_instructions_of_both_kinds_are_refused(tmp_path, cap
     assert main(["refusal", *flags[:2], "--out", str(tmp_path)]) == 1
     assert "give --harmful and --harmless" in " ".join(capsys.readouterr().err.split())
     path = str(tmp_path / "bad.json")
-    with pytest.raises(ValueError, match=r"among the harmful and the harmless ones, such as"):
+    with pytest.raises(ValueError, match=r"among the harmless and the harmful ones, such as"):
         own_instructions([path], [path], [], ("I",), (), None, 50, 0)
+    good = str(tmp_path / "good.json")
+    with pytest.raises(ValueError, match=r"among the harmless and the borderline ones"):
+        own_instructions([path], [good], [good], ("I",), (), None, 50, 0)
 
 
 def records(prompts, values):
