@@ -58,7 +58,7 @@ def test_a_planted_refusal_is_found_taken_out_and_added_and_none_is_found_where_
     assert cost < 0.05 and baked < 1e-3
     page = (folder / "report.html").read_text()
     assert "i will not say" in page, "answers can be read"
-    figures = {p.name for p in (folder / "figures").iterdir()}
+    figures = {p.name for p in (folder / "figures").glob("*.png")}
     assert {"refused.png", "harmful_by_block.png", "places_induced.png", "places_removed.png"} == figures
 
     rows, claims, _ = run(tmp_path, capsys, "--model", "embedded:route_control", *SMALL)
