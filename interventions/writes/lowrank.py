@@ -167,7 +167,7 @@ def check_rows(model: Model, rows: Activations, what: str, places: Sequence[Any]
     those read under other edits than act there, or at none of the places meant.
     """
     model.refuse_foreign(rows.receipt, what)
-    warn_of_other_reading(what, rows.receipt, [repr(w) for w in model.acting], places)
+    warn_of_other_reading(what, rows.receipt, {"edits": [repr(w) for w in model.acting]}, places)
 
 
 def position_of(at: Any) -> Position:
