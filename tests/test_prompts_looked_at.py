@@ -135,6 +135,14 @@ def test_what_belongs_to_single_passes_is_refused(name, model):
         model.generate(PROMPTS, 2, attention_mask=[[1, 1, 1]])
 
 
+def test_options_that_are_none_say_nothing(model):
+    nothing = dict.fromkeys(("attention_mask", "input_ids", "position_ids", "logits_processor", "streamer"))
+    assert model.generate(PROMPTS, 3, **nothing) == model.generate(PROMPTS, 3)
+    read = {"max_new_tokens": 3, "progress": False}
+    own, told = (capture_generated(model, PROMPTS, SITE, **read, **more) for more in ({}, nothing))
+    assert torch.equal(own.x, told.x) and own.receipt["generation"] == told.receipt["generation"]
+
+
 # --- what remembers
 # --------------------------------------------------------------------
 

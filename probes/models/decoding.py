@@ -189,7 +189,7 @@ def asked_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     config = options.get("generation_config")
     said = {} if config is None else {k: v for k, v in _settings_of(config).items() if k in known}
     asked = {k: v for k, v in said.items() if v is not None} | {k: options[k] for k in options if k in known}
-    rest = {k: v for k, v in options.items() if k not in known and k != "generation_config"}
+    rest = {k: v for k, v in options.items() if k not in known and k != "generation_config" and v is not None}
     return {k: v for k, v in asked.items() if k not in OF_THE_CALL}, rest
 
 
