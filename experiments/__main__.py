@@ -37,6 +37,7 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
     from experiments.knobs import check_knobs
     from experiments.printing import make_console, shown
     from experiments.report import Report, check_out, write
+    from experiments.runs import index_page
     from interventions.judging import JudgeError
 
     matplotlib.use("Agg")
@@ -50,6 +51,7 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
         report.facts["command"] = shlex.join([*prog.split(), name, *flags])
         _run(module, config, report)
         folder = write(report, config.out)
+        index_page(config.out)
     except (ValueError, TypeError, FileNotFoundError, JudgeError) as error:
         # What a user can mend arrives as a sentence; anything else keeps its traceback.
         make_console(stderr=True).print(shown(("error:", "red"), f" {error}"))

@@ -1,8 +1,6 @@
 """What a run leaves behind: a folder with config, manifest, tidy results, figures and a report to read."""
 
-import base64
 import dataclasses
-import io
 import json
 import os
 import platform
@@ -19,16 +17,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.pages import embedded, page
 from experiments.printing import Console, make_console, shown, table_of
 from probes.markup.pieces import Markup
 from probes.metrics.estimates import Estimate
 
 SCHEMA_VERSION = 1
+KINDS = ("png", "svg", "pdf")  # of every figure: to look at, and for papers
 PACKAGES = ("hookprobe", "torch", "transformers", "safetensors", "numpy", "scikit-learn", "pandas")
 
 
@@ -190,14 +189,11 @@ def _draw(report: Report, part: Path, config: Any, manifest: dict[str, Any]) -> 
     """Figures and the report to read."""
     images = {}
     for name, figure in report.figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150)
-        (part / "figures" / f"{name}.png").write_bytes(buffer.getvalue())
-        images[name] = base64.b64encode(buffer.getvalue()).decode()
+        for kind in KINDS:
+            figure.savefig(part / "figures" / f"{name}.{kind}", format=kind, dpi=150)
+        images[name] = (part / "figures" / f"{name}.png").read_bytes()
         plt.close(figure)
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text())
-    html = template.render(report=report, config=config, manifest=manifest, images=images)
+    html = page("report.html.j2", report=report, config=config, manifest=manifest, images=embedded(images))
     (part / "report.html").write_text(html)
 
 

@@ -131,6 +131,7 @@ def what_it_reads(model: Model, prompts: Examples, reading: Decodable, at: str, 
             found[f"{each.of.name}, {POSITIONS.get(position, position)}"] = each
             where = {"recipe": reading.chosen, "position": position, "probe_of": each.of.name}
             _keep(each, report, **where)
+    assert reading.pairs is not None  # `read` gave them
     _, validation, test = reading.pairs
     pairs = label_reading(reading.by_recipe["CCS"].probe, TRUTH, validation, test, labels)
     by_pairs = {} if pairs is None else {"CCS, yes/no pairs": pairs}

@@ -17,6 +17,7 @@ hookprobe: read a model's hidden states, find a direction, change it, measure wh
   hookprobe demo            all of that on an embedded model, without a network: run truth
   hookprobe run             the experiments, listed
   hookprobe run NAME ...    one experiment; `hookprobe run NAME --help` shows its flags
+  hookprobe report          every run below ./runs on one page; `compare RUN RUN` puts two beside each other
   hookprobe store ...       hidden states on disk: fill FOLDER --model M --data FILE, show FOLDER
   hookprobe --version
 
@@ -66,7 +67,17 @@ def _store(arguments: list[str]) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": _demo, "run": _run, "store": _store}
+def _report(arguments: list[str]) -> int:
+    ours("experiments")
+    return import_module("experiments.runs_command").main(arguments, "hookprobe report")
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "demo": _demo,
+    "run": _run,
+    "report": _report,
+    "store": _store,
+}
 
 
 if __name__ == "__main__":

@@ -80,6 +80,9 @@ def test_parts_are_split_by_group_and_alike_for_texts_and_pairs(model):
     both = capture_pairs(model, pairs, "resid_post", "last")
     of_pairs = site_reading(CRC(), *(both.rows(np.isin(both.groups, part.groups)) for part in split))
     assert (found.by_recipe["CRC"].curve.value == of_pairs.curve.value).all()
+    alone = decode(model, rows, methods=METHODS, at="mean", shuffles=20, seed=3)
+    assert alone.pairs is None and set(alone.by_recipe) == set(METHODS.texts)
+    assert (alone.first.curve.value == found.first.curve.value).all()
 
 
 @pytest.mark.parametrize("loud, chosen", [(0.1, "MassMean"), (8.0, "Logistic")])

@@ -135,6 +135,20 @@ def test_turned_counts_only_prompts_that_had_the_other_answer(model, examples):
     assert found.turned(0).value == 0.0
 
 
+@pytest.mark.parametrize("make", [Ablate, lambda d: Add(d, norm=1.0)], ids=["ablate", "add"])
+def test_an_effect_under_autocast_says_so_and_has_controls_as_exact_as_without(model, examples, make):
+    direction = Direction.from_vector(_answer_direction(model).unit, "resid_post.2")
+    run = {"compare": False, "progress": False}
+    plain = effect(model, make(direction), Answers(" yes", " no"), examples, **run)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = effect(model, make(direction), Answers(" yes", " no"), examples, **run)
+    told = [e.before.receipt["model"]["state"]["autocast"] for e in (plain, cast)]
+    assert told == ["", "bfloat16"]
+    assert np.allclose(cast.drawn.at_read, 1, atol=0.02) and np.allclose(plain.drawn.at_read, 1, atol=1e-4)
+    assert cast.drawn.cosines is not None and np.median(cast.drawn.cosines) < 0.9
+    assert np.allclose(cast.before.values, plain.before.values, atol=0.2)
+
+
 def test_neutral_cost_is_zero_without_an_edit_and_equals_a_direct_computation(model):
     same = neutral_cost(model, model, PROMPTS[:3])
     assert same.kl.value == pytest.approx(0, abs=1e-6) and same.loss.value == pytest.approx(0, abs=1e-6)

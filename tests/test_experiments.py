@@ -34,8 +34,9 @@ def test_the_run_folder_is_complete_and_named_on_the_last_line(run):
     assert folder.parent == out / "truth"
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     figures = [
-        f"figures/{n}.png"
+        f"figures/{n}.{kind}"
         for n in ("ablation", "cosines", "dose_response", "layer_curve", "score_histogram", "what_it_reads")
+        for kind in ("png", "svg", "pdf")
     ]
     assert names == sorted(["config.json", "manifest.json", "report.html", "results.json", *figures])
     assert [p.name for p in (out / "truth").iterdir()] == [folder.name], "no scratch left"

@@ -133,3 +133,145 @@ def test_what_belongs_to_single_passes_is_refused(name, model):
             call()
     with pytest.raises(ValueError, match="prompts are sorted by length"):
         model.generate(PROMPTS, 2, attention_mask=[[1, 1, 1]])
+
+
+def test_options_that_are_none_say_nothing(model):
+    nothing = dict.fromkeys(("attention_mask", "input_ids", "position_ids", "logits_processor", "streamer"))
+    assert model.generate(PROMPTS, 3, **nothing) == model.generate(PROMPTS, 3)
+    read = {"max_new_tokens": 3, "progress": False}
+    own, told = (capture_generated(model, PROMPTS, SITE, **read, **more) for more in ({}, nothing))
+    assert torch.equal(own.x, told.x) and own.receipt["generation"] == told.receipt["generation"]
+
+
+# --- what remembers
+# --------------------------------------------------------------------
+
+
+class Counting:
+    """Another word at every call."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, input_ids, scores):
+        self.calls += 1
+        return scores.index_fill(1, torch.tensor([4 + self.calls % 5]), 99.0)
+
+
+class Once:
+    """Acts at the first call only."""
+
+    def __init__(self):
+        self.done = False
+
+    def __call__(self, input_ids, scores):
+        self.done, first = True, not self.done
+        return scores.index_fill(1, torch.tensor([5]), 99.0) if first else scores
+
+
+class Keeping:
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, input_ids, scores):
+        self.seen.append(scores.max())
+        return scores
+
+
+class Adding:
+    def __init__(self):
+        self.total = torch.zeros(1)
+
+    def __call__(self, input_ids, scores):
+        self.total += 1
+        return scores
+
+
+def closure():
+    calls = 0
+
+    def count(input_ids, scores):
+        nonlocal calls
+        calls += 1
+        return scores
+
+    return count
+
+
+CALLS = 0
+
+
+def of_the_file(input_ids, scores):
+    global CALLS
+    CALLS += 1
+    return scores
+
+
+REMEMBERING = {
+    "counts": Counting,
+    "acts once": Once,
+    "keeps": Keeping,
+    "adds up": Adding,
+    "closure": closure,
+    "global": lambda: of_the_file,
+    "method": lambda: Counting().__call__,
+}
+
+
+@pytest.mark.parametrize("make", REMEMBERING.values(), ids=REMEMBERING)
+def test_what_remembers_the_batch_before_says_so(make, model):
+    with pytest.warns(
+        UserWarning, match=r"changed while a batch of prompts was written .*longest prompts first"
+    ):
+        model.generate(PROMPTS, 3, logits_processor=[make()])
+
+
+def test_criteria_and_functions_of_rows_say_so_too_and_calls_that_read(model):
+    asked = []
+
+    def never(input_ids, scores, **kwargs):
+        asked.append(len(input_ids))
+        return torch.zeros(len(input_ids), dtype=torch.bool)
+
+    def any_token(row, ids):
+        asked.append(row)
+        return list(range(4, 30))
+
+    for run in (
+        lambda: model.generate(PROMPTS, 3, stopping_criteria=[never]),
+        lambda: model.generate(PROMPTS, 3, prefix_allowed_tokens_fn=any_token),
+        lambda: capture_generated(
+            model, PROMPTS, SITE, max_new_tokens=2, progress=False, stopping_criteria=[never]
+        ),
+    ):
+        with pytest.warns(UserWarning, match=r"(never|any_token)'s asked changed while") as said:
+            run()
+        assert len(said) == 1, "once a call"
+
+
+class Lazy:
+    """Makes what it needs at its first call."""
+
+    def __init__(self):
+        self.allowed, self.strength, self.words = None, 2.0, {4: 1.0}
+
+    def __call__(self, input_ids, scores):
+        if self.allowed is None:
+            self.allowed, self.size = torch.ones(scores.shape[-1]), scores.shape[-1]
+        return scores * self.allowed * self.strength
+
+
+def test_what_remembers_nothing_and_single_batches_stay_quiet(model, recwarn):
+    from transformers import SequenceBiasLogitsProcessor
+
+    for own in (
+        Lazy(),
+        second_word_again,
+        SequenceBiasLogitsProcessor([[[4], 1.0]]),
+        lambda ids, scores: scores,
+    ):
+        model.generate(PROMPTS, 3, logits_processor=[own])
+    model.generate(["blue", "river"], 3, logits_processor=[Counting()])
+    for prompt in PROMPTS:
+        model.generate([prompt], 3, logits_processor=[Counting()])
+    assert not recwarn.list

@@ -96,6 +96,8 @@ def test_scores_are_those_of_plain_hooks(model):
     how = {"tokens": (-2, -1), "sites": ["resid_pre.1", "resid_pre.2"], "progress": False}
     found = select_direction(model, TRAIN, VALIDATION, behaviour, most_kl=1e9, least_induced=-1e9, **how)
     assert len(found.candidates) == 4 and not any(c.passed_over for c in found.candidates)
+    assert found.passed == found.candidates
+    assert found.strongest.induced == max(c.induced for c in found.candidates)
     plain, words = Plain(model), ("no", "not")
     having, lacking = VALIDATION.texts[:3], VALIDATION.texts[3:]
     by_place = {(c.token, c.site.block): c for c in found.candidates}
@@ -232,6 +234,9 @@ def test_none_passed_says_what_stopped_most_and_how_near_the_nearest_came():
         ValueError, match=r"2 induces too little; 1 costs too much\. the highest .* to -0\.5;"
     ):
         _ = one.best
+    assert one.passed == ()
+    with pytest.raises(ValueError, match=r"none of the 3 places has a direction"):
+        _ = one.strongest
     other = of((-1.0, nan, nan, low), (2.0, nan, 0.9, dear), (1.0, nan, 0.7, dear))
     with pytest.raises(ValueError, match=r"2 costs too much; .* the cheapest costs 0\.7 nats: raise most_kl"):
         _ = other.best

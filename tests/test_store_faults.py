@@ -31,6 +31,7 @@ from interventions.writes.lowrank import Fixed, SiteEdit
 from probes import Examples, Site, capture
 from probes.data.positions import Position
 from probes.models.model import Model
+from probes.models.writes import hashed
 from probes.reading.store import open_store
 from probes.reading.store.index import read_index
 from probes.reading.store.plan import Plan
@@ -702,3 +703,67 @@ def test_a_change_of_ones_own_that_has_fields_and_no_numbers_is_refused_by_store
     for change in (Scaled(0.5, told=True), Scaled(2, told=True), Turned()):
         kept = states(change, store=tmp_path).load()
         assert torch.allclose(kept.x, states(change).x, atol=1e-5)
+
+
+class Slotted:
+    """One that keeps its field in a slot."""
+
+    __slots__ = ("by",)
+    width, keeps_norm, kind = 32, False, "slotted"
+
+    def __init__(self, by):
+        self.by = by
+
+    def delta(self, h):
+        return h * (self.by - 1)
+
+    def numbers(self):
+        return ()
+
+
+class Halved(Turned):
+    """Of the same kind and without fields, by other code."""
+
+    def delta(self, h):
+        return -h / 2
+
+
+class Squared(Turned):
+    def delta(self, h):
+        return (lambda x: x * x)(h)
+
+
+class Cubed(Turned):
+    def delta(self, h):
+        return (lambda x: x * x * x)(h)
+
+
+def test_changes_of_ones_own_are_told_apart_by_slots_and_by_code(make_model, tmp_path):
+    model, site = make_model(), Site("resid_post", 1)
+
+    def states(change, **kept):
+        write = SiteEdit(site, Position.parse("all"), change, "mine")
+        own = edited(model, Fixed((write,), "mine"))
+        return capture(own, ["the red house"], site, progress=False, **kept)
+
+    with pytest.raises(ValueError, match=r"let numbers\(\) of a change of your own"):
+        states(Slotted(0.5), store=tmp_path)
+    for change in (Turned(), Halved(), Squared(), Cubed(), NormKept(Squared()), NormKept(Cubed()), Turned()):
+        kept = states(change, store=tmp_path).load()
+        assert torch.allclose(kept.x, states(change).x, atol=1e-5), change
+
+
+def test_a_class_that_is_written_again_with_the_same_code_is_the_same(make_model):
+    def made():
+        class Mine(Turned):
+            def delta(self, h):
+                return 3 * h
+
+        return Mine()
+
+    names = [hashed(SiteEdit(Site("resid_post", 1), Position.parse("all"), made(), "mine")) for _ in "ab"]
+    assert (
+        names[0]
+        == names[1]
+        != hashed(SiteEdit(Site("resid_post", 1), Position.parse("all"), Turned(), "mine"))
+    )

@@ -277,3 +277,45 @@ def test_a_feature_that_is_the_label_is_said_and_one_that_follows_it_is_not(recw
     Activations.from_arrays(r.integers(0, 2, (14, 60)), y[:14])
     Activations.from_arrays(np.ones((40, 3)), y), Activations.from_arrays(x, np.ones(40))
     assert not recwarn.list
+
+
+KINDS = np.arange(60) % 3
+YES = (KINDS == 1).astype(int)
+NOISE = np.random.default_rng(0).normal(size=(60, 5))
+
+
+def beside(*columns):
+    return np.column_stack([NOISE, *columns])
+
+
+PLACED = {
+    "given later": lambda: Activations.from_arrays(beside(YES)).with_y(YES),
+    "a column's name": lambda: Activations.from_arrays(beside(YES), columns={"truth": YES}).with_y("truth"),
+    "one of three classes": lambda: Activations.from_arrays(beside(*np.eye(3)[KINDS].T), KINDS),
+    "the classes of y": lambda: Activations.from_arrays(beside(KINDS), YES),
+    "the classes of y, y later": lambda: Activations.from_arrays(beside(KINDS)).with_y(YES),
+    "the yes side": lambda: PairActivations.from_arrays(beside(YES), beside(0 * YES), YES),
+    "the no side": lambda: PairActivations.from_arrays(beside(0 * YES), beside(YES), YES),
+    "both sides, y later": lambda: PairActivations.from_arrays(beside(YES), beside(YES)).with_y(YES),
+}
+
+
+@pytest.mark.parametrize("make", PLACED.values(), ids=PLACED)
+def test_a_label_among_the_features_is_said_whenever_and_however_it_comes(make):
+    with pytest.warns(
+        UserWarning, match=r"feature 5 of \d of (x|yes|no) (is y|tells y|has few whole numbers)"
+    ):
+        make()
+
+
+def test_features_that_only_go_along_with_labels_are_not_said(recwarn):
+    r = np.random.default_rng(1)
+    counts = r.poisson(0.6, size=(60, 50))  # of words
+    Activations.from_arrays(counts, KINDS).with_y(YES)
+    grid = r.integers(0, 10, (60, 4))
+    Activations.from_arrays(grid, (grid[:, 0] > 4).astype(int))
+    rare = np.where(np.arange(60) == 7, 2, YES)  # one row, and a word that only stands there
+    Activations.from_arrays(np.eye(60), rare)
+    PairActivations.from_arrays(NOISE, -NOISE, YES).with_y(1 - YES)
+    Activations.from_arrays(beside(KINDS)[:12]).with_y(YES[:12])  # too few rows to tell
+    assert not recwarn.list

@@ -15,6 +15,14 @@ import numpy as np
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u2018\u02bc")
 _DASHES = str.maketrans("\u2212\u2013\u2014\u2044\u2215", "---//")  # and slashes of fractions
 _FRACTION = re.compile(r"(?:(?<=(\d))\s?)?([\u00bc-\u00be\u2150-\u215e])")
+# A whole number and a fraction below 1; a year is none (in 2020 1/2 of them).
+_MIXED = re.compile(r"(?<![\w.,/])(\d{1,3})\s(?=(\d{1,2})[/\u2044\u2215](\d{1,2})(?![\w/]|[.,]\d))")
+# Said of one number; between two (5 minus 3, ten minus 3) it takes away.
+_MINUS = re.compile(
+    r"(^|[.:;,=(]|\b(?:is|was|are|be|equals|gives|makes|of|at|to|from|about|exactly|answer|temperature))(\s*)"
+    r"\b(?:minus|negative)\s+(?=[$\u20ac\u00a3\u00a5]?\.?\d)",
+    re.IGNORECASE,
+)
 # Not inside a word, a range (1990-95), a version (1.2.3) or a decimal comma; a unit may follow at once (5km).
 _NUMBER = re.compile(
     r"(?<![\w.])(?<!\d[-,])[-+]?"
@@ -47,9 +55,10 @@ def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
     """Whether a text is ("exact"), begins with ("first") or contains a key.
 
     A key that is a number is found as a whole number: 5 is not in 1/5, 5:30, -5, 5.5, 10^5 or 5th, nor
-    1990 in 1990s, but 5 is in 5km and in 2 + 3 = 5, and 1 000 000 is 1,000,000. A key with signs that change
-    what it says (C++, x - 1, 1/5) is found with those signs; a key without is not found where such signs are
-    tied to it. All else about punctuation, case, articles, apostrophes and spacing does not matter.
+    1990 in 1990s, but 5 is in 5km and in 2 + 3 = 5, 1 000 000 is 1,000,000 and minus 3 is -3. A key with
+    signs that change what it says (C++, x - 1, 1/5, 2 1/2) is found with those signs; a key without is not
+    found where such signs are tied to it. All else about punctuation, case, articles, apostrophes and spacing
+    does not matter.
     """
     number = as_number(key)
     if number is not None:
@@ -75,10 +84,15 @@ def _starts(there: int, n: int, mode: str) -> Sequence[int]:
 
 def _readings(text: str) -> list[str]:
     """The text, thousands closed up; and as it stands where these may be two numbers."""
-    plain = _THIN.sub(_closed_up, text)
+    plain = _THIN.sub(_closed_up, _MINUS.sub(r"\1\2-", _mixed(text)))
     plain = _SPACED.sub(lambda m: _closed_up(m) if " 0" in m.group() else m.group(), plain)
     closed = _SPACED.sub(_closed_up, plain)
     return [plain] if closed == plain else [plain, closed]
+
+
+def _mixed(text: str) -> str:
+    """2 1/2 as 2+1/2, which is what 2\u00bd is read as, so that neither is found as a 2 or as 1/2."""
+    return _MIXED.sub(lambda m: f"{m[1]}+" if 0 < int(m[2]) < int(m[3]) else m[0], text)
 
 
 def _closed_up(number: re.Match[str]) -> str:
@@ -147,7 +161,7 @@ class Signed:
 def signed(text: str) -> Signed:
     """The words of a text, lower case, and its signs; apostrophes, and points between letters, close up."""
     parted = _FRACTION.sub(lambda m: f"{'+' if m[1] else ' '}{m[2]}", text)  # 2\u00bd is not 21/2
-    plain = unicodedata.normalize("NFKC", parted).casefold().replace("i\u0307", "i")
+    plain = unicodedata.normalize("NFKC", _mixed(parted)).casefold().replace("i\u0307", "i")
     plain = plain.translate(_APOSTROPHES).translate(_DASHES)
     plain = re.sub(r"(?<=[^\W\d])\.(?=[^\W\d])", "", plain).strip()
     tokens: list[str] = []

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
+from interventions.writes.held import HoldsRows
 from interventions.writes.lowrank import (
     LowRank,
     SiteEdit,
@@ -24,7 +26,7 @@ from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Ablate:
+class Ablate(HoldsRows):
     """h - (h . u) u: afterwards nothing is left along the direction, for positive and negative rows alike.
 
     With several directions at one site their whole span is taken out. To zero also removes the mean along u,
@@ -35,6 +37,8 @@ class Ablate:
     there was, which is no ablation any longer (published "ablations" with factors of 5 to 20 are of this
     kind). Source: Arditi et al., arXiv 2406.11717.
     """
+
+    HELD: ClassVar[str] = "mean_of"
 
     direction: Direction | Sequence[Direction]
     sites: SitesLike | None = None
@@ -47,8 +51,10 @@ class Ablate:
         same_site(self.direction)
         if self.mean_of is not None:
             check_states(self.mean_of, "Ablate(mean_of=...)", single=True)
+        self._counted()
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
+        self._as_made()
         directions = same_site(self.direction)
         for d in directions:
             d.check_model(model)

@@ -1,9 +1,11 @@
 """Put the concept at a stated level, counted from where the hidden states without it lie."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
+from interventions.writes.held import HoldsRows
 from interventions.writes.lowrank import LowRank, SiteEdit, check_rows, position_of, target_sites
 from probes.checks.settings import check_number
 from probes.data.activations import Activations, check_states
@@ -14,7 +16,7 @@ from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
+class Affine(HoldsRows):
     """h - (h . u) u + (r + level * gap) u: level 0 gives every token the mean component of the negative
     class, level 1 that of the positive one.
 
@@ -24,6 +26,8 @@ class Affine:
     another model; those read under other edits or at another token are warned of.
     Source: affine concept editing, Marshall et al., arXiv 2411.09003.
     """
+
+    HELD: ClassVar[str] = "reference"
 
     direction: Direction
     reference: Activations
@@ -35,8 +39,10 @@ class Affine:
         check_direction(self.direction, "Affine")
         check_states(self.reference, "Affine(reference=...)", single=True)
         check_number("level", self.level)
+        self._counted()
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
+        self._as_made()
         self.direction.check_model(model)
         places = [*self.direction.places, *(() if self.at == "all" else (self.at,))]
         check_rows(model, self.reference, "the reference", places)

@@ -1,12 +1,14 @@
 """Put hidden states of other prompts in place of a model's own."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interventions.writes.held import HoldsRows
 from interventions.writes.lowrank import position_of, target_sites
 from probes.data.activations import Activations, check_states
 from probes.data.lowrank import LowRank
@@ -95,7 +97,7 @@ def _over(h: Tensor, values: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Patch:
+class Patch(HoldsRows):
     """The hidden states `source` in place of the model's own, at the chosen tokens of each prompt: activation
     patching.
 
@@ -107,14 +109,18 @@ class Patch:
     number of prompts or tokens. Source: Meng et al., arXiv 2202.05262; Zhang and Nanda, arXiv 2309.16042.
     """
 
+    HELD: ClassVar[str] = "source"
+
     source: Activations
     sites: SitesLike | None = None
     at: str | int | Position | None = None
 
     def __post_init__(self) -> None:
         check_states(self.source, "Patch", single=True)
+        self._counted()
 
     def compile(self, model: Model) -> tuple[PatchedSite, ...]:
+        self._as_made()
         model.refuse_foreign(self.source.receipt, "the source of the patch")
         at = self.source.receipt.get("at") if self.at is None else self.at
         if at is None:

@@ -1,10 +1,12 @@
 """Leave out what a sublayer or a head contributes."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from interventions.writes.changes import Constant
+from interventions.writes.held import HoldsRows
 from interventions.writes.lowrank import SiteEdit, check_rows, position_of
 from probes.data.activations import Activations, check_states
 from probes.data.positions import Position
@@ -13,7 +15,7 @@ from probes.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Skip:
+class Skip(HoldsRows):
     """The sublayers (attn_out, mlp_out) or heads (z) at `sites` add nothing to the residual stream; with
     `mean_of`, what they add on average.
 
@@ -22,6 +24,8 @@ class Skip:
     itself. Source: zero and mean ablation, as in Wang et al., arXiv 2211.00593.
     """
 
+    HELD: ClassVar[str] = "mean_of"
+
     sites: SitesLike
     at: str | int | Position = "all"
     mean_of: Activations | None = None
@@ -29,8 +33,10 @@ class Skip:
     def __post_init__(self) -> None:
         if self.mean_of is not None:
             check_states(self.mean_of, "Skip(mean_of=...)", single=True)
+        self._counted()
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
+        self._as_made()
         sites = sorted(model.sites(self.sites), key=lambda s: s.order)
         stream = [str(s) for s in sites if s.kind.startswith("resid")]
         if stream:

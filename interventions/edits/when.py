@@ -1,5 +1,6 @@
 """Any edit, only at tokens where a probe's score crosses a threshold."""
 
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from interventions.writes.changes import Gated
 from interventions.writes.lowrank import Edit, SiteEdit, as_edit, wrapped
 from probes.checks.settings import check_number
+from probes.data.receipts import BARE, edits_left_out
 from probes.fitting.linear import LinearProbe, check_linear
 from probes.models.model import Model
 
@@ -39,7 +41,7 @@ class When:
         check_single(self.probe, "When")
 
     def compile(self, model: Model) -> tuple[SiteEdit, ...]:
-        model.refuse_foreign(self.probe.receipt, "the probe")
+        check_acting(self.probe, model, "the probe of When")
         return tuple(replace(c, change=self._gated(c), label=repr(self)) for c in wrapped(self.edit, model))
 
     def _gated(self, c: SiteEdit) -> Gated:
@@ -60,6 +62,20 @@ def check_single(probe: LinearProbe, what: str) -> None:
         raise ValueError(
             f"a probe fitted on pairs has one score a pair, and a token is no pair; {what} takes a probe"
             " fitted on single texts"
+        )
+
+
+def check_acting(probe: LinearProbe, model: Model, what: str) -> None:
+    """Raises ValueError for a probe of another model; warns of one fitted on rows read under edits that
+    do not act where it scores tokens.
+    """
+    model.refuse_foreign(probe.receipt, what)
+    if gone := edits_left_out(probe.receipt, {"edits": [repr(w) for w in model.acting]}):
+        warnings.warn(
+            f"{what} was fitted on rows read under {gone}, and scores tokens without; use it on the model"
+            " under these edits (those that follow one another are made one by one, edited(edited(model,"
+            f" first), second)){BARE}",
+            stacklevel=4,
         )
 
 

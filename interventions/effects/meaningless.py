@@ -18,6 +18,7 @@ from probes.data.activations import Activations
 from probes.data.examples import Examples
 from probes.data.sites import Site
 from probes.fitting.directions import Direction
+from probes.fitting.exactly import made_exactly
 from probes.fitting.meaningless import completed, exchanged_directions
 from probes.models.model import Model
 from probes.reading.capture import capture
@@ -246,6 +247,7 @@ def within(x: Float[Tensor, "rows d"], label: Shaped[np.ndarray, " rows"] | None
     return left if left.norm() > FLAT * size else torch.zeros_like(left)
 
 
+@made_exactly
 def _drawn(rows: _Rows, n: int, rank: int, seed: int, tested: Tensor | None, notes: list[str]) -> Meaningless:
     frames = []
     for k in range(n):

@@ -16,6 +16,7 @@ from probes.checks.settings import check_count
 from probes.data.examples import Examples, Text
 from probes.data.positions import Position
 from probes.data.sites import Site
+from probes.fitting.exactly import made_exactly
 from probes.models.given import check_model
 from probes.models.model import Model
 from probes.models.writes import SiteFunction, Write
@@ -208,6 +209,7 @@ def _again(change: _Linear, h: Tensor, act: Callable[[int, _Linear, Tensor], Ten
     act(0, change, h)
 
 
+@made_exactly
 def turned_to(change: LowRank, frame: Float[Tensor, "d r"], mean: Float[Tensor, " d"]) -> LowRank:
     """The same change about the mean of h, with the directions it is made of turned to those of a frame."""
     own = _basis(change)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from probes.checks.settings import check_count
+from probes.data.begun import beginning, begun_otherwise
 from probes.data.examples import Examples, Text
 from probes.data.row_names import text_names
+from probes.data.tokenised import Tokenised
 from probes.fitting.linear import LinearProbe
 from probes.models.decoding import Decoding
 from probes.models.model import Model
@@ -23,15 +25,19 @@ LEFT_OUT = (
 
 @dataclass(frozen=True)
 class Conditions:
-    """How answers were written: the settings that choose tokens, by name, and the edits in force."""
+    """How answers were written: the settings that choose tokens, by name, the edits in force, and how prompts
+    begin (`probes.data.begun`).
+    """
 
     settings: tuple[tuple[str, str], ...]
     edits: tuple[str, ...]
+    begun: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, model: Model, decoding: Decoding) -> "Conditions":
+    def of(cls, model: Model, decoding: Decoding, asked: Tokenised) -> "Conditions":
         said = {k: str(v) for k, v in decoding.receipt().items() if k not in LEFT_OUT}
-        return cls(tuple(sorted(said.items())), tuple(map(_told, model.acting)))
+        begun = tuple(beginning(asked.encoded).items())
+        return cls(tuple(sorted(said.items())), tuple(map(_told, model.acting)), begun)
 
     def say_other(self, now: "Conditions") -> None:
         """Warns where answers are written otherwise now than when the threshold was fixed."""
@@ -40,6 +46,8 @@ class Conditions:
             parts.append([_settings(a.settings, b.settings) for a, b in ((self, now), (now, self))])
         if now.edits != self.edits:
             parts.append(["; ".join(c.edits) or "no edit" for c in (self, now)])
+        if begun := begun_otherwise(dict(self.begun), dict(now.begun)):
+            parts.append([f"prompts that are {words}" for words in begun])
         if parts:
             was, then = (" and ".join(side) for side in zip(*parts, strict=True))
             warnings.warn(
@@ -69,7 +77,7 @@ def say_longer(tokens: int | None, max_new_tokens: int, calibration: str) -> Non
             f"the threshold was calibrated on answers of up to {tokens} new tokens ({calibration}); of"
             f" {max_new_tokens} more may cross it, so there may be more false alarms: calibrate with"
             f" max_new_tokens={max_new_tokens}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

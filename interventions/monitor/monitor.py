@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from interventions.edits.when import check_single, raw_margin
+from interventions.edits.when import check_acting, check_single, raw_margin
+from interventions.monitor.alarms import Then, triggered
 from interventions.monitor.conditions import Conditions, different, say_longer, say_of_means
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
-from interventions.writes.lowrank import Edit, as_edit
 from probes.checks.settings import check_number
 from probes.data.examples import Examples, Text
 from probes.data.sites import Site, SiteLike, as_site
@@ -29,12 +29,10 @@ from probes.fitting.linear import LinearProbe
 from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.thresholds import exceeded_at_most, may_lie_above
 from probes.models.backends.hooks import Hooks
+from probes.models.decoding import Decoding
 from probes.models.given import check_model
 from probes.models.model import Model
 from probes.models.writes import Write
-
-Then = str | Edit
-"""What an alarm does: "go on", "stop", or an edit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +114,8 @@ class Monitor:
         source = f"from {len(quiet)} {rows} and {max_new_tokens} new tokens"
         told = f"at most {false_alarms:g} false alarms a prompt, {source}"
         told += "" if thoughts else ", thoughts left out"
-        under = Conditions.of(model, model.decoding(max_new_tokens, {"use_cache": True} | options))
+        decoding = model.decoding(max_new_tokens, {"use_cache": True} | options)
+        under = Conditions.of(model, decoding, model.tokenise(harmless))
         found = replace(
             watch, threshold=float(threshold), calibration=told, tokens=max_new_tokens, under=under
         )
@@ -164,12 +163,7 @@ class Monitor:
         edit, which acts at every later token of that row (and at the alarming one, where it lies behind the
         probe in the pass). Raises ValueError for a model on another backend than hooks.
         """
-        say_longer(self.tokens, max_new_tokens, self.calibration)
-        site_writes = self._prepared(model, then)
-        decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
-        if self.under is not None:
-            self.under.say_other(Conditions.of(model, decoding))
-        asked = model.tokenise(prompts)
+        site_writes, decoding, asked = self._prepared(model, prompts, max_new_tokens, then, options)
         found: dict[int, Watched] = {}
         for batch in model.batches(asked.encoded, batch_size, side="left", decoding=decoding):
             run = self._watching(model, batch, asked, site_writes, stop=then == "stop")
@@ -187,12 +181,7 @@ class Monitor:
         Leaving the loop early stops the model. The model runs in a thread of its own, which other threads on
         the same model do not see.
         """
-        say_longer(self.tokens, max_new_tokens, self.calibration)
-        site_writes = self._prepared(model, then)
-        decoding = model.decoding(max_new_tokens, {"use_cache": True} | options, "a monitor")
-        if self.under is not None:
-            self.under.say_other(Conditions.of(model, decoding))
-        asked = model.tokenise([prompt])
+        site_writes, decoding, asked = self._prepared(model, [prompt], max_new_tokens, then, options)
         (batch,) = model.batches(asked.encoded, 1, side="left")
         steps: queue.Queue[Step | BaseException | None] = queue.Queue()
         run = self._watching(model, batch, asked, site_writes, stop=then == "stop", tell=steps.put)
@@ -221,8 +210,16 @@ class Monitor:
         """Calibrated probabilities of scores; None where none were calibrated."""
         return None if self.platt is None else 1 / (1 + np.exp(-(self.platt[0] * scores + self.platt[1])))
 
-    def _prepared(self, model: Model, then: Then) -> tuple[Any, ...]:
-        """The writes of the edit that an alarm triggers."""
+    def _prepared(
+        self,
+        model: Model,
+        prompts: Examples | Sequence[Text],
+        max_new_tokens: int,
+        then: Then,
+        options: Mapping[str, Any],
+    ) -> tuple[tuple[Write, ...], Decoding, Tokenised]:
+        """The writes of the edit that an alarm triggers, how answers are written, and the prompts."""
+        say_longer(self.tokens, max_new_tokens, self.calibration)
         check_model(model, "a monitor")
         model.require_generation("watching")
         if not isinstance(model.backend, Hooks):
@@ -230,20 +227,14 @@ class Monitor:
                 'a monitor reads while the model writes, which needs backend="hooks"; this model runs on'
                 f" {model.backend.name}"
             )
-        model.refuse_foreign(self.probe.receipt, "the monitor's probe")
+        check_acting(self.probe, model, "the monitor's probe")
         say_of_means(self.probe)
-        if isinstance(then, str):
-            if then not in ("go on", "stop"):
-                raise ValueError(f'then is {then!r}; choose "go on", "stop" or an edit')
-            return ()
-        writes = as_edit(then).compile(model)
-        placed = [w for w in writes if w.needs_prompts]
-        if placed:
-            raise ValueError(
-                f"an alarm edits the tokens that come after it, and {placed[0]} names tokens of the prompt;"
-                " use at='all'"
-            )
-        return writes
+        writes = triggered(then, model)
+        decoding = model.decoding(max_new_tokens, {"use_cache": True, **options}, "a monitor")
+        asked = model.tokenise(prompts)
+        if self.under is not None:
+            self.under.say_other(Conditions.of(model, decoding, asked))
+        return writes, decoding, asked
 
     def _watching(
         self,

@@ -46,14 +46,29 @@ class Selected(Displayed):
     unit: str
 
     @property
+    def passed(self) -> tuple[Candidate, ...]:
+        """The candidates that no filter stopped."""
+        return tuple(c for c in self.candidates if not c.passed_over)
+
+    @property
     def best(self) -> Candidate:
         """The candidate that passed all filters and leaves least of the behaviour when taken out; raises
         ValueError where none passed.
         """
-        left = [c for c in self.candidates if not c.passed_over]
+        left = self.passed
         if not left:
             raise ValueError(f"none of the {len(self.candidates)} candidates passed: {self._stopped()}")
         return min(left, key=lambda c: c.removed)
+
+    @property
+    def strongest(self) -> Candidate:
+        """The candidate that brings out most of the behaviour when added, whatever the filters say: the one
+        to look at where none passed. Raises ValueError where no place has a direction.
+        """
+        there = [c for c in self.candidates if c.direction is not None]
+        if not there:
+            raise ValueError(f"none of the {len(self.candidates)} places has a direction: {self._stopped()}")
+        return max(there, key=lambda c: c.induced)
 
     def _stopped(self) -> str:
         """Which filter stopped how many, that which stopped most first, how near the nearest came, and what
@@ -100,7 +115,7 @@ class Selected(Displayed):
     @property
     def about(self) -> str:
         """What was chosen among, in a line."""
-        passed = [c for c in self.candidates if not c.passed_over]
+        passed = self.passed
         said = "none passed" if not passed else f"best: token {self.best.token} at {self.best.site}"
         if passed:
             said += f", {self.having:.2f} -> {self.best.removed:.2f} {self.unit} when taken out"

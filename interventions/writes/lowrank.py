@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interventions.writes.own import code_of, has_fields
 from probes.data.activations import Activations
 from probes.data.lowrank import LowRank
 from probes.data.positions import Position
@@ -81,18 +82,28 @@ class SiteEdit:
         return self.change if isinstance(self.change, LowRank) else None
 
     def identity(self) -> Identity | None:
-        return (self.change.kind, self.change.numbers()) if _told(self.change) else None
+        return (_kind(self.change), self.change.numbers()) if _told(self.change) else None
 
     def __repr__(self) -> str:
         return f"{self.label} at {self.site}, {self.at} tokens"
 
 
+def _kind(change: Change) -> str:
+    """What it is called, with the code of what is not ours of it."""
+    codes = [code for each in _layers(change) if (code := code_of(each))]
+    return " ".join([change.kind, *codes])
+
+
 def _told(change: Change) -> bool:
     """Whether its numbers can say what a change does: of one that holds anything they cannot be none."""
+    within = _layers(change)[-1]
+    return bool(within.numbers()) or not has_fields(within)
+
+
+def _layers(change: Change) -> list[Change]:
+    """A change and the one it holds, and so on."""
     within = getattr(change, "change", None)
-    if isinstance(within, Change):
-        return _told(within)
-    return bool(change.numbers()) or not getattr(change, "__dict__", None)
+    return [change, *(_layers(within) if isinstance(within, Change) else ())]
 
 
 @runtime_checkable
@@ -167,7 +178,7 @@ def check_rows(model: Model, rows: Activations, what: str, places: Sequence[Any]
     those read under other edits than act there, or at none of the places meant.
     """
     model.refuse_foreign(rows.receipt, what)
-    warn_of_other_reading(what, rows.receipt, [repr(w) for w in model.acting], places)
+    warn_of_other_reading(what, rows.receipt, {"edits": [repr(w) for w in model.acting]}, places)
 
 
 def position_of(at: Any) -> Position:

@@ -116,7 +116,7 @@ class Activations(Sited):
             token = np.empty(n, dtype=int)
             token[order] = np.arange(n) - np.searchsorted(text[order], text[order])
         rows = make_rows(n, y, example if groups is None and example is not None else groups, ids, columns)
-        say_label_among(stack, rows["y"], x)
+        say_label_among(rows["y"], x=(stack, x))
         return cls(x=stack, sites=sites_of(stack, sites), example=text, token=token, receipt={}, **rows)
 
     def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "Activations":
@@ -133,6 +133,12 @@ class Activations(Sited):
             example=self.example[index],
             token=None if self.token is None else self.token[index],
         )
+
+    def with_y(self, label: str | Sequence[Any] | np.ndarray) -> "Activations":
+        found = super().with_y(label)
+        if not self.receipt:  # of arrays, whose features may be anything
+            say_label_among(found.y, x=(self.x, None))
+        return found
 
     def blocks(self, max_bytes: int = 2**28) -> "Iterator[Activations]":
         """Stacks of sites that fit into `max_bytes` each."""
@@ -202,6 +208,7 @@ class PairActivations(Sited):
         columns = with_pair(columns, pair_id, negated)
         groups = columns.get("pair_id") if groups is None else groups
         rows = make_rows(first.shape[1], y, groups, ids, columns)
+        say_label_among(rows["y"], yes=(first, yes), no=(second, no))
         return cls(yes=first, no=second, sites=sites_of(first, sites), receipt={}, **rows)
 
     def __getitem__(self, site: SiteLike | Sequence[SiteLike]) -> "PairActivations":
@@ -212,6 +219,12 @@ class PairActivations(Sited):
     def _take(self, index: np.ndarray) -> "PairActivations":
         at = torch.from_numpy(index).to(self.yes.device)
         return replace(super()._take(index), yes=self.yes[:, at], no=self.no[:, at])
+
+    def with_y(self, label: str | Sequence[Any] | np.ndarray) -> "PairActivations":
+        found = super().with_y(label)
+        if not self.receipt:
+            say_label_among(found.y, yes=(self.yes, None), no=(self.no, None))
+        return found
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "PairActivations":
         return replace(

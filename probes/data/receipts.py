@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from probes.data.begun import begun_otherwise
 from probes.data.fingerprint import other_model
 from probes.data.positions import INTEGER, ONE_PER_TEXT
 
@@ -18,8 +19,8 @@ _WORDS = {"-1": "last", "0": "first"}  # places with two names
 def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The receipt of rows under one another: what is alike, and in a list what is not.
 
-    Raises ValueError for rows of several models, read at several places or under several edits: whoever reads
-    them as one table would take them for the same thing.
+    Raises ValueError for rows of several models, read at several places, under several edits or of texts that
+    the tokenizer began otherwise: whoever reads them as one table would take them for the same thing.
     """
     receipts = [dict(r) | ({"at": place(r["at"])} if "at" in r else {}) for r in receipts]
     for other in receipts[1:]:
@@ -33,6 +34,12 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 f"the parts were read {what} ({' and '.join(told)}); capture them alike, or put the numbers"
                 " together with Activations.from_arrays, which says nothing of how they were read"
             )
+    begun = {r["begins_with"]: r for r in receipts if isinstance(r.get("begins_with"), str)}
+    if len(begun) > 1 and (ways := begun_otherwise(*[*begun.values()][:2])):
+        raise ValueError(
+            f"the parts were read of {' and of '.join(ways)}, which changes every hidden state; capture them"
+            " with the tokenizer set alike, or put the numbers together with Activations.from_arrays"
+        )
     found: dict[str, Any] = {}
     for name in dict.fromkeys(key for receipt in receipts for key in receipt):
         values = [receipt.get(name) for receipt in receipts]
@@ -60,14 +67,6 @@ def other_place(fitted: Mapping[str, Any], rows: Mapping[str, Any]) -> bool:
     return one and asked != there and not places(fitted) & places(rows)
 
 
-def begun_otherwise(fitted: Mapping[str, Any], rows: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What the tokenizer put in front of the texts of either, where both say and it is not the same."""
-    own, other = fitted.get("begins_with"), rows.get("begins_with")
-    if not isinstance(own, str) or not isinstance(other, str) or own == other:
-        return None
-    return own or "no special token", other or "no special token"
-
-
 def edits_left_out(fitted: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
     """The edits under which one was read and the other, which says its own, was not; empty for none. More of
     them is what edits are measured by.
@@ -79,13 +78,15 @@ def edits_left_out(fitted: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
 
 
 def warn_of_other_reading(
-    what: str, rows: Mapping[str, Any], edits: Sequence[str], used: Sequence[Any] = ()
+    what: str, rows: Mapping[str, Any], there: Mapping[str, Any], used: Sequence[Any] = ()
 ) -> None:
     """Warns where rows whose means decide what an edit does were read under other edits than those that act
-    where it is used, or at none of the places that it is about (only those that are one a text count).
+    `there`, where it is used (what a receipt says of it), of texts that begin otherwise, or at none of the
+    places that it is about (only those that are one a text count).
 
     Rows that do not say how they were read pass.
     """
+    edits = there.get("edits", [])
     read = rows.get("edits", edits)
     if list(read) != list(edits):
         under, now = ("; ".join(map(str, each)) or "no edits" for each in (read, edits))
@@ -93,6 +94,12 @@ def warn_of_other_reading(
             f"{what} was read under {under} and is used under {now}, so its means are not those of the states"
             " it is used on; capture it from the very model that is edited (edits that follow one another are"
             f" made one by one, edited(edited(model, first), second)){BARE}",
+            stacklevel=4,
+        )
+    if begun := begun_otherwise(rows, there):
+        warnings.warn(
+            f"{what} was read of {begun[0]} and is used for {begun[1]}, which changes every hidden state;"
+            f" read both with the tokenizer set alike{BARE}",
             stacklevel=4,
         )
     if used and all(other_place({"at": at}, rows) for at in used):

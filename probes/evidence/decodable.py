@@ -45,7 +45,8 @@ class Methods:
 
 @dataclass(frozen=True, eq=False)
 class Decodable:
-    """Train, validation and test rows, every recipe's probe with its chosen site, and the controls.
+    """Train, validation and test rows, every recipe's probe with its chosen site, and the controls; `pairs`
+    is None where only texts were read.
 
     `chosen` names the recipe that all else is about, `null` is that recipe under shuffled labels, `surface`
     the AUROC of classifiers of the bare text.
@@ -53,7 +54,7 @@ class Decodable:
 
     chosen: str
     parts: Parts
-    pairs: PairParts
+    pairs: PairParts | None
     by_recipe: Mapping[str, SiteReading]
     null: Null
     surface: Mapping[str, Estimate]
@@ -85,7 +86,7 @@ class Decodable:
 def decode(
     model: Model,
     prompts: Examples,
-    pairs: Pairs,
+    pairs: Pairs | None = None,
     sites: SitesLike = "resid_post",
     *,
     methods: Methods | None = None,
@@ -96,7 +97,7 @@ def decode(
     seed: int = 0,
 ) -> Decodable:
     """Fits on half of the groups of `prompts`, chooses sites and recipe on a fifth, tests on the others;
-    `pairs` of the same groups are split alike.
+    `pairs` of the same groups, where they are given, are split alike.
 
     Texts are read at the token `at`, pairs at `pairs_at`. Classifiers of the bare text see the column `text`,
     or the prompts themselves.
@@ -104,13 +105,13 @@ def decode(
     made = methods or Methods()
     split = prompts.split(SHARES, seed=seed)
     train, validation, test = (capture(model, part, sites, at) for part in split)
-    every_pair = capture_pairs(model, pairs, sites, pairs_at)
-    first, second, third = (
-        every_pair.rows(np.isin(every_pair.groups, np.unique(part.groups))) for part in split
-    )
-    paired = (first, second, third)
     found = {name: site_reading(recipe, train, validation, test) for name, recipe in made.texts.items()}
-    found |= {name: site_reading(recipe, *paired) for name, recipe in made.pairs.items()}
+    paired = None
+    if pairs is not None:
+        every = capture_pairs(model, pairs, sites, pairs_at)
+        first, second, third = (every.rows(np.isin(every.groups, np.unique(part.groups))) for part in split)
+        paired = (first, second, third)
+        found |= {name: site_reading(recipe, *paired) for name, recipe in made.pairs.items()}
     chosen = better({name: found[name] for name in made.texts}, validation)
     null = shuffled_null(made.texts[chosen], train, test, shuffles, seed)
     words = [_texts(part, text) for part in (split[0], split[2])]

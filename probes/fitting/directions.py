@@ -112,9 +112,7 @@ class Direction(Unwritten):
         self._as_made()
         check_states(acts, "direction.calibrated", single=True)
         refuse_other_model(self.receipt, acts.receipt, "the direction")
-        warn_of_other_reading(
-            f"what {self!r} is calibrated on", acts.receipt, self.receipt.get("edits", []), self.places
-        )
+        warn_of_other_reading(f"what {self!r} is calibrated on", acts.receipt, self.receipt, self.places)
         y, _ = acts.classes
         along = acts[self.site].x[0].float() @ self.unit.to(acts.x.device)
         apart = float(along[y].mean() - along[~y].mean())
@@ -194,9 +192,9 @@ class Direction(Unwritten):
             *self.receipt.get("transfers", []),
             {"from": self.receipt.get("model", {}).get("name"), "to": model.name, "reason": reason},
         ]
-        return replace(
-            self, receipt=self.receipt | {"model": model.fingerprint.as_dict(), "transfers": moves}
-        )
+        # How the other model's texts begin is its own affair.
+        now = {"model": model.fingerprint.as_dict(), "transfers": moves, "begins_with": None}
+        return replace(self, receipt=self.receipt | now)
 
     def tokens(self, model: Model, k: int = 10) -> dict[str, list[tuple[str, float]]]:
         """The tokens this direction promotes and suppresses most when read through the output head (logit

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
+from probes.data.begun import begun_otherwise
 from probes.data.examples import Examples
 from probes.data.fingerprint import check_receipt, refuse_other_model
-from probes.data.receipts import BARE, begun_otherwise, edits_left_out, other_place
+from probes.data.receipts import BARE, edits_left_out, other_place
 from probes.data.rows import Rows
 from probes.data.sites import Site, SiteLike, as_sites
 from probes.data.stored import Form, Stored
@@ -198,8 +199,8 @@ def _say_other_reading(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> 
         said.append(f"read at {at} and scores rows read at {scored['at']}; capture with at={at!r}")
     if begun := begun_otherwise(fitted, scored):
         said.append(
-            f"of texts that begin with {begun[0]} and scores rows of texts that begin with {begun[1]}, which"
-            " changes every hidden state; read both with the tokenizer set alike"
+            f"of {begun[0]} and scores rows of {begun[1]}, which changes every hidden state; read both with"
+            " the tokenizer, its chat template and the template's arguments set alike"
         )
     if gone := edits_left_out(fitted, scored):
         said.append(

@@ -1,7 +1,7 @@
 """How a model writes: the generation settings in force, whoever names them, and those set aside."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 
 from probes.checks.settings import check_count
 from probes.models.ends import Ends
+from probes.models.remembering import Memory
 from probes.models.unwrap import inner_model
 
 # What acts where nothing is said, as in Hugging Face `generate`; all other settings are then off (None).
@@ -65,7 +66,7 @@ class Decoding:
     `settings` are the generation settings in force and `passed` what is no setting (processors, a draft
     model); both go to Hugging Face `generate`. `ends` are the tokens that end a text, `criteria` whatever
     else does. `set_aside` are settings of the model's own generation config that do not act. With `late`
-    the last token of every row is read too (`Ends`).
+    the last token of every row is read too (`Ends`). `memory` is what objects of one's own remembered.
     """
 
     settings: Mapping[str, Any]
@@ -74,6 +75,7 @@ class Decoding:
     criteria: tuple[Any, ...]
     set_aside: Mapping[str, Any]
     late: bool = False
+    memory: Memory = field(default_factory=Memory)
 
     @classmethod
     def of(
@@ -187,7 +189,7 @@ def asked_of(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]
     config = options.get("generation_config")
     said = {} if config is None else {k: v for k, v in _settings_of(config).items() if k in known}
     asked = {k: v for k, v in said.items() if v is not None} | {k: options[k] for k in options if k in known}
-    rest = {k: v for k, v in options.items() if k not in known and k != "generation_config"}
+    rest = {k: v for k, v in options.items() if k not in known and k != "generation_config" and v is not None}
     return {k: v for k, v in asked.items() if k not in OF_THE_CALL}, rest
 
 

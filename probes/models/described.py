@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from probes.data.begun import say_begun_otherwise
 from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.models.backends.hooking import in_force
@@ -73,13 +74,14 @@ class Described:
 
     def refuse_foreign(self, receipt: Mapping[str, Any], what: str, remedy: str | None = None) -> None:
         """Raises ValueError, naming the field that differs and a remedy, where an artefact belongs to another
-        model.
+        model; warns of one made of texts that this tokenizer would begin otherwise.
 
         One whose receipt names no model passes.
         """
         own = made_by(receipt)
         if own is not None:
             own.check(self.fingerprint, what, remedy)
+            say_begun_otherwise(what, receipt, self.tokenizer)
 
     @property
     def generates(self) -> bool:

@@ -1,6 +1,7 @@
 """What looks at the tokens of the prompts while texts are written, and would take padding for theirs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from probes.models.decoding import Decoding, in_force
@@ -25,11 +26,15 @@ def looks_at_prompts(decoding: Decoding) -> bool:
     return bool(named) or any(getattr(o, "reads_prompts", type(o).__name__ != strings) for o in own)
 
 
-def numbered(passed: Mapping[str, Any], rows: Sequence[int]) -> dict[str, Any]:
-    """The same objects for one batch; functions that are told a row's number get that of the prompt in the
-    whole list, where Hugging Face counts within the batch.
+def of_batch(decoding: Decoding, rows: Sequence[int]) -> Decoding:
+    """The same for one batch: functions that are told a row's number get that of the prompt in the whole
+    list, where Hugging Face counts within the batch. Warns of objects that remember the batch before.
     """
+    passed = decoding.passed
     allowed: Callable[..., Any] | None = passed.get("prefix_allowed_tokens_fn")
+    own = [*(passed.get("logits_processor") or ()), *decoding.criteria]
+    decoding.memory.batch_begins([*own, *([] if allowed is None else [allowed])])
     if allowed is None:
-        return dict(passed)
-    return {**passed, "prefix_allowed_tokens_fn": lambda row, ids: allowed(int(rows[row]), ids)}
+        return decoding
+    told = {"prefix_allowed_tokens_fn": lambda row, ids: allowed(int(rows[row]), ids)}
+    return replace(decoding, passed={**passed, **told})

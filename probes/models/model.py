@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -24,7 +24,7 @@ from probes.models.decoding import Decoding
 from probes.models.described import Described
 from probes.models.generating import check_options, check_rows
 from probes.models.inputs import forward_inputs, refuse_overlong, takes
-from probes.models.looking import looks_at_prompts, numbered
+from probes.models.looking import looks_at_prompts, of_batch
 from probes.models.outputs import endless, refuse_endless_logits
 from probes.models.padding import require_harmless_padding
 from probes.models.state import acting_adapters
@@ -218,7 +218,7 @@ class Model(Described):
         cached = decoding.settings.get("use_cache") is not False
         writes = [*self.bound_writes(batch, asked, cached), *more_writes]
         inputs = {"input_ids": batch.ids.to(self.device), "attention_mask": batch.mask.to(self.device)}
-        decoding = replace(decoding, passed=numbered(decoding.passed, batch.rows.tolist()))
+        decoding = of_batch(decoding, batch.rows.tolist())
         said, ends = decoding.begun(len(batch.rows), batch.ids.shape[1], stopping)
         try:
             made = self.backend.generate(inputs, writes, said)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.data.begun import beginning
 from probes.data.examples import Examples
 from probes.data.fingerprint import Fingerprint
 from probes.data.positions import Position
@@ -184,21 +185,6 @@ class Reading:
         other = {"last": "last_content", "last_content": "last"}.get(str(place(self.position)), "")
         return "" if any(e.special[-1] for e in self.encoded) else other
 
-    def _begins(self) -> str | None:
-        """The token that the tokenizer puts in front of every text, an empty text for none; None where texts
-        differ, and of chats, token ids and special tokens that texts bring along.
-        """
-        first = {self._begun(e) for e in self.encoded}
-        return first.pop() if len(first) == 1 else None
-
-    def _begun(self, text: Encoded) -> str | None:
-        if text.offsets is None or text.chat is not None or text.given:
-            return None
-        if not text.special[0]:
-            return ""
-        start, end = text.offsets[0]
-        return str(self.model.tokenizer.convert_ids_to_tokens(text.ids[0])) if start == end else None
-
     @property
     def receipt(self) -> dict[str, Any]:
         return {
@@ -206,7 +192,7 @@ class Reading:
             "backend": self.model.backend.name,
             "at": str(self.position),
             **({"also_at": also} if (also := self._also_at()) else {}),
-            **({} if (begins := self._begins()) is None else {"begins_with": begins}),
+            **beginning(self.encoded),
             "sites": [str(s) for s in self.sites],
             "data": self.examples.hash,
             "dtype": str(self.dtype).removeprefix("torch."),

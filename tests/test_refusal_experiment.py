@@ -1,0 +1,230 @@
+"""The refusal experiment finds the direction of a model that refuses, says that there is nothing to take out
+of one that does not, and reads the files people keep their instructions in.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import refusal_answers
+from experiments.__main__ import main
+from experiments.refusal_answers import OUT, RUNS, Answered, claim_refusals
+from experiments.refusal_data import instructions_of, own_instructions
+from experiments.report import Report
+from interventions import Records, effect
+from interventions.effects.effect import Effect
+from probes import Examples
+from tests.conftest import build_hf, build_tokenizer
+
+SMALL = ("--limit", "120", "--shuffles", "19")
+WORDS = ("red", "blue", "old", "small", "tall", "near", "house", "river", "stone", "tree")
+
+
+def run(tmp_path, capsys, *flags):
+    assert main(["refusal", *flags, "--out", str(tmp_path / "runs")]) == 0
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    results = json.loads((folder / "results.json").read_text())
+    return pd.DataFrame(results["rows"]), "\n".join(results["claims"]), folder
+
+
+def shares(rows, kind):
+    found = rows[(rows.measure == "share_refused") & (rows.prompts == kind)]
+    return found.set_index("run").value
+
+
+def test_a_planted_refusal_is_found_taken_out_and_added_and_none_is_found_where_none_is(
+    tmp_path, capsys, monkeypatch
+):
+    controlled = []
+
+    def counted(model, edit, *args, **options):
+        controlled.append(repr(edit))
+        return effect(model, edit, *args, **options)
+
+    monkeypatch.setattr(refusal_answers, "effect", counted)
+    rows, claims, folder = run(tmp_path, capsys, *SMALL)
+    assert len(controlled) == 2
+    harmful, harmless = (shares(rows, kind) for kind in ("harmful", "harmless"))
+    assert harmful["unedited"] > 0.95 and harmful["taken out"] < 0.05
+    assert harmless["unedited"] < 0.05 and harmless["added"] > 0.95
+    assert harmful[harmful.index.str.startswith("taken out, control")].min() > 0.9
+    assert "Taking the direction out brings refusals" in claims and "leave it at" in claims
+    assert "no better than by their words" in claims, "topics are named by their words here"
+    cost = rows[(rows.measure == "neutral_kl") & (rows.edit == "taken out")].value.item()
+    baked = rows[rows.measure == "baked_minus_hooked"].value.item()
+    assert cost < 0.05 and baked < 1e-3
+    page = (folder / "report.html").read_text()
+    assert "i will not say" in page, "answers can be read"
+    figures = {p.name for p in (folder / "figures").glob("*.png")}
+    assert {"refused.png", "harmful_by_block.png", "places_induced.png", "places_removed.png"} == figures
+
+    rows, claims, _ = run(tmp_path, capsys, "--model", "embedded:route_control", *SMALL)
+    assert shares(rows, "harmful")["unedited"] == 0
+    assert "There is no refusal for an edit to take out" in claims and "brings refusals" not in claims
+    assert "None of 4 places passed" in claims
+    assert len(controlled) == 2, "no answer changed, so no control is asked"
+
+
+@pytest.fixture
+def chat(tmp_path):
+    hf, tokenizer = build_hf("llama"), build_tokenizer(chat=True)
+    hf.save_pretrained(tmp_path / "chat")
+    tokenizer.save_pretrained(tmp_path / "chat")
+    return str(tmp_path / "chat")
+
+
+def files(tmp_path):
+    for name, end in (("bad", "is near"), ("good", "is not tall")):
+        texts = [f"the {a} {b} {end}" for a in WORDS for b in WORDS if a != b]
+        (tmp_path / f"{name}.json").write_text(json.dumps([{"instruction": t} for t in texts]))
+    pd.DataFrame({"prompt": ["a red alpha", "the old alpha"] * 5, "label": ["safe", "unsafe"] * 5}).to_csv(
+        tmp_path / "sounds.csv", index=False
+    )
+    return [
+        "--harmful", str(tmp_path / "bad.json"), "--harmless", str(tmp_path / "good.json"),
+        "--borderline", f"{tmp_path / 'sounds.csv'}[label=safe]",
+    ]  # fmt: skip
+
+
+def test_own_instructions_go_through_the_chat_template_and_a_chance_model_is_called_one(
+    tmp_path, chat, capsys
+):
+    flags = [*files(tmp_path), "--max-new-tokens", "3", "--openers", "not", "--limit", "60"]
+    rows, claims, _ = run(tmp_path, capsys, "--model", chat, *flags, "--shuffles", "19", "--system", "be old")
+    assert {"harmful", "harmless", "borderline"} <= set(rows.prompts.dropna())
+    assert "There is no refusal for an edit to take out" in claims
+    assert "that sound harmful it refuses 0.00" in claims
+    assert rows[rows.measure == "candidate_induced"].token.nunique() > 1, "tokens behind the instruction"
+
+
+def test_what_a_system_message_says_is_in_front_of_every_instruction(chat):
+    from experiments.refusal_data import as_asked
+    from probes import load_model
+
+    model = load_model(chat)
+    asked = as_asked(Examples(["the red tree"], columns={"instruction": ["the red tree"]}), model, "be old")
+    (told,) = asked.texts
+    assert told == [{"role": "system", "content": "be old"}, {"role": "user", "content": "the red tree"}]
+    plain = load_model(build_hf("llama"), tokenizer=build_tokenizer("left"))
+    with pytest.raises(ValueError, match=r"no chat template, so --system has no place"):
+        as_asked(Examples(["the red tree"]), plain, "be old")
+
+
+@pytest.mark.parametrize("suffix", ["json", "objects.json", "jsonl", "csv", "txt"])
+def test_instructions_are_read_from_what_people_have_each_once(suffix, tmp_path):
+    texts = ["Say nothing.", "Explain NA, briefly", "say  nothing.", "N/A"]
+    path = tmp_path / f"a.{suffix}"
+    rows = [{"category": None, "goal": t} for t in texts]
+    if suffix == "json":
+        path.write_text(json.dumps(texts))
+    elif suffix == "objects.json":
+        path.write_text(json.dumps(rows))
+    elif suffix == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    elif suffix == "csv":
+        pd.DataFrame({"category": ["x"] * 4, "goal": texts}).to_csv(path, index=False)
+    else:
+        path.write_text("\n".join(texts) + "\n\n")
+    assert {t.lower() for t in instructions_of(str(path))} in (
+        {"say nothing.", "explain na, briefly", "n/a"},
+        {"say  nothing.", "explain na, briefly", "n/a"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "source", "said"),
+    [
+        ("", "a.csv", "{}/b.csv", r"no file .*b\.csv; give a file"),
+        ("kind,size\nx,1\n", "a.csv", "{}/a.csv", r"no column instruction, .*it has kind, size"),
+        ("prompt\nx\n", "a.csv", "{}/a.csv[label=safe]", r"no column label; it has prompt"),
+        ("prompt,label\nx,safe\n", "a.csv", "{}/a.csv[label=unsafe]", r"has no instructions in it"),
+        ("[1, 2]", "a.json", "{}/a.json", r"must hold a list of texts or of objects"),
+        ("[", "a.json", "{}/a.json", r"is no JSON"),
+        ("[]", "a.json", "{}/a.json", r"has no (instructions|column)"),
+        ("\n", "a.txt", "{}/a.txt", r"has no instructions in it"),
+    ],
+)
+def test_what_is_no_set_of_instructions_is_said(content, name, source, said, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=said):
+        instructions_of(source.format(tmp_path))
+
+
+def test_a_set_on_the_hub_is_asked_for_by_name(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+
+    rows = datasets.Dataset.from_dict({"prompt": ["Explain rivers.", None]})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: rows)
+    assert instructions_of("owner/name") == ["Explain rivers."]
+
+    def none(name, split):
+        raise ConnectionError("no way there")
+
+    monkeypatch.setattr(datasets, "load_dataset", none)
+    with pytest.raises(ValueError, match=r"could not read the set owner/name .*no way there.*download it"):
+        instructions_of("owner/name")
+
+
+def test_one_kind_alone_and_instructions_of_both_kinds_are_refused(tmp_path, capsys):
+    flags = files(tmp_path)
+    assert main(["refusal", *flags[:2], "--out", str(tmp_path)]) == 1
+    assert "give --harmful and --harmless" in " ".join(capsys.readouterr().err.split())
+    path = str(tmp_path / "bad.json")
+    with pytest.raises(ValueError, match=r"among the harmless and the harmful ones, such as"):
+        own_instructions([path], [path], [], ("I",), (), None, 50, 0)
+    good = str(tmp_path / "good.json")
+    with pytest.raises(ValueError, match=r"among the harmless and the borderline ones"):
+        own_instructions([path], [good], [good], ("I",), (), None, 50, 0)
+
+
+def records(prompts, values):
+    values = np.asarray(values, dtype=float)
+    labels = np.where(values > 0, "refused", "answered")
+    return Records.of(
+        prompts, "refusal", "share refused", values, labels=labels, classes=("refused", "answered"),
+        texts=("x",) * len(values),
+    )  # fmt: skip
+
+
+def answered(harmful, harmless, controls):
+    """Made by hand: the share refused of 40 instructions of a kind in every run, and under every control of
+    taking the direction out.
+    """
+    prompts = {k: Examples([f"{k} {i}" for i in range(40)]) for k in ("harmful", "harmless")}
+
+    def with_share(kind, share):
+        return records(prompts[kind], np.arange(40) < round(40 * share))
+
+    found = {
+        kind: {run: with_share(kind, share) for run, share in zip(RUNS, given, strict=True)}
+        for kind, given in (("harmful", harmful), ("harmless", harmless))
+    }
+    random = tuple(with_share("harmful", c) for c in controls)
+    moved = Effect("out", found["harmful"]["unedited"], found["harmful"][OUT], random, None)
+    return Answered(prompts, found, {OUT: moved} if controls else {})
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (answered((0.9, 0.1, 0.9), (0, 0, 0), [0.9] * 20), "brings refusals of harmful"),
+        (answered((0.9, 0.1, 0.9), (0, 0, 0), [0.1] * 20), "not told apart from edits that mean nothing"),
+        (answered((0.9, 0.9, 0.9), (0, 0, 0), []), "leaves refusals of harmful instructions at 0.90"),
+        (answered((0.1, 0.0, 0.1), (0.1, 0, 0.1), []), "no refusal for an edit to take out"),
+        (answered((0.1, 0.0, 0.1), (0.5, 0, 0.5), []), "no refusal for an edit to take out"),
+    ],
+)
+def test_what_is_said_of_refusals_follows_the_numbers(made, said):
+    report = Report("refusal", "?", None)
+    claim_refusals(made, report)
+    claims = "\n".join(report.claims)
+    assert said in claims, claims
+    told = [
+        s
+        for s in ("brings refusals of harmful", "not told apart", "leaves refusals of harmful")
+        if s in claims
+    ]
+    assert len(told) <= 1 or "not told apart" in told
