@@ -36,6 +36,7 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
 
     from experiments.knobs import check_knobs
     from experiments.printing import make_console, shown
+    from experiments.quick import flagged, preview, turned_down
     from experiments.report import Report, check_out, write
     from experiments.runs import index_page
     from interventions.judging import JudgeError
@@ -43,12 +44,19 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
     matplotlib.use("Agg")
     transformers.utils.logging.disable_progress_bar()
     module = import_module(f"experiments.{name}")
-    config = tyro.cli(module.Config, prog=f"{prog} {name}", description=module.__doc__, args=flags)
+    kind = flagged(module)
+    defaults = kind(**turned_down(module, flags))
+    called = {"prog": f"{prog} {name}", "description": module.__doc__}
+    config = tyro.cli(kind, args=flags, default=defaults, **called)
     try:
         check_out(config.out)
         check_knobs(config)
         report = Report(name, module.QUESTION, config, make_console())
         report.facts["command"] = shlex.join([*prog.split(), name, *flags])
+        if cut := preview(module, config):
+            report.facts["preview"] = cut
+            report.say(cut)
+            report.claim(cut)
         _run(module, config, report)
         folder = write(report, config.out)
         index_page(config.out)

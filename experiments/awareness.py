@@ -74,6 +74,10 @@ class Config:
     seed: int = 0
 
 
+QUICK = {"limit": 32, "others": ()}
+"""What --quick turns down."""
+
+
 def load_prompts(config: Config) -> Prompts:
     """The prompts the flags ask for; raises ValueError for two sources at once."""
     if config.data is not None and config.cells is not None:

@@ -93,6 +93,10 @@ class Config:
     seed: int = 0
 
 
+QUICK = {"limit": 200, "restarts": 3, "shuffles": 19}
+"""What --quick turns down."""
+
+
 def main(config: Config, report: Report) -> None:
     embedded = config.data is None
     model = load_model(model_path(config.model), device=config.device)

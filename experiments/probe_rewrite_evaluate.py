@@ -103,6 +103,10 @@ class Config:
     seed: int = 0
 
 
+QUICK = {"limit": 32, "others": (), "k": 3}
+"""What --quick turns down."""
+
+
 def main(config: Config, report: Report) -> None:
     embedded = is_embedded(config.model) and config.data is None
     with one_thread(embedded):

@@ -76,6 +76,10 @@ class Config:
     seed: int = 0
 
 
+QUICK = {"limit": 120, "shuffles": 19}
+"""What --quick turns down."""
+
+
 def main(config: Config, report: Report) -> None:
     embedded = config.model.startswith(EMBEDDED)
     model = load_model(model_path(config.model), device=config.device)
