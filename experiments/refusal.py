@@ -28,6 +28,8 @@ from probes.checks.settings import check_number
 from probes.evidence.decodable import SHARES, Methods, decode
 
 QUESTION = "Which direction decides whether a model refuses, and what do taking it out and adding it change?"
+QUICK = {"limit": 60, "shuffles": 19, "max_new_tokens": 8}
+"""What --quick turns down."""
 CHOSEN_ON = 32  # validation instructions of a kind: every place is tried on each
 
 

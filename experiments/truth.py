@@ -66,6 +66,8 @@ class Config:
     """at most so many statements, whole groups kept together"""
     neutral: Path | None = None
     """unrelated text for the cost: a JSON list or one text a line (default: a built-in set)"""
+    use: bool = True
+    """ask whether the answers use the direction, which is most of the work; --no-use only reads"""
     controls: int = 20
     """matched random edits beside every edit"""
     shuffles: int = 100
@@ -76,7 +78,7 @@ class Config:
     seed: int = 0
 
 
-QUICK = {"limit": 120, "shuffles": 19}
+QUICK = {"limit": 80, "shuffles": 19, "use": False}
 """What --quick turns down."""
 
 
@@ -103,6 +105,9 @@ def main(config: Config, report: Report) -> None:
             f"{model.name} is an encoder: it can be read but not asked, so nothing is said about use."
         )
         report.say("an encoder has no answers to change: reading only")
+        return
+    if not config.use:
+        report.claim("Whether the answers use the direction was not asked.")
         return
     neutral = neutral_texts(config.neutral, embedded)
     groups = [np.unique(a.groups) for a in reading.parts[1:]]
