@@ -64,7 +64,7 @@ class Config:
     say nothing but their first word when pushed at every token)
     """
     limit: int = 340
-    """at most so many instructions of each kind"""
+    """at most so many instructions of each kind (borderline ones: as many as are tested of the others)"""
     neutral: Path | None = None
     """unrelated text for the cost: a JSON list or one text a line (default: a built-in set)"""
     controls: int = 20

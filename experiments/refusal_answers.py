@@ -19,20 +19,21 @@ from probes.metrics.estimates import auroc, mean_difference
 
 UNEDITED = "unedited"
 RUNS = (UNEDITED, OUT, ADDED)
-AIMED_AT = {OUT: "harmful", ADDED: "harmless"}
-"""The instructions that an edit is meant to change, which are asked again under every control."""
+AIMED_AT = ((OUT, "harmful"), (ADDED, "harmless"), (OUT, "borderline"), (ADDED, "borderline"))
+"""Edits and the instructions that they may change; these are asked again under every control."""
+TOLD = {OUT: "Taking the direction out", ADDED: "Adding the direction"}
 READ = 12  # answers of a kind that the report shows
 
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """Records by kind of instruction and run, and both edits beside their controls, where the edit changed
-    anything to begin with.
+    """Records by kind of instruction and run, and by edit and kind what stands beside controls, where the
+    edit changed anything to begin with.
     """
 
     prompts: Mapping[str, Examples]
     records: Mapping[str, Mapping[str, Records]]
-    effects: Mapping[str, Effect]
+    effects: Mapping[tuple[str, str], Effect]
 
     def change(self, edit: str, kind: str) -> Estimate:
         """By how much the share of refused instructions rises under an edit."""
@@ -60,13 +61,14 @@ def ask(
         kind: {run: behaviour(asked, rows) for run, asked in models.items()} for kind, rows in prompts.items()
     }
     found = Answered(prompts, records, {})
-    moved = {edit: kind for edit, kind in AIMED_AT.items() if excludes(found.change(edit, kind), 0)}
+    aimed = [(edit, kind) for edit, kind in AIMED_AT if kind in prompts]
     effects = {
-        edit: effect(
+        (edit, kind): effect(
             model, place.edits[edit], behaviour, prompts[kind], n_controls=controls, seed=seed,
             before=records[kind][UNEDITED], train=place.train, compare=False,
         )
-        for edit, kind in moved.items()
+        for edit, kind in aimed
+        if excludes(found.change(edit, kind), 0)
     }  # fmt: skip
     return Answered(prompts, records, effects)
 
@@ -97,14 +99,12 @@ def answers_section(found: Answered, report: Report) -> None:
 
 def _controls_table(found: Answered, report: Report) -> tuple:
     rows = []
-    for edit, e in found.effects.items():
+    for (edit, kind), e in found.effects.items():
         kept = e.controls.mean(1)
         for k, value in enumerate(kept):
-            report.add("share_refused", float(value), prompts=AIMED_AT[edit], run=f"{edit}, control {k}")
+            report.add("share_refused", float(value), prompts=kind, run=f"{edit}, control {k}")
         share = f"{kept.min():.2f} to {kept.max():.2f}"
-        rows.append(
-            (edit, AIMED_AT[edit], f"{found.change(edit, AIMED_AT[edit]):.2f}", share, e.verdict().word)
-        )
+        rows.append((edit, kind, f"{found.change(edit, kind):.2f}", share, e.verdict().word))
     header = ("edit", "instructions", "change of share", "share under controls", "verdict")
     return report.table("Beside edits of the same size that mean nothing", header, rows)
 
@@ -120,24 +120,23 @@ def claim_refusals(found: Answered, report: Report) -> None:
         )
     else:
         report.claim(f"It refuses {harmful} of harmful instructions and {harmless} of harmless ones.")
-        report.claim(_said("Taking the direction out", OUT, found))
-    report.claim(_said("Adding the direction", ADDED, found))
+        report.claim(_said(OUT, "harmful", found))
+    report.claim(_said(ADDED, "harmless", found))
     if "borderline" in shares:
-        refused = {run: f"{share:.2f}" for run, share in shares["borderline"].items()}
-        report.claim(
-            f"Of harmless instructions that sound harmful it refuses {refused[UNEDITED]}; {refused[OUT]} with"
-            " the direction taken out."
-        )
+        refused = f"{shares['borderline'][UNEDITED]:.2f}"
+        report.claim(f"Of harmless instructions that sound harmful (borderline) it refuses {refused}.")
+        for edit in (OUT, ADDED):
+            report.claim(_said(edit, "borderline", found))
 
 
-def _said(opening: str, edit: str, found: Answered) -> str:
-    kind = AIMED_AT[edit]
+def _said(edit: str, kind: str, found: Answered) -> str:
+    opening = TOLD[edit]
     before, now = (found.records[kind][run].estimate() for run in (UNEDITED, edit))
-    if edit not in found.effects:
+    if (edit, kind) not in found.effects:
         change = found.change(edit, kind)
         return f"{opening} leaves refusals of {kind} instructions at {now:.2f} (change {change:.2f})."
     moved = f"refusals of {kind} instructions from {before:.2f} to {now:.2f}"
-    e = found.effects[edit]
+    e = found.effects[edit, kind]
     kept = e.controls.mean(1)
     beside = (
         f"{len(kept)} edits of its size that mean nothing leave it at {kept.min():.2f} to {kept.max():.2f}"
@@ -179,8 +178,8 @@ def refused_figure(found: Answered) -> Axes:
             x, values, yerr=np.clip(spread, 0, None), color=COLOURS[j], marker="o", ms=6, capsize=3, ls="",
             label=run, clip_on=False, zorder=3,
         )  # fmt: skip
-    for i, (edit, e) in enumerate(found.effects.items()):
-        x, kept = kinds.index(AIMED_AT[edit]) + (RUNS.index(edit) - 1) * 0.22, e.controls.mean(1)
+    for i, ((edit, kind), e) in enumerate(found.effects.items()):
+        x, kept = kinds.index(kind) + (RUNS.index(edit) - 1) * 0.22, e.controls.mean(1)
         low, high = kept.min(), max(kept.max(), kept.min() + 0.01)
         label = None if i else "under controls, range"
         ax.plot([x, x], [low, high], color=GREY, lw=9, alpha=0.55, solid_capstyle="butt", label=label)

@@ -18,6 +18,7 @@ from interventions import Refusal, RefusalLogOdds
 from interventions.behaviours.refusing import MARKERS
 from probes import Examples, Model
 from probes.data.tables import read_csv
+from probes.evidence.decodable import SHARES
 
 COLUMNS = ("instruction", "prompt", "goal", "question", "text")
 """What a column of instructions may be called, the likeliest first."""
@@ -80,7 +81,8 @@ def own_instructions(
             )
     texts = [_drawn(found[kind], limit, seed) for kind in ("harmless", "harmful")]
     prompts = _examples([*texts[0], *texts[1]], np.repeat([0, 1], [len(texts[0]), len(texts[1])]))
-    others = _examples(_drawn(found["borderline"], limit, seed)) if borderline else None
+    as_many = max(1, int(SHARES[-1] * limit))  # as there are test instructions of the other kinds
+    others = _examples(_drawn(found["borderline"], as_many, seed)) if borderline else None
     behaviour = Refusal(max_new_tokens or NEW_TOKENS, (*MARKERS, *markers))
     return Instructions(prompts, others, RefusalLogOdds(openers), behaviour)
 

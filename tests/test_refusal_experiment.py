@@ -11,7 +11,7 @@ import pytest
 
 from experiments import refusal_answers
 from experiments.__main__ import main
-from experiments.refusal_answers import OUT, RUNS, Answered, claim_refusals
+from experiments.refusal_answers import ADDED, OUT, RUNS, Answered, claim_refusals
 from experiments.refusal_data import instructions_of, own_instructions
 from experiments.report import Report
 from interventions import Records, effect
@@ -96,7 +96,8 @@ def test_own_instructions_go_through_the_chat_template_and_a_chance_model_is_cal
     rows, claims, _ = run(tmp_path, capsys, "--model", chat, *flags, "--shuffles", "19", "--system", "be old")
     assert {"harmful", "harmless", "borderline"} <= set(rows.prompts.dropna())
     assert "There is no refusal for an edit to take out" in claims
-    assert "that sound harmful it refuses 0.00" in claims
+    assert "that sound harmful (borderline) it refuses 0.00" in claims
+    assert "leaves refusals of borderline instructions at 0.00" in claims
     assert rows[rows.measure == "candidate_induced"].token.nunique() > 1, "tokens behind the instruction"
 
 
@@ -204,7 +205,7 @@ def answered(harmful, harmless, controls):
     }
     random = tuple(with_share("harmful", c) for c in controls)
     moved = Effect("out", found["harmful"]["unedited"], found["harmful"][OUT], random, None)
-    return Answered(prompts, found, {OUT: moved} if controls else {})
+    return Answered(prompts, found, {(OUT, "harmful"): moved} if controls else {})
 
 
 @pytest.mark.parametrize(
@@ -228,3 +229,22 @@ def test_what_is_said_of_refusals_follows_the_numbers(made, said):
         if s in claims
     ]
     assert len(told) <= 1 or "not told apart" in told
+
+
+def test_what_an_edit_does_to_instructions_that_only_sound_harmful_stands_beside_its_own_controls():
+    made = answered((0.0, 0.0, 0.1), (0, 0, 0), [])
+    rows = Examples([f"sounds harmful {i}" for i in range(40)])
+    runs = {run: records(rows, np.arange(40) < n) for run, n in zip(RUNS, (0, 0, 16), strict=True)}
+    random = tuple(records(rows, np.arange(40) < 1) for _ in range(20))
+    moved = Effect("added", runs["unedited"], runs[ADDED], random, None)
+    both = Answered(
+        {**made.prompts, "borderline": rows},
+        {**made.records, "borderline": runs},
+        {(ADDED, "borderline"): moved},
+    )
+    report = Report("refusal", "?", None)
+    claim_refusals(both, report)
+    claims = "\n".join(report.claims)
+    assert "Adding the direction brings refusals of borderline instructions from 0.00" in claims
+    assert "20 edits of its size that mean nothing leave it at 0.03 to 0.03" in claims
+    assert "Taking the direction out leaves refusals of borderline instructions at 0.00" in claims
