@@ -29,6 +29,7 @@ from experiments.truth_reading import (
     read,
     what_it_reads,
 )
+from interventions.searching.pushing import check_both_ways
 from probes import Position, load_model
 from probes.models.prefixes import shared_prefixes
 
@@ -84,6 +85,7 @@ QUICK = {"limit": 80, "shuffles": 19, "use": False}
 
 def main(config: Config, report: Report) -> None:
     embedded = config.model.startswith(EMBEDDED)
+    check_both_ways(config.doses)
     model = load_model(model_path(config.model), device=config.device)
     templates = _templates(config, embedded, model.generates)
     built_in = None if embedded or config.data is not None else facts(config.topics, config.seed)

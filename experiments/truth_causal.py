@@ -10,10 +10,10 @@ from experiments.report import Report
 from interventions import Add, Answers, Cost, Edit, Effect, Goal, effect
 from interventions import plots as effect_plots
 from interventions.behaviours.records import Records
-from interventions.effects.removal import removal_word
+from interventions.effects.removal import not_above_chance, removal_word
 from interventions.searching.goals import distance_from_chance
 from interventions.searching.ways import Ways, ways_out
-from probes import Estimate, Examples, Model, Site
+from probes import Estimate, Examples, Model, Site, accuracy, auroc
 from probes.evidence.decodable import Decodable
 
 ANSWERS = Answers("column:if_true", "column:if_false")
@@ -86,8 +86,13 @@ def nothing_left(prompts: Examples) -> Goal:
 
 def ablate(s: Setting, report: Report) -> dict[str, Effect]:
     """What is left of the answers on test groups after each of the four edits, beside matched random
-    edits.
+    edits. Nothing is taken out where the unedited answers are at chance, which no edit can change.
     """
+    before = ANSWERS(s.model, s.test)
+    base = accuracy(before.values, s.test.y, s.test.groups, balanced=True)
+    if not_above_chance(base):
+        _nothing_to_remove(s, before, base, report)
+        return {}
     goal, probe = nothing_left(s.validation), s.reading.first.probe
     train = s.reading.parts[0]
     how: dict[str, Any] = {"everywhere": ALL, "at": s.edit_at, "neutral": s.neutral}
@@ -95,11 +100,39 @@ def ablate(s: Setting, report: Report) -> dict[str, Effect]:
     for name, searched in ways.by_site.items():
         for site, left in searched.values(goal).items():
             report.add("distance_from_chance", left, edit=name, site=site, split="validation")
-    before = ANSWERS(s.model, s.test)
     best = ways.best.name
     effects = {str(o.name): s.effect(o.edit, before, o.name == best) for o in ways.found.options}
     _ablate_section(s, ways, effects, report)
     return effects
+
+
+def _nothing_to_remove(s: Setting, before: Records, base: Estimate, report: Report) -> None:
+    rows = []
+    for cell in [*cells(s.test), Cell("all", np.ones(len(s.test), dtype=bool))]:
+        values, y, groups = (x[cell.rows] for x in (before.values, np.asarray(s.test.y), s.test.groups))
+        found = {
+            "balanced_accuracy": accuracy(values, y, groups, balanced=True),
+            "answer_auroc": auroc(values, y, groups),
+        }
+        for measure, value in found.items():
+            report.add(measure, value, edit="unedited", cell=cell.name, split="test")
+        rows.append((cell.name, *(f"{value:.2f}" for value in found.values())))
+    title = "Answers of the unedited model, on test groups"
+    shown = report.table(title, ("prompts", "balanced accuracy", "AUROC"), rows)
+    report.section(
+        "Do the answers use it?",
+        "The unedited model answers at chance, so nothing was taken out: there is no behaviour that an edit"
+        " could remove, and no control could show anything.",
+        (shown,),
+    )
+    report.claim(_at_chance(base))
+
+
+def _at_chance(base: Estimate) -> str:
+    return (
+        f"The unedited model answers at chance (balanced accuracy {base}), so there is no behaviour for an"
+        " edit to remove."
+    )
 
 
 def _ablate_section(s: Setting, ways: Ways, effects: Mapping[str, Effect], report: Report) -> None:
@@ -171,8 +204,7 @@ def _claim_use(name: str, e: Effect, report: Report) -> None:
     moved = f"{name} takes balanced accuracy from {base} to {after}"
     cost = f"It costs {cost_of(e).kl.value:.3f} nats of KL per token of unrelated text"
     sentences = {
-        "no behaviour to remove": f"The unedited model answers at chance (balanced accuracy {base}), so there"
-        " is no behaviour for an edit to remove.",
+        "no behaviour to remove": _at_chance(base),
         "used": f"The answers use the direction: {moved}, while {randoms}. {cost}.",
         "not shown to be used": f"Not shown to be used: {moved}, and {randoms}.",
     }

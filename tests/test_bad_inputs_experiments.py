@@ -52,6 +52,7 @@ TABLE: list[Row] = [
     ("negative shuffles", "truth --shuffles -1", ("shuffles must be at least", "-1")),
     ("a negative seed", "truth --seed -1", ("seed must be at least 0", "-1")),
     ("a dose of NaN", "truth --doses 1 nan", ("doses", "nan")),
+    ("doses of one sign", "truth --doses 1 2", ("above and below 0", "1.0, 2.0")),
     ("no such text", "truth --neutral {}/no.txt", ("no file", "no.txt", "--neutral")),
     ("a negative limit of pairs", "polarity --limit -3", ("limit must be at least", "-3")),
     ("no restarts", "polarity --restarts 0", ("restarts must be at least 1", "0")),

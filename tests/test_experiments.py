@@ -115,6 +115,27 @@ def test_encoder_without_answers_is_read_only_and_says_so(make_hf, make_tokenize
     )
 
 
+def test_nothing_is_taken_out_of_answers_at_chance(make_hf, make_tokenizer, tmp_path, capsys):
+    folder, data = tmp_path / "llama", tmp_path / "d.csv"
+    make_hf("llama").save_pretrained(folder)
+    make_tokenizer("left").save_pretrained(folder)
+    things = [f"{a} {b}" for a in ("red", "old", "tall", "blue") for b in ("house", "tree", "stone", "river")]
+    rows = [(f"the {thing} is near", 1, i) for i, thing in enumerate(things)]
+    rows += [(f"a {thing} is not tall", 0, i) for i, thing in enumerate(things)]
+    pd.DataFrame(rows, columns=["statement", "label", "who"]).to_csv(data)
+    flags = ["--model", str(folder), "--data", str(data), "--group", "who", "--shuffles", "3"]
+    flags += ["--doses", "-1", "1"]
+    flags += ["--template", "{statement} is", "--answers", "near,not", "--out", str(tmp_path / "runs")]
+    assert main(["truth", *flags]) == 0
+    out = capsys.readouterr().out
+    results = json.loads((Path(out.strip().splitlines()[-1]) / "results.json").read_text())
+    told = pd.DataFrame(results["rows"])
+    asked = told[told.measure == "balanced_accuracy"]
+    assert asked.low.min() <= 0.55 and set(asked.edit) == {"unedited"}
+    assert any("no behaviour for an edit to remove" in claim for claim in results["claims"])
+    assert "so nothing was taken out" in (Path(out.strip().splitlines()[-1]) / "report.html").read_text()
+
+
 def _csv(path: Path, **columns) -> str:
     pd.DataFrame(columns).to_csv(path, index=False)
     return str(path)

@@ -11,10 +11,15 @@ AT_CHANCE = 0.55
 Word = Literal["no behaviour to remove", "used", "not shown to be used"]
 
 
+def not_above_chance(base: Estimate) -> bool:
+    """Whether answers are too near chance, by their balanced accuracy, for anything to be removed."""
+    return bool(base.low <= AT_CHANCE)
+
+
 def removal_word(base: Estimate, after: Estimate, verdict: Verdict) -> Word:
     """Whether the answers use a direction, from their balanced accuracy unedited and without it, and from
     what may be said of the edit.
     """
-    if base.low <= AT_CHANCE:
+    if not_above_chance(base):
         return "no behaviour to remove"
     return "used" if verdict.moves and after.high < base.low else "not shown to be used"

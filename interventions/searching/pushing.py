@@ -27,6 +27,12 @@ class Push:
     down: float
 
 
+def check_both_ways(doses: Sequence[float | int]) -> None:
+    """Raises ValueError for doses of one sign: answers are pushed both ways."""
+    if not (min(doses, default=0) < 0 < max(doses, default=0)):
+        raise ValueError(f"doses need values above and below 0, got {list(doses)}")
+
+
 def choose_push(
     model: Model,
     make: Callable[[Site, float], Edit],
@@ -48,8 +54,7 @@ def choose_push(
     `level` is as in `Searched.best`; ties go to the earliest site and the weakest dose. Raises ValueError for
     doses of one sign.
     """
-    if not (min(doses) < 0 < max(doses)):
-        raise ValueError(f"doses need values above and below 0, got {list(doses)}")
+    check_both_ways(doses)
     above = behaviour(model, validation).values > 0
     ways = {sign: validation.rows(rows) for sign, rows in ((1, ~above), (-1, above)) if rows.any()}
     strong = max(abs(dose) for dose in doses) / 2
