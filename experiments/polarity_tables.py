@@ -203,7 +203,7 @@ def by_site(found: Mapping[str, MethodReading], sites: Sequence[Site], report: R
     widest = max((f.null for f in found.values()), key=lambda null: null.level())
     figure = plots.layer_curve(sites, curves, widest)
     figure.set_ylabel("AUROC for truth, test pairs")
-    caption = "AUROC for truth by site, 95% intervals over pairs, over the band of shuffled labels"
+    caption = "AUROC for truth by site, over the band of shuffled labels; intervals stand in the tables"
     figures = [(report.figure("auroc_by_site", figure), caption)]
     read = {
         name: f.polarity["auroc_negated"].value

@@ -331,7 +331,10 @@ def test_names_of_many_blocks_do_not_run_into_each_other():
     assert site_labels(many)[:6] == ["emb", "", "", "2", "", "4"] and site_labels(many)[-2:] == ["28", ""]
     assert site_labels(many[1:])[:3] == ["0", "", "2"]
     curve = Estimate(*(np.linspace(0.5, 0.9, 31) for _ in range(3)), 100, 40)
+    crowd = layer_curve(many, {f"probe {k}": curve for k in range(5)})
+    assert not crowd.collections, "five bands would hide each other"
     ax = layer_curve(many, {"probe": curve})
+    assert len(ax.collections) == 1
     ax.figure.canvas.draw()
     boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
     assert all(a.x1 < b.x0 for a, b in pairwise(boxes))

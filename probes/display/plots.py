@@ -22,6 +22,7 @@ from probes.metrics.scores import labelled, line_of
 
 # Okabe-Ito: told apart by colour-blind readers and in grey print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+FEW = 4  # curves whose intervals can be told apart
 GREY = "#8a8a8a"
 MOST_LABELS = 16  # beneath an axis of usual width
 
@@ -42,7 +43,8 @@ def layer_curve(
     ax: Axes | None = None,
 ) -> Axes:
     """AUROC by site with its interval, over the band of shuffled labels and the level that bare text
-    reaches.
+    reaches. Of more than four curves the intervals would hide each other: they are then left out, and the
+    names stand beside.
     """
     ax = axes(ax)
     sites = [as_site(site) for site in sites]
@@ -63,7 +65,8 @@ def layer_curve(
     for k, (name, curve) in enumerate(curves.items()):
         colour, dashes = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k // len(COLOURS) % 3]
         ax.plot(x, curve.value, color=colour, ls=dashes, marker="o", ms=4, label=drawn(name))
-        ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
+        if len(curves) <= FEW:
+            ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
     if chosen is not None:
         ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
     kinds = {s.kind for s in sites if s != Site("resid_pre", 0)}
@@ -73,7 +76,10 @@ def layer_curve(
         ylabel="AUROC on test groups",
         ylim=(min(0.4, ax.get_ylim()[0]), 1.02),
     )
-    ax.legend(frameon=False, fontsize=8, loc="best")
+    if len(curves) > FEW:
+        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    else:
+        ax.legend(frameon=False, fontsize=8, loc="best")
     return ax
 
 
