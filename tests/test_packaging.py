@@ -227,3 +227,13 @@ def test_tested_versions_are_pinned():
         "pyright",
         "mypy",
     } <= {p.lower() for p in pins}
+
+
+def test_every_make_target_that_a_page_names_is_there():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    named = {
+        t for page in pages for t in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    }
+    assert {"demo", "demo-real", "test", "slow"} <= named
+    assert named <= targets, f"pages name {sorted(named - targets)}, which the Makefile lacks"
