@@ -91,6 +91,12 @@ QUICK = {"limit": 240, "others": (), "doses": (1,), "policies": 19}
 
 def main(config: Config, report: Report) -> None:
     embedded = config.data is None
+    foreign = [name for name in names_of(config) if not name.startswith(EMBEDDED)]
+    if embedded and foreign:
+        raise ValueError(
+            f"the built-in requests are in the language of the embedded models, which {foreign[0]} does not"
+            " speak; give --data, a CSV with prompt, category and refused"
+        )
     with one_thread(embedded):
         run(config, report, embedded)
 

@@ -61,6 +61,13 @@ def facts(topics: tuple[str, ...] = tuple(SAID), seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["statement", "label", "entity", "topic", "negated"])
 
 
+def facts_in_pairs(topics: tuple[str, ...] = tuple(SAID), seed: int = 0) -> pd.DataFrame:
+    """The same statements with a column `pair`, which joins each with its denial: of the two one is true."""
+    table = facts(topics, seed)
+    of_four = np.arange(len(table))
+    return table.assign(pair=2 * (of_four // 4) + of_four % 2)
+
+
 def _read(listed: str) -> list[tuple[str, str]]:
     """Things and their values."""
     entries = [e.split(":") for line in listed.strip().splitlines() for e in line.split(";")]

@@ -1,7 +1,8 @@
 """Do probes that were found without labels treat a statement and its opposite as opposites, or do they read
 the negation?
 
-Runs on the embedded model by default. With your own data: a CSV with columns statement and label (0/1) and
+Runs on the embedded model by default. With another model the statements are plain facts about cities, Spanish
+words and animals, each with its denial; with your own data: a CSV with columns statement and label (0/1) and
 either a column that joins a statement with its opposite (--pair) or the two halves of the file in the same
 order (--pair halves).
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from experiments.facts import facts_in_pairs
 from experiments.organism.language import opposites
 from experiments.organism.world import make_world
 from experiments.polarity_markers import marker_control
@@ -60,9 +62,13 @@ class Config:
     """Knobs of the polarity experiment; every default works without a network."""
 
     model: str = f"{EMBEDDED}truth_verdicts"
-    """embedded:truth_verdicts, embedded:truth, embedded:truth_control, a folder, or a hub name"""
+    """embedded:truth_verdicts, embedded:truth, embedded:truth_control, smollm2 (a chat model that a package
+    carries), a folder, a GGUF file or a hub name
+    """
     data: Path | None = None
     """CSV with a statement column and a 0/1 label column"""
+    topics: tuple[str, ...] = ("cities", "words", "animals")
+    """which of the built-in facts, where the model is not an embedded one and no file is given"""
     label: str = "label"
     """name of the label column"""
     pair: str = "pair"
@@ -98,7 +104,7 @@ QUICK = {"limit": 200, "restarts": 3, "shuffles": 19}
 
 
 def main(config: Config, report: Report) -> None:
-    embedded = config.data is None
+    embedded = config.data is None and config.model.startswith(EMBEDDED)
     model = load_model(model_path(config.model), device=config.device)
     table = load_opposites(config)
     template = config.template or ("{statement} true ?" if embedded else "{statement}")
@@ -191,8 +197,11 @@ def load_opposites(config: Config) -> pd.DataFrame:
     """Statements (also as the column `text`) with label, negated, pair_id and group; of every pair one is
     true.
     """
-    if config.data is None:
+    if config.data is None and config.model.startswith(EMBEDDED):
         table = opposites(make_world(), seed=config.seed)
+    elif config.data is None:
+        told = facts_in_pairs(config.topics, config.seed)
+        table = pairs_of_opposites(told, "label", "pair", config.group or "entity")
     else:
         named = [
             config.label,

@@ -59,6 +59,7 @@ TABLE: list[Row] = [
     ("negative shuffles of pairs", "polarity --shuffles -1", ("shuffles must be at least", "-1")),
     ("no such pair", "polarity --data {}/good.csv --pair who", ("no column who",)),
     ("no such label", "polarity --data {}/good.csv --label truth", ("no column truth",)),
+    ("another model's language", "detect_route --model smollm2", ("smollm2 does not", "--data")),
     ("no prompts", "detect_route --data {}/prompts.csv", ("no column", "refused")),
     ("a negative limit of requests", "detect_route --limit -3", ("limit must be at least", "-3")),
     ("negative policies", "detect_route --policies -1", ("policies must be at least", "-1")),

@@ -345,3 +345,14 @@ def test_polarity_reads_pairs_from_the_two_halves_of_a_file_and_names_what_is_mi
         load_opposites(polarity.Config(data=tmp_path / "bad.csv", label="safe", pair="halves"))
     with pytest.raises(ValueError, match="no file"):
         load_opposites(polarity.Config(data=tmp_path / "none.csv"))
+
+
+def test_models_of_english_get_facts_with_their_denials_and_embedded_ones_their_language():
+    table = load_opposites(polarity.Config(model="smollm2", topics=("cities",), limit=None))
+    pairs = table.groupby("pair_id")
+    assert len(table) == 304 and (pairs.label.sum() == 1).all() and (pairs.negated.sum() == 1).all()
+    assert (pairs.group.nunique() == 1).all() and table.group.nunique() == 76
+    said, denied = table[table.pair_id == table.pair_id.iloc[0]].statement
+    assert denied == said.replace(" is in ", " is not in ") and said != denied
+    own = load_opposites(polarity.Config(limit=20))
+    assert len(own) == 20 and not own.statement.str.contains("city").any()
