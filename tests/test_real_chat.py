@@ -10,12 +10,13 @@ import torch
 
 from experiments.facts import facts
 from experiments.statements import model_path
-from interventions import WRITERS, Ablate, Add, Monitor, bake, edited
+from interventions import WRITERS, Ablate, Add, Monitor, as_lora, bake, edited
 from interventions.behaviours.garbled import Ordinary
 from probes import Examples, Logistic, MassMean, Site, auroc, capture, capture_generated, load_model
 from probes.controls import shuffled_null
 from probes.models.prefixes import shared_prefixes
 from probes.reading.store import in_memory
+from probes.vectors import read_gguf, write_gguf
 
 pytestmark = pytest.mark.slow
 MIDDLE = "resid_post.14"
@@ -123,6 +124,25 @@ def test_weights_do_what_hooks_do(model, direction):
     baked = bake(model, edit, untie=True)
     assert apart(baked.logits(QUESTIONS), edited(model, edit).logits(QUESTIONS)) < CLOSE
     assert apart(baked.logits(QUESTIONS), model.logits(QUESTIONS)) > 10 * CLOSE
+    with pytest.raises(ValueError, match=r"another model|weights"):
+        edited(baked, Add(direction, gaps=1))
+
+
+def test_an_adapter_does_what_hooks_do(model, direction, tmp_path):
+    peft = pytest.importorskip("peft")
+    edit = Ablate(direction, sites=WRITERS)
+    folder = as_lora(model, edit, folder=tmp_path / "lora")
+    other = load_model(model_path("smollm2"))
+    adapted = load_model(peft.PeftModel.from_pretrained(other.hf, str(folder)), tokenizer=other.tokenizer)
+    assert apart(adapted.logits(QUESTIONS), edited(model, edit).logits(QUESTIONS)) < CLOSE
+
+
+def test_a_control_vector_in_a_file_adds_what_the_edit_adds(model, direction, tmp_path):
+    path = write_gguf(tmp_path / "v.gguf", [direction], model_type="llama", gaps=2)
+    (read,) = read_gguf(path, model)
+    hooked = edited(model, Add(direction, gaps=2)).logits(QUESTIONS)
+    assert apart(edited(model, Add(read, gaps=1)).logits(QUESTIONS), hooked) < CLOSE
+    assert apart(hooked, model.logits(QUESTIONS)) > 10 * CLOSE
 
 
 def test_a_store_holds_what_a_capture_gives(model, statements, tmp_path):
