@@ -51,10 +51,18 @@ def answer(found: Mapping[str, MethodReading]) -> str:
     words: dict[str, list[str]] = {}
     for name, f in found.items():
         if f.polarity is not None:
-            words.setdefault(f.polarity.findings[f.at].word, []).append(name)
+            words.setdefault(_read_there(f, f.polarity.findings[f.at].word), []).append(name)
     total = sum(map(len, words.values()))
     counts = [f"{len(names)} of {total} {word} ({', '.join(names)})" for word, names in words.items()]
     return f"Truth or negation? Of the methods without labels {'; '.join(counts)}."
+
+
+def _read_there(f: MethodReading, word: str) -> str:
+    """The polarity report's word for the site, unless shuffled labels that choose their site too read as
+    much truth.
+    """
+    chance = f.reads.word(f.at, f.p, 0.5, False, least_p=f.null.least_p) == "at chance"
+    return "is at chance once the choice of site is paid for" if chance and word == "reads truth" else word
 
 
 def methods(found: Mapping[str, MethodReading], best: Baseline, report: Report) -> None:

@@ -15,6 +15,7 @@ from experiments.organism.language import opposites
 from experiments.organism.world import make_world
 from experiments.polarity import load_opposites
 from experiments.statements import as_prompts, binary_columns, load_statements
+from tests.typechecks import unchecked
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--limit", "120", "--shuffles", "5", "--doses", "-2", "0", "2"]
@@ -356,3 +357,20 @@ def test_models_of_english_get_facts_with_their_denials_and_embedded_ones_their_
     assert denied == said.replace(" is in ", " is not in ") and said != denied
     own = load_opposites(polarity.Config(limit=20))
     assert len(own) == 20 and not own.statement.str.contains("city").any()
+
+
+def test_a_method_that_shuffled_labels_match_is_not_counted_as_reading_truth():
+    from types import SimpleNamespace
+
+    from experiments.polarity_tables import answer
+
+    def method(p, said="reads truth"):
+        word = "truth" if p < 0.05 else "at chance"
+        reads = SimpleNamespace(word=lambda at, its_p, *more, **least: word)
+        polarity = SimpleNamespace(findings=[SimpleNamespace(word=said)])
+        return SimpleNamespace(at=0, p=p, reads=reads, null=SimpleNamespace(least_p=0.01), polarity=polarity)
+
+    with unchecked():
+        said = answer({"A": method(0.01), "B": method(0.4), "C": method(0.4, "reads negation")})
+    assert "1 of 3 reads truth (A)" in said and "1 of 3 reads negation (C)" in said
+    assert "1 of 3 is at chance once the choice of site is paid for (B)" in said
