@@ -68,8 +68,7 @@ def selection_section(place: Place, report: Report) -> None:
     """All places by what their direction does."""
     selected, one = place.selected, place.chosen
     for c in selected.candidates:
-        for measure in ("induced", "removed", "kl"):
-            value = float(getattr(c, measure))
+        for measure, value in c.scores.items():
             if np.isfinite(value):
                 report.add(f"candidate_{measure}", value, token=c.token, site=c.site, split="validation")
     where = f"token {one.token} (from the end) at {one.site}"
@@ -85,7 +84,7 @@ def selection_section(place: Place, report: Report) -> None:
     figures = [
         (report.figure(f"places_{show}", selection_map(selected, show)), f"By place: {told}")
         for show, told in SHOWN.items()
-        if any(np.isfinite(getattr(c, show)) for c in selected.candidates)
+        if any(np.isfinite(c.scores[show]) for c in selected.candidates)
     ]
     head = selected.table().head(8)
     rows = [tuple(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row) for row in head.to_numpy()]
@@ -106,21 +105,15 @@ def reading_section(reading: Decodable, report: Report) -> None:
     for i, site in enumerate(reading.parts[0].sites):
         report.add("auroc", first.curve[i], site=site, recipe="MassMean", label="harmful", split="test")
     report.add("auroc", text, recipe=f"text alone: {words}", label="harmful", split="test")
-    numbers = (
-        f"AUROC {first.at_site} at {first.site}; shuffled labels {reading.null.level():.2f} (best site, 95%),"
-        f" text alone {float(text.value):.2f}"
-    )
-    if reading.beyond_text:
-        report.claim(f"Harmful and harmless instructions are told apart beyond their words: {numbers}.")
-    elif reading.cannot_tell:
-        why = too_coarse(reading.null.least_p, ALPHA, len(reading.null.best))
-        report.claim(f"Whether harmful instructions are read could not be told: {why} ({numbers}).")
-    elif reading.null.p_value <= ALPHA:
-        report.claim(
-            f"Harmful and harmless instructions are told apart, but no better than by their words: {numbers}."
-        )
-    else:
-        report.claim(f"Harmful and harmless instructions are not told apart: {numbers}.")
+    why = too_coarse(reading.null.least_p, ALPHA, len(reading.null.best))
+    both, numbers = "Harmful and harmless instructions are", reading.numbers
+    sentences = {
+        "beyond the text": f"{both} told apart beyond their words: {numbers}.",
+        "cannot tell": f"Whether harmful instructions are read could not be told: {why} ({numbers}).",
+        "told apart": f"{both} told apart, but no better than by their words: {numbers}.",
+        "chance": f"{both} not told apart: {numbers}.",
+    }
+    report.claim(sentences[reading.standing])
     curve = plots.layer_curve(
         reading.parts[0].sites, {"MassMean": first.curve}, reading.null, dict(reading.surface), first.site
     )

@@ -94,18 +94,15 @@ def _by_site(reading: Decodable) -> list[tuple[str, ...]]:
 
 def claim_standing(reading: Decodable, report: Report) -> None:
     """The first sentence of the summary."""
-    truth, words = reading.first, float(reading.best_text[1].value)
-    numbers = (
-        f"AUROC {truth.at_site} at {truth.site} ({reading.chosen}); shuffled labels"
-        f" {reading.null.level():.2f} (best site, 95%), text alone {words:.2f}"
-    )
-    if reading.beyond_text:
-        report.claim(f"Truth is linearly decodable on held-out groups: {numbers}.")
-    elif reading.cannot_tell:
-        why = too_coarse(reading.null.least_p, ALPHA, len(reading.null.best))
-        report.claim(f"Whether truth is decodable could not be told: {why} ({numbers}).")
-    else:
-        report.claim(f"Truth is at chance or no better than the text alone: {numbers}.")
+    why = too_coarse(reading.null.least_p, ALPHA, len(reading.null.best))
+    neither = f"Truth is at chance or no better than the text alone: {reading.numbers}."
+    sentences = {
+        "beyond the text": f"Truth is linearly decodable on held-out groups: {reading.numbers}.",
+        "cannot tell": f"Whether truth is decodable could not be told: {why} ({reading.numbers}).",
+        "told apart": neither,
+        "chance": neither,
+    }
+    report.claim(sentences[reading.standing])
 
 
 def claim_unsupervised(reading: Decodable, report: Report) -> None:

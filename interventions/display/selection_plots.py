@@ -22,7 +22,7 @@ def selection_map(selected: Selected, show: str = "removed", ax: Axes | None = N
     values = np.full((len(tokens), len(sites)), np.nan)
     places = {(c.token, c.site): (tokens.index(c.token), sites.index(c.site)) for c in selected.candidates}
     for c in selected.candidates:
-        values[places[c.token, c.site]] = getattr(c, show)
+        values[places[c.token, c.site]] = c.scores[show]
     ax = axes(ax, 2.4 + 0.3 * len(sites), 1.6 + 0.34 * len(tokens))
     ax.set_facecolor("#e4e4e4")
     image = ax.imshow(values, cmap="viridis", aspect="auto")

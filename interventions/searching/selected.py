@@ -32,6 +32,11 @@ class Candidate:
     kl: float = np.nan
     passed_over: str = ""
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """The three numbers by name."""
+        return {"induced": self.induced, "removed": self.removed, "kl": self.kl}
+
 
 @dataclass(frozen=True, eq=False)
 class Selected(Displayed):

@@ -4,6 +4,7 @@ choose, beside shuffled labels and classifiers of the bare text.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,7 @@ SHARES = (0.5, 0.2, 0.3)
 ALPHA = 0.05
 CHANCE = 0.5
 
+Standing = Literal["beyond the text", "cannot tell", "told apart", "chance"]
 Parts = tuple[Activations, Activations, Activations]
 PairParts = tuple[PairActivations, PairActivations, PairActivations]
 
@@ -73,6 +75,23 @@ class Decodable:
     def cannot_tell(self) -> bool:
         """Whether shuffled labels could not have been beaten, whatever there is."""
         return self.null.cannot_tell(ALPHA)
+
+    @property
+    def standing(self) -> Standing:
+        """What may be said: `told apart` is above shuffled labels and no better than the text."""
+        if self.beyond_text:
+            return "beyond the text"
+        if self.cannot_tell:
+            return "cannot tell"
+        return "told apart" if self.null.p_value <= ALPHA else "chance"
+
+    @property
+    def numbers(self) -> str:
+        """What `standing` rests on, in words."""
+        return (
+            f"AUROC {self.first.at_site} at {self.first.site} ({self.chosen}); shuffled labels"
+            f" {self.null.level():.2f} (best site, 95%), text alone {float(self.best_text[1].value):.2f}"
+        )
 
     @property
     def beyond_text(self) -> bool:
