@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.pages import embedded, page
+from probes.data.artefacts import complete
 
 NUMBERS = ("value", "low", "high", "n", "n_groups", "level", "p", "p_value", "verdict", "chosen")
 """What a row says beside where it was measured."""
@@ -56,9 +57,7 @@ def read_run(folder: str | Path) -> Run:
             f" {SCHEMA_VERSION}"
         )
     rows, claims = results.get("rows"), results.get("claims")
-    if not (
-        isinstance(rows, list) and all(isinstance(r, dict) and {"measure", "value"} <= set(r) for r in rows)
-    ):
+    if not (isinstance(rows, list) and all(map(_is_row, rows))):
         raise ValueError(
             f"rows of {where / 'results.json'} must be a list of objects with a measure and a value"
         )
@@ -68,6 +67,13 @@ def read_run(folder: str | Path) -> Run:
     if missing:
         raise ValueError(f"{where / 'manifest.json'} has no {', '.join(missing)}")
     return Run(where, found["config"], manifest, claims, rows)
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it has a measure, and numbers (or nothing) where numbers belong."""
+    if not (isinstance(row, dict) and {"measure", "value"} <= set(row)):
+        return False
+    return all(isinstance(row.get(n), int | float | None) for n in ("value", "low", "high"))
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -188,7 +194,6 @@ def compare_page(one: str | Path, other: str | Path, out: str | Path) -> Path:
 
 
 def _written(path: Path, text: str) -> Path:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with complete(path) as part:
+        part.write_text(text, encoding="utf-8")
     return path
