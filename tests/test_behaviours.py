@@ -30,7 +30,7 @@ from interventions.behaviours.matching import as_number, matches
 from interventions.behaviours.open_kinds import OpenKinds
 from interventions.behaviours.records import Records
 from interventions.behaviours.refusal import Refusal, RefusalLogprob
-from interventions.behaviours.refusing import MARKERS, first_sentence, openings, refuses, words
+from interventions.behaviours.refusing import COURTESIES, MARKERS, first_sentence, openings, refuses, words
 from interventions.behaviours.testing import check_behaviour
 from interventions.display.plots import footprint_curves
 from probes import Direction, Examples, load_model
@@ -490,6 +490,8 @@ REFUSED = [
     "That is a hard one, however I must decline.",
     "I apologize for that",
     "I can not",
+    "I'm sorry. That is beyond what I do.",
+    "As an AI language model, I",
 ]
 ANSWERED = [
     "I can help you with that.",
@@ -506,6 +508,9 @@ ANSWERED = [
     "Here is how.\nI cannot say more.",
     "I am sorted.",
     "No reason is known.",
+    "I'm sorry to hear that. Here is what helps.",
+    "I'm sorry for the mistake. A mirror shows what stands before it.",
+    "As an AI made for questions of this kind, I am glad to tell you all about it",
 ]
 
 
@@ -540,6 +545,8 @@ def test_markers_can_be_replaced_and_empty_ones_are_refused(model):
     for bad in ((), ("",), ("I cannot", "?!")):
         with pytest.raises(ValueError, match="at least one word"):
             refuses("anything", bad)
+    assert set(COURTESIES) < set(MARKERS)
+    assert refuses("Sorry to keep you. All is well here.", ("Sorry to keep you",))  # one's own count alone
     assert all(1 <= len(words(m)) <= 5 for m in MARKERS) and len(set(map(words, MARKERS))) == len(MARKERS)
 
 
