@@ -59,13 +59,16 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
             report.claim(cut)
         _run(module, config, report)
         folder = write(report, config.out)
-        index_page(config.out)
     except (ValueError, TypeError, FileNotFoundError, JudgeError) as error:
         # What a user can mend arrives as a sentence; anything else keeps its traceback.
         make_console(stderr=True).print(shown(("error:", "red"), f" {error}"))
         return 1
     for claim in report.claims:
         report.console.print(shown(f"• {claim}"))
+    try:
+        index_page(config.out)
+    except (ValueError, OSError) as error:  # the run is there, whatever lies beside it
+        report.say(f"the page of all runs could not be written: {error}")
     # Whole paths: the folder lies below wherever the run was started.
     folder = folder.absolute()
     report.console.print(shown(f"report: {folder / 'report.html'}"), soft_wrap=True)

@@ -164,4 +164,4 @@ def load_requests(config: Config) -> tuple[Examples, Examples]:
     """Requests to fit and choose on, and others to report on."""
     if config.data is None:
         return embedded_requests(config.limit, config.seed)
-    return own_requests(config.data, config.seed)
+    return own_requests(config.data, config.limit, config.seed)

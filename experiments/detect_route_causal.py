@@ -123,19 +123,21 @@ def sentence(name: str, s: Route) -> str:
     )
     before, now = ({kind: float(r.share(kind).value) for kind in r.classes} for r in (e.before, e.now))
     known = FACTUAL in now
-    right, was, then = " rightly" if known else "", *(float(r.estimate().value) for r in (e.before, e.now))
+    right, was, then = " rightly" if known else "", *(f"{r.estimate():.2f}" for r in (e.before, e.now))
     if finding.word == "no policy":
         return (
-            f"{name} has no policy to take out: it answers {was:.1%} of these requests{right},"
-            f" and {then:.1%} under the edit ({random})."
+            f"{name} has no policy to take out: it answers {was} of these requests{right},"
+            f" and {then} under the edit ({random})."
         )
     if finding.word == "not told apart from random edits":
-        more = f"changes {n.changed:.2f} of the answers, not more than random edits do"
+        beyond = float(n.changed.value) > n.random
+        why = "of so few requests that may be chance" if beyond else "not more than random edits do"
+        more = f"changes {n.changed:.2f} of the answers, {why}"
         return f"{name}: taking the direction out {more} ({random})."
-    routed = "refused" if before[REFUSE] >= before[STEER] else "evaded"
+    most, routed = (REFUSE, "refused") if before[REFUSE] >= before[STEER] else (STEER, "evaded")
     what = (
-        f"{name}: without the direction at {s.place} it answers {then:.1%} of the requests{right}"
-        f" that it {routed} in {max(before[REFUSE], before[STEER]):.1%} of cases ({random})."
+        f"{name}: without the direction at {s.place} it answers {then} of the requests{right}"
+        f" that it {routed} in {e.before.share(most):.2f} of cases ({random})."
     )
     if finding.word == "confabulates":
         more = s.most_wrong > now[WRONG] + ELSEWHERE

@@ -15,6 +15,7 @@ from interventions.behaviours.garbled import Ordinary
 from interventions.behaviours.kinds import REFUSE, STEER, AnswerKinds, ByKey
 from interventions.behaviours.open_kinds import ANSWERED, RUBRIC, OpenKinds
 from probes import Examples
+from probes.data.rows import whole_groups
 from probes.evidence.categories import Categories
 
 NEEDED = ("prompt", "category", "refused")
@@ -61,17 +62,23 @@ def embedded_requests(limit: int, seed: int) -> tuple[Examples, Examples]:
     return fitting, test
 
 
-def own_requests(data: Path, seed: int) -> tuple[Examples, Examples]:
-    """Requests of a CSV file, with an answer key or open: two thirds of the groups to fit and choose on, and
-    the others.
+def own_requests(data: Path, limit: int, seed: int) -> tuple[Examples, Examples]:
+    """Requests of a CSV file, with an answer key or open: two thirds of the groups to fit and choose on, the
+    others; at most `limit` to fit and choose on.
     """
     advice = f"expected are {', '.join(NEEDED)}, and {KEY} where the right answers are known"
     table = read_table(data, NEEDED, advice)
     group = "entity" if "entity" in table.columns else "prompt"
     every = Examples.from_pandas(table, "prompt", y="refused", groups=group)
+    if KEY in table.columns and (empty := [not str(answer).strip() for answer in table[KEY]]).count(True):
+        raise ValueError(
+            f"{data} has {sum(empty)} empty cells in {KEY}, such as that of"
+            f" {table.prompt[empty.index(True)]!r:.60}; fill them, or leave the column out where the requests"
+            " are open"
+        )
     Categories.of(every, label="refused")
     fitting, test = every.split((2 / 3, 1 / 3), seed=seed)
-    return fitting, test
+    return fitting.rows(whole_groups(fitting.groups, limit, seed=seed)), test
 
 
 def null_columns(fitting: Examples, embedded: bool) -> tuple[str, ...]:

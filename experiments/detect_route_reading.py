@@ -12,11 +12,18 @@ from experiments.report import Report
 from interventions.searching.routes import SHARES
 from probes import Activations, MassMean, Site
 from probes.display.plots import COLOURS, axes
-from probes.evidence.categories import Categories, CategoriesRead, categories_null, categories_read
+from probes.evidence.categories import (
+    Categories,
+    CategoriesRead,
+    categories_null,
+    categories_read,
+    read_null,
+)
 from probes.evidence.permutation import Null
 from probes.metrics.floors import too_coarse
 
 SURE = 0.05
+EXCHANGES = 39  # of the names of categories
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +33,12 @@ class Detection:
     sites: tuple[Site, ...]
     found: CategoriesRead
     policy: Null
+    topics: Null
+
+    @property
+    def decodable(self) -> bool:
+        """Whether categories are told apart better than names that mean nothing."""
+        return self.topics.p_value <= SURE
 
     @property
     def carries(self) -> bool:
@@ -41,18 +54,20 @@ def detect(acts: Activations, nulls: Sequence[str], kinds: Categories, policies:
     train, test = acts.split(SHARES, seed=seed)
     found = categories_read(MassMean(), train, test, nulls)
     policy = categories_null(MassMean(), acts, kinds, policies, seed)
-    return Detection(tuple(acts.sites), found, policy)
+    topics = read_null(MassMean(), train, test, EXCHANGES, seed)
+    return Detection(tuple(acts.sites), found, policy, topics)
 
 
 def reading_section(
     report: Report, found: Mapping[str, Detection], nulls: Sequence[str], kinds: Categories
 ) -> None:
-    """Topics are read everywhere; the policy across topics only where there is one."""
+    """What is read of topics, and of the policy across topics."""
     for name, d in found.items():
         keep(report, name, d)
     null_names = ", ".join(nulls) or "null columns"
     header = (
-        "model", "categories (worst)", "open against open", null_names, "policy across categories",
+        "model", "categories (worst)", "95% of exchanged names", "open against open", null_names,
+        "policy across categories",
         "95% of other policies", "p",
     )  # fmt: skip
     rows = [row(name, d) for name, d in found.items()]
@@ -68,8 +83,8 @@ def reading_section(
         (
             (
                 figure,
-                "Categories are decodable in every model; the policy across categories only where there is"
-                " one",
+                "By site: the categories themselves (dotted), and the policy across categories that the probe"
+                " has not seen (line). AUROC .50 is nothing",
             ),
         ),
     )
@@ -82,6 +97,7 @@ def keep(report: Report, name: str, d: Detection) -> None:
         where = {"model": name, "site": site}
         p = float(d.policy.p_by_site[i])
         report.add("auroc_categories", float(d.found.categories[i]), **where)
+        report.add("auroc_categories_level", d.topics.level(), **where, p=d.topics.p_value)
         report.add("auroc_policy_across_categories", float(d.policy.observed[i]), **where, p=p)
         for topic, e in d.found.nulls.items():
             report.add("auroc_null_topic", e[i], **where, topic=topic)
@@ -95,6 +111,7 @@ def row(name: str, d: Detection) -> tuple[str, ...]:
     return (
         name,
         f"{found.categories[most]:.2f} ({found.worst[most]:.2f})",
+        f"{d.topics.level():.2f}",
         f"{found.among_negative.max():.2f}",
         ", ".join(f"{float(e.value.max()):.2f}" for e in found.nulls.values()),
         f"{policy.observed[best]:.2f} at {d.sites[best]}",
@@ -120,13 +137,23 @@ def curves(found: Mapping[str, Detection]) -> Axes:
 
 
 def claims(report: Report, found: Mapping[str, Detection]) -> None:
-    lowest = min(float(d.found.categories.max()) for d in found.values())
-    without = ", ".join(name for name, d in found.items() if not d.carries and not d.cannot_tell)
-    some = f", also in {without}, where no policy is found across categories" if without else ""
-    report.claim(
-        f"Detection does not tell policies apart: the category of a request is decodable (AUROC {lowest:.2f}"
-        f" or more) in every model{some}."
-    )
+    read = {name: d for name, d in found.items() if d.decodable}
+    without = ", ".join(name for name, d in read.items() if not d.carries and not d.cannot_tell)
+    if read:
+        lowest = min(float(d.found.categories.max()) for d in read.values())
+        level = max(d.topics.level() for d in read.values())
+        some = f" (no policy is found across categories in {without})" if without else ""
+        report.claim(
+            "Detection does not tell policies apart: the category of a request is decodable in"
+            f" {', '.join(read)}{some}: AUROC {lowest:.2f} or more at its best site, where exchanged names"
+            f" reach {level:.2f} at most in 95% of draws."
+        )
+    for name, d in found.items():
+        if not d.decodable:
+            report.claim(
+                f"{name}: that categories are decodable is not shown: AUROC {d.topics.observed.max():.2f} at"
+                f" the best site, p={d.topics.p_value:.2f} against exchanged names."
+            )
     for name, d in found.items():
         if d.cannot_tell:
             report.claim(

@@ -4,10 +4,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from interventions.behaviours.neutral_text import read_texts
+from interventions.effects.running import MIN_CONTROLS
 from probes.checks.settings import check_count, check_number
 
-LEAST = {"limit": 1, "controls": 0, "shuffles": 0, "restarts": 1, "policies": 0, "maps": 0, "k": 1}
-LEAST |= {"max_new_tokens": 1, "seed": 0}
+LEAST = {"limit": 1, "shuffles": 1, "restarts": 1, "policies": 1, "maps": 0, "k": 1}
+LEAST |= {"controls": MIN_CONTROLS, "max_new_tokens": 1, "seed": 0}
 
 
 def check_knobs(config: Any) -> None:
@@ -23,5 +25,7 @@ def check_knobs(config: Any) -> None:
         elif name == "doses":
             for dose in value:
                 check_number("each of doses", dose)
-        elif name == "neutral" and not Path(value).is_file():  # which is read after hours of measuring
-            raise ValueError(f"no file {value}; --{name} takes a JSON list, or one text a line")
+        elif name == "neutral":  # which is used after hours of measuring
+            if not Path(value).is_file():
+                raise ValueError(f"no file {value}; --{name} takes a JSON list, or one text a line")
+            read_texts(Path(value))

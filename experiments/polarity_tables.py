@@ -53,8 +53,8 @@ def answer(found: Mapping[str, MethodReading]) -> str:
         if f.polarity is not None:
             words.setdefault(_read_there(f, f.polarity.findings[f.at].word), []).append(name)
     total = sum(map(len, words.values()))
-    counts = [f"{len(names)} of {total} {word} ({', '.join(names)})" for word, names in words.items()]
-    return f"Truth or negation? Of the methods without labels {'; '.join(counts)}."
+    counts = [f"“{word}” holds for {len(names)} ({' / '.join(names)})" for word, names in words.items()]
+    return f"Truth or negation? Of the {total} methods without labels: {'; '.join(counts)}."
 
 
 def _read_there(f: MethodReading, word: str) -> str:

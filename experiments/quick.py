@@ -30,7 +30,9 @@ def turned_down(module: Any, flags: list[str]) -> Mapping[str, Any]:
 
 
 def preview(module: Any, config: Any) -> str:
-    """What of a run was cut, in words, and how small a p-value can be; "" for a whole run."""
+    """What of a run was cut, in words, and how small a p-value can be; "" for a whole run, and
+    where flags set all that it would cut to what it is without.
+    """
     if not config.quick:
         return ""
     usual = {f.name: f.default for f in fields(module.Config)}
@@ -40,10 +42,10 @@ def preview(module: Any, config: Any) -> str:
     )
     least = max((1 / (getattr(config, name) + 1) for name in cut if name in DRAWS), default=None)
     floor = "" if least is None else f" Tests on fewer draws give no p below {least:.2g}."
-    return f"A preview ({FLAG}): {said or 'nothing was cut'}.{floor} Run it whole before you believe it."
+    return f"A preview ({FLAG}): {said}.{floor} Run it whole before you believe it." if cut else ""
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
-    return "all" if value is None else str(value)
+    return "the usual" if value is None else str(value)

@@ -11,15 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.refusal_answers import answers_section, ask
-from experiments.refusal_data import Instructions, as_asked, embedded_instructions, own_instructions
+from experiments.refusal_answers import answers_section
+from experiments.refusal_data import (
+    Instructions,
+    as_asked,
+    check_parts,
+    embedded_instructions,
+    own_instructions,
+)
 from experiments.refusal_direction import (
     baked_section,
+    check_openers,
     choose,
     odds_section,
     reading_section,
     selection_section,
 )
+from experiments.refusal_records import ask
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
 from experiments.threads import one_thread
@@ -28,7 +36,7 @@ from probes.checks.settings import check_number
 from probes.evidence.decodable import SHARES, Methods, decode
 
 QUESTION = "Which direction decides whether a model refuses, and what do taking it out and adding it change?"
-QUICK = {"limit": 60, "shuffles": 19, "max_new_tokens": 8}
+QUICK = {"limit": 60, "shuffles": 19}
 """What --quick turns down."""
 CHOSEN_ON = 32  # validation instructions of a kind: every place is tried on each
 
@@ -51,12 +59,14 @@ class Config:
     """harmless instructions that sound harmful, to see over-refusal"""
     system: str | None = None
     """system message in front of every instruction (default: the template's own)"""
-    openers: tuple[str, ...] = ("I",)
-    """what the model's refusals begin with: their first tokens count in the log-odds"""
+    openers: tuple[str, ...] = ()
+    """what the model's refusals begin with: their first tokens count in the log-odds (default: I; of the
+    embedded models what they say)
+    """
     markers: tuple[str, ...] = ()
     """openings that count as refusals in answers, beside the built-in ones"""
     max_new_tokens: int | None = None
-    """length of answers (default: 32)"""
+    """length of answers (default: 32; of the embedded models 8)"""
     most_kl: float = 0.1
     """nats by which taking a direction out may move the next token of harmless instructions"""
     add_at: str | None = None
@@ -91,7 +101,9 @@ def run(config: Config, report: Report, embedded: bool) -> None:
     told = replace(given, prompts=as_asked(given.prompts, model, config.system))
     report.say(f"{model!r}")
     report.facts.update(model=model.fingerprint.as_dict(), data=told.prompts.hash)
-    train, validation, test = told.prompts.split(SHARES, seed=config.seed)
+    train, validation, test = parts = told.prompts.split(SHARES, seed=config.seed)
+    check_parts(parts)
+    check_openers(model, validation, told.odds)
     sizes = "/".join(f"{len(part)}" for part in (train, validation, test))
     report.say(f"{len(told.prompts)} instructions; train/validation/test: {sizes}")
     reading = decode(
@@ -115,11 +127,10 @@ def run(config: Config, report: Report, embedded: bool) -> None:
 
 def load(config: Config, embedded: bool) -> Instructions:
     files = config.harmful, config.harmless, config.borderline
+    told = config.openers, config.markers, config.max_new_tokens
     if embedded and not any(files):
-        return embedded_instructions(config.limit, config.seed)
-    return own_instructions(
-        *files, config.openers, config.markers, config.max_new_tokens, config.limit, config.seed
-    )
+        return embedded_instructions(*told, config.limit, config.seed)
+    return own_instructions(*files, *told, config.limit, config.seed)
 
 
 def kinds_of(test: Examples, borderline: Examples | None) -> dict[str, Examples]:

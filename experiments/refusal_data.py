@@ -2,29 +2,22 @@
 own files, or public sets by name.
 """
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.organism.requests import ANSWER_TOKENS, REFUSAL, make_request_world, requests
+from experiments.refusal_files import instructions_of, plain
 from interventions import Refusal, RefusalLogOdds
-from interventions.behaviours.refusing import MARKERS
+from interventions.behaviours.refusing import MARKERS, check_phrases
 from probes import Examples, Model
-from probes.data.tables import read_csv
 from probes.evidence.decodable import SHARES
 
-COLUMNS = ("instruction", "prompt", "goal", "question", "text")
-"""What a column of instructions may be called, the likeliest first."""
-SOME = re.compile(r"(.+)\[(\w+)=(.*)\]")
-"""Some rows of a table: SOURCE[column=value]."""
 NEW_TOKENS = 32
+OPENERS = ("I",)
 CLASSES = ("harmless", "harmful")
 
 
@@ -40,7 +33,9 @@ class Instructions:
     answers: Refusal
 
 
-def embedded_instructions(limit: int, seed: int) -> Instructions:
+def embedded_instructions(
+    openers: tuple[str, ...], markers: tuple[str, ...], max_new_tokens: int | None, limit: int, seed: int
+) -> Instructions:
     """Requests of the embedded world: those of refused categories are the harmful ones."""
     table = requests(make_request_world(), seed=seed)
     parts = [_sample(table.loc[table.refused == y], limit, seed) for y in (1, 0)]
@@ -48,8 +43,10 @@ def embedded_instructions(limit: int, seed: int) -> Instructions:
     rows["instruction"] = rows.prompt
     prompts = Examples.from_pandas(rows, "prompt", y="refused", groups="entity")
     opening = REFUSAL.removesuffix(" .")
-    odds = RefusalLogOdds((REFUSAL.split()[0],))
-    return Instructions(prompts, None, odds, Refusal(ANSWER_TOKENS, (opening,)))
+    odds = RefusalLogOdds(openers or (REFUSAL.split()[0],))
+    return Instructions(
+        prompts, None, odds, Refusal(max_new_tokens or ANSWER_TOKENS, (opening, *_markers(markers)))
+    )
 
 
 def own_instructions(
@@ -83,8 +80,24 @@ def own_instructions(
     prompts = _examples([*texts[0], *texts[1]], np.repeat([0, 1], [len(texts[0]), len(texts[1])]))
     as_many = max(1, int(SHARES[-1] * limit))  # as there are test instructions of the other kinds
     others = _examples(_drawn(found["borderline"], as_many, seed)) if borderline else None
-    behaviour = Refusal(max_new_tokens or NEW_TOKENS, (*MARKERS, *markers))
-    return Instructions(prompts, others, RefusalLogOdds(openers), behaviour)
+    behaviour = Refusal(max_new_tokens or NEW_TOKENS, (*MARKERS, *_markers(markers)))
+    return Instructions(prompts, others, RefusalLogOdds(openers or OPENERS), behaviour)
+
+
+def _markers(given: tuple[str, ...]) -> tuple[str, ...]:
+    check_phrases("--markers", given, least=0)
+    return given
+
+
+def check_parts(parts: Sequence[Examples]) -> None:
+    """Raises ValueError unless instructions of both kinds are in every part: to fit, choose and report on."""
+    for name, part in zip(("train", "validation", "test"), parts, strict=True):
+        for y, kind in enumerate(CLASSES):
+            if y not in np.asarray(part.y):
+                raise ValueError(
+                    f"no {kind} instruction is left for the {name} part ({len(part)} instructions); give more"
+                    f" {kind} ones that are not alike: groups of like ones stay together"
+                )
 
 
 def as_asked(prompts: Examples, model: Model, system: str | None) -> Examples:
@@ -101,76 +114,9 @@ def as_asked(prompts: Examples, model: Model, system: str | None) -> Examples:
     return Examples(told, chats.y, chats.groups, chats.columns, chats.ids)
 
 
-def instructions_of(source: str) -> list[str]:
-    """The instructions of a JSON list (texts, or objects), JSON lines, a CSV file, a text file with one a
-    line, or a public set on the hub (OWNER/NAME), each once; `SOURCE[label=safe]` takes the rows of a table
-    that say so. Raises ValueError for anything else.
-    """
-    some = SOME.fullmatch(source)
-    name, column, value = some.groups() if some else (source, None, None)
-    path = Path(name)
-    if path.is_file():
-        rows = _of_file(path)
-    elif name.count("/") == 1 and not path.suffix and not name.startswith((".", "/")):
-        rows = _of_hub(name)
-    else:
-        raise ValueError(f"no file {name}; give a file of instructions, or OWNER/NAME of a set on the hub")
-    if column is not None:
-        if column not in rows.columns:
-            raise ValueError(f"{name} has no column {column}; it has {', '.join(map(str, rows.columns))}")
-        rows = rows.loc[rows[column].astype(str) == value]
-    texts = [t.strip() for t in _column(rows, name) if isinstance(t, str) and t.strip()]
-    if not texts:
-        raise ValueError(f"{source} has no instructions in it")
-    return list({_plain(t): t for t in texts}.values())
-
-
-def _of_file(path: Path) -> pd.DataFrame:
-    if path.suffix == ".csv":
-        return read_csv(path)
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        else:
-            rows = json.loads(text) if path.suffix == ".json" else text.splitlines()
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if isinstance(rows, list) and all(isinstance(r, str) for r in rows):
-        return pd.DataFrame({COLUMNS[0]: rows})
-    if isinstance(rows, list) and all(isinstance(r, dict) for r in rows):
-        return pd.DataFrame(rows)
-    raise ValueError(f"{path} must hold a list of texts or of objects, one an instruction")
-
-
-def _of_hub(name: str) -> pd.DataFrame:
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise ValueError(f'to read the set {name} from the hub: pip install "hookprobe[sets]"') from error
-    try:
-        return pd.DataFrame(load_dataset(name, split="train").to_dict())
-    except (OSError, ValueError) as error:  # no network, no such set, a set of several configurations
-        raise ValueError(
-            f"could not read the set {name} from the hub ({error!s:.200}); download it and give the file"
-        ) from error
-
-
-def _column(table: pd.DataFrame, source: Any) -> list[Any]:
-    """The column of instructions."""
-    names = {str(c).lower(): c for c in table.columns}
-    found = next((names[c] for c in COLUMNS if c in names), None)
-    if found is None:
-        raise ValueError(
-            f"{source} has no column {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}; it has"
-            f" {', '.join(map(str, table.columns))}"
-        )
-    return list(table[found])
-
-
 def _of(sources: Sequence[str]) -> dict[str, str]:
     """The instructions of several sources, each once."""
-    return {_plain(t): t for source in sources for t in instructions_of(source)}
+    return {plain(t): t for source in sources for t in instructions_of(source)}
 
 
 def _drawn(texts: dict[str, str], limit: int, seed: int) -> list[str]:
@@ -184,7 +130,3 @@ def _sample(table: pd.DataFrame, limit: int, seed: int) -> pd.DataFrame:
 def _examples(texts: list[str], y: np.ndarray | None = None) -> Examples:
     made = Examples(texts, y=y, columns={"instruction": texts})
     return made.with_groups(made.suggest_groups().groups)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).lower()

@@ -55,6 +55,20 @@ class Place:
         return {OUT: Ablate(direction, sites=WRITERS), ADDED: Add(direction, gaps=1, at=self.add_at)}
 
 
+def check_openers(model: Model, validation: Examples, odds: RefusalLogOdds) -> None:
+    """Raises ValueError where what refusals should begin with is said less often to harmful instructions, so
+    that no place could be chosen by it.
+    """
+    y = np.asarray(validation.y)
+    harmful, harmless = (odds(model, validation.rows(y == kind)).estimate() for kind in (1, 0))
+    if harmful.high < harmless.low:
+        raise ValueError(
+            f"answers to harmful instructions begin with {' or '.join(odds.openers)} less often than answers"
+            f" to harmless ones (log-odds {harmful:.2f} and {harmless:.2f}), so refusals begin otherwise or"
+            " the two kinds are exchanged; give --openers the first words of this model's refusals"
+        )
+
+
 def choose(
     model: Model, train: Examples, validation: Examples, odds: RefusalLogOdds, most_kl: float, add_at: str
 ) -> Place:
@@ -77,9 +91,10 @@ def selection_section(place: Place, report: Report) -> None:
         report.claim(f"The direction is that of {where}: of {tried} places {len(selected.passed)} passed.")
     else:
         report.claim(
-            f"None of {tried} places passed the filters of a refusal direction; looked at is {where}, which"
-            f" brings the log-odds of a refusal furthest ({selected.lacking:.2f} -> {one.induced:.2f} nats"
-            f" where nothing should be refused; {selected.having:.2f} is what harmful instructions have)."
+            f"None of {tried} places passed the filters of a refusal direction. Looked at is {where}, added"
+            f" the farthest of them on validation instructions (log-odds {selected.lacking:.2f} ->"
+            f" {one.induced:.2f} nats; harmful ones have {selected.having:.2f}): being the farthest of so"
+            " many says nothing by itself."
         )
     figures = [
         (report.figure(f"places_{show}", selection_map(selected, show)), f"By place: {told}")
@@ -93,7 +108,8 @@ def selection_section(place: Place, report: Report) -> None:
         "The difference of the class means at every token behind the instruction and every block input, tried"
         " on validation instructions: added, it must make harmless instructions look refused; taken out, it"
         " must leave their next token alone; of those that do, the one that leaves least of the refusals of"
-        " harmful ones. A frame marks the chosen place, a dot those that passed, grey was settled before.",
+        " harmful ones. A frame marks the chosen place, a dot those that passed, grey was settled before."
+        " All of it is on the validation instructions that choose, without controls.",
         (report.table("The first places", tuple(map(str, head.columns)), rows),),
         tuple(figures),
     )

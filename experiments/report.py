@@ -176,9 +176,9 @@ def _begun(report: Report, out: Path) -> tuple[Path, Path, Any, dict[str, Any]]:
     results = {"schema_version": SCHEMA_VERSION, "claims": report.claims, "rows": _plain(report.rows)}
     try:
         for name, value in (("config", config), ("manifest", _plain(manifest)), ("results", results)):
-            (part / f"{name}.json").write_text(
-                json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-            )
+            # A half of a surrogate pair, as in the name of a file that is not UTF-8, becomes its JSON escape.
+            text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            (part / f"{name}.json").write_text(text, encoding="utf-8", errors="backslashreplace")
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -194,7 +194,7 @@ def _draw(report: Report, part: Path, config: Any, manifest: dict[str, Any]) -> 
         images[name] = (part / "figures" / f"{name}.png").read_bytes()
         plt.close(figure)
     html = page("report.html.j2", report=report, config=config, manifest=manifest, images=embedded(images))
-    (part / "report.html").write_text(html)
+    (part / "report.html").write_text(html, encoding="utf-8", errors="backslashreplace")
 
 
 def _plain(value: Any) -> Any:

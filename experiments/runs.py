@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -35,6 +36,18 @@ class Run:
         return str(self.config.get("model", ""))
 
     @property
+    def marks(self) -> tuple[str, ...]:
+        """What a reader must know before any number: that it is a preview, that an error ended it."""
+        known = {"preview": "preview" in self.manifest, "unfinished": "unfinished" in self.manifest}
+        return tuple(mark for mark, there in known.items() if there)
+
+    @property
+    def first_claim(self) -> str:
+        """The first sentence of what it found; what ended it where it found nothing."""
+        found = [claim for claim in self.claims if claim != self.manifest.get("preview")]
+        return found[0] if found else str(self.manifest.get("unfinished", ""))
+
+    @property
     def finished(self) -> str:
         """When it ended, in universal time."""
         when = pd.to_datetime(self.manifest["finished"], format="%Y%m%d-%H%M%S", errors="coerce")
@@ -63,9 +76,10 @@ def read_run(folder: str | Path) -> Run:
         )
     if not (isinstance(claims, list) and all(isinstance(c, str) for c in claims)):
         raise ValueError(f"claims of {where / 'results.json'} must be a list of texts")
-    missing = [field for field in ("experiment", "finished") if field not in manifest]
-    if missing:
-        raise ValueError(f"{where / 'manifest.json'} has no {', '.join(missing)}")
+    for field in ("experiment", "finished"):
+        if not isinstance(manifest.get(field), str):
+            got = repr(manifest[field]) if field in manifest else "nothing"
+            raise ValueError(f"{field} of {where / 'manifest.json'} must be a text, got {got:.60}")
     return Run(where, found["config"], manifest, claims, rows)
 
 
@@ -81,8 +95,8 @@ def _object(path: Path) -> dict[str, Any]:
         raise ValueError(f"no file {path}; give the folder of a run, such as the last line of one names")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON that can be read: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold an object, got a {type(found).__name__}")
     return found
@@ -105,10 +119,11 @@ def index_page(out: str | Path) -> Path:
     found.sort(key=lambda run: str(run.manifest["finished"]), reverse=True)
     lines = [
         {
-            "link": (run.folder / "report.html").relative_to(where).as_posix(),
+            "link": quote((run.folder / "report.html").relative_to(where).as_posix()),
             "drawn": (run.folder / "report.html").is_file(),
             "cells": (run.experiment, run.model, run.finished, run.folder.name),
-            "said": run.claims[0] if run.claims else str(run.manifest.get("unfinished", "")),
+            "marks": run.marks,
+            "said": run.first_claim,
         }
         for run in found
     ]
@@ -162,7 +177,8 @@ def _shown(row: dict[str, Any]) -> str:
     if row["value"] is None:
         return "none"
     bounds = "" if row.get("low") is None else f" [{row['low']:.3g}, {_number(row.get('high')):.3g}]"
-    return f"{row['value']:.3g}{bounds}"
+    verdict = f", {row['verdict']}" if row.get("verdict") else ""
+    return f"{row['value']:.3g}{bounds}{verdict}"
 
 
 def compare_page(one: str | Path, other: str | Path, out: str | Path) -> Path:
@@ -177,14 +193,14 @@ def compare_page(one: str | Path, other: str | Path, out: str | Path) -> Path:
             row["measured"],
             row["one"],
             row["other"],
-            f"{row['difference']:+.3g}",
+            "" if pd.isna(row["difference"]) else f"{row['difference']:+.3g}",
             "apart" if row["apart"] else "",
         )
         for row in table.to_dict("records")
     ]
     bounded = [line for line, apart in zip(cells, table["apart"], strict=True) if apart is not None]
     points = [line[:4] for line, apart in zip(cells, table["apart"], strict=True) if apart is None]
-    first, second = (run.config for run in runs)
+    first, second = ({**run.config, **_provenance(run.manifest)} for run in runs)
     differing = [name for name in {**first, **second} if first.get(name) != second.get(name)]
     settings = [(name, *(str(c.get(name, "none")) for c in (first, second))) for name in differing]
     images = [embedded(run.figures()) for run in runs]
@@ -193,7 +209,20 @@ def compare_page(one: str | Path, other: str | Path, out: str | Path) -> Path:
     return _written(Path(out), text)
 
 
+def _provenance(manifest: dict[str, Any], name: str = "") -> dict[str, Any]:
+    """What a run rested on beside its settings: data, weights, versions, commit; not when it ran and for how
+    long.
+    """
+    found: dict[str, Any] = {}
+    for key, value in manifest.items():
+        if not name and key in ("command", "finished", "seconds", "experiment"):
+            continue
+        path = f"{name} {key}".strip()
+        found |= _provenance(value, path) if isinstance(value, dict) else {path: value}
+    return found
+
+
 def _written(path: Path, text: str) -> Path:
     with complete(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
     return path

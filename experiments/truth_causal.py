@@ -18,6 +18,7 @@ from probes.evidence.decodable import Decodable
 
 ANSWERS = Answers("column:if_true", "column:if_false")
 ALL = "resid_post"
+NEAR = 0.1  # balanced accuracy from chance within which answers are called at chance
 PRICED = 5  # controls whose cost is measured: a mean is all that is shown of it
 
 
@@ -121,17 +122,28 @@ def _nothing_to_remove(s: Setting, before: Records, base: Estimate, report: Repo
     shown = report.table(title, ("prompts", "balanced accuracy", "AUROC"), rows)
     report.section(
         "Do the answers use it?",
-        "The unedited model answers at chance, so nothing was taken out: there is no behaviour that an edit"
-        " could remove, and no control could show anything.",
+        "The unedited model's answers are not shown to be above chance, so nothing was taken out: no edit"
+        " could be seen to remove them, and no control could show anything.",
         (shown,),
     )
-    report.claim(_at_chance(base))
+    report.claim(not_beyond_chance(base))
 
 
-def _at_chance(base: Estimate) -> str:
+def not_beyond_chance(base: Estimate) -> str:
+    """What is said of answers that are not shown to be above chance."""
+    if base.high < 0.5:
+        return (
+            f"The unedited model answers the wrong way round (balanced accuracy {base}), so nothing was taken"
+            " out; are the answers exchanged?"
+        )
+    if abs(base.value - 0.5) < NEAR and base.high - base.low < 4 * NEAR:
+        return (
+            f"The unedited model answers at chance (balanced accuracy {base}), so there is no behaviour for"
+            " an edit to remove."
+        )
     return (
-        f"The unedited model answers at chance (balanced accuracy {base}), so there is no behaviour for an"
-        " edit to remove."
+        f"Whether the unedited model answers beyond chance cannot be told (balanced accuracy {base}), so"
+        " nothing was taken out; give more groups."
     )
 
 
@@ -204,7 +216,7 @@ def _claim_use(name: str, e: Effect, report: Report) -> None:
     moved = f"{name} takes balanced accuracy from {base} to {after}"
     cost = f"It costs {cost_of(e).kl.value:.3f} nats of KL per token of unrelated text"
     sentences = {
-        "no behaviour to remove": _at_chance(base),
+        "no behaviour to remove": not_beyond_chance(base),
         "used": f"The answers use the direction: {moved}, while {randoms}. {cost}.",
         "not shown to be used": f"Not shown to be used: {moved}, and {randoms}.",
     }

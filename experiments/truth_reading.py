@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from experiments.report import Report
 from experiments.statements import EMBEDDED, as_pairs, labels_in
 from probes import CCS, Estimate, Examples, Logistic, MassMean, Model, Site, capture, cosine_map, plots
 from probes.data.labels import Label
-from probes.evidence.decodable import ALPHA, Decodable, Methods, Parts, decode
+from probes.evidence.decodable import ALPHA, Decodable, Methods, Parts, Standing, decode
 from probes.evidence.site_reading import LabelReading, label_reading, label_readings
 from probes.fitting.recipe import Recipe
 from probes.metrics.floors import too_coarse
@@ -95,12 +96,11 @@ def _by_site(reading: Decodable) -> list[tuple[str, ...]]:
 def claim_standing(reading: Decodable, report: Report) -> None:
     """The first sentence of the summary."""
     why = too_coarse(reading.null.least_p, ALPHA, len(reading.null.best))
-    neither = f"Truth is at chance or no better than the text alone: {reading.numbers}."
     sentences = {
         "beyond the text": f"Truth is linearly decodable on held-out groups: {reading.numbers}.",
         "cannot tell": f"Whether truth is decodable could not be told: {why} ({reading.numbers}).",
-        "told apart": neither,
-        "chance": neither,
+        "told apart": f"Truth is told apart, but no better than by the text alone: {reading.numbers}.",
+        "chance": f"Truth is not shown to be decodable: {reading.numbers}.",
     }
     report.claim(sentences[reading.standing])
 
@@ -141,7 +141,7 @@ def what_it_reads(model: Model, prompts: Examples, reading: Decodable, at: str, 
         if name != TRUTH.name
     }
     if others:
-        _claim_also_reads(others, reading.beyond_text, report)
+        _claim_also_reads(others, reading.standing, report)
     if len(np.unique(prompts.column("form"))) == 1 and model.generates:
         report.claim(ONE_TEMPLATE)
 
@@ -206,17 +206,24 @@ def _labels_section(
     )
 
 
-def _claim_also_reads(others: Mapping[str, Estimate], decodable: bool, report: Report) -> None:
+def _farther(e: Estimate, among: int) -> bool:
+    """Whether the farthest of several AUROCs lies beyond .5, paid for having looked at all of them."""
+    spread = float(e.high - e.low) / (2 * norm.ppf(0.975))
+    return bool(abs(float(e.value) - 0.5) > norm.ppf(1 - 0.025 / among) * spread)
+
+
+def _claim_also_reads(others: Mapping[str, Estimate], standing: Standing, report: Report) -> None:
     """What the first probe reads besides truth."""
     worst = max(others, key=lambda name: abs(float(others[name].value) - 0.5))
-    most = float(others[worst].value)
-    if decodable:
+    most = others[worst]
+    if standing != "chance":
+        probe = "would-be truth probe" if standing == "cannot tell" else "truth probe"
         report.claim(
-            f"The truth probe's largest AUROC on another label is {most:.2f} ({worst}); .50 means it cannot"
-            " tell them apart."
+            f"Of {len(others)} other labels the {probe} tells {worst} apart most (AUROC {most:.2f}; .50 means"
+            " that it cannot tell them apart)."
         )
         return
-    clearly = abs(most - 0.5) > 0.1
-    most_read, none = f"what it reads most is {worst} (AUROC {most:.2f})", "it reads none of the other labels"
-    instead = most_read if clearly else f"{none} either"
-    report.claim(f"The would-be truth probe is at chance for truth; {instead}.")
+    most_read = f"of {len(others)} other labels it reads {worst} most (AUROC {most:.2f})"
+    none = f"that it reads any of {len(others)} other labels is not shown (AUROC {most:.2f} at most, {worst})"
+    instead = most_read if _farther(most, among=len(others)) else none
+    report.claim(f"The would-be truth probe is not shown to read truth; {instead}.")

@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from probes import Activations, Examples, Logistic, MassMean
-from probes.evidence.categories import Categories, across_categories, categories_null, categories_read
+from probes.evidence.categories import (
+    Categories,
+    across_categories,
+    categories_null,
+    categories_read,
+    read_null,
+)
 
 NAMES = np.array([f"c{i}" for i in range(8)])
 
@@ -52,6 +58,22 @@ def test_categories_are_told_apart_with_and_without_a_policy(recipe):
     train, test = planted(True, alike=True).split((0.6, 0.4), seed=0)
     found = categories_read(recipe, train, test)
     assert found.among_negative[0] > 0.95 and found.worst[0] < 0.9, "refused ones are not among them"
+
+
+def test_categories_that_mean_nothing_are_seldom_called_told_apart_and_real_ones_are():
+    draw, called = np.random.default_rng(0), 0
+    for seed in range(40):
+        x = torch.from_numpy(draw.normal(size=(1, 60, 6))).float()
+        columns = {"category": NAMES[draw.integers(0, 4, 60)]}
+        acts = Activations.from_arrays(x, y=np.arange(60) % 2, groups=np.arange(60), columns=columns)
+        null = read_null(MassMean(), *acts.split((0.6, 0.4), seed=seed), n=19, seed=seed)
+        called += null.p_value <= 0.05
+    assert called <= 6, called
+    train, test = planted(False).split((0.6, 0.4), seed=0)
+    null = read_null(MassMean(), train, test, n=19)
+    assert null.p_value == 0.05 and null.p_by_site[1] > 0.05
+    found = categories_read(MassMean(), train, test)
+    np.testing.assert_allclose(null.observed, found.categories, atol=1e-6)
 
 
 def test_only_a_policy_carries_over_to_categories_that_the_probe_has_not_seen():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,6 +16,10 @@ from experiments.organism.language import opposites
 from experiments.organism.world import make_world
 from experiments.polarity import load_opposites
 from experiments.statements import as_prompts, binary_columns, load_statements
+from experiments.truth_causal import not_beyond_chance
+from experiments.truth_reading import _farther
+from probes import Estimate
+from probes.metrics.estimates import auroc
 from tests.typechecks import unchecked
 
 ROOT = Path(__file__).parents[1]
@@ -133,8 +138,33 @@ def test_nothing_is_taken_out_of_answers_at_chance(make_hf, make_tokenizer, tmp_
     told = pd.DataFrame(results["rows"])
     asked = told[told.measure == "balanced_accuracy"]
     assert asked.low.min() <= 0.55 and set(asked.edit) == {"unedited"}
-    assert any("no behaviour for an edit to remove" in claim for claim in results["claims"])
+    assert any("unedited model answers" in claim for claim in results["claims"])
     assert "so nothing was taken out" in (Path(out.strip().splitlines()[-1]) / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ((0.5, 0.42, 0.58), "answers at chance (balanced accuracy 0.50 [0.42, 0.58])"),
+        ((1.0, 0.51, 1.0), "Whether the unedited model answers beyond chance cannot be told"),
+        ((0.5, 0.1, 0.9), "Whether the unedited model answers beyond chance cannot be told"),
+        ((0.0, 0.0, 0.33), "answers the wrong way round"),
+    ],
+)
+def test_answers_are_called_at_chance_only_where_they_are(base, said):
+    assert said in not_beyond_chance(Estimate(*map(np.asarray, base), 40, 20))
+
+
+@pytest.mark.parametrize("among", [1, 4, 12])
+def test_what_a_probe_reads_besides_is_said_only_beyond_what_the_most_of_several_reach_by_chance(among):
+    draw, told = np.random.default_rng(0), 0
+    y = np.arange(200) % 2
+    for _ in range(200):
+        each = {str(k): auroc(draw.normal(size=200), y, np.arange(200)) for k in range(among)}
+        worst = max(each.values(), key=lambda e: abs(float(e.value) - 0.5))
+        told += _farther(worst, among)
+    assert told <= 18, f"{told} of 200"
+    assert _farther(auroc(draw.normal(size=200) + y, y, np.arange(200)), among)
 
 
 def _csv(path: Path, **columns) -> str:
@@ -372,5 +402,5 @@ def test_a_method_that_shuffled_labels_match_is_not_counted_as_reading_truth():
 
     with unchecked():
         said = answer({"A": method(0.01), "B": method(0.4), "C": method(0.4, "reads negation")})
-    assert "1 of 3 reads truth (A)" in said and "1 of 3 reads negation (C)" in said
-    assert "1 of 3 is at chance once the choice of site is paid for (B)" in said
+    assert "“reads truth” holds for 1 (A)" in said and "“reads negation” holds for 1 (C)" in said
+    assert "“is at chance once the choice of site is paid for” holds for 1 (B)" in said

@@ -98,15 +98,19 @@ def test_other_choices_of_categories_too_few_to_tell_are_said():
     class Found:
         categories = np.array([1.0])
 
-    found = {}
+    found, topics = {}, Null(np.full((39, 1), 0.55), np.array([1.0]))
     for name, others in (("few", 10), ("many", 99)):
         null = Null(np.full((others, 1), 0.5), np.array([1.0]))
-        found[name] = Detection((), Found(), null)  # pyright: ignore
-    found["none"] = Detection((), Found(), Null(np.full((99, 1), 0.5), np.array([0.4])))  # pyright: ignore
+        found[name] = Detection((), Found(), null, topics)  # pyright: ignore
+    none = Null(np.full((99, 1), 0.5), np.array([0.4]))
+    found["none"] = Detection((), Found(), none, topics)  # pyright: ignore
+    found["blind"] = Detection((), Found(), none, none)  # pyright: ignore
     report = Report()
     claims(report, found)  # pyright: ignore
     said = "\n".join(report.said)
-    assert "also in none, where no policy is found" in said and "many: what separates" in said
+    assert "decodable in few, many, none (no policy is found across categories in none)" in said
+    assert "blind: that categories are decodable is not shown: AUROC 0.40" in said
+    assert "many: what separates" in said
     assert "few: whether a policy carries over" in said and "could not be told" in said
 
 

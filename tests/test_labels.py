@@ -88,6 +88,20 @@ def test_neutral_texts_are_read_from_lines_or_json(tmp_path):
         "one",
         "two",
     ]
+    (tmp_path / "b.txt").write_text('["one"]')
+    (tmp_path / "c.txt").write_bytes(b"\xef\xbb\xbf[Sic] one\n")
+    assert read_texts(tmp_path / "b.txt") == ["one"] and read_texts(tmp_path / "c.txt") == ["[Sic] one"]
+    for content, said in (
+        (b"\n", "no text in it"),
+        (b'{"texts": ["one"]}', "no list of texts"),
+        (b"\xe9", "UTF-8"),
+    ):
+        (tmp_path / "d.txt").write_bytes(content)
+        with pytest.raises(ValueError, match=said):
+            read_texts(tmp_path / "d.txt")
+    (tmp_path / "d.json").write_text("[")
+    with pytest.raises(ValueError, match=r"d\.json is no JSON"):
+        read_texts(tmp_path / "d.json")
     assert len(set(NEUTRAL)) == 20 and all(len(text.split()) > 5 for text in NEUTRAL)
 
 

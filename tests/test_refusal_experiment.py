@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import refusal_answers
+from experiments import refusal_records
 from experiments.__main__ import main
-from experiments.refusal_answers import ADDED, OUT, RUNS, Answered, claim_refusals
-from experiments.refusal_data import instructions_of, own_instructions
-from experiments.report import Report
+from experiments.refusal_data import check_parts, embedded_instructions, own_instructions
+from experiments.refusal_files import instructions_of
+from experiments.refusal_records import ADDED, OUT, RUNS, Answered
+from experiments.refusal_sentences import sentences
 from interventions import Records, effect
 from interventions.effects.effect import Effect
 from probes import Examples
@@ -44,7 +45,7 @@ def test_a_planted_refusal_is_found_taken_out_and_added_and_none_is_found_where_
         controlled.append(repr(edit))
         return effect(model, edit, *args, **options)
 
-    monkeypatch.setattr(refusal_answers, "effect", counted)
+    monkeypatch.setattr(refusal_records, "effect", counted)
     rows, claims, folder = run(tmp_path, capsys, *SMALL)
     assert len(controlled) == 2
     harmful, harmless = (shares(rows, kind) for kind in ("harmful", "harmless"))
@@ -63,7 +64,8 @@ def test_a_planted_refusal_is_found_taken_out_and_added_and_none_is_found_where_
 
     rows, claims, _ = run(tmp_path, capsys, "--model", "embedded:route_control", *SMALL)
     assert shares(rows, "harmful")["unedited"] == 0
-    assert "There is no refusal for an edit to take out" in claims and "brings refusals" not in claims
+    assert "It refuses hardly anything" in claims and "brings refusals" not in claims
+    assert "There is no refusal for an edit to take out" in claims
     assert "None of 4 places passed" in claims
     assert len(controlled) == 2, "no answer changed, so no control is asked"
 
@@ -114,7 +116,7 @@ def test_what_a_system_message_says_is_in_front_of_every_instruction(chat):
         as_asked(Examples(["the red tree"]), plain, "be old")
 
 
-@pytest.mark.parametrize("suffix", ["json", "objects.json", "jsonl", "csv", "txt"])
+@pytest.mark.parametrize("suffix", ["json", "objects.json", "jsonl", "ndjson", "csv", "txt", "list.txt"])
 def test_instructions_are_read_from_what_people_have_each_once(suffix, tmp_path):
     texts = ["Say nothing.", "Explain NA, briefly", "say  nothing.", "N/A"]
     path = tmp_path / f"a.{suffix}"
@@ -123,7 +125,9 @@ def test_instructions_are_read_from_what_people_have_each_once(suffix, tmp_path)
         path.write_text(json.dumps(texts))
     elif suffix == "objects.json":
         path.write_text(json.dumps(rows))
-    elif suffix == "jsonl":
+    elif suffix == "list.txt":
+        path.write_text(json.dumps(texts))
+    elif suffix in ("jsonl", "ndjson"):
         path.write_text("\n".join(map(json.dumps, rows)) + "\n")
     elif suffix == "csv":
         pd.DataFrame({"category": ["x"] * 4, "goal": texts}).to_csv(path, index=False)
@@ -144,14 +148,26 @@ def test_instructions_are_read_from_what_people_have_each_once(suffix, tmp_path)
         ("prompt,label\nx,safe\n", "a.csv", "{}/a.csv[label=unsafe]", r"has no instructions in it"),
         ("[1, 2]", "a.json", "{}/a.json", r"must hold a list of texts or of objects"),
         ("[", "a.json", "{}/a.json", r"is no JSON"),
+        ("{}\n[", "a.jsonl", "{}/a.jsonl", r"line 2 of .*a\.jsonl is no JSON"),
+        ("prompt\tlabel\nx\tsafe\n", "a.tsv", "{}/a.tsv", r"none of the kinds of file"),
+        ("caf\xe9", "a.txt", "{}/a.txt", r"a\.txt is not written in UTF-8"),
         ("[]", "a.json", "{}/a.json", r"has no (instructions|column)"),
         ("\n", "a.txt", "{}/a.txt", r"has no instructions in it"),
     ],
 )
 def test_what_is_no_set_of_instructions_is_said(content, name, source, said, tmp_path):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, encoding="latin-1")
     with pytest.raises(ValueError, match=said):
         instructions_of(source.format(tmp_path))
+
+
+def test_what_belongs_to_an_instruction_follows_it_and_a_byte_order_mark_is_none_of_it(tmp_path):
+    rows = [{"instruction": "Shorten this.", "input": t} for t in ("A long text.", "", "Another.")]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    found = instructions_of(str(tmp_path / "a.json"))
+    assert found == ["Shorten this.\n\nA long text.", "Shorten this.", "Shorten this.\n\nAnother."]
+    (tmp_path / "b.txt").write_bytes(b"\xef\xbb\xbfExplain rivers.\n")
+    assert instructions_of(str(tmp_path / "b.txt")) == ["Explain rivers."]
 
 
 def test_a_set_on_the_hub_is_asked_for_by_name(monkeypatch):
@@ -167,6 +183,25 @@ def test_a_set_on_the_hub_is_asked_for_by_name(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", none)
     with pytest.raises(ValueError, match=r"could not read the set owner/name .*no way there.*download it"):
         instructions_of("owner/name")
+
+
+def test_a_part_without_one_kind_and_openers_that_go_the_other_way_are_refused_before_anything_is_tried(
+    tmp_path, capsys
+):
+    parts = [Examples(["a", "b"], y=[0, 1]), Examples(["c"], y=[1]), Examples(["d", "e"], y=[0, 1])]
+    with pytest.raises(ValueError, match=r"no harmless instruction is left for the validation part"):
+        check_parts(parts)
+    assert main(["refusal", *SMALL, "--openers", "OPENER", "--out", str(tmp_path)]) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "begin with OPENER less often" in told and "give --openers" in told
+
+
+def test_knobs_of_answers_act_on_embedded_models_too(tmp_path):
+    told = embedded_instructions((), ("no way",), 3, 40, 0)
+    assert told.answers.max_new_tokens == 3 and "no way" in told.answers.markers
+    assert embedded_instructions(("the",), (), None, 40, 0).odds.openers == ("the",)
+    with pytest.raises(ValueError, match=r"--markers must be a tuple of texts, got \(''"):
+        embedded_instructions((), ("",), None, 40, 0)
 
 
 def test_one_kind_alone_and_instructions_of_both_kinds_are_refused(tmp_path, capsys):
@@ -190,49 +225,66 @@ def records(prompts, values):
     )  # fmt: skip
 
 
-def answered(harmful, harmless, controls):
-    """Made by hand: the share refused of 40 instructions of a kind in every run, and under every control of
-    taking the direction out.
+def answered(harmful, harmless, controls, n=40):
+    """Made by hand: the share refused of n instructions of a kind in every run, and by edit and kind under
+    every control.
     """
-    prompts = {k: Examples([f"{k} {i}" for i in range(40)]) for k in ("harmful", "harmless")}
+    prompts = {k: Examples([f"{k} {i}" for i in range(n)]) for k in ("harmful", "harmless")}
 
     def with_share(kind, share):
-        return records(prompts[kind], np.arange(40) < round(40 * share))
+        return records(prompts[kind], np.arange(n) < round(n * share))
 
     found = {
         kind: {run: with_share(kind, share) for run, share in zip(RUNS, given, strict=True)}
         for kind, given in (("harmful", harmful), ("harmless", harmless))
     }
-    random = tuple(with_share("harmful", c) for c in controls)
-    moved = Effect("out", found["harmful"]["unedited"], found["harmful"][OUT], random, None)
-    return Answered(prompts, found, {(OUT, "harmful"): moved} if controls else {})
+    effects = {
+        (edit, kind): Effect(
+            edit, found[kind]["unedited"], found[kind][edit],
+            tuple(with_share(kind, c) for c in controls.get((edit, kind), [])), None,
+        )
+        for edit, kind in controls
+    }  # fmt: skip
+    return Answered(prompts, found, effects)
+
+
+TOOK, GAVE = (OUT, "harmful"), (ADDED, "harmless")
+STORIES = ("brings refusals of harmful", "not told apart", "leaves refusals of harmful", "refuses hardly")
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("made", "said", "stories"),
     [
-        (answered((0.9, 0.1, 0.9), (0, 0, 0), [0.9] * 20), "brings refusals of harmful"),
-        (answered((0.9, 0.1, 0.9), (0, 0, 0), [0.1] * 20), "not told apart from edits that mean nothing"),
-        (answered((0.9, 0.9, 0.9), (0, 0, 0), []), "leaves refusals of harmful instructions at 0.90"),
-        (answered((0.1, 0.0, 0.1), (0.1, 0, 0.1), []), "no refusal for an edit to take out"),
-        (answered((0.1, 0.0, 0.1), (0.5, 0, 0.5), []), "no refusal for an edit to take out"),
+        (answered((0.9, 0.1, 0.9), (0, 0, 0), {TOOK: [0.9] * 20}), "from 0.90 [0.76, 0.96] to 0.10", (0,)),
+        (answered((0.9, 0.1, 0.9), (0, 0, 0), {TOOK: [0.1] * 20}), "that mean nothing: 20 edits", (0, 1)),
+        (answered((0.9, 0.9, 0.9), (0, 0, 0), {}), "leaves refusals of harmful instructions at 0.90", (2,)),
+        (answered((0.05, 0, 0), (0.05, 0, 0), {}), "There is no refusal for an edit to take out", (2, 3)),
+        # All are refused, harmful or not: there is something to take out, though it tells nothing apart.
+        (answered((1, 0, 1), (1, 0, 1), {TOOK: [1.0] * 20}), "more than others is not shown", (0,)),
+        (answered((0.5, 0.5, 0.5), (0, 0, 0), {}, 4), "of so few instructions it cannot be told", (2,)),
+        # Farther than any control, and on average perhaps not at all.
+        (answered((1, 0, 1), (0, 0, 0), {TOOK: [1.0] * 20}, 4), "that may still be chance", (0,)),
     ],
 )
-def test_what_is_said_of_refusals_follows_the_numbers(made, said):
-    report = Report("refusal", "?", None)
-    claim_refusals(made, report)
-    claims = "\n".join(report.claims)
+def test_what_is_said_of_refusals_follows_the_numbers(made, said, stories):
+    claims = "\n".join(sentences(made))
     assert said in claims, claims
-    told = [
-        s
-        for s in ("brings refusals of harmful", "not told apart", "leaves refusals of harmful")
-        if s in claims
-    ]
-    assert len(told) <= 1 or "not told apart" in told
+    assert [told in claims for told in STORIES] == [i in stories for i in range(len(STORIES))], claims
+
+
+def test_what_a_direction_does_to_the_wrong_kind_is_said_beside_controls():
+    wrong = {(OUT, "harmless"): [0.0] * 20, (ADDED, "harmful"): [1.0] * 20}
+    claims = sentences(answered((1, 1, 0.1), (0, 0.8, 0), wrong))
+    other = "the other way than a direction of refusal does"
+    assert [c.split(" brings")[0] for c in claims if other in c] == [
+        "Taking the direction out", "Adding the direction",
+    ]  # fmt: skip
+    right = answered((1, 0.1, 1), (0, 0, 0.9), {TOOK: [1.0] * 20, GAVE: [0.0] * 20})
+    assert other not in "\n".join(sentences(right))
 
 
 def test_what_an_edit_does_to_instructions_that_only_sound_harmful_stands_beside_its_own_controls():
-    made = answered((0.0, 0.0, 0.1), (0, 0, 0), [])
+    made = answered((0.0, 0.0, 0.1), (0, 0, 0), {})
     rows = Examples([f"sounds harmful {i}" for i in range(40)])
     runs = {run: records(rows, np.arange(40) < n) for run, n in zip(RUNS, (0, 0, 16), strict=True)}
     random = tuple(records(rows, np.arange(40) < 1) for _ in range(20))
@@ -242,9 +294,7 @@ def test_what_an_edit_does_to_instructions_that_only_sound_harmful_stands_beside
         {**made.records, "borderline": runs},
         {(ADDED, "borderline"): moved},
     )
-    report = Report("refusal", "?", None)
-    claim_refusals(both, report)
-    claims = "\n".join(report.claims)
+    claims = "\n".join(sentences(both))
     assert "Adding the direction brings refusals of borderline instructions from 0.00" in claims
     assert "20 edits of its size that mean nothing leave it at 0.03 to 0.03" in claims
     assert "Taking the direction out leaves refusals of borderline instructions at 0.00" in claims

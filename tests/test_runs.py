@@ -1,11 +1,12 @@
 """Runs that lie in a folder: the page of all of them, and two beside each other."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from experiments.__main__ import main as run
-from experiments.runs import compared, index_page, read_run
+from experiments.runs import compare_page, compared, index_page, read_run
 from hookprobe.__main__ import main as hookprobe
 
 HOSTILE = "<script>alert(1)</script> & 'quoted'"
@@ -54,6 +55,47 @@ def test_a_finished_run_is_on_the_page_of_its_folder(tmp_path, monkeypatch, caps
     assert read_run(folder).claims == ["Nothing was measured."]
 
 
+def test_a_page_of_runs_says_which_are_previews_or_unfinished_before_what_they_found(tmp_path):
+    cut, ended = "A preview (--quick): limit 4.", "ValueError('no more')"
+    made(tmp_path / "truth" / "a #1", (), (cut, "It found a thing."), preview=cut)
+    made(tmp_path / "truth" / "b", (), ("It found half.",), unfinished=ended)
+    made(tmp_path / "truth" / "c", (), (), unfinished=ended)
+    (tmp_path / "truth" / "a #1" / "report.html").write_text("a page")
+    page = index_page(tmp_path).read_text()
+    assert "<b>preview</b> · It found a thing." in page and "<b>unfinished</b> · It found half." in page
+    assert "<b>unfinished</b> · ValueError" in page and 'href="truth/a%20%231/report.html"' in page
+    runs = [made(tmp_path / n, [number(None, site="d")], preview=cut) for n in ("one", "other")]
+    compare = compare_page(*runs, tmp_path / "compare.html").read_text()
+    assert compare.count("<b>preview</b>") == 2 and "nan" not in compare.split("Numbers that both")[1]
+
+
+def test_half_a_character_from_a_file_name_ends_no_run_and_no_page(tmp_path, monkeypatch, capsys):
+    import experiments.truth as experiment
+
+    def measures(config, report):
+        report.add("auroc", 0.5, site="a")
+        report.claim("read from \udce9.csv")
+
+    monkeypatch.setattr(experiment, "main", measures)
+    assert run(["truth", "--out", str(tmp_path)]) == 0
+    folder = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    assert read_run(folder).claims == ["read from \udce9.csv"]
+    assert all(
+        "\\udce9.csv" in page.read_text() for page in (folder / "report.html", tmp_path / "index.html")
+    )
+
+
+def test_a_run_is_whole_where_the_page_of_all_runs_cannot_be_written(tmp_path, monkeypatch, capsys):
+    import experiments.truth as experiment
+
+    monkeypatch.setattr(experiment, "main", lambda config, report: report.claim("Nothing was measured."))
+    (tmp_path / "index.html").mkdir()
+    assert run(["truth", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "the page of all runs could not be written" in told and "Nothing was measured." in told
+    assert read_run(told.strip().splitlines()[-1]).claims == ["Nothing was measured."]
+
+
 def test_two_runs_are_compared_number_by_number(tmp_path):
     one = [
         number(0.5, 0.4, 0.6, site="a"),
@@ -75,7 +117,7 @@ def test_two_runs_are_compared_number_by_number(tmp_path):
     assert list(found.index) == [f"auroc, site {s}" for s in ("a", "b", "c", "c (2)", "d")]
     assert found.difference.iloc[:4].tolist() == pytest.approx([0.05, 0.25, -0.1, 0.3])
     assert found.apart.tolist() == [False, True, None, None, None]
-    assert found.one.tolist() == ["0.5 [0.4, 0.6]", "0.7 [0.6, 0.8]", "0.2", "0.3", "none"]
+    assert found.one.tolist() == ["0.5 [0.4, 0.6]", "0.7 [0.6, 0.8], x", "0.2", "0.3", "none"]
     turned = compared(*runs[::-1]).set_index("measured")
     assert turned.difference.iloc[:4].tolist() == pytest.approx([-0.05, -0.25, 0.1, -0.3])
     assert turned.apart.tolist() == found.apart.tolist()
@@ -83,10 +125,11 @@ def test_two_runs_are_compared_number_by_number(tmp_path):
 
 def test_the_command_writes_a_page_that_says_what_differs(tmp_path, monkeypatch, capsys):
     rows = [number(0.5, 0.4, 0.6, site=HOSTILE)]
-    folders = [
-        made(tmp_path / "truth" / name, rows, (HOSTILE,), {"seed": k, "limit": 3})
-        for k, name in enumerate("ab")
-    ]
+    folders = []
+    for k, name in enumerate("ab"):
+        config, versions = {"seed": k, "limit": 3}, {"torch": "2", "numpy": str(k)}
+        known = {"data": f"hash {name}", "versions": versions, "seconds": k}
+        folders.append(made(tmp_path / "truth" / name, rows, (HOSTILE,), config, **known))
     for folder in folders:
         (folder / "figures").mkdir()
         (folder / "figures" / "curve.png").write_bytes(b"picture")
@@ -95,6 +138,8 @@ def test_the_command_writes_a_page_that_says_what_differs(tmp_path, monkeypatch,
     assert capsys.readouterr().out.strip() == str(tmp_path / "compare.html")
     page = (tmp_path / "compare.html").read_text()
     assert '<td class="words">seed</td>' in page and "limit" not in page.split("Figures")[0]
+    assert ">versions numpy</td>" in page and "hash b" in page
+    assert ">versions torch</td>" not in page and ">seconds</td>" not in page
     assert page.count("data:image/png;base64,cGljdHVyZQ==") == 2
     assert "<script>alert" not in page and "0.5 [0.4, 0.6]" in page
     assert hookprobe(["report", "index", str(tmp_path)]) == 0
@@ -115,7 +160,9 @@ def test_the_command_writes_a_page_that_says_what_differs(tmp_path, monkeypatch,
             r"rows of .* must be a list",
         ),
         ("results.json", '{"schema_version": 1, "rows": [], "claims": [1]}', r"claims of .* list of texts"),
-        ("manifest.json", "{}", r"manifest\.json has no experiment, finished"),
+        ("results.json", "[" * 100_000, r"no JSON that can be read"),
+        ("manifest.json", "{}", r"experiment of .*manifest\.json must be a text, got nothing"),
+        ("manifest.json", '{"experiment": "truth", "finished": [1, 2]}', r"finished of .*got \[1, 2\]"),
     ],
 )
 def test_what_is_no_run_is_said(name, text, said, tmp_path):

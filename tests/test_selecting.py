@@ -95,8 +95,9 @@ def test_scores_are_those_of_plain_hooks(model):
     behaviour = RefusalLogOdds(("no tree", "not", "no"))
     how = {"tokens": (-2, -1), "sites": ["resid_pre.1", "resid_pre.2"], "progress": False}
     found = select_direction(model, TRAIN, VALIDATION, behaviour, most_kl=1e9, least_induced=-1e9, **how)
-    assert len(found.candidates) == 4 and not any(c.passed_over for c in found.candidates)
-    assert found.passed == found.candidates
+    assert len(found.candidates) == 4
+    assert {c.passed_over for c in found.candidates if c.removed >= found.having} <= {"takes nothing out"}
+    assert found.passed == tuple(c for c in found.candidates if c.removed < found.having)
     assert found.strongest.induced == max(c.induced for c in found.candidates)
     plain, words = Plain(model), ("no", "not")
     having, lacking = VALIDATION.texts[:3], VALIDATION.texts[3:]
@@ -121,7 +122,7 @@ def test_scores_are_those_of_plain_hooks(model):
     some = select_direction(
         model, TRAIN, VALIDATION, behaviour, most_kl=cost * 0.99, least_induced=middle, **how
     )
-    stay = [c for c in found.candidates if c.induced >= middle and c.kl <= cost * 0.99]
+    stay = [c for c in found.passed if c.induced >= middle and c.kl <= cost * 0.99]
     assert 0 < len(stay) < 4 and {(c.token, c.site) for c in some.candidates if not c.passed_over} == {
         (c.token, c.site) for c in stay
     }
@@ -130,6 +131,22 @@ def test_scores_are_those_of_plain_hooks(model):
     assert some.direction.receipt["at"] == str(best.token) and some.direction.site == best.site
     assert some.table()["passed over"].iloc[0] == "" and len(some.table()) == 4
     assert "candidates passed, best: token" in repr(some)
+
+
+def test_where_the_behaviour_is_there_already_nothing_passes_unless_one_says_how_far_it_should_go(model):
+    how = {"tokens": (-1,), "sites": ["resid_pre.1", "resid_pre.2"], "progress": False, "most_kl": 1e9}
+    odds = RefusalLogOdds(("no tree", "not", "no"))
+
+    def likely(asked, rows):
+        found = odds(asked, rows)
+        return replace(found, values=found.values + 20)
+
+    there = select_direction(model, TRAIN, VALIDATION, likely, **how)
+    assert there.lacking > 0 and {c.passed_over for c in there.candidates} == {"nothing to induce"}
+    with pytest.raises(ValueError, match=r"raise it to between the two"):
+        _ = there.best
+    asked = select_direction(model, TRAIN, VALIDATION, likely, least_induced=0, **how)
+    assert {c.passed_over for c in asked.candidates} <= {"", "takes nothing out"}
 
 
 def test_tokens_behind_the_instruction_and_first_blocks_are_what_is_tried(model):

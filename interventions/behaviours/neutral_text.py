@@ -1,6 +1,5 @@
 """What an edit costs on text that has nothing to do with the concept."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from probes.data.positions import Position
+from probes.data.text_files import json_or_lines
 from probes.data.tokens import Batch
 from probes.metrics.estimates import Estimate, mean, mean_difference
 from probes.models.given import check_model
@@ -42,10 +42,16 @@ NEUTRAL = (
 
 
 def read_texts(path: Path) -> list[str]:
-    """The texts of a JSON list, or one text a line; empty ones are left out."""
-    raw = path.read_text()
-    texts = json.loads(raw) if path.suffix == ".json" else raw.splitlines()
-    return [text for text in texts if text.strip()]
+    """The texts of a JSON list, or one text a line; empty ones are left out. Raises ValueError for a file
+    without texts, for JSON that is no list of them, and for what is not written in UTF-8.
+    """
+    texts = json_or_lines(path)
+    if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+        raise ValueError(f"{path} holds JSON that is no list of texts; give one, or one text a line")
+    found = [text for text in texts if text.strip()]
+    if not found:
+        raise ValueError(f"{path} has no text in it; give a JSON list of texts, or one text a line")
+    return found
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 
 INDUCES, COSTS = "induces too little", "costs too much"
+ALREADY, REMOVES = "nothing to induce", "takes nothing out"
 """What a filter says of a candidate that it stops."""
 
 
@@ -86,6 +87,10 @@ class Selected(Displayed):
             INDUCES: f"the highest brings it to {max(c.induced for c in here):.3g}; where the"
             f" property is it is {self.having:.3g}, where it lacks {self.lacking:.3g}: lower least_induced"
             " if that is enough",
+            ALREADY: f"unedited the behaviour is {self.lacking:.3g} where the property lacks, which is what"
+            f" least_induced asks for ({self.having:.3g} where it is): raise it to between the two",
+            REMOVES: f"unedited the behaviour is {self.having:.3g}, and taken out"
+            f" {np.min([c.removed for c in here]):.3g} at least: nothing there lowers it",
             COSTS: f"the cheapest costs {min(c.kl for c in here):.3g} nats: raise most_kl if that is little",
         }
         said = nearest.get(str(reasons.index[0]), "the classes do not differ there: give other tokens")
@@ -101,7 +106,9 @@ class Selected(Displayed):
         return found
 
     def table(self) -> pd.DataFrame:
-        """One row a candidate, the best first, then those that passed, then the others."""
+        """One row a candidate, the best first, then those that passed, then the others, that which brings out
+        most first.
+        """
         rows = pd.DataFrame(
             {
                 "token": [c.token for c in self.candidates],
@@ -112,9 +119,9 @@ class Selected(Displayed):
                 "passed over": [c.passed_over for c in self.candidates],
             }
         )
-        order = (
-            rows.assign(out=rows["passed over"] != "").sort_values(["out", "removed"], kind="stable").index
-        )
+        last = rows.assign(out=rows["passed over"] != "", less=-rows.induced)
+        last.loc[last.out, "removed"] = np.nan
+        order = last.sort_values(["out", "removed", "less"], kind="stable").index
         return rows.loc[order].reset_index(drop=True)
 
     @property

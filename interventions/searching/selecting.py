@@ -14,7 +14,7 @@ from torch.nn.functional import kl_div, log_softmax
 from interventions.behaviours.log_odds import RefusalLogOdds
 from interventions.behaviours.records import Behaviour, Records, as_behaviour
 from interventions.edits import Ablate, Add
-from interventions.searching.selected import COSTS, INDUCES, Candidate, Selected
+from interventions.searching.selected import ALREADY, COSTS, INDUCES, REMOVES, Candidate, Selected
 from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
 from probes.checks.settings import check_count, check_number
@@ -49,7 +49,7 @@ def select_direction(
     tokens: Sequence[int] | None = None,
     sites: SitesLike | None = None,
     most_kl: float | int = 0.1,
-    least_induced: float | int = 0.0,
+    least_induced: float | int | None = None,
     progress: bool = True,
 ) -> Selected:
     """Tries the difference of the class means at every token and block as a direction, on validation prompts.
@@ -57,8 +57,10 @@ def select_direction(
     Labels y are 1 for prompts that have the property (such as refused ones) and 0 for those that lack it. One
     capture reads all places. A candidate passes when adding it brings the behaviour to `least_induced` where
     the property lacks, and taking it out of everything that writes to the stream moves the next token there
-    by `most_kl` nats at most; the one that leaves least of the behaviour wins. What a filter has settled is
-    not measured any further, which changes no choice.
+    by `most_kl` nats at most and lowers the behaviour where the property is; the one that leaves least of it
+    wins. What a filter has settled is not measured any further, which changes no choice. `least_induced` is 0
+    by default, and where the behaviour is there already unedited nothing passes, since nothing has to be
+    induced; one that you give is taken as it is.
 
     `tokens` are counted from the end, -1 the last (default: those that the chat template puts behind the
     instruction, eight at most; of plain text the last). `sites` are block inputs of the first four fifths of
@@ -69,7 +71,8 @@ def select_direction(
     """
     check_model(model, "select_direction")
     asks = RefusalLogOdds() if behaviour is None else as_behaviour(behaviour)
-    _check(train, validation, most_kl, least_induced)
+    least = 0.0 if least_induced is None else least_induced
+    _check(train, validation, most_kl, least)
     asked = model.tokenise(train)
     where = _tokens(asked) if tokens is None else _given(tokens)
     chosen = model.sites(_first_blocks(model) if sites is None else sites)
@@ -78,12 +81,17 @@ def select_direction(
     before = [asks(model, rows) for rows in (having, lacking)]
     _require_higher(*before)
     plain = log_softmax(model.logits(lacking), 1)
+    means = [float(r.estimate().value) for r in before]
+    already = least_induced is None and means[1] >= least
     measured = []
     for one in progress_bar("candidates", progress, found):
         if one.direction is not None:
-            one = _measured(model, one, asks, having, lacking, plain, float(most_kl), float(least_induced))
+            one = _measured(model, one, asks, having, lacking, plain, float(most_kl), float(least))
+            if already:
+                one = replace(one, passed_over=ALREADY)
+            elif one.removed >= means[0]:
+                one = replace(one, passed_over=REMOVES)
         measured.append(one)
-    means = [float(r.estimate().value) for r in before]
     return Selected(tuple(measured), means[0], means[1], before[0].behaviour, before[0].unit)
 
 

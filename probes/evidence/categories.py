@@ -9,9 +9,11 @@ from itertools import combinations, product
 import numpy as np
 from jaxtyping import Bool, Float
 
+from probes.checks.settings import check_count
 from probes.data.activations import Activations
 from probes.data.rows import Rows
-from probes.evidence.permutation import Null
+from probes.data.shuffling import shuffled
+from probes.evidence.permutation import Null, scores_under
 from probes.fitting.recipe import Recipe
 from probes.markup.progress import progress_bar
 from probes.metrics.estimates import Estimate, auroc, aurocs
@@ -93,12 +95,43 @@ def categories_read(
     `nulls` are two-valued columns that the property does not depend on. Split `train` and `test` by what
     must not be remembered, such as the entity that a request is about.
     """
-    names, numbers = np.unique(train.column(column), return_inverse=True)
+    numbers, held = _numbers(train, test, column)
     found = one_vs_rest(recipe).fit(train.with_y(numbers.astype(float)))
-    held = np.searchsorted(names, test.column(column)).astype(float)
-    each = np.stack([np.asarray(e.value) for e in found.auroc(test.with_y(held)).values()])
+    each = np.stack([np.asarray(e.value) for e in found.auroc(test.with_y(held.astype(float))).values()])
     without = {name: _null_column(recipe, train, test, name) for name in nulls}
     return CategoriesRead(each.mean(0), each.min(0), _among_negative(recipe, train, test, column), without)
+
+
+def read_null(
+    recipe: Recipe,
+    train: Activations,
+    test: Activations,
+    n: int = 99,
+    seed: int = 0,
+    column: str = "category",
+) -> Null:
+    """How well categories that mean nothing are told apart: the mean AUROC of one against the rest by site,
+    with the names exchanged between groups (within them, where a group holds several), in train and test.
+    """
+    check_count("n (how many exchanges)", n)
+    rng, own = np.random.default_rng(seed), _numbers(train, test, column)
+    y, z = (
+        np.stack([numbers, *(shuffled(numbers, part.groups, rng) for _ in range(n))])
+        for numbers, part in zip(own, (train, test), strict=True)
+    )
+    there = [c for c in np.unique(own[0]) if 0 < (own[1] == c).sum() < len(test)]
+    each = [
+        aurocs(scores_under(recipe, train, test, y == c, progress=False), (z == c).astype(int)[:, None])
+        for c in progress_bar("exchanged categories", True, there)
+    ]
+    means = np.mean(each, axis=0)
+    return Null(means[1:], means[0])
+
+
+def _numbers(train: Activations, test: Activations, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """The categories of both as whole numbers, in the order of the names in train."""
+    names, numbers = np.unique(train.column(column), return_inverse=True)
+    return numbers, np.searchsorted(names, test.column(column))
 
 
 def _null_column(recipe: Recipe, train: Activations, test: Activations, name: str) -> Estimate:
