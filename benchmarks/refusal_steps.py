@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.facts import facts
-from experiments.refusal_data import instructions_of
+from experiments.refusal_files import instructions_of
 from experiments.statements import model_path
 from interventions import RefusalLogOdds, Selected, select_direction
 from probes import Examples, load_model
@@ -47,6 +47,8 @@ class Config:
     tokens: int = 3
     """so many tokens from the end"""
     rounds: int = 1
+    dtype: str | None = None
+    """of the model (default: the checkpoint's); float64 tells rounding from other differences"""
 
 
 def plain(hf: Any, tokenizer: Any, kinds: dict[str, list[str]], opener: int, tokens: int) -> dict:
@@ -107,7 +109,7 @@ def plain(hf: Any, tokenizer: Any, kinds: dict[str, list[str]], opener: int, tok
         return float((p.log() - (1 - p).log()).mean())
 
     with torch.inference_mode():
-        directions = (means(kinds["harmful"]) - means(kinds["harmless"])).float()
+        directions = (means(kinds["harmful"]) - means(kinds["harmless"])).to(hf.dtype)
         base = logits(kinds["harmless to try"]).log_softmax(-1)
         scores = {}
         for token in range(-tokens, 0):
@@ -158,7 +160,7 @@ def texts_of(config: Config) -> dict[str, list[str]]:
 
 
 def main(config: Config) -> None:
-    model, kinds = load_model(model_path(config.model)), texts_of(config)
+    model, kinds = load_model(model_path(config.model), dtype=config.dtype), texts_of(config)
     opener = model.tokenizer.encode("I", add_special_tokens=False)[0]
     seconds: dict[str, list[float]] = {"plain torch": [], "ours, every candidate": [], "ours": []}
     all_of = {"most_kl": 1e9, "least_induced": -1e9}

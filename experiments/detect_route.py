@@ -24,6 +24,7 @@ from experiments.detect_route_data import (
 )
 from experiments.detect_route_reading import detect, reading_section
 from experiments.detect_route_transfer import carry, transfer_section
+from experiments.knobs import refuse_unused
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
 from experiments.threads import one_thread
@@ -97,6 +98,9 @@ def main(config: Config, report: Report) -> None:
             f"the built-in requests are in the language of the embedded models, which {foreign[0]} does not"
             " speak; give --data, a CSV with prompt, category and refused"
         )
+    if embedded:
+        only = ["evasions", "judge_url", "api_key_env", "max_new_tokens"]
+        refuse_unused(config, only, "it is for requests of your own, and there is no --data")
     with one_thread(embedded):
         run(config, report, embedded)
 

@@ -1,5 +1,6 @@
 """Knobs that cannot be meant are refused before anything is loaded or measured."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -29,3 +30,14 @@ def check_knobs(config: Any) -> None:
             if not Path(value).is_file():
                 raise ValueError(f"no file {value}; --{name} takes a JSON list, or one text a line")
             read_texts(Path(value))
+
+
+def refuse_unused(config: Any, names: Sequence[str], why: str) -> None:
+    """Raises ValueError for a knob that was turned and has no part in a run, which would say in its
+    settings what it did not do.
+    """
+    usual = {f.name: f.default for f in fields(config)}
+    turned = [name for name in names if getattr(config, name) != usual[name]]
+    if turned:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in turned)
+        raise ValueError(f"{flags} would change nothing here: {why}")

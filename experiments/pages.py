@@ -7,6 +7,8 @@ from typing import Any
 
 import jinja2
 
+from probes.markup.terminal import terminal
+
 
 def page(template: str, /, **values: Any) -> str:
     """A page made from one of the templates beside this file."""
@@ -15,8 +17,14 @@ def page(template: str, /, **values: Any) -> str:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_visible,
     )
     return environment.get_template(template).render(**values)
+
+
+def _visible(value: Any) -> Any:
+    """Control characters of a text as escapes: a page is copied from, and some are not HTML at all."""
+    return terminal(value) if type(value) is str else value
 
 
 def embedded(images: Mapping[str, bytes]) -> dict[str, str]:

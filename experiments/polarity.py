@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.facts import facts_in_pairs
+from experiments.knobs import refuse_unused
 from experiments.organism.language import opposites
 from experiments.organism.world import make_world
 from experiments.polarity_markers import marker_control
@@ -105,6 +106,10 @@ QUICK = {"limit": 200, "restarts": 3, "shuffles": 19}
 
 def main(config: Config, report: Report) -> None:
     embedded = config.data is None and config.model.startswith(EMBEDDED)
+    if embedded or config.data is not None:
+        refuse_unused(config, ["topics"], "the built-in facts are asked of other models without --data")
+    if config.data is None:
+        refuse_unused(config, ["label", "pair"], "they name columns of a file, and there is no --data")
     model = load_model(model_path(config.model), device=config.device)
     table = load_opposites(config)
     template = config.template or ("{statement} true ?" if embedded else "{statement}")

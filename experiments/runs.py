@@ -114,6 +114,8 @@ def index_page(out: str | Path) -> Path:
             continue  # still being written
         try:
             found.append(read_run(manifest.parent))
+        except FileNotFoundError:  # removed while this page is made
+            continue
         except ValueError as error:
             unread.append((manifest.parent.relative_to(where).as_posix(), str(error)))
     found.sort(key=lambda run: str(run.manifest["finished"]), reverse=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.facts import facts
+from experiments.knobs import refuse_unused
 from experiments.report import Report
 from experiments.statements import (
     EMBEDDED,
@@ -86,6 +87,8 @@ QUICK = {"limit": 80, "shuffles": 19, "use": False}
 def main(config: Config, report: Report) -> None:
     embedded = config.model.startswith(EMBEDDED)
     check_both_ways(config.doses)
+    if embedded or config.data is not None:
+        refuse_unused(config, ["topics"], "the built-in facts are asked of other models without --data")
     model = load_model(model_path(config.model), device=config.device)
     templates = _templates(config, embedded, model.generates)
     built_in = None if embedded or config.data is not None else facts(config.topics, config.seed)

@@ -69,6 +69,12 @@ def test_a_page_of_runs_says_which_are_previews_or_unfinished_before_what_they_f
     assert compare.count("<b>preview</b>") == 2 and "nan" not in compare.split("Numbers that both")[1]
 
 
+def test_what_a_terminal_would_obey_is_shown_on_pages(tmp_path):
+    made(tmp_path / "truth" / "a", (), ("It says \x1b[31mred\x07.",))
+    page = index_page(tmp_path).read_text()
+    assert "It says \\x1b[31mred\\x07." in page and "\x1b" not in page and "<h1>" in page
+
+
 def test_half_a_character_from_a_file_name_ends_no_run_and_no_page(tmp_path, monkeypatch, capsys):
     import experiments.truth as experiment
 
