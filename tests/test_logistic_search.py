@@ -64,6 +64,28 @@ def test_every_penalty_ends_within_a_millionth_of_the_optimum(rows, penalties):
             assert float(value[p, site]) == pytest.approx(own, rel=1e-6), "the value that is reported"
 
 
+@pytest.mark.parametrize(
+    "rows", [(300, 40, False, 1.0), (60, 150, True, 1.0), (200, 30, False, 100.0)], ids=str
+)
+@pytest.mark.parametrize("l2", [1e-3, 1.0])
+def test_a_problem_alone_ends_where_it_ends_among_others(rows, l2, monkeypatch):
+    n, d, falling, loud = rows
+    x, y = draw(n, d, falling=falling, loud=loud)
+
+    def solved():
+        return logistic_path(x, y[None], torch.tensor([l2], dtype=torch.float64))
+
+    weight, bias, value = solved()
+    for site in range(len(x)):
+        own = objective(x[site], y, weight[0, site], bias[0, site], l2)
+        assert own <= best(x[site], y, l2) * (1 + 1e-6)
+        assert float(value[0, site]) == pytest.approx(own, rel=1e-6), "the value that is reported"
+    monkeypatch.setattr(margins, "ALONE", 0)
+    others = solved()
+    torch.testing.assert_close(weight, others[0], atol=2e-3 * float(weight.norm()), rtol=0)
+    torch.testing.assert_close(value, others[2], atol=0, rtol=1e-6)
+
+
 def test_a_search_that_was_cut_short_says_so(monkeypatch):
     x, y = draw(200, 96, falling=True)
     Logistic(l2=1e-3).fit(Activations.from_arrays(x, y.numpy()))  # in silence
