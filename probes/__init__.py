@@ -5,6 +5,7 @@
 - `Site`: where in the model, `Site("resid_post", 8)`; positions (which tokens) are words such as `"last"`
 - `capture`, `capture_pairs`, `capture_generated`, `recording`: hidden states as `Activations`,
   `PairActivations`, of generated tokens, or of your own passes
+- `logit_lens`: what the output head makes of the hidden states of every block
 - recipes, whose `fit(acts)` returns a `LinearProbe` fitted at every site. On labelled texts: `MassMean`,
   `Logistic`, `LDA`, `TTPD`, `Ridge` (numbers); on pairs, without labels: `CCS`, `CRC`, `ContrastEigen`,
   `VINC`, `PolarityAwareCCS`. Other shapes of probe: `MLP`, `AttentionPooled` (tokens), `Concatenated`
@@ -36,6 +37,7 @@ from probes.models.loading import load_model
 from probes.models.model import Model
 from probes.reading.capture import Recording, capture, capture_pairs, recording
 from probes.reading.generated import capture_generated
+from probes.reading.lens import logit_lens
 from probes.recipes import (
     CCS,
     CRC,
@@ -87,6 +89,7 @@ __all__ = [
     "capture_pairs",
     "cosine_map",
     "load_model",
+    "logit_lens",
     "one_vs_rest",
     "recording",
 ]

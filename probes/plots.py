@@ -2,6 +2,7 @@
 fit or load.
 """
 
+from probes.display.lens_plots import lens_curve
 from probes.display.plots import (
     COLOURS,
     GREY,
@@ -22,6 +23,7 @@ __all__ = [
     "calibration_curve",
     "heatmap",
     "layer_curve",
+    "lens_curve",
     "score_histogram",
     "sweep_curves",
     "sweep_heatmap",

@@ -25,6 +25,7 @@ from probes.data.relatives import SuggestedGroups
 from probes.evidence.polarity_rule import PolarityNumbers, ruled
 from probes.evidence.shortcuts import LetterCheck, TerminalTokens
 from probes.polarity import PolarityReport
+from probes.reading.lens import Lens
 from probes.reading.show import ShownText, TokenView
 from probes.sweeps import Sweep
 
@@ -53,6 +54,22 @@ def leaks(text: str) -> Leaks:
     cell = {"cell": text, "original in another cell": 1, "near-duplicates": 0, "last character": text}
     table, shared = pd.DataFrame([cell]).set_index("cell"), pd.DataFrame({text: {text: 0}})
     return Leaks(table, shared, np.ones(3, dtype=bool), np.array([text, "b", "c"]), 1, 0.8, "hash")
+
+
+class Says:
+    """A tokenizer of one text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def decode(self, ids: list[int]) -> str:
+        return f"{self.text}{ids[0]}"
+
+
+def lens(text: str) -> Lens:
+    log_p, likeliest = np.log(np.full((2, 3, 1), 0.25)), np.arange(12).reshape(2, 3, 2)
+    shares = np.full((2, 3, 2), 0.5)
+    return Lens((SITE, SITE), (text,), log_p, likeliest, shares, np.arange(3), Says(text))
 
 
 def claim(text: str) -> Claim:
@@ -216,6 +233,7 @@ EXAMPLES: dict[type, Callable[[str], Any]] = {
     ArmVerdict: arm_verdict,
     Candidates: candidates,
     Claim: claim,
+    Lens: lens,
     CrossedVerdict: crossed_verdict,
     Doses: doses,
     EditVerdict: edit_verdict,

@@ -231,7 +231,7 @@ def test_reports_print_and_write_texts_as_they_are(hostile, tmp_path):
     assert source.count("<i>") == 1 and not re.search(r"<u>|<img", source)
     own = re.findall(r"<script>.*?</script>", source, re.DOTALL)
     assert len(own) == source.count("<script") == 1 and "alert" not in own[0], "ours, which sorts tables"
-    assert source.count(str(Markup.escape(hostile))) >= 8
+    assert source.count(str(Markup.escape(terminal(hostile)))) >= 8
 
 
 def test_printing_keeps_the_styles_of_our_own():

@@ -1,5 +1,7 @@
 """How the values of `probes` look in a notebook or on a page: importing this registers their looks."""
 
+from typing import Any
+
 from probes.data.relatives import SuggestedGroups
 from probes.data.strips import TokenStrip
 from probes.evidence.claims import Claim
@@ -11,7 +13,8 @@ from probes.evidence.shortcuts import LetterCheck, TerminalTokens
 from probes.evidence.sweeps import Sweep
 from probes.markup.pieces import Markup, grid, joined, table, tag, verdict
 from probes.markup.tokens import LINE, QUIET, shaded, strip
-from probes.markup.values import html
+from probes.markup.values import draw, html
+from probes.reading.lens import Lens
 from probes.reading.show import ShownText, TokenView
 
 _FRAME = "border:1px solid rgba(128,128,128,.35);border-radius:6px"
@@ -50,6 +53,24 @@ def token_strip(value: TokenStrip) -> Markup:
     """Every token shaded by how far its score lies on either side of the threshold."""
     line = shaded(value.tokens, value.scores, value.threshold, score_name="z", special=value.special)
     return tag("div", tag("div", value.summary, style=QUIET), tag("div", line, style=LINE))
+
+
+@html.register(Lens)
+def lens(value: Lens) -> Markup:
+    """Mean probability of every word by site, and the likeliest tokens of the first text."""
+    asked = (
+        table(value.table, float_format=_rounded) if value.words else tag("p", "No words were asked about.")
+    )
+    first = tag("p", "The likeliest tokens of text 0 (.tokens(i) shows text i):")
+    return joined(tag("p", repr(value)), asked, first, table(value.tokens(0)))
+
+
+@draw.register(Lens)
+def lens_picture(value: Lens, ax: Any = None) -> Any:
+    """The probability of every word by site."""
+    from probes.display.lens_plots import lens_curve
+
+    return lens_curve(value, ax=ax)
 
 
 @html.register(Leaks)

@@ -16,7 +16,7 @@ def through_final_norm(model: Model, unit: Float[Tensor, " d"]) -> Float[Tensor,
     Measured and not read off names: pushes of the norm show its gain, and whether it takes the mean over
     coordinates off (a LayerNorm does; the head then never sees a push that is the same in all of them).
     """
-    norm = _final_norm(model)
+    norm = final_norm(model)
     if norm is None:
         return unit
 
@@ -33,7 +33,7 @@ def through_final_norm(model: Model, unit: Float[Tensor, " d"]) -> Float[Tensor,
     return gain * (unit - unit.mean() if centres else unit)
 
 
-def _final_norm(model: Model) -> Callable[[Tensor], Tensor] | None:
+def final_norm(model: Model) -> Callable[[Tensor], Tensor] | None:
     """The norm beside the blocks: mostly behind them, in some models named before them, as the norm of the
     embeddings is.
     """

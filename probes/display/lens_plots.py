@@ -1,0 +1,29 @@
+"""The picture of a logit lens."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from probes.data.sites import Site
+from probes.display.plots import COLOURS, axes, site_labels
+from probes.markup.drawn import drawn
+from probes.reading.lens import Lens
+
+
+def lens_curve(lens: Lens, ax: Axes | None = None) -> Axes:
+    """Mean probability of every word by site, with its interval over groups; of more than four words the
+    intervals would hide each other and are left out.
+    """
+    if not lens.words:
+        raise ValueError("no words were asked about, so there is no curve; name some in logit_lens(words=)")
+    ax = axes(ax)
+    x = np.arange(len(lens.sites))
+    for i, word in enumerate(lens.words):
+        found, colour = lens.probability(word), COLOURS[i % len(COLOURS)]
+        ax.plot(x, found.value, color=colour, marker="o", ms=4, label=drawn(word))
+        if len(lens.words) <= 4:
+            ax.fill_between(x, found.low, found.high, color=colour, alpha=0.2, lw=0)
+    ax.set_xticks(x, site_labels(lens.sites))
+    kinds = sorted({site.kind for site in lens.sites if site != Site("resid_pre", 0)})
+    ax.set(xlabel=f"block ({drawn(', '.join(kinds))})", ylabel="probability at the head", ylim=(-0.02, 1.02))
+    ax.legend(frameon=False, fontsize=8, loc="best")
+    return ax
