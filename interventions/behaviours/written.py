@@ -43,9 +43,9 @@ _APART = re.compile(
 
 
 def in_digits(text: str, tell: bool = False) -> str:
-    """The text with its numbers in digits, 2 1/2 as 2+1/2, which is what 2\u00bd is read as, so that neither is
-    found as a 2 or as 1/2. With `tell`, a number behind a minus of which nobody can tell what it does is
-    none: neither 3 nor -3.
+    """The text with its numbers in digits, 2 1/2 as 2+1/2, as such with a sign for a half are read, so that
+    neither is found as a 2 or as 1/2. With `tell`, a number behind a minus of which nobody can tell what it
+    does is none: neither 3 nor -3.
     """
     text = _FRAC.sub(lambda m: f" {m[1] or m[3]}/{m[2] or m[4]}", text)
     text = _PART.sub(_with_part, text)

@@ -36,12 +36,14 @@ class Reached:
     bound: list[Any] = field(default_factory=list)
 
 
-def reached(o: Any) -> Reached:
-    """All that an object reaches."""
+def reached(o: Any, lasting: bool = False) -> Reached:
+    """All that an object reaches. `lasting` hashes are the same in every process: of every number, and of the
+    code of functions and methods, but of no random state.
+    """
     to = io.BytesIO()
     found = Reached()
     try:
-        _Telling(to, found).dump(o)
+        _Telling(to, found, lasting).dump(o)
     except Exception:  # objects say in ways of their own that they are not to be written down
         return found
     found.told = hashlib.sha256(to.getvalue()).hexdigest()
@@ -76,21 +78,22 @@ def anew(o: Any) -> Any:
 class _Telling(pickle.Pickler):
     """Writes an object down in order to compare it, never to be read."""
 
-    def __init__(self, to: io.BytesIO, found: Reached) -> None:
+    def __init__(self, to: io.BytesIO, found: Reached, lasting: bool) -> None:
         super().__init__(to, 4)
-        self.found, self.met = found, set()
+        self.fast = lasting  # says nothing of which equal texts are one object
+        self.found, self.met, self.lasting = found, set(), lasting
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, Tensor):
-            if obj.numel() > _LARGE:
+            if obj.numel() > _LARGE and not self.lasting:
                 self.found.shared.append(obj)
-            return str, (_numbers(obj),)
-        if isinstance(obj, np.ndarray) and obj.size > _SMALL and obj.dtype != object:
+            return str, (_numbers(obj, self.lasting),)
+        if isinstance(obj, np.ndarray) and not self.lasting and obj.size > _SMALL and obj.dtype != object:
             return bytes, (obj.reshape(-1)[:: obj.size // _SMALL].tobytes(),)
         if isinstance(obj, torch.Generator):
             return bytes, (obj.get_state().numpy().tobytes(),)
         if isinstance(obj, ModuleType):
-            return tuple, ((obj.__name__, _drawn(obj)),)
+            return tuple, ((obj.__name__, b"" if self.lasting else _drawn(obj)),)
         if isinstance(obj, nn.Module) or _kept(type(obj)):
             self.found.shared.append(obj)
             return str, (f"{type(obj)} {id(obj)}",)
@@ -108,29 +111,52 @@ class _Telling(pickle.Pickler):
         name = getattr(obj, "__qualname__", "")
         if isinstance(obj, GeneratorType):
             self.found.bound.append(obj)
-        elif library(str(obj.__module__)):
+        elif library(str(obj.__module__)) or obj.__module__.partition(".")[0] in _KEPT:
             return NotImplemented if obj.__module__ == "builtins" else (str, (f"{obj.__module__}.{name}",))
         if id(obj) in self.met:
-            return str, (f"{name} {id(type(obj))}",)
+            return str, (name,)
         self.met.add(id(obj))
         if isinstance(obj, FunctionType):
             self.found.functions.append(obj)
             cells = [c.cell_contents for c in obj.__closure__ or () if _is_full(c)]
-            return tuple, ((name, cells, *(getattr(obj, n) for n in _OF_FUNCTIONS), dict(used(obj))),)
+            code = told_code(obj.__code__) if self.lasting else ()
+            return tuple, ((name, cells, *(getattr(obj, n) for n in _OF_FUNCTIONS), used(obj), code),)
         if isinstance(obj, GeneratorType):
             frame = obj.gi_frame
             return tuple, ((name, None if frame is None else (frame.f_lasti, dict(frame.f_locals))),)
         held = {k: v for k, v in vars(obj).items() if not (k.startswith("__") and k.endswith("__"))}
-        called = vars(obj).get("__call__")
         plain = {k: v for k, v in held.items() if not _described(v)}
-        functions = [f for f in (*held.values(), called) if isinstance(f, FunctionType)]
-        names = {n: v for f in functions for n, v in used(f).items()}
-        return tuple, ((name, obj.__bases__, plain, names),)
+        functions = {k: f for k, v in vars(obj).items() if isinstance(f := function_behind(v), FunctionType)}
+        names = {n: v for f in functions.values() for n, v in used(f).items()}
+        own = {k: f for k, f in functions.items() if self.lasting and f.__module__ == obj.__module__}
+        return tuple, ((name, obj.__bases__, plain, names, own),)
 
 
 def used(f: FunctionType) -> dict[str, Any]:
     """The global names that a function's code reads or writes, and what they stand for."""
     return {n: f.__globals__[n] for code in codes(f.__code__) for n in code.co_names if n in f.__globals__}
+
+
+def told_code(code: CodeType) -> tuple[str, ...]:
+    """What a function says, and those within."""
+    found = []
+    for each in codes(code):
+        plain = [
+            sorted(map(repr, c))
+            if isinstance(c, frozenset)
+            else c  # which has another order in every process
+            for c in each.co_consts
+            if not isinstance(c, CodeType)
+        ]
+        found.append(f"{each.co_code.hex()} {plain!r} {each.co_names}")
+    return tuple(found)
+
+
+def function_behind(value: Any) -> Any:
+    """The function behind a property, a static method or one that is kept once called."""
+    for name in ("fget", "__func__", "func", "__wrapped__"):
+        value = getattr(value, name, value)
+    return value
 
 
 def codes(code: CodeType) -> Iterator[CodeType]:
@@ -160,10 +186,10 @@ def _kept(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in _KEPT or any(k.__name__ == base for k in kind.__mro__)
 
 
-def _numbers(x: Tensor) -> str:
+def _numbers(x: Tensor, every: bool) -> str:
     """The values of a tensor, of a large one where it lies and how often it was written to."""
     head = f"{x.dtype} {tuple(x.shape)}"
-    if x.numel() > _SMALL or x.device.type == "meta" or x.layout != torch.strided:
+    if (x.numel() > _SMALL and not every) or x.device.type == "meta" or x.layout != torch.strided:
         return f"{head} {x.data_ptr()} {0 if x.is_inference() else x._version}"
     raw = x.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return f"{head} {hashlib.sha256(raw.tobytes()).hexdigest()}"
