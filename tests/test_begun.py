@@ -2,6 +2,7 @@
 directions come back to a model.
 """
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from interventions import Add, Affine, Answers, Monitor, Patch, Skip, When, applied, edited, effect
-from probes import Activations, Direction, Examples, MassMean, Site, capture, load_model
+from interventions import Ablate, Add, Affine, Answers, Monitor, Patch, Skip, When, applied, edited, effect
+from probes import Activations, Direction, Examples, MassMean, Pairs, Site, capture, capture_pairs, load_model
 from tests.conftest import CHAT, WORDS, build_hf, build_tokenizer
 
 SITE = "resid_post.1"
@@ -152,3 +153,151 @@ def test_chats_rendered_otherwise_are_said_where_a_probe_scores_and_a_monitor_wa
             own.score(capture(other, asked, SITE, progress=False))
         with pytest.warns(UserWarning, match=rf"was calibrated under prompts that are chats .*{said}"):
             watch.watch(other, chats(NEW[:2]), max_new_tokens=2)
+
+
+SAID = Answers(" true", " false")
+ASKED = Examples(chats(ROWS.texts), y=ROWS.y)
+NEWLY = Examples(chats(NEW), y=ELSE.y)
+CHAT_DOORS = {
+    "score": lambda m, probe, rows: probe.score(capture(m, NEWLY, SITE, progress=False)),
+    "score_texts": lambda m, probe, rows: probe.score_texts(m, NEWLY),
+    "monitor": lambda m, probe, rows: Monitor(probe, Site.parse(SITE), 0.0).watch(
+        m, chats(NEW[:2]), max_new_tokens=2
+    ),
+    "stream": lambda m, probe, rows: list(
+        Monitor(probe, Site.parse(SITE), 0.0).stream(m, chats(NEW)[0], max_new_tokens=2)
+    ),
+    "calibrated monitor": lambda m, probe, rows: Monitor.calibrated(
+        m, probe, SITE, chats(NEW), false_alarms=0.2, max_new_tokens=2
+    ),
+    "when": lambda m, probe, rows: edited(m, When(Add(own_vector(probe), norm=1.0), probe, above=0)),
+    "patch": lambda m, probe, rows: edited(m, Patch(rows)),
+    "affine": lambda m, probe, rows: edited(m, Affine(own_vector(probe), rows)),
+    "mean_of": lambda m, probe, rows: edited(m, Ablate(own_vector(probe), mean_of=rows, at="last")),
+    "calibrated direction": lambda m, probe, rows: probe.direction(SITE).calibrated(
+        capture(m, NEWLY, SITE, progress=False)
+    ),
+    "effect": lambda m, probe, rows: effect(
+        m, Add(own_vector(probe), norm=1.0), SAID, NEWLY, train=rows, progress=False, compare=False
+    ),
+}
+
+
+@pytest.mark.parametrize("door", CHAT_DOORS.values(), ids=CHAT_DOORS)
+def test_chats_rendered_otherwise_are_said_at_every_door(models, door, recwarn):
+    on, off = chatting(models[0].hf, thinking=True), chatting(models[0].hf, thinking=False)
+    rows = capture(on, ASKED, SITE, progress=False)
+    own = MassMean().fit(rows)
+    door(chatting(models[0].hf, thinking=True), own, rows)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"chats rendered by the template \w{8} \(thinking=(True|False)\)"):
+        door(off, own, rows)
+
+
+def test_rows_of_chats_rendered_otherwise_are_no_one_table(models, recwarn):
+    rows = [
+        capture(chatting(models[0].hf, **given), texts, SITE, progress=False)
+        for given, texts in (({"thinking": True}, ASKED), ({"thinking": False}, NEWLY), ({}, NEWLY))
+    ]
+    with pytest.raises(ValueError, match=r"by the template \w{8} \(thinking=True\) and of chats rendered"):
+        Activations.concat(rows[:2])
+    # Left out is what is said here by default.
+    other = replace(rows[1], ids=np.array([f"b{k}" for k in range(len(NEW))]))
+    both = Activations.concat([rows[2], other])
+    MassMean().fit(both).score(rows[2])
+    assert not recwarn.list
+
+
+def test_templates_are_told_apart_by_what_they_write(models, recwarn):
+    hf = models[0].hf
+    own = MassMean().fit(capture(chatting(hf), ASKED, SITE, progress=False))
+    quiet = {"thinking": False}  # its default
+    for same in (chatting(hf, **quiet), chatting(hf, CHAT + "{# a note #}{% if thinking %} beta{% endif %}")):
+        own.score(capture(same, NEWLY, SITE, progress=False))
+        edited(same, When(Add(own_vector(own), norm=1.0), own, above=0))
+    # What is transferred on purpose keeps nothing of how the chats of its own model were rendered.
+    other = chatting(hf, thinking=True)
+    moved = own.direction(SITE).on(other, reason="thinking")
+    moved.calibrated(capture(other, NEWLY, SITE, progress=False))
+    assert not recwarn.list
+
+
+def test_a_template_that_writes_the_date_is_another_one_on_another_day(models, monkeypatch):
+    from probes.data import chat
+
+    today, render = ["alpha"], chat._render
+    monkeypatch.setattr(chat, "_render", lambda c, m: render(c, m).replace("DATE", today[0]))
+    model = chatting(models[0].hf, template="DATE " + CHAT)
+    rows = capture(model, ASKED, SITE, progress=False)
+    own, before = MassMean().fit(rows), SAID(model, NEWLY)
+    push = Add(own_vector(own), norm=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        effect(model, push, SAID, NEWLY, before=before, progress=False, compare=False)
+    today[0] = "beta"
+    later = capture(model, NEWLY, SITE, progress=False)
+    with pytest.warns(UserWarning, match=r"which writes something else now, such as the date"):
+        own.score(later)
+    with pytest.warns(UserWarning, match=r"before was made of chats .* such as the date"):
+        effect(model, push, SAID, NEWLY, before=before, progress=False, compare=False)
+    with pytest.warns(UserWarning, match=r"the parts were read of chats .* such as the date"):
+        assert len(Activations.concat([rows, later])) == 30 + len(NEW)  # a long run passes midnight
+
+
+# --- ends
+# --------------------------------------------------------------------
+
+
+def ending(hf):
+    """As a tokenizer with `add_eos_token` has it."""
+    tokenizer = build_tokenizer()
+    put = [("<s>", 0), ("</s>", 2)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=put)
+    return load_model(hf, tokenizer=tokenizer)
+
+
+@pytest.mark.filterwarnings("ignore:.*read at (last|mean)")
+@pytest.mark.parametrize("at", ["last", "last_content", "mean", -1])
+def test_a_token_that_the_tokenizer_puts_behind_texts_is_said(models, at):
+    model, other = models[0], ending(models[0].hf)
+    rows, there = (capture(m, ROWS, SITE, at=at, progress=False) for m in (model, other))
+    own = MassMean().fit(rows)
+    if at == "last_content":  # the same word either way
+        there = capture(other, ROWS, SITE, progress=False)
+    for door in (
+        lambda: own.score(there),
+        lambda: own.direction(SITE).calibrated(there),
+        lambda: Monitor(own, Site.parse(SITE), 0.0).watch(other, NEW[:2], max_new_tokens=2),
+    ):
+        with pytest.warns(UserWarning, match=r"texts that end with (</s>|no special token)"):
+            door()
+
+
+def test_tokens_in_front_of_the_end_are_the_same_with_one_behind(models, recwarn):
+    model, other = models[0], ending(models[0].hf)
+    for at in ("last_content", "first", 1):
+        rows, there = (capture(m, ROWS, SITE, at=at, progress=False) for m in (model, other))
+        assert torch.allclose(rows.x, there.x, atol=1e-5)
+        MassMean().fit(there).score(rows)
+    typed = capture(model, [f"{t} </s>" for t in NEW], SITE, progress=False)
+    MassMean().fit(capture(other, ROWS, SITE, progress=False)).score(typed)
+    assert not recwarn.list
+
+
+# --- texts that do not all begin alike
+# --------------------------------------------------------------------
+
+
+def test_texts_of_which_only_some_bring_their_first_token_are_said(models, recwarn):
+    bare = models[1]
+    typed = [f"<s> {t}" for t in NEW]
+    capture(bare, NEW, SITE, progress=False)
+    capture(bare, typed, SITE, progress=False)
+    mixed = chatting(models[0].hf)  # chats are another form on purpose
+    capture(mixed, [*NEW[:2], *chats(NEW[2:4])], SITE, progress=False)
+    capture_pairs(bare, Pairs(typed, [f"{t} no" for t in typed]), SITE, progress=False)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"of the texts, 2 begin with <s> and 3 begin with no special token"):
+        capture(bare, [*typed[:2], *NEW[2:5]], SITE, progress=False)
+    with pytest.warns(UserWarning, match=r"of the two sides of a pair, 1 begin with <s> and 1 begin with no"):
+        capture_pairs(bare, Pairs(typed, NEW), SITE, progress=False)

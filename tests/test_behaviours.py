@@ -743,6 +743,48 @@ def test_openers_agree_with_how_often_samples_start_with_them(model):
         ("ten minus 3", -3, ""),
         ("5 minus 3", 3, "contains"),
         ("the minus sign", "minus sign", "exact first contains"),
+        ("I got minus 3", -3, "contains"),
+        ("I got minus 3", 3, ""),
+        ("so minus 3", 3, ""),
+        ("We have minus 3 apples", -3, "contains"),
+        ("We have minus 3 apples", 3, ""),
+        ("the total minus 3", 3, ""),  # nobody can tell
+        ("the total minus 3", -3, ""),
+        ("(x) minus 3 = 2", 2, "contains"),
+        ("x minus 3", -3, ""),
+        ("minus 5 kg", "-5 kg", "exact first contains"),
+        ("minus 5 kg", "5 kg", ""),
+        ("-5 kg", "minus 5 kg", "exact first contains"),
+        ("x = - 3", -3, "contains"),
+        ("x = - 3", 3, ""),
+        ("it is \u2212 3", -3, "contains"),
+        ("- 3 apples", 3, "first contains"),  # an item of a list
+        ("Bring: - 3 eggs - 5 pears", 5, "contains"),
+        # Mixed numbers and fractions as numbers.
+        ("2\u00bd", 2.5, "exact first contains"),
+        ("\u00bd", 0.5, "exact first contains"),
+        ("12 1/2", 12.5, "exact first contains"),
+        ("2-1/2 cups", 2.5, "first contains"),
+        ("2-1/2 cups", "2 1/2", "first contains"),
+        ("2-1/2 cups", 2, ""),
+        ("2-1/2 = 1.5", 2.5, ""),
+        ("minus 2 1/2", -2.5, "exact first contains"),
+        ("minus 2\u00bd", 2.5, ""),
+        ("3 and a half", 3.5, "exact first contains"),
+        ("3 and a half", 3, ""),
+        ("2 and three quarters", "2.75", "exact first contains"),
+        ("3 and a dog", 3, "first contains"),
+        ("$\\frac{1}{2}$", 0.5, "exact first contains"),
+        ("$\\frac{1}{2}$", "1/2", "exact first contains"),
+        ("$\\dfrac{1}{2}$", 1, ""),
+        ("$2\\frac{1}{2}$", 2.5, "exact first contains"),
+        ("$\\frac12$", 2, ""),
+        ("1/2/2020", 0.5, ""),
+        ("5 x 3", 5, ""),
+        # Whole numbers that are no longer apart as floats.
+        ("9007199254740993", 9007199254740992, ""),
+        ("100000000000000000001", "100000000000000000001", "exact first contains"),
+        ("1e20", 100000000000000000000, "exact first contains"),
         # Thousands parted by spaces.
         ("1 000 000", 1000000, "exact first contains"),
         ("1\u202f000\u202f000", "1,000,000", "exact first contains"),
@@ -765,6 +807,12 @@ def test_openers_agree_with_how_often_samples_start_with_them(model):
 def test_matching_of_texts_and_numbers(text, key, modes):
     tried = ("exact", "first") if key == "A" else ("exact", "first", "contains")
     assert [m for m in tried if matches(text, key, m)] == modes.split()
+
+
+def test_a_key_that_holds_nothing_is_refused():
+    for key in ("-", "?", "..."):
+        with pytest.raises(ValueError, match=r"holds no word, no number and no sign"):
+            matches("a tree - ?", key, "contains")
 
 
 def test_answers_in_a_chat_that_the_limit_cut_off_are_said_to_count_as_wrong(chatting, model, recwarn):

@@ -637,7 +637,7 @@ def test_a_probe_says_texts_that_begin_otherwise_and_edits_that_are_left_out(mak
     model, rows = make_model(), Examples(TEXTS, y=[0, 1, 0, 1])
     probe = MassMean().fit(capture(model, rows, SITE, progress=False))
     bare = build_tokenizer()
-    bare.backend_tokenizer.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    bare.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
     without = capture(load_model(model.hf, tokenizer=bare), rows, SITE, progress=False)
     with pytest.warns(
         UserWarning, match=r"begin with <s> and scores rows of texts that begin with no special"

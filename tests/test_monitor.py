@@ -3,6 +3,8 @@ only, thresholds keep their rate.
 """
 
 import threading
+import warnings
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from interventions import Add, Monitor, applied, edited
-from probes import Direction, Examples, MassMean, capture, capture_generated, load_model
+from probes import Activations, Direction, Examples, MassMean, Site, capture, capture_generated, load_model
 
 PROMPTS = ["the red house is", "river", "a tall tree lives near the blue river", "no tree"]
 SITE = "resid_post.1"
@@ -330,6 +332,36 @@ def test_watching_otherwise_than_the_threshold_was_calibrated_is_said(llama, pro
     on_one = Monitor.calibrated(edited(llama, one), probe, SITE, prompts[:20], **given)
     with pytest.warns(UserWarning, match=r"calibrated under Add.*, and the model writes under Add"):
         on_one.watch(edited(llama, other), new, **short)
+
+
+def test_a_rate_of_false_alarms_belongs_to_the_model_it_was_found_on(make_hf, make_tokenizer, probe):
+    hf, words = make_hf("llama"), make_tokenizer("left")
+    model, prompts = load_model(hf, tokenizer=words), new_prompts(25)
+    rows = Activations.from_arrays(np.random.default_rng(0).normal(size=(20, model.width)), [0, 1] * 10)
+    bare = replace(MassMean().fit(rows), sites=(Site.parse(SITE),))  # says of no model
+    assert "model" not in bare.receipt
+    given, short = {"false_alarms": 0.1, "max_new_tokens": 3}, {"max_new_tokens": 3}
+    monitor = Monitor.calibrated(model, bare, SITE, prompts[:20], **given)
+    cut = Monitor.calibrated(model, bare, SITE, prompts[:20], **given, eos_token_id=[2, 9])
+    longer = r"under answers that also end at token 9, and the model writes under none that do"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monitor.watch(load_model(hf, tokenizer=make_tokenizer("right")), prompts[20:], **short)
+        monitor.watch(model, prompts[20:], **short, eos_token_id=[2, 9])  # shorter: no more alarms
+        cut.watch(model, prompts[20:], **short, eos_token_id=[2, 9])
+        rounded = load_model(make_hf("llama").to(torch.bfloat16), tokenizer=words)
+        monitor.watch(rounded, prompts[20:], **short)
+    with pytest.warns(UserWarning, match=longer):
+        cut.watch(model, prompts[20:], **short)
+    other = load_model(make_hf("llama", seed=1), tokenizer=words)
+    with pytest.warns(
+        UserWarning, match=r"under the model .* writes under the model 'LlamaForCausalLM', whose weights"
+    ):
+        monitor.watch(other, prompts[20:], **short)
+    with torch.no_grad():
+        hf.lm_head.weight.mul_(2)
+    with pytest.warns(UserWarning, match=r"whose weights differ: the rate of false alarms is not known"):
+        list(monitor.stream(model, prompts[20], **short))
 
 
 def test_a_probe_of_averages_is_said_to_score_single_tokens(llama):

@@ -2,8 +2,15 @@
 know which prompt they are asked about, and what belongs to single passes is refused.
 """
 
+import itertools
+import logging
+import random
+import threading
+from functools import partial
+from types import FunctionType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -147,6 +154,10 @@ def test_options_that_are_none_say_nothing(model):
 # --------------------------------------------------------------------
 
 
+def word(scores, k):
+    return scores.index_fill(1, torch.tensor([4 + k % 20]), 99.0)
+
+
 class Counting:
     """Another word at every call."""
 
@@ -155,47 +166,160 @@ class Counting:
 
     def __call__(self, input_ids, scores):
         self.calls += 1
-        return scores.index_fill(1, torch.tensor([4 + self.calls % 5]), 99.0)
+        return word(scores, self.calls)
 
 
-class Once:
-    """Acts at the first call only."""
+class SinceStart:
+    """Takes the length of the first prompt it sees for that of every one."""
 
-    def __init__(self):
-        self.done = False
-
-    def __call__(self, input_ids, scores):
-        self.done, first = True, not self.done
-        return scores.index_fill(1, torch.tensor([5]), 99.0) if first else scores
-
-
-class Keeping:
-    def __init__(self):
-        self.seen = []
+    start = None
 
     def __call__(self, input_ids, scores):
-        self.seen.append(scores.max())
-        return scores
+        if self.start is None:
+            self.start = input_ids.shape[1]
+        return word(scores, [0, 1, 2][input_ids.shape[1] - self.start])
 
 
-class Adding:
+class Slots:
+    __slots__ = ("calls",)
+
     def __init__(self):
-        self.total = torch.zeros(1)
+        self.calls = 0
+
+    __call__ = Counting.__call__
+
+
+class Holding:
+    """Holds one thing, and asks it for a word."""
+
+    def __init__(self, held, ask):
+        self.held, self.ask = held, ask
 
     def __call__(self, input_ids, scores):
-        self.total += 1
-        return scores
+        return word(scores, self.ask(self))
 
 
-def closure():
+def listed(self):
+    self.held.append(1)
+    return len(self.held)
+
+
+def mapped(self):
+    self.held["k"] += 1
+    return self.held["k"]
+
+
+def replaced(self):
+    self.held = self.held + 1
+    return int(self.held)
+
+
+def in_place(self):
+    self.held += 1
+    return int(self.held[0])
+
+
+def closure(held):
     calls = 0
 
     def count(input_ids, scores):
         nonlocal calls
         calls += 1
-        return scores
+        held.append(calls)
+        return word(scores, calls + len(held))
 
     return count
+
+
+def with_default(input_ids, scores, held=()):
+    held.append(1)
+    return word(scores, len(held))
+
+
+def defaulted():
+    made = FunctionType(with_default.__code__, with_default.__globals__)
+    made.__defaults__ = ([],)
+    return made
+
+
+REMEMBERING = {
+    "counts": Counting,
+    "takes the first": SinceStart,
+    "slots": Slots,
+    "method": lambda: Counting().__call__,
+    "within another": lambda: Holding(
+        Counting(), lambda o: (o.held(None, torch.zeros(1, 30)), o.held.calls)[1]
+    ),
+    "list": lambda: Holding([], listed),
+    "mapping": lambda: Holding({"k": 0}, mapped),
+    "tensor replaced": lambda: Holding(torch.zeros(1), replaced),
+    "tensor in place": lambda: Holding(torch.zeros(1), in_place),
+    "array": lambda: Holding(np.zeros(1), in_place),
+    "count": lambda: Holding(itertools.count(), lambda o: next(o.held)),
+    "iterator": lambda: Holding(iter([3, 1, 4, 1, 5, 9]), lambda o: next(o.held)),
+    "random": lambda: Holding(random.Random(0), lambda o: o.held.randrange(20)),
+    "numpy's": lambda: Holding(np.random.default_rng(0), lambda o: int(o.held.integers(20))),
+    "torch's": lambda: Holding(
+        torch.Generator().manual_seed(0), lambda o: int(torch.randint(20, (1,), generator=o.held))
+    ),
+    "closure": lambda: closure([]),
+    "default": defaulted,
+    "partial": lambda: partial(with_default, held=[]),
+}
+
+
+@pytest.mark.parametrize("make", REMEMBERING.values(), ids=REMEMBERING)
+def test_what_remembers_meets_every_batch_as_it_was_given(make, model, recwarn):
+    own = [alone(model, prompt, 3, logits_processor=[make()]) for prompt in PROMPTS]
+    given = {"logits_processor": [make()]}
+    assert model.generate(PROMPTS, 3, return_ids=True, **given) == own
+    read = capture_generated(
+        model, PROMPTS, SITE, max_new_tokens=2, progress=False, logits_processor=[make()]
+    )
+    for i, ids in enumerate(own):
+        assert read.columns["token_id"][read.example == i].tolist() == ids[:2]
+    assert not recwarn.list
+
+
+def test_what_remembers_sees_every_call_and_draws_no_number_twice(model, recwarn):
+    asked, counting, shown = [], Counting(), []
+
+    def never(input_ids, scores, **kwargs):
+        asked.append(len(input_ids))
+        return torch.zeros(len(input_ids), dtype=torch.bool)
+
+    def any_token(row, ids):
+        shown.append(row)
+        return list(range(4, 30))
+
+    batches = len({len(model.tokenizer(p)["input_ids"]) for p in PROMPTS})
+    model.generate(PROMPTS, 3, stopping_criteria=[never], logits_processor=[counting], min_new_tokens=3)
+    assert counting.calls == 3 * batches and sum(asked) == 3 * len(PROMPTS)
+    model.generate(PROMPTS, 3, prefix_allowed_tokens_fn=any_token)
+    assert sorted(shown) == sorted(list(range(len(PROMPTS))) * 3)
+    drawn = []
+    for own in (lambda ids, scores: scores, Counting()):
+        torch.manual_seed(0)
+        model.generate(PROMPTS, 3, do_sample=True, logits_processor=[own])
+        drawn.append(torch.rand(1))
+    assert drawn[0] == drawn[1] and not recwarn.list
+
+
+def test_a_processor_and_a_criterion_that_share_what_they_hold_go_on_sharing_it(model):
+    class Ends:
+        def __init__(self, seen):
+            self.seen = seen
+
+        def __call__(self, input_ids, scores, **kwargs):
+            return torch.full((len(input_ids),), len(self.seen) >= 2)
+
+    def made():
+        seen = []
+        return {"logits_processor": [Holding(seen, listed)], "stopping_criteria": [Ends(seen)]}
+
+    own = [alone(model, prompt, 4, **made()) for prompt in PROMPTS]
+    assert model.generate(PROMPTS, 4, return_ids=True, **made()) == own
+    assert {len(ids) for ids in own} == {2}
 
 
 CALLS = 0
@@ -207,46 +331,34 @@ def of_the_file(input_ids, scores):
     return scores
 
 
-REMEMBERING = {
-    "counts": Counting,
-    "acts once": Once,
-    "keeps": Keeping,
-    "adds up": Adding,
-    "closure": closure,
-    "global": lambda: of_the_file,
-    "method": lambda: Counting().__call__,
+class OfTheClass:
+    calls = 0
+
+    def __call__(self, input_ids, scores):
+        type(self).calls += 1
+        return scores
+
+
+def drawing(input_ids, scores):
+    return word(scores, random.randrange(20))
+
+
+WITHOUT_A_COPY = {
+    "global": (lambda: of_the_file, r"in a global name"),
+    "class": (OfTheClass, r"an attribute of a class"),
+    "Python's numbers": (lambda: drawing, r"or a module"),
+    "generator": (
+        lambda: Holding((i for i in range(99)), lambda o: next(o.held)),
+        r"it reaches a generator, of which there is no copy",
+    ),
 }
 
 
-@pytest.mark.parametrize("make", REMEMBERING.values(), ids=REMEMBERING)
-def test_what_remembers_the_batch_before_says_so(make, model):
-    with pytest.warns(
-        UserWarning, match=r"changed while a batch of prompts was written .*longest prompts first"
-    ):
+@pytest.mark.parametrize(("make", "why"), WITHOUT_A_COPY.values(), ids=WITHOUT_A_COPY)
+def test_what_remembers_where_no_copy_reaches_says_so(make, why, model):
+    with pytest.warns(UserWarning, match=rf"changed while a batch of prompts was written \(.*{why}") as said:
         model.generate(PROMPTS, 3, logits_processor=[make()])
-
-
-def test_criteria_and_functions_of_rows_say_so_too_and_calls_that_read(model):
-    asked = []
-
-    def never(input_ids, scores, **kwargs):
-        asked.append(len(input_ids))
-        return torch.zeros(len(input_ids), dtype=torch.bool)
-
-    def any_token(row, ids):
-        asked.append(row)
-        return list(range(4, 30))
-
-    for run in (
-        lambda: model.generate(PROMPTS, 3, stopping_criteria=[never]),
-        lambda: model.generate(PROMPTS, 3, prefix_allowed_tokens_fn=any_token),
-        lambda: capture_generated(
-            model, PROMPTS, SITE, max_new_tokens=2, progress=False, stopping_criteria=[never]
-        ),
-    ):
-        with pytest.warns(UserWarning, match=r"(never|any_token)'s asked changed while") as said:
-            run()
-        assert len(said) == 1, "once a call"
+    assert len(said) == 1, "once a call"
 
 
 class Lazy:
@@ -264,8 +376,19 @@ class Lazy:
 def test_what_remembers_nothing_and_single_batches_stay_quiet(model, recwarn):
     from transformers import SequenceBiasLogitsProcessor
 
+    class Held:
+        """What has no copy, and does not change."""
+
+        def __init__(self):
+            self.lock, self.log, self.words = threading.Lock(), logging.getLogger("x"), model.tokenizer
+
+        def __call__(self, input_ids, scores):
+            with self.lock:
+                return scores
+
     for own in (
         Lazy(),
+        Held(),
         second_word_again,
         SequenceBiasLogitsProcessor([[[4], 1.0]]),
         lambda ids, scores: scores,

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import warnings
 from collections import namedtuple
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from experiments.threads import one_thread
 from interventions import edited
 from interventions.writes.changes import NormKept
 from interventions.writes.lowrank import Fixed, SiteEdit
+from interventions.writes.own import code_of
 from probes import Examples, Site, capture
 from probes.data.positions import Position
 from probes.models.model import Model
@@ -751,6 +753,173 @@ def test_changes_of_ones_own_are_told_apart_by_slots_and_by_code(make_model, tmp
     for change in (Turned(), Halved(), Squared(), Cubed(), NormKept(Squared()), NormKept(Cubed()), Turned()):
         kept = states(change, store=tmp_path).load()
         assert torch.allclose(kept.x, states(change).x, atol=1e-5), change
+
+
+BY = 1.0
+
+
+def closed_over(by):
+    class Mine(Turned):
+        def delta(self, h):
+            return h * by
+
+    return Mine()
+
+
+def with_default(k):
+    class Mine(Turned):
+        def delta(self, h, by=k):
+            return h * by
+
+    return Mine()
+
+
+def with_keyword(k):
+    class Mine(Turned):
+        def delta(self, h, *, by=k):
+            return h * by
+
+    return Mine()
+
+
+def of_the_class(k):
+    class Mine(Turned):
+        by = k
+
+        def delta(self, h):
+            return h * self.by
+
+    return Mine()
+
+
+def inherited(k):
+    class Mine(type(of_the_class(k))):
+        pass
+
+    return Mine()
+
+
+def helped(k):
+    def helper(h):
+        return (lambda: h * k)()
+
+    class Mine(Turned):
+        by = staticmethod(helper)
+
+        def delta(self, h):
+            return self.by(h)
+
+    return Mine()
+
+
+def computed_once(k):
+    class Mine(Turned):
+        @cached_property
+        def by(self):
+            return k
+
+        def delta(self, h):
+            return h * self.by
+
+    return Mine()
+
+
+def by_a_global(k):
+    global BY
+    BY = k
+
+    class Mine(Turned):
+        def delta(self, h):
+            return h * BY
+
+    return Mine()
+
+
+WITHOUT_NUMBERS = [
+    closed_over,
+    with_default,
+    with_keyword,
+    of_the_class,
+    inherited,
+    helped,
+    computed_once,
+    by_a_global,
+]
+
+
+@pytest.mark.parametrize("make", WITHOUT_NUMBERS)
+def test_changes_of_ones_own_are_told_apart_by_what_their_class_reaches(make, make_model, tmp_path):
+    model, site = make_model(), Site("resid_post", 1)
+
+    def states(change, **kept):
+        write = SiteEdit(site, Position.parse("all"), change, "mine")
+        own = edited(model, Fixed((write,), "mine"))
+        return capture(own, ["the red house"], site, progress=False, **kept)
+
+    for by in (1.0, 2.0, torch.full((32,), 0.5)):
+        for change in (make(by), NormKept(make(by))):
+            kept = states(change, store=tmp_path).load()
+            assert torch.allclose(kept.x, states(change).x, atol=1e-5), by
+    assert len(list((tmp_path).iterdir())) >= 6 and code_of(make(1.0)) == code_of(make(1.0))
+
+
+class Number(float):
+    width, keeps_norm, kind = 32, False, "number"
+
+    def delta(self, h):
+        return h * float(self)
+
+    def numbers(self):
+        return ()
+
+
+class Exactly(Scaled):
+    def __init__(self, by):
+        self.by, self.told = by, True
+
+    def numbers(self):
+        return (self.by,)
+
+    def delta(self, h):
+        return h
+
+
+class Asking(Turned):
+    """Asks a model, which has no lasting hash."""
+
+    net = torch.nn.Linear(2, 2)
+
+
+def test_changes_that_nothing_tells_apart_are_kept_out_of_stores_and_numbers_count_exactly(
+    make_model, tmp_path
+):
+    model, site = make_model(), Site("resid_post", 1)
+
+    def write(change):
+        return SiteEdit(site, Position.parse("all"), change, "mine")
+
+    for change in (Number(2), Asking()):
+        with pytest.raises(ValueError, match=r"let numbers\(\) of a change of your own"):
+            capture(
+                edited(model, Fixed((write(change),), "mine")),
+                ["alpha"],
+                site,
+                store=tmp_path,
+                progress=False,
+            )
+    told = [
+        hashed(write(Exactly(by)))
+        for by in (
+            torch.tensor(1 + 1e-9, dtype=torch.float64),
+            torch.tensor(1 + 3e-9, dtype=torch.float64),
+            torch.tensor(2**25),
+            torch.tensor(2**25 + 1),
+            torch.ones(4),
+            torch.ones(2, 2),
+        )
+    ]
+    assert len(set(told)) == len(told)
+    assert hashed(write(Exactly(torch.ones(4)))) == told[4]
 
 
 def test_a_class_that_is_written_again_with_the_same_code_is_the_same(make_model):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from probes.data.begun import CHATS, TOLD
 from probes.data.examples import Examples
 from probes.models.decoding import Decoding
 from probes.models.model import Model
@@ -32,6 +33,7 @@ def asked_of(behaviour: Any, model: Model, prompts: Examples) -> dict[str, Any]:
         "texts": _hash(prompts.texts),
         "columns": {name: _hash(column.tolist()) for name, column in prompts.columns.items()},
         **_decoding(behaviour, model),
+        **_begun(model, prompts),
     }
 
 
@@ -104,6 +106,13 @@ def _decoding(behaviour: Any, model: Model) -> dict[str, Any]:
         return {}
     said = Decoding.of(model.hf, model.tokenizer, model.pad_id, lengths[0], {}).receipt()
     return {"decoding": {name: value for name, value in said.items() if name != "set_aside"}}
+
+
+def _begun(model: Model, prompts: Examples) -> dict[str, str]:
+    """How the tokenizer begins such prompts, and renders those that are chats."""
+    plain = [isinstance(text, str) for text in prompts.texts]
+    names = (*(TOLD if any(plain) else ()), *(CHATS if not all(plain) else ()))
+    return {name: told for name, told in model.begins.items() if name in names}
 
 
 def _differing(these: Mapping[str, Any], those: Mapping[str, Any]) -> str:

@@ -12,17 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from interventions.behaviours.written import DASHES, FRACTION, in_digits
+
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u2018\u02bc")
-_DASHES = str.maketrans("\u2212\u2013\u2014\u2044\u2215", "---//")  # and slashes of fractions
-_FRACTION = re.compile(r"(?:(?<=(\d))\s?)?([\u00bc-\u00be\u2150-\u215e])")
-# A whole number and a fraction below 1; a year is none (in 2020 1/2 of them).
-_MIXED = re.compile(r"(?<![\w.,/])(\d{1,3})\s(?=(\d{1,2})[/\u2044\u2215](\d{1,2})(?![\w/]|[.,]\d))")
-# Said of one number; between two (5 minus 3, ten minus 3) it takes away.
-_MINUS = re.compile(
-    r"(^|[.:;,=(]|\b(?:is|was|are|be|equals|gives|makes|of|at|to|from|about|exactly|answer|temperature))(\s*)"
-    r"\b(?:minus|negative)\s+(?=[$\u20ac\u00a3\u00a5]?\.?\d)",
-    re.IGNORECASE,
-)
 # Not inside a word, a range (1990-95), a version (1.2.3) or a decimal comma; a unit may follow at once (5km).
 _NUMBER = re.compile(
     r"(?<![\w.])(?<!\d[-,])[-+]?"
@@ -37,9 +29,13 @@ _ORDINAL = re.compile(r"(?:(?<=1)st|(?<=2)nd|(?<=3)rd|th)s?\b", re.IGNORECASE)
 _DECADE = re.compile(r"\d{3}0['\u2019]?s\b")
 # What makes a number a part of another answer: a fraction, a time, a power, a sum, a product, a size. Spaces
 # stand on both sides or on none, since * alone also makes words bold.
-_TIED_BEFORE = re.compile(r"\d(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+]\s|:)$|\b[^\W\d_][-+]$")
-_TIED_BEHIND = re.compile(r"(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+]\s|:|x)\d")
+_TIED_BEFORE = re.compile(r"\d(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|:)$|\b[^\W\d_][-+]$")
+_TIED_BEHIND = re.compile(r"(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|:|x)\d")
 _MINUS_BEFORE = re.compile(r"(?<!\w)-\s?[$\u20ac\u00a3\u00a5]$")
+_PARTED = re.compile(
+    r"(?<![\w.,/*^:\u00d7\u00f7+])(?<!\d[-\s])(?P<sign>[-+]?)(?:(?P<whole>\d{1,3})\+)?"
+    r"(?P<part>\d{1,2})/(?P<of>\d{1,2})(?![\w/]|[.,:]\d|\s?[-+*/^\u00d7\u00f7]\s?\d)"
+)
 _ARTICLES = {"a", "an", "the"}
 _OPERAND = r"(?:\d|\b[^\W\d_]\b)"  # a digit, or a letter alone
 _BETWEEN = rf"(?:[-+*/^\u00d7\u00f7]+|\s+[-+*/^\u00d7\u00f7]+\s+)(?={_OPERAND})"
@@ -55,15 +51,19 @@ def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
     """Whether a text is ("exact"), begins with ("first") or contains a key.
 
     A key that is a number is found as a whole number: 5 is not in 1/5, 5:30, -5, 5.5, 10^5 or 5th, nor
-    1990 in 1990s, but 5 is in 5km and in 2 + 3 = 5, 1 000 000 is 1,000,000 and minus 3 is -3. A key with
-    signs that change what it says (C++, x - 1, 1/5, 2 1/2) is found with those signs; a key without is not
-    found where such signs are tied to it. All else about punctuation, case, articles, apostrophes and spacing
-    does not matter.
+    1990 in 1990s, but 5 is in 5km and in 2 + 3 = 5, 1 000 000 is 1,000,000, minus 3 is -3 and 2 1/2 is 2.5. A
+    key with signs that change what it says (C++, x - 1, 1/5, 2 1/2) is found with those signs; a key without
+    is not found where such signs are tied to it. All else about punctuation, case, articles, apostrophes and
+    spacing does not matter. Raises ValueError for a key that holds none of these ("?").
     """
     number = as_number(key)
     if number is not None:
         return any(_number_matches(reading, number, mode) for reading in _readings(text))
     wanted, said = signed(str(key)), signed(text)
+    if not wanted.tokens:
+        raise ValueError(
+            f"the key {key!r} holds no word, no number and no sign that could be found in a text"
+        )
     keep = all(token in _ARTICLES for token in wanted.tokens)
     wanted, said = (parts if keep else parts.without_articles() for parts in (wanted, said))
     if not wanted.signs:
@@ -84,23 +84,20 @@ def _starts(there: int, n: int, mode: str) -> Sequence[int]:
 
 def _readings(text: str) -> list[str]:
     """The text, thousands closed up; and as it stands where these may be two numbers."""
-    plain = _THIN.sub(_closed_up, _MINUS.sub(r"\1\2-", _mixed(text)))
+    plain = _THIN.sub(_closed_up, in_digits(text, tell=True))
     plain = _SPACED.sub(lambda m: _closed_up(m) if " 0" in m.group() else m.group(), plain)
     closed = _SPACED.sub(_closed_up, plain)
     return [plain] if closed == plain else [plain, closed]
-
-
-def _mixed(text: str) -> str:
-    """2 1/2 as 2+1/2, which is what 2\u00bd is read as, so that neither is found as a 2 or as 1/2."""
-    return _MIXED.sub(lambda m: f"{m[1]}+" if 0 < int(m[2]) < int(m[3]) else m[0], text)
 
 
 def _closed_up(number: re.Match[str]) -> str:
     return "".join(number.group().split())
 
 
-def _number_matches(text: str, number: float, mode: str) -> bool:
-    found = _numbers(text.translate(_DASHES))
+def _number_matches(text: str, number: float | int, mode: str) -> bool:
+    plain = FRACTION.sub(lambda m: f"{'+' if m[1] else ' '}{unicodedata.normalize('NFKC', m[2])}", text)
+    text = plain.translate(DASHES)
+    found = _numbers(text)
     if mode == "contains":
         return any(value == number for value, _, _ in found)
     if not found or found[0][0] != number:
@@ -111,9 +108,14 @@ def _number_matches(text: str, number: float, mode: str) -> bool:
     return not re.search(r"\w", text[:start]) and (mode == "first" or not re.search(r"\w", text[end:]))
 
 
-def _numbers(text: str) -> list[tuple[float, int, int]]:
+def _numbers(text: str) -> list[tuple[float | int, int, int]]:
     """The numbers that stand in a text for themselves, and where."""
-    found = []
+    found: list[tuple[float | int, int, int]] = []
+    for m in _PARTED.finditer(text):  # 2+1/2, as 2 1/2 and 2\u00bd are read, and 1/2
+        whole, part, of = (int(m[k] or 0) for k in ("whole", "part", "of"))
+        if 0 < part < of:
+            sign = -1 if m["sign"] == "-" or _MINUS_BEFORE.search(text[: m.start()]) else 1
+            found.append((sign * (whole + part / of), m.start(), m.end()))
     for m in _NUMBER.finditer(text):
         before, behind = text[: m.start()], text[m.end() :]
         added = m.group()[0] == "+" and before[-1:].isdigit()
@@ -121,9 +123,15 @@ def _numbers(text: str) -> list[tuple[float, int, int]]:
             continue
         if _ORDINAL.match(text, m.end()) or _DECADE.match(text, max(m.end() - 4, m.start())):
             continue
-        value = float(m.group().replace(",", ""))
+        value = _value(m.group())
         found.append((-value if _MINUS_BEFORE.search(before) else value, m.start(), m.end()))
-    return found
+    return sorted(found, key=lambda each: each[1])
+
+
+def _value(number: str) -> float | int:
+    """Whole numbers as they are: floats are no longer told apart from 2^53 on."""
+    plain = number.replace(",", "")
+    return int(plain) if plain.lstrip("+-").isdecimal() else float(plain)
 
 
 @dataclass(frozen=True)
@@ -160,9 +168,9 @@ class Signed:
 @lru_cache(maxsize=4096)
 def signed(text: str) -> Signed:
     """The words of a text, lower case, and its signs; apostrophes, and points between letters, close up."""
-    parted = _FRACTION.sub(lambda m: f"{'+' if m[1] else ' '}{m[2]}", text)  # 2\u00bd is not 21/2
-    plain = unicodedata.normalize("NFKC", _mixed(parted)).casefold().replace("i\u0307", "i")
-    plain = plain.translate(_APOSTROPHES).translate(_DASHES)
+    parted = FRACTION.sub(lambda m: f"{'+' if m[1] else ' '}{m[2]}", text)  # 2\u00bd is not 21/2
+    plain = unicodedata.normalize("NFKC", in_digits(parted)).casefold().replace("i\u0307", "i")
+    plain = plain.translate(_APOSTROPHES).translate(DASHES)
     plain = re.sub(r"(?<=[^\W\d])\.(?=[^\W\d])", "", plain).strip()
     tokens: list[str] = []
     signs: list[int] = []
@@ -203,9 +211,9 @@ def normalised(text: str, articles: bool = False) -> str:
     return " ".join(w for w in kept if articles or w not in _ARTICLES)
 
 
-def as_number(key: Any) -> float | None:
+def as_number(key: Any) -> float | int | None:
     """The number that a key is, or None; "1,000", "1 000", "-3.5" and "1e3" are numbers, "3 km" is not."""
     if isinstance(key, int | float | np.integer | np.floating) and not isinstance(key, bool):
-        return float(key)
-    found = _NUMBER.fullmatch(_readings(str(key).strip())[-1].translate(_DASHES))
-    return None if found is None else float(found.group().replace(",", ""))
+        return int(key) if isinstance(key, int | np.integer) else float(key)
+    found = _NUMBER.fullmatch(_readings(str(key).strip())[-1].translate(DASHES))
+    return None if found is None else _value(found.group())

@@ -1,6 +1,7 @@
 """Any edit, only at tokens where a probe's score crosses a threshold."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,11 +66,12 @@ def check_single(probe: LinearProbe, what: str) -> None:
         )
 
 
-def check_acting(probe: LinearProbe, model: Model, what: str) -> None:
+def check_acting(probe: LinearProbe, model: Model, what: str, begun: Mapping[str, str] | None = None) -> None:
     """Raises ValueError for a probe of another model; warns of one fitted on rows read under edits that
-    do not act where it scores tokens.
+    do not act where it scores tokens, or of texts that begin otherwise (than those that `begun` tells of,
+    where they are known).
     """
-    model.refuse_foreign(probe.receipt, what)
+    model.refuse_foreign(probe.receipt, what, begun=begun)
     if gone := edits_left_out(probe.receipt, {"edits": [repr(w) for w in model.acting]}):
         warnings.warn(
             f"{what} was fitted on rows read under {gone}, and scores tokens without; use it on the model"

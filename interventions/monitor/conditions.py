@@ -9,6 +9,7 @@ import numpy as np
 from probes.checks.settings import check_count
 from probes.data.begun import beginning, begun_otherwise
 from probes.data.examples import Examples, Text
+from probes.data.fingerprint import Fingerprint
 from probes.data.row_names import text_names
 from probes.data.tokenised import Tokenised
 from probes.fitting.linear import LinearProbe
@@ -25,19 +26,22 @@ LEFT_OUT = (
 
 @dataclass(frozen=True)
 class Conditions:
-    """How answers were written: the settings that choose tokens, by name, the edits in force, and how prompts
-    begin (`probes.data.begun`).
+    """How answers were written: the settings that choose tokens, by name, the edits in force, how prompts
+    begin (`probes.data.begun`), the model, and the tokens that end an answer.
     """
 
     settings: tuple[tuple[str, str], ...]
     edits: tuple[str, ...]
     begun: tuple[tuple[str, str], ...] = ()
+    model: Fingerprint | None = None
+    ends: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, model: Model, decoding: Decoding, asked: Tokenised) -> "Conditions":
         said = {k: str(v) for k, v in decoding.receipt().items() if k not in LEFT_OUT}
-        begun = tuple(beginning(asked.encoded).items())
-        return cls(tuple(sorted(said.items())), tuple(map(_told, model.acting)), begun)
+        begun = tuple(beginning(asked.encoded, "last").items())
+        edits = tuple(map(_told, model.acting))
+        return cls(tuple(sorted(said.items())), edits, begun, model.fingerprint, decoding.ends)
 
     def say_other(self, now: "Conditions") -> None:
         """Warns where answers are written otherwise now than when the threshold was fixed."""
@@ -48,6 +52,13 @@ class Conditions:
             parts.append(["; ".join(c.edits) or "no edit" for c in (self, now)])
         if begun := begun_otherwise(dict(self.begun), dict(now.begun)):
             parts.append([f"prompts that are {words}" for words in begun])
+        if self.model and now.model and (field := self.model.foreign(now.model)):
+            parts.append([f"the model {m.name!r}" for m in (self.model, now.model)])
+            parts[-1][1] += f", whose {field} {'differ' if field.endswith('s') else 'differs'}"
+        if cut := self.ends - now.ends:
+            parts.append(
+                [f"answers that also end at token {', '.join(map(str, sorted(cut)))}", "none that do"]
+            )
         if parts:
             was, then = (" and ".join(side) for side in zip(*parts, strict=True))
             warnings.warn(

@@ -20,6 +20,7 @@ from interventions.monitor.conditions import Conditions, different, say_longer, 
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
 from probes.checks.settings import check_number
+from probes.data.begun import beginning
 from probes.data.examples import Examples, Text
 from probes.data.sites import Site, SiteLike, as_site
 from probes.data.tokenised import Tokenised
@@ -47,8 +48,8 @@ class Monitor:
     What a reasoning model thinks before it answers is watched too; with `thoughts=False` its tokens are
     scored but raise no alarm, from the tag that begins a thought to the one that ends it. `tokens` is the
     length of answers that the rate of false alarms is known for; in longer ones more tokens may cross.
-    `under` is how they were written: the settings and the edits in force. Watching other answers is warned
-    of.
+    `under` is how they were written: the model, the settings and the edits in force. Watching other answers
+    is warned of.
     """
 
     probe: LinearProbe
@@ -227,11 +228,11 @@ class Monitor:
                 'a monitor reads while the model writes, which needs backend="hooks"; this model runs on'
                 f" {model.backend.name}"
             )
-        check_acting(self.probe, model, "the monitor's probe")
+        asked = model.tokenise(prompts)
+        check_acting(self.probe, model, "the monitor's probe", beginning(asked.encoded, "last"))
         say_of_means(self.probe)
         writes = triggered(then, model)
         decoding = model.decoding(max_new_tokens, {"use_cache": True, **options}, "a monitor")
-        asked = model.tokenise(prompts)
         if self.under is not None:
             self.under.say_other(Conditions.of(model, decoding, asked))
         return writes, decoding, asked

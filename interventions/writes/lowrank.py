@@ -16,6 +16,7 @@ from probes.data.receipts import warn_of_other_reading
 from probes.data.sites import Site, SitesLike
 from probes.fitting.directions import Direction, check_direction
 from probes.models.model import Model
+from probes.models.reached import reached
 from probes.models.writes import Act, Chosen, Identity, Write
 
 
@@ -82,16 +83,23 @@ class SiteEdit:
         return self.change if isinstance(self.change, LowRank) else None
 
     def identity(self) -> Identity | None:
-        return (_kind(self.change), self.change.numbers()) if _told(self.change) else None
+        kind = _kind(self.change) if _told(self.change) else None
+        return None if kind is None else (kind, self.change.numbers())
 
     def __repr__(self) -> str:
         return f"{self.label} at {self.site}, {self.at} tokens"
 
 
-def _kind(change: Change) -> str:
-    """What it is called, with the code of what is not ours of it."""
-    codes = [code for each in _layers(change) if (code := code_of(each))]
-    return " ".join([change.kind, *codes])
+def _kind(change: Change) -> str | None:
+    """What it is called, with a hash of what is not ours of it, where that can be told, and of its numbers,
+    which otherwise count in float32 and without their shape.
+    """
+    codes = [code_of(each) for each in _layers(change)]
+    if None in codes:
+        return None
+    own = [code for code in codes if code]
+    exact = [str(reached(list(change.numbers()), lasting=True).told[:8])] if own else []
+    return " ".join([change.kind, *own, *exact])
 
 
 def _told(change: Change) -> bool:

@@ -1,43 +1,38 @@
-"""What tells changes of one's own apart: their fields, and the code of their class."""
+"""What tells changes of one's own apart: their fields, and all that their class holds and reaches."""
 
 import hashlib
-from collections.abc import Iterator
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
+from probes.models.reached import function_behind, reached, told_code
+
 OURS = ("probes", "interventions")
+_HOLDING = (tuple, list, dict, set, frozenset, str, bytes, float, int, complex)
 
 
 def has_fields(change: Any) -> bool:
-    """Whether it holds anything, in its dictionary or in slots."""
+    """Whether it holds anything, in its dictionary, in slots, or as a tuple, a number and so on does."""
     slots = (name for kind in type(change).__mro__ for name in _slots(kind))
-    return bool(getattr(change, "__dict__", None)) or any(hasattr(change, name) for name in slots)
+    held = bool(getattr(change, "__dict__", None)) or any(hasattr(change, name) for name in slots)
+    return held or isinstance(change, _HOLDING)
 
 
-def code_of(change: Any) -> str:
-    """A hash of what the functions of its class say, as far as it is not ours; empty where all of it is."""
-    own = [
-        kind for kind in type(change).__mro__ if kind.__module__.partition(".")[0] not in (*OURS, "builtins")
-    ]
-    said = [f"{name}: {told}" for kind in own for name, f in _functions(kind) for told in _code(f.__code__)]
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:8] if said else ""
+def code_of(change: Any) -> str | None:
+    """A hash of its class, as far as it is not ours: of what its functions say, close over, have as defaults
+    and use of global names, and of attributes of the class. Empty where all of it is ours; None where it
+    reaches what has no lasting hash, such as a model.
+    """
+    kinds = [k for k in type(change).__mro__ if k.__module__.partition(".")[0] not in (*OURS, "builtins")]
+    if not kinds:
+        return ""
+    found = reached(kinds[0], lasting=True)
+    if not found.told or found.shared or found.bound:
+        return None
+    functions = ((n, function_behind(value)) for kind in kinds for n, value in vars(kind).items())
+    said = [f"{n}: {told_code(f.__code__)}" for n, f in functions if isinstance(f, FunctionType)]
+    return hashlib.sha256("\n".join([found.told, *said]).encode()).hexdigest()[:8]
 
 
 def _slots(kind: type) -> tuple[str, ...]:
     slots = vars(kind).get("__slots__", ())
     return (slots,) if isinstance(slots, str) else tuple(slots)
-
-
-def _functions(kind: type) -> Iterator[tuple[str, FunctionType]]:
-    for name, value in vars(kind).items():
-        found = value.fget if isinstance(value, property) else value
-        if isinstance(found, FunctionType):
-            yield name, found
-
-
-def _code(code: CodeType) -> Iterator[str]:
-    plain = [c for c in code.co_consts if not isinstance(c, CodeType)]
-    yield f"{code.co_code.hex()} {plain!r} {code.co_names}"
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _code(inner)

@@ -109,8 +109,7 @@ class Fingerprint:
         model (by default that directions can be transferred, and all else is made anew); another precision of
         the same weights, or other people's hooks, only warn.
         """
-        field = self._differing(other)
-        if field is None or (field == "weights" and self._rounded(other)):
+        if not (field := self.foreign(other)):
             self._warn(other, what)
             return
         belongs = f"{what} belongs to model {self.name!r} but was used on {other.name!r}"
@@ -129,6 +128,11 @@ class Fingerprint:
             )
         remedy = remedy or (TRANSFER if what.startswith("the direction") else ANEW)
         raise ValueError(f"{belongs}: {differs}. Use it on its own model, or {remedy}")
+
+    def foreign(self, other: "Fingerprint") -> str:
+        """The field by which `check` would refuse; empty where it would not."""
+        field = self._differing(other)
+        return "" if field is None or (field == "weights" and self._rounded(other)) else field
 
     def _warn(self, other: "Fingerprint", what: str) -> None:
         """Says what may make small differences."""

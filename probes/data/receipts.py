@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from probes.data.begun import begun_otherwise
+from probes.data.begun import NOTHING, begun_otherwise, only_today
 from probes.data.fingerprint import other_model
 from probes.data.positions import INTEGER, ONE_PER_TEXT
 
@@ -20,7 +20,7 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The receipt of rows under one another: what is alike, and in a list what is not.
 
     Raises ValueError for rows of several models, read at several places, under several edits or of texts that
-    the tokenizer began otherwise: whoever reads them as one table would take them for the same thing.
+    began otherwise: whoever reads them as one table would take them for the same thing.
     """
     receipts = [dict(r) | ({"at": place(r["at"])} if "at" in r else {}) for r in receipts]
     for other in receipts[1:]:
@@ -34,12 +34,7 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 f"the parts were read {what} ({' and '.join(told)}); capture them alike, or put the numbers"
                 " together with Activations.from_arrays, which says nothing of how they were read"
             )
-    begun = {r["begins_with"]: r for r in receipts if isinstance(r.get("begins_with"), str)}
-    if len(begun) > 1 and (ways := begun_otherwise(*[*begun.values()][:2])):
-        raise ValueError(
-            f"the parts were read of {' and of '.join(ways)}, which changes every hidden state; capture them"
-            " with the tokenizer set alike, or put the numbers together with Activations.from_arrays"
-        )
+    _begun_alike(receipts)
     found: dict[str, Any] = {}
     for name in dict.fromkeys(key for receipt in receipts for key in receipt):
         values = [receipt.get(name) for receipt in receipts]
@@ -47,6 +42,23 @@ def common_receipt(receipts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         alike = name == "model" or (all(value == values[0] for value in values) and name != "data")
         found[name] = values[0] if alike else values
     return found
+
+
+def _begun_alike(receipts: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ValueError for parts whose texts began, ended or were rendered otherwise; where one template
+    only writes something else at another time, it warns.
+    """
+    told: dict[str, Any] = {}
+    for receipt in receipts:
+        if ways := begun_otherwise(told, receipt):
+            said = f"the parts were read of {' and of '.join(ways)}, which changes hidden states"
+            if not only_today(told, receipt):
+                raise ValueError(
+                    f"{said}; capture them with the tokenizer, its chat template and the template's arguments"
+                    " set alike, or put the numbers together with Activations.from_arrays"
+                )
+            warnings.warn(said, stacklevel=4)
+        told = {k: receipt[k] for k in NOTHING if isinstance(receipt.get(k), str)} | told
 
 
 def place(at: Any) -> Any:
@@ -98,7 +110,7 @@ def warn_of_other_reading(
         )
     if begun := begun_otherwise(rows, there):
         warnings.warn(
-            f"{what} was read of {begun[0]} and is used for {begun[1]}, which changes every hidden state;"
+            f"{what} was read of {begun[0]} and is used for {begun[1]}, which changes hidden states;"
             f" read both with the tokenizer set alike{BARE}",
             stacklevel=4,
         )

@@ -14,6 +14,7 @@ from probes.checks.arrays import real_array
 from probes.checks.settings import check_count, check_number
 from probes.data import artefacts
 from probes.data.activations import Activations, check_states
+from probes.data.begun import NOTHING
 from probes.data.fingerprint import check_receipt, refuse_other_model
 from probes.data.receipts import warn_of_other_reading
 from probes.data.sites import Site, SiteLike, as_site
@@ -176,7 +177,7 @@ class Direction(Unwritten):
         it, or was written to.
         """
         self._as_made()
-        model.refuse_foreign(self.receipt, f"the direction at {self.site}")
+        model.refuse_foreign(self.receipt, f"the direction at {self.site}", any_chat=True)
         width = model.width_at(self.site) if self.site.kind == "z" else model.width
         if len(self.unit) != width:
             raise ValueError(
@@ -193,7 +194,7 @@ class Direction(Unwritten):
             {"from": self.receipt.get("model", {}).get("name"), "to": model.name, "reason": reason},
         ]
         # How the other model's texts begin is its own affair.
-        now = {"model": model.fingerprint.as_dict(), "transfers": moves, "begins_with": None}
+        now = {"model": model.fingerprint.as_dict(), "transfers": moves, **NOTHING}
         return replace(self, receipt=self.receipt | now)
 
     def tokens(self, model: Model, k: int = 10) -> dict[str, list[tuple[str, float]]]:

@@ -199,7 +199,7 @@ def _say_other_reading(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> 
         said.append(f"read at {at} and scores rows read at {scored['at']}; capture with at={at!r}")
     if begun := begun_otherwise(fitted, scored):
         said.append(
-            f"of {begun[0]} and scores rows of {begun[1]}, which changes every hidden state; read both with"
+            f"of {begun[0]} and scores rows of {begun[1]}, which changes hidden states; read both with"
             " the tokenizer, its chat template and the template's arguments set alike"
         )
     if gone := edits_left_out(fitted, scored):

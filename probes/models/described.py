@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from probes.data.begun import say_begun_otherwise
+from probes.data.begun import TOLD, say_begun_otherwise, set_to
 from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
 from probes.models.backends.hooking import in_force
@@ -72,16 +72,31 @@ class Described:
         """The edits that act on its passes now: of every `applied` around the call, and its own."""
         return (*in_force(inner_model(self.hf)), *self.writes)
 
-    def refuse_foreign(self, receipt: Mapping[str, Any], what: str, remedy: str | None = None) -> None:
+    @property
+    def begins(self) -> dict[str, str]:
+        """How its tokenizer begins and ends texts and renders chats now (`probes.data.begun`)."""
+        return set_to(self.tokenizer, self.chat_template_kwargs)
+
+    def refuse_foreign(
+        self,
+        receipt: Mapping[str, Any],
+        what: str,
+        remedy: str | None = None,
+        begun: Mapping[str, str] | None = None,
+        any_chat: bool = False,
+    ) -> None:
         """Raises ValueError, naming the field that differs and a remedy, where an artefact belongs to another
-        model; warns of one made of texts that this tokenizer would begin otherwise.
+        model; warns of one made of texts or chats that this tokenizer would begin otherwise, or other than
+        those that `begun` tells of, where these are known. With `any_chat` it may be used on chats of every
+        form.
 
         One whose receipt names no model passes.
         """
         own = made_by(receipt)
         if own is not None:
             own.check(self.fingerprint, what, remedy)
-            say_begun_otherwise(what, receipt, self.tokenizer)
+            made = {k: v for k, v in receipt.items() if k in TOLD} if any_chat else receipt
+            say_begun_otherwise(what, made, self.begins if begun is None else begun)
 
     @property
     def generates(self) -> bool:

@@ -28,13 +28,15 @@ def looks_at_prompts(decoding: Decoding) -> bool:
 
 def of_batch(decoding: Decoding, rows: Sequence[int]) -> Decoding:
     """The same for one batch: functions that are told a row's number get that of the prompt in the whole
-    list, where Hugging Face counts within the batch. Warns of objects that remember the batch before.
+    list, where Hugging Face counts within the batch; objects of one's own are as they were given.
     """
-    passed = decoding.passed
-    allowed: Callable[..., Any] | None = passed.get("prefix_allowed_tokens_fn")
-    own = [*(passed.get("logits_processor") or ()), *decoding.criteria]
-    decoding.memory.batch_begins([*own, *([] if allowed is None else [allowed])])
-    if allowed is None:
-        return decoding
-    told = {"prefix_allowed_tokens_fn": lambda row, ids: allowed(int(rows[row]), ids)}
-    return replace(decoding, passed={**passed, **told})
+    given = list(decoding.passed.get("logits_processor") or ())
+    allowed: Callable[..., Any] | None = decoding.passed.get("prefix_allowed_tokens_fn")
+    own = [*given, *decoding.criteria, *([] if allowed is None else [allowed])]
+    now = decoding.memory.for_batch(own)
+    passed = {**decoding.passed} | ({"logits_processor": now[: len(given)]} if given else {})
+    if allowed is not None:
+        asked = now[-1]
+        passed["prefix_allowed_tokens_fn"] = lambda row, ids: asked(int(rows[row]), ids)
+    criteria = now[len(given) : len(given) + len(decoding.criteria)]
+    return replace(decoding, passed=passed, criteria=tuple(criteria))

@@ -254,7 +254,8 @@ class Model(Described):
         tokens, at `from_last` on the prompt's last and all new ones; at any other position on that token of
         the prompt (span positions read the columns of `Examples`). For several samples a prompt, give it
         several times. `prefix_allowed_tokens_fn` is told a prompt's place in the list; a `logits_processor`
-        sees batches of prompts of one length, whose rows are in no order of the list. Raises ValueError for
+        sees batches of prompts of one length, whose rows are in no order of the list, and every batch meets
+        it as it was given: what it remembers of others decides nothing. Raises ValueError for
         options that cannot be kept (`probes.models.generating`).
         """
         self.require_generation("generate")

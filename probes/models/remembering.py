@@ -1,72 +1,105 @@
 """Processors and criteria of one's own that count calls or keep what they saw: prompts are written batch by
-batch, and what is remembered of one batch goes on into the next.
+batch, and none may meet what is remembered of the batch before.
 """
 
+import random
 import warnings
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FunctionType, MethodType
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from probes.models.reached import Reached, anew, reached
 
 
 @dataclass(eq=False)
 class Memory:
-    """What the objects of one call remembered when its latest batch began."""
+    """The objects of one call, with a copy of them as they were given, or the kind of what has none."""
 
-    seen: dict[str, Any] | None = None
+    first: Reached | None = None
     said: bool = False
 
-    def batch_begins(self, objects: Sequence[Any]) -> None:
-        """Warns, once a call, where any of them, other than Hugging Face's, remembers the batch before."""
-        own = [o for o in objects if type(o).__module__.partition(".")[0] != "transformers"]
-        now = {f"{_name(o)}'s {name}": value for o in own for name, value in _remembered(o).items()}
-        before, self.seen = self.seen or {}, now
-        name = next((n for n in now if before.get(n, now[n]) != now[n]), None)
-        if name is None or self.said:
+    def for_batch(self, objects: Sequence[Any]) -> list[Any]:
+        """The objects as a batch is to meet them: as they were given. Those, other than Hugging Face's, that
+        remember the batch before go on seeing every call, and copies of what was given decide. Warns, once a
+        call, where there is no copy, or copies share what is remembered.
+        """
+        own = [o for o in objects if not _theirs(o)]
+        if not own:
+            return list(objects)
+        now = reached(own)
+        if self.first is None:
+            self.first = now
+            self.copies, self.without = _copied(own)  # together, since they may share what they hold
+            self.shared = reached(self.copies).told
+            return list(objects)
+        if now.told and now.told == self.first.told:
+            return list(objects)
+        if self.without:
+            self._say(own, f"it reaches a {self.without}, of which there is no copy")
+            return list(objects)
+        fresh, _ = _copied(self.copies)
+        if reached(fresh).told != self.shared:
+            self._say(own, "in a global name, an attribute of a class or a module, which copies share")
+            return list(objects)
+        both = {id(o): Both(copy, o) for o, copy in zip(own, fresh, strict=True)}
+        return [both.get(id(o), o) for o in objects]
+
+    def _say(self, own: Sequence[Any], why: str) -> None:
+        if self.said:
             return
         self.said = True
+        names = ", ".join(dict.fromkeys(map(_name, own)))
         warnings.warn(
-            f"{name} changed while a batch of prompts was written (from {before[name]!r:.40} to"
-            f" {now[name]!r:.40}), and the batches of a call follow one another, longest prompts first: what"
-            " it keeps is in no order of the list, and what it does to a prompt may depend on those before."
-            " Give one prompt a call with an object made anew, or prompts of one length with"
-            " batch_size=len(prompts)",
+            f"what {names} keeps changed while a batch of prompts was written ({why}), and the batches of a"
+            " call follow one another, longest prompts first: it is in no order of the list, and what is done"
+            " to a prompt may depend on those before. Keep it in attributes of the object, which is taken as"
+            " it was given for every batch, or give one prompt a call with an object made anew",
             stacklevel=6,
         )
 
 
-def _remembered(o: Any) -> dict[str, Any]:
-    """What an object or a function holds that can be told apart: plain values, how much is in containers, how
-    often tensors were written to. What is made at the first call and kept is none of it.
-    """
-    held: dict[str, Any] = {}
-    if isinstance(o, MethodType):
-        return _remembered(o.__self__)
-    if isinstance(o, FunctionType):
-        code = o.__code__
-        held |= {n: o.__globals__[n] for n in code.co_names if n in o.__globals__}
-        held |= {
-            n: c.cell_contents for n, c in zip(code.co_freevars, o.__closure__ or (), strict=True) if _full(c)
-        }
-    held |= vars(o) if hasattr(o, "__dict__") else {}
-    return {name: told for name, value in held.items() if (told := _told(value)) is not None}
+@dataclass(eq=False)
+class Both:
+    """`decides` gives the answer, and `sees` is called beside it, so that it holds what it was shown."""
+
+    decides: Callable[..., Any]
+    sees: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        beside = [a.clone() if isinstance(a, Tensor) else a for a in args]
+        found = self.decides(*args, **kwargs)
+        # What it remembers of other batches may not fit this one.
+        with _no_numbers_drawn(), suppress(Exception):
+            self.sees(*beside, **kwargs)
+        return found
 
 
-def _full(cell: Any) -> bool:
+@contextmanager
+def _no_numbers_drawn() -> Generator[None]:
+    """Random numbers drawn within are drawn again afterwards."""
+    python, numpy, torches = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    yield
+    random.setstate(python)
+    np.random.set_state(numpy)
+    torch.set_rng_state(torches)
+
+
+def _copied(o: Any) -> tuple[Any, str]:
     try:
-        return cell.cell_contents is not None
-    except ValueError:  # a name that has no value yet
-        return False
+        return anew(o), ""
+    except TypeError as error:
+        return None, str(error)
+    except Exception as error:  # objects refuse to be copied in ways of their own
+        return None, f"{type(o).__name__} ({type(error).__name__})"
 
 
-def _told(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return None if value.is_inference() else f"written to {value._version} times"
-    if isinstance(value, bool | int | float | str):
-        return value
-    return f"{len(value)} entries" if isinstance(value, Mapping | Sequence | Set) else None
+def _theirs(o: Any) -> bool:
+    return type(o).__module__.partition(".")[0] == "transformers"
 
 
 def _name(o: Any) -> str:

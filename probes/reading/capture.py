@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from probes.checks.devices import new_on_cpu
 from probes.data.activations import Activations, PairActivations
+from probes.data.begun import say_mixed
 from probes.data.examples import Examples, Pairs, Text, check_examples
 from probes.data.positions import Position
 from probes.data.sites import Site, SiteLike, SitesLike, as_site
@@ -151,6 +152,7 @@ def capture_pairs(
             f"pairs need one vector a text, and position {position} gives several; use last, mean or span_end"
         )
     # Both sides into memory, also out of a store: pair recipes read them together.
+    say_mixed(model.encode([side.texts[0] for side in pairs.sides]), "of the two sides of a pair")
     sides = [capture(model, side, sites, position, **options) for side in pairs.sides]
     yes, no = (s.load() if isinstance(s, StoredActivations) else s for s in sides)
     if len(yes) < len(pairs) or len(no) < len(pairs):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probes.data.begun import beginning
+from probes.data.begun import beginning, say_mixed
 from probes.data.examples import Examples
 from probes.data.fingerprint import Fingerprint
 from probes.data.positions import Position
@@ -54,6 +54,7 @@ class Reading:
         """
         asked = model.tokenise(examples)
         asked.places(position)
+        say_mixed(asked.encoded)
         width, checked = common_width(model, sites), self_check(model, asked.encoded) if check else None
         return cls(model, examples, sites, position, dtype or model.dtype, asked, width, checked)
 
@@ -187,12 +188,13 @@ class Reading:
 
     @property
     def receipt(self) -> dict[str, Any]:
+        also = self._also_at()
         return {
             "model": self.fingerprint.as_dict(),
             "backend": self.model.backend.name,
             "at": str(self.position),
-            **({"also_at": also} if (also := self._also_at()) else {}),
-            **beginning(self.encoded),
+            **({"also_at": also} if also else {}),
+            **beginning(self.encoded, self.position, also or self.position),
             "sites": [str(s) for s in self.sites],
             "data": self.examples.hash,
             "dtype": str(self.dtype).removeprefix("torch."),
