@@ -85,7 +85,7 @@ def test_parts_of_a_model_that_were_replaced_are_noticed_at_the_next_pass(model,
     free = edited(model, Add(VECTOR, norm=1.0))  # belongs to no model in particular
     changed.logits(TEXTS)
     change(model.hf)
-    with pytest.raises(ValueError, match=r"changed since the model was edited"):
+    with pytest.raises(ValueError, match=r"changed since it was edited"):
         changed.logits(TEXTS)
     free.logits(TEXTS)
 
