@@ -26,7 +26,7 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
     untouched.
 
     Edits act in the order given, after those the model already has. Raises ValueError when an edit belongs to
-    another model, also at a pass, where weights were changed since.
+    another model, also at a pass, where the model was changed since.
     """
     if not isinstance(model, Model):
         raise TypeError(
@@ -35,7 +35,7 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
         )
     as_base = model.edited_as_base or bool(switched_off(model.hf))
     writes = (*model.writes, *compiled(model, edits))
-    meant = (*model.meant, Meant(model.hf, partial(compiled, model, edits)))
+    meant = (*model.meant, Meant(model.hf, partial(compiled, model, edits), model.tokenizer))
     return replace(model, writes=writes, edited_as_base=as_base, meant=meant)
 
 

@@ -6,30 +6,35 @@ from typing import Any
 
 from torch import nn
 
+from probes.data.begun import set_to
 from probes.models.stamp import Stamp
 
 
 @dataclass(eq=False)
 class Meant:
     """Edits on a model as it was: a call asks the edits again, by `ask`, whether they belong to it, if
-    anything about the model is another since (`Stamp`): weights, modules, their settings, hooks, adapters.
-    Costs about a percent of a short pass where nothing is.
+    anything about the model is another since (`Stamp`): weights, modules, their settings, hooks, adapters; or
+    if its tokenizer begins texts otherwise. Costs about a percent of a short pass where nothing is.
 
     Raises ValueError where they do not.
     """
 
     hf: nn.Module
     ask: Callable[[], Any]
+    tokenizer: Any = None
 
     def __post_init__(self) -> None:
-        self.stamp = Stamp.of(self.hf)
+        self.stamp, self.begun = Stamp.of(self.hf), set_to(self.tokenizer)
 
     def __call__(self) -> None:
-        if not (what := self.stamp.changed(self.hf)):
+        what, begun = self.stamp.changed(self.hf), set_to(self.tokenizer)
+        if not what and begun == self.begun:
             return
-        now = Stamp.of(self.hf)
+        now, self.begun = Stamp.of(self.hf), begun
         try:
             self.ask()
         except ValueError as error:
-            raise ValueError(f"the model was changed since it was edited ({what}): {error}") from error
+            raise ValueError(
+                f"the model was changed since it was edited ({what or 'tokenizer'}): {error}"
+            ) from error
         self.stamp = now
