@@ -682,9 +682,7 @@ def test_an_edited_model_is_asked_again_once_its_weights_have_changed(model):
         lambda: capture(quiet, TEXTS, SITE, progress=False),
     )
     for run in passes:
-        with pytest.raises(
-            ValueError, match=r"weights were changed since the model was edited: .*their weights differ"
-        ):
+        with pytest.raises(ValueError, match=r"changed since it was edited .*their weights differ"):
             run()
     model.logits(TEXTS)
     edited(model, Add(direction.on(model, reason="trained on"), gaps=1)).logits(TEXTS)
@@ -702,7 +700,7 @@ def test_an_edited_model_is_asked_again_once_its_adapters_were_switched(make_hf,
     changed = edited(model, Add(found_on(model), gaps=1))
     before = changed.logits(TEXTS)
     tuned.set_adapter("other")
-    with pytest.raises(ValueError, match=r"changed since the model was edited: .*their adapters differ"):
+    with pytest.raises(ValueError, match=r"changed since it was edited .*their adapters differ"):
         changed.logits(TEXTS)
     tuned.set_adapter("default")
     assert torch.equal(changed.logits(TEXTS), before)
@@ -734,7 +732,7 @@ def test_weights_loaded_within_applied_are_warned_of_and_training_is_not(model):
     other = {k: v + 0.01 for k, v in model.hf.state_dict().items()}
     ids = torch.tensor([[4, 5, 6]])
     with (
-        pytest.warns(UserWarning, match=r"within applied\(\), the weights were changed"),
+        pytest.warns(UserWarning, match=r"within applied\(\), the model was changed since .*weights"),
         applied(model.hf, Add(direction, gaps=1)),
     ):
         model.hf(input_ids=ids)

@@ -211,7 +211,8 @@ def test_whoever_looks_on_sees_whole_passes(columns):
         for _ in range(2):
             changed.logits(PROMPTS)
         handle = model.blocks[0].register_forward_hook(lambda m, args, out: seen.append(args[0].shape[1]))
-        changed.logits(PROMPTS)
+        with pytest.warns(UserWarning, match=r"made with these hooks of other code on the model: none; now"):
+            changed.logits(PROMPTS)
         handle.remove()
         with recording(model, ["resid_post.2"]) as heard:
             changed.logits(PROMPTS)

@@ -103,23 +103,19 @@ def test_streaming_in_a_thread_started_inside_works_under_the_edit(llama, make_t
         thread.join()
         return text.split()
 
-    with applied(llama.hf, edit):
+    elsewhere = ThreadPoolExecutor(1)
+    plain = elsewhere.submit(llama.logits, PROMPTS).result()
+    with applied(llama.hf, edit), elsewhere:
         under = streamed()
+        before = elsewhere.submit(llama.logits, PROMPTS).result()
         with ThreadPoolExecutor(1) as pool:
-            assert torch.allclose(
-                pool.submit(llama.logits, PROMPTS).result(), before := llama_alone(llama), atol=1e-5
-            ), "a model value elsewhere stays itself"
-        assert not torch.allclose(llama.logits(PROMPTS), before, atol=1e-2), (
-            "in this thread it is under the edit"
-        )
+            inside = pool.submit(llama.logits, PROMPTS).result()
+        here = llama.logits(PROMPTS)
+    assert torch.allclose(before, plain, atol=1e-5), "in a thread begun before a model value stays itself"
+    assert torch.allclose(here, edited(llama, edit).logits(PROMPTS), atol=1e-5), "it is under the edit here"
+    assert torch.equal(inside, here), "and in a thread started inside"
     assert under == edited(llama, edit).generate(PROMPTS[:1], 8)[0].split()
     assert streamed() == llama.generate(PROMPTS[:1], 8)[0].split() != under
-
-
-def llama_alone(model):
-    """Its logits in a thread of their own, outside of every `with`."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(model.logits, PROMPTS).result()
 
 
 def test_two_threads_with_edits_of_their_own_on_one_model(llama):

@@ -1,7 +1,7 @@
 """Running a model under edits: `edited` makes a model value, `applied` covers other people's code."""
 
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from interventions.writes.lowrank import Edit, as_edit
 from interventions.writes.meant import Meant
-from probes.data.sites import Site
 from probes.fitting.exactly import made_exactly
 from probes.models.backends.hooking import hooked
 from probes.models.compiled import eagerly
 from probes.models.model import Model
 from probes.models.switched_off import switched_off
 from probes.models.unwrap import inner_model
-from probes.models.writes import Write, everywhere
+from probes.models.writes import Bound, Write
 
 
 def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
@@ -27,7 +26,7 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
     untouched.
 
     Edits act in the order given, after those the model already has. Raises ValueError when an edit belongs to
-    another model, also at a pass, where weights were changed since.
+    another model, also at a pass, where the model was changed since.
     """
     if not isinstance(model, Model):
         raise TypeError(
@@ -36,7 +35,7 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
         )
     as_base = model.edited_as_base or bool(switched_off(model.hf))
     writes = (*model.writes, *compiled(model, edits))
-    meant = (*model.meant, Meant(model.hf, partial(compiled, model, edits)))
+    meant = (*model.meant, Meant(model.hf, partial(compiled, model, edits), model.tokenizer))
     return replace(model, writes=writes, edited_as_base=as_base, meant=meant)
 
 
@@ -61,8 +60,10 @@ def applied(
     """Within the `with`, every forward pass of a Hugging Face model runs under the edits, whoever calls it.
 
     For pipelines, evaluation harnesses and your own loops, also in threads started inside, as streaming
-    generation needs. A thread with edits or readings of its own on the same model sees only those. Of nested
-    blocks the innermost acts first; give edits to one block to fix their order. Edits here act on all tokens:
+    generation needs; a thread with `applied` or `recording` of its own on the same model sees only those. Of
+    nested blocks the innermost acts first, and the edits of a model value act behind all of them; give edits
+    to one block to fix their order. An answer that a model value or a monitor began to write inside is under
+    them to its end. Edits here act on all tokens:
     prompt positions are unknown in other people's batches, so `at` must be "all". Compiled models run
     uncompiled meanwhile. The model is as before afterwards, also when an exception leaves the block. Warns
     where no pass met the edits, and of weights that were changed within, unless the model was trained there,
@@ -89,32 +90,35 @@ def applied(
             f"applied() acts on all tokens, but {placed[0]} depends on which prompts are run; use"
             " edited(model, ...) for positions"
         )
-    met: set[tuple[Site, bool]] = set()
-    changes = [(model.backend.point(w.site), _noted(everywhere(w), w.site, hf, met)) for w in writes]
+    trained: set[bool] = set()
+    acts = [(w, _Noted(w, hf, trained)) for w in writes]
+    changes = [(model.backend.point(w.site), act) for w, act in acts]
     meant = Meant(hf, partial(compiled, model, edits))
-    with eagerly(), hooked(inner_model(hf), [], changes, shared=True, edits=writes):
+    with eagerly(), hooked(inner_model(hf), [], changes, shared=True, edits=acts) as entry:
         yield hf
-    if not met:
+    if not entry.begun:
         warnings.warn(
             f"no forward pass of this {type(hf).__name__} ran within applied(), so the edits changed nothing;"
             " if one was meant to, it was that of another copy, another process, or a thread begun before",
             stacklevel=3,
         )
-    elif not any(trained for _, trained in met):
+    elif not any(trained):
         try:
             meant()
         except ValueError as error:
             warnings.warn(f"within applied(), {error}", stacklevel=3)
 
 
-def _noted(
-    change: Callable[[Tensor], Tensor], site: Site, hf: nn.Module, met: set[tuple[Site, bool]]
-) -> Callable[[Tensor], Tensor]:
-    def act(h: Tensor) -> Tensor:
-        met.add((site, hf.training))
-        return change(h)
+class _Noted(Bound):
+    """A write on prompts that are not known, which notes whether the model was being trained."""
 
-    return act
+    def __init__(self, write: Write, hf: nn.Module, trained: set[bool]) -> None:
+        super().__init__(write, None)
+        self.hf, self.trained = hf, trained
+
+    def __call__(self, h: Tensor) -> Tensor:
+        self.trained.add(self.hf.training)
+        return super().__call__(h)
 
 
 def _computed_again(module: nn.Module) -> bool:

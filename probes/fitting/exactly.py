@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 
+from probes.checks.casting import uncast
 from probes.checks.devices import new_on_cpu
 
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -21,9 +22,7 @@ def exactly() -> Generator[None]:
     before = torch.get_default_dtype()
     with ExitStack() as held:
         held.enter_context(new_on_cpu())
-        for device in _devices():
-            if torch.is_autocast_enabled(device):
-                held.enter_context(torch.autocast(device, enabled=False))
+        held.enter_context(uncast(_devices()))
         if torch.is_inference_mode_enabled():
             held.enter_context(torch.inference_mode(False))
         if before != torch.float32:

@@ -10,7 +10,7 @@ from torch import nn
 from probes.data.begun import TOLD, say_begun_otherwise, set_to
 from probes.data.fingerprint import Fingerprint, fingerprint, made_by
 from probes.data.sites import Site, SitesLike, expand_sites
-from probes.models.backends.hooking import in_force
+from probes.models.backends.around import in_force
 from probes.models.backends.points import Backend
 from probes.models.inputs import longest_text
 from probes.models.state import state_of

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probes.data.tokens import Encoded
-from probes.models.backends.hooking import outside
+from probes.models.backends.around import outside
 from probes.models.backends.points import Backend
 
 LONGEST = 24  # tokens of the longest row that is tried

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from probes.data.tokenised import Tokenised
 from probes.data.tokens import Batch
-from probes.models.backends.hooking import under_way
+from probes.models.backends.around import under_way
 from probes.models.compiled import original
 from probes.models.model import SHORTER, Model
 from probes.models.unwrap import inner_model, text_config

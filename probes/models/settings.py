@@ -24,12 +24,12 @@ OURS = ("probes", "interventions")
 # They hang hooks on modules as part of running them, some only once they were first needed.
 PART_OF_THE_MODEL = ("torch", "transformers", "accelerate", "peft", "transformer_lens", "nnsight")
 # Modes, where a model came from and lies, and what grows with the texts that were read.
-_PASSING = ("training", "gradient_checkpointing", "max_seq_len_cached", "name_or_path", "hf_device_map")
-_PASSING += ("warnings_issued",)
+PASSING = ("training", "gradient_checkpointing", "max_seq_len_cached", "name_or_path", "hf_device_map")
+PASSING += ("warnings_issued",)
 # Libraries put methods in their own place again: wrappers `forward`, PEFT the other whenever it has written.
 _PUT_BACK = ("forward", "prepare_inputs_for_generation")
 _PAD = ("padding_idx=", "pad_token_id=")
-_CHANGES_WITH_TEXTS = ("dynamic", "longrope")
+CHANGES_WITH_TEXTS = ("dynamic", "longrope")
 _BUFFER = 2**16  # larger ones are masks
 _DEEP = 4  # functions within functions that are looked into
 
@@ -54,7 +54,7 @@ def settings_of(hf: nn.Module, called: Called) -> str:
         whole.update(kind)
         core.update(kind)
         seen[path or "the model"] = type(module).__qualname__
-        if any(t in str(getattr(module, "rope_type", "")) for t in _CHANGES_WITH_TEXTS):
+        if any(t in str(getattr(module, "rope_type", "")) for t in CHANGES_WITH_TEXTS):
             continue
         for line in (*_attributes(module), *_buffers(module, f"{name}." if name else "", saved)):
             whole.update(line.encode())
@@ -77,7 +77,7 @@ def _version(library: str) -> str:
 def _attributes(module: nn.Module) -> Iterator[str]:
     """Plain attributes of a module, and functions of other people's code put onto it."""
     for name, value in module.__dict__.items():
-        if name.startswith("_") or name.endswith(_PASSING) or (name == "is_quantized" and not value):
+        if name.startswith("_") or name.endswith(PASSING) or (name == "is_quantized" and not value):
             continue
         if isinstance(value, FunctionType | MethodType | functools.partial):
             told = None if name in _PUT_BACK and foreign(value) is None else held(value)

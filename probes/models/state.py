@@ -5,10 +5,10 @@ code, autocast, the way attention is computed.
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
 
+from probes.checks.casting import autocast_on
 from probes.data.fingerprint import State
 from probes.models.settings import foreign, held, settings_of
 from probes.models.switched_off import Called, acting_part, plain_name
@@ -18,9 +18,7 @@ def state_of(hf: nn.Module) -> State:
     """Everything that acts on the passes of a model as it is now."""
     hf, called = acting_part(hf)
     device = next((p.device.type for p in hf.parameters()), "cpu")
-    cast = ""
-    if device != "meta" and torch.is_autocast_enabled(device):
-        cast = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
+    cast = autocast_on(device)
     attention = str(getattr(hf.config, "_attn_implementation", None) or "")
     return State(
         tuple(_adapters(hf, called)), tuple(_hooks(hf, called)), cast, attention, settings_of(hf, called)

@@ -121,8 +121,16 @@ def sharing_copy(hf: nn.Module) -> nn.Module:
     """Another model object on the very same weights, for code that leaves traces on the modules it
     touches; costs no memory to speak of.
     """
-    weights = (*hf.parameters(), *hf.buffers())
-    found = copy.deepcopy(hf, {id(t): t for t in weights})
+    hooks = (
+        fn for m in hf.modules() for of in (m._forward_pre_hooks, m._forward_hooks) for fn in of.values()
+    )
+    # What a hook of other code gathers, it gathers in one place.
+    owners = (getattr(fn, "__self__", fn) for fn in hooks)
+    made = (
+        t for m in hf.modules() for t in vars(m).values() if isinstance(t, torch.Tensor)
+    )  # pruned weights
+    same = (*hf.parameters(), *hf.buffers(), *made, *(o for o in owners if not isinstance(o, nn.Module)))
+    found = copy.deepcopy(hf, {id(t): t for t in same})
     uncompile_forwards(found)
     return found
 

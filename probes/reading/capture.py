@@ -258,10 +258,17 @@ def recording(
         eagerly(),
         hooked(
             inner_model(model.hf), [(model.backend.point(site), reader(site)) for site in wanted], shared=True
-        ),
+        ) as entry,
     ):
         yield record
-    if not any(record.passes.values()):
+    if entry.begun and not any(record.passes.values()):
+        warnings.warn(
+            "every forward pass within recording() ended before it came to the first of"
+            f" {', '.join(map(str, wanted[:3]))}, so nothing was recorded: a capture ends behind its last"
+            " site",
+            stacklevel=3,
+        )
+    elif not entry.begun:
         warnings.warn(
             f"no forward pass of this {type(model.hf).__name__} ran within recording(), so nothing was"
             " recorded; if one was meant to, it was that of another copy, another process, or a thread begun"

@@ -8,15 +8,13 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from probes.models.backends.around import Entry, entered
 from probes.models.backends.points import Change, Point, Unvisited
 from probes.models.unwrap import without_head
 
@@ -26,58 +24,6 @@ Key = tuple[str, str]
 
 class _Enough(Exception):
     """Raised by a hook when everything wanted was seen."""
-
-
-@dataclass(eq=False)
-class _Entry:
-    """One `with hooked(...)`, and whose passes it is about: those of the tasks and threads that are inside of
-    it.
-
-    A thread begins outside of everything, so with `shared` also those started since count (streaming
-    generation), unless they have hooks of their own on this model.
-    """
-
-    inner: nn.Module
-    shared: bool
-    edits: tuple[Any, ...] = ()
-    elders: WeakSet[threading.Thread] = field(default_factory=lambda: WeakSet(threading.enumerate()))
-    left: bool = False
-
-    def concerns_this_pass(self) -> bool:
-        if self.left:  # a deep copy of the model has kept the hooks
-            return False
-        mine = _inside.get()
-        if self in mine:
-            return True
-        if not self.shared or any(e.inner is self.inner for e in mine):
-            return False
-        return threading.current_thread() not in self.elders
-
-
-_inside: ContextVar[tuple[_Entry, ...]] = ContextVar("hooked", default=())
-
-
-def in_force(inner: nn.Module) -> tuple[Any, ...]:
-    """The edits, innermost first, that act on passes of a model which are made here, besides its own: those
-    of every `applied` that this task or thread is inside of.
-    """
-    return tuple(edit for e in reversed(_inside.get()) if e.inner is inner for edit in e.edits)
-
-
-def under_way(inner: nn.Module) -> bool:
-    """Whether passes of a model which are made here are read or changed by somebody around them."""
-    return any(e.inner is inner for e in _inside.get())
-
-
-@contextmanager
-def outside() -> Generator[None]:
-    """Passes within are nobody's: no reading or edit that is under way sees them."""
-    before = _inside.get()
-    _inside.set(())
-    try:
-        yield
-    finally:
-        _inside.set(before)
 
 
 class _Visits(threading.local):
@@ -97,10 +43,27 @@ class _Visits(threading.local):
             self.writes[point.key].append((point, change))
         self.stop = stop
         self.met: set[Key] = set()
+        self.served: set[Key] = set()
         self.shapes: dict[str, tuple[int, ...]] = {}
 
-    def visit(self, h: Tensor, key: Key) -> Tensor:
-        flat, shaped_by = h, self.points[key].shaped_by
+    def change(self, h: Tensor, key: Key) -> Tensor:
+        """What goes on from a point in place of what came."""
+        new = changed(self._shaped(h, key), self.writes[key])
+        self.met.add(key)
+        return new if self.points[key].shaped_by is None else new.reshape(h.shape)
+
+    def read(self, h: Tensor, key: Key) -> None:
+        """Shows what goes on from a point to those who read there."""
+        h = self._shaped(h, key)
+        for point, read in self.reads[key]:
+            read(columns_of(h, point))
+        self.met.add(key)
+        self.served.add(key)
+        if self.stop and self.reads.keys() <= self.served:
+            raise _Enough
+
+    def _shaped(self, h: Tensor, key: Key) -> Tensor:
+        shaped_by = self.points[key].shaped_by
         if shaped_by is not None:
             h = h.view(*self.shapes[shaped_by], h.shape[-1])
         if h.dim() > 3:
@@ -108,13 +71,7 @@ class _Visits(threading.local):
                 f"the hidden states at {key[0]} are of shape {tuple(h.shape)} and not (text, token, width):"
                 " this architecture keeps several streams, which are not read or edited here"
             )
-        h = changed(h, self.writes.get(key, ()))
-        for point, read in self.reads.get(key, ()):
-            read(columns_of(h, point))
-        self.met.add(key)
-        if self.stop and self.reads.keys() <= self.met:
-            raise _Enough
-        return h if shaped_by is None else h.reshape(flat.shape)
+        return h
 
     def require(self, optional: Collection[Point] = ()) -> None:
         """Raises Unvisited where a point was not met that is not optional."""
@@ -133,52 +90,52 @@ def hooked(
     stop: bool = False,
     shared: bool = False,
     optional: Collection[Point] = (),
-    edits: Sequence[Any] = (),
-) -> Generator[None]:
+    edits: Sequence[tuple[Any, Change]] = (),
+    carries: bool = False,
+) -> Generator[Entry]:
     """Within the `with`, forward passes of `inner` are changed by `writes` (in order) and shown to `reads`.
 
     Only passes of the task or thread that is inside count; with `shared`, for passes that other people's code
     makes, also those of threads started inside. With `stop`, the pass ends once every read was served
     (`forward_until_enough` swallows that ending). Raises Unvisited, naming the points, when a whole pass did
     not meet one that is not `optional`, and at the end of the `with` where no pass met it at all (not if
-    `shared`: other people's code need not make a pass). `edits` is what `in_force` tells of.
+    `shared`: other people's code need not make a pass). `edits` is what `in_force` and `carried` tell of,
+    with the changes that they come to; with `carries`, the `writes` begin with those of the edits around.
     """
-    entry, visits = _Entry(inner, shared, tuple(edits)), _Visits(reads, writes, stop)
+    visits = _Visits(reads, writes, stop)
     handles: list[RemovableHandle] = []
-    _inside.set((*_inside.get(), entry))
-    try:
-        _attach(handles, entry, visits)
-        if not stop:
-            _attach_checks(handles, entry, visits, optional)
-        yield
-    finally:
-        entry.left = True
-        # Not by a token: a `with` may be left in another context than it was entered in.
-        _inside.set(tuple(e for e in _inside.get() if e is not entry))
-        for handle in handles:
-            handle.remove()
+    with entered(inner, shared, edits, carries) as entry:
+        try:
+            _attach(handles, entry, visits)
+            if not stop:
+                _attach_checks(handles, entry, visits, optional)
+            yield entry
+        finally:
+            entry.left = True
+            for handle in handles:
+                handle.remove()
     if not shared:
         visits.require(optional)
 
 
-def _attach(handles: list[RemovableHandle], entry: _Entry, visits: _Visits) -> None:
+def _attach(handles: list[RemovableHandle], entry: Entry, visits: _Visits) -> None:
     """Hooks at every point."""
 
-    def before(key: Key) -> Callable[..., Any]:
+    def before(key: Key, visit: Callable[[Tensor, Key], Tensor | None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not entry.concerns_this_pass():
                 return None
-            if args:
-                return (visits.visit(args[0], key), *args[1:]), kwargs
-            return args, kwargs | {"hidden_states": visits.visit(kwargs["hidden_states"], key)}
+            if (new := visit(args[0] if args else kwargs["hidden_states"], key)) is None:
+                return None
+            return ((new, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": new})
 
         return hook
 
-    def after(key: Key) -> Callable[..., Any]:
+    def after(key: Key, visit: Callable[[Tensor, Key], Tensor | None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            return (
-                _replaced(output, visits.visit(hidden(output), key)) if entry.concerns_this_pass() else None
-            )
+            if not entry.concerns_this_pass() or (new := visit(hidden(output), key)) is None:
+                return None
+            return _replaced(output, new)
 
         return hook
 
@@ -192,18 +149,22 @@ def _attach(handles: list[RemovableHandle], entry: _Entry, visits: _Visits) -> N
     for name in {p.shaped_by for p in visits.points.values() if p.shaped_by is not None}:
         module = entry.inner.get_submodule(name)
         handles.append(module.register_forward_pre_hook(shape(name), with_kwargs=True))
-    for key in visits.points:
+    # Changes in front of whatever hooks are there, and reads behind, which see what goes on from here.
+    places = [(key, visits.change, True) for key in visits.writes]
+    places += [(key, visits.read, False) for key in visits.reads]
+    for key, visit, first in places:
         name, side = key
         module = entry.inner.get_submodule(name)
-        first = key in visits.writes  # in front of a recording's hooks, which then see the changed value
         if side == "in":
-            handles.append(module.register_forward_pre_hook(before(key), with_kwargs=True, prepend=first))
+            handles.append(
+                module.register_forward_pre_hook(before(key, visit), with_kwargs=True, prepend=first)
+            )
         else:
-            handles.append(module.register_forward_hook(after(key), prepend=first))
+            handles.append(module.register_forward_hook(after(key, visit), prepend=first))
 
 
 def _attach_checks(
-    handles: list[RemovableHandle], entry: _Entry, visits: _Visits, optional: Collection[Point]
+    handles: list[RemovableHandle], entry: Entry, visits: _Visits, optional: Collection[Point]
 ) -> None:
     """Every whole pass of the body, whoever makes it, must meet all points. One that an exception
     ends is not whole.
@@ -212,6 +173,7 @@ def _attach_checks(
 
     def begin(module: nn.Module, args: tuple[Any, ...]) -> None:
         if entry.concerns_this_pass():
+            entry.begun = True
             visits.met.clear()
 
     def end(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:

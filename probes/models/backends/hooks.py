@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from probes.data.sites import Site
+from probes.models.backends.around import carried, outside
 from probes.models.backends.hooking import Read, forward_until_enough, hooked
 from probes.models.backends.points import (
     MODULES,
@@ -48,7 +49,8 @@ class ModuleTree:
         blocks = self.inner.get_submodule(self.blocks)
         names = {n for n, _ in blocks[0].named_modules()}  # pyright: ignore
         fitting = [c for c in MODULES if {c.attn_out, c.mlp_out, c.z, *(c.norms or ())} <= names]
-        self._layout = proven(self, fitting, list(blocks))  # pyright: ignore
+        with outside():
+            self._layout = proven(self, fitting, list(blocks))  # pyright: ignore
         return self._layout
 
     def point(self, site: Site, layout: Layout | None = None) -> Point:
@@ -82,6 +84,7 @@ class Hooks(ModuleTree):
         layout: Layout | None = None,
     ) -> Passed:
         states: dict[Site, Tensor] = {}
+        writes = [*carried(self.inner), *writes]
 
         def reader(site: Site) -> Read:
             return lambda h: states.__setitem__(site, select(h))
@@ -92,14 +95,15 @@ class Hooks(ModuleTree):
         stop = not logits and not offloaded(self.hf)
         needed = due([site for site, _ in writes], sites, to_the_end=not stop)
         optional = [point for point, _ in changes if point.site not in needed]
-        with evaluating(self.hf), hooked(self.inner, reads, changes, stop=stop, optional=optional):
+        hooks = hooked(self.inner, reads, changes, stop=stop, optional=optional, carries=True)
+        with evaluating(self.hf), hooks:
             out = forward_until_enough(lambda: body(**inputs, **{"use_cache": False, **options}))
         return Passed(states, out.logits if logits else None)
 
     def generate(
         self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]
     ) -> Tensor:
-        changes = [(self.point(site), write) for site, write in writes]
+        changes = [(self.point(site), write) for site, write in (*carried(self.inner), *writes)]
         # Some caches have transformers compile the model as it goes.
-        with evaluating(self.hf), eagerly(), hooked(self.inner, [], changes):
+        with evaluating(self.hf), eagerly(), hooked(self.inner, [], changes, carries=True):
             return self.hf.generate(**inputs, **options)  # pyright: ignore

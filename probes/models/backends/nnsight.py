@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from probes.data.sites import FORWARD, Site
+from probes.models.backends.around import carried
+from probes.models.backends.foreign_hooks import hooks_within, refuse_hooked, without_ours
 from probes.models.backends.hooks import ModuleTree
 from probes.models.backends.nnsight_pass import (
     ColumnChange,
@@ -26,6 +28,7 @@ from probes.models.backends.nnsight_pass import (
     trace,
 )
 from probes.models.backends.points import Change, Layout, Passed, Point, Select, whole
+from probes.models.stamp import Stamp
 from probes.models.unwrap import evaluating, inner_model, offloaded, sharing_copy, without_head
 
 
@@ -35,8 +38,8 @@ class NNsight(ModuleTree):
 
     The given model stays as it is. nnsight replaces the forward of every module that it wraps, so it gets a
     copy of the module tree on the same weight tensors (measured: 5 KiB a module, 2 MiB for 32 Llama blocks of
-    any width). The copy has the structure, settings and devices of the moment it was made; weights changed in
-    place later on are seen.
+    any width). Weights changed in place later on are seen; where anything else about the model is another
+    (blocks, adapters, settings, hooks of other code), the next pass makes the copy anew.
 
     With `remote=True` the model only says which one is meant (`name_or_path`, `revision`, its config and its
     tokenizer): its weights are not used and may lie on the meta device, and every pass is a job for the NDIF
@@ -57,19 +60,33 @@ class NNsight(ModuleTree):
     ) -> None:
         library = _library()
         super().__init__(hf, blocks)
+        self._made_of: Stamp | None = None
         self.is_remote = remote
         self._turn = threading.RLock()  # a trace would take in passes that another thread makes meanwhile
         if remote:
-            self._root = _root_on_server(library, hf, tokenizer, revision)
+            self._wrap(_root_on_server(library, hf, tokenizer, revision))
         else:
-            if offloaded(hf):
-                raise ValueError(
-                    "some weights of this model are offloaded and come and go during a pass, which nnsight's"
-                    " copy cannot follow; use backend='hooks'"
-                )
-            self._root = _quiet(lambda: library.NNsight(inner_model(sharing_copy(hf))))
-        self._copy: nn.Module = self._root._module
-        self._handles = {id(handle._module): handle for handle in self._root.modules()}
+            self._follow()
+
+    def _wrap(self, root: Any) -> None:
+        self._root = root
+        self._copy: nn.Module = root._module
+        self._handles = {id(handle._module): handle for handle in root.modules()}
+
+    def _follow(self) -> None:
+        """Makes the copy anew where the model is no longer what it was made of."""
+        if self.is_remote or (
+            self._made_of is not None and not self._made_of.changed(self.hf, written=False)
+        ):
+            return
+        if offloaded(self.hf):
+            raise ValueError(
+                "some weights of this model are offloaded and come and go during a pass, which nnsight's"
+                " copy cannot follow; use backend='hooks'"
+            )
+        now, copied = Stamp.of(self.hf), hooks_within(without_ours(sharing_copy(self.hf)))
+        self._wrap(_quiet(lambda: _library().NNsight(inner_model(copied))))
+        self._made_of, self._layout = now, None
 
     @classmethod
     def remote(
@@ -109,14 +126,14 @@ class NNsight(ModuleTree):
             raise ValueError(
                 f"{', '.join(lost)} lie on the meta device and hold no values; make the inputs on the CPU"
             )
-        visits = self._visits(sites, select, writes, layout)
-        if not logits:
-            while visits and not visits[-1].reads:
-                visits.pop()
-        call = (
-            {"remote": True} if self.is_remote else {"fn": self._copy if logits else without_head(self._copy)}
-        )
         with self._turn:
+            self._follow()
+            visits = self._visits(sites, select, [*carried(self.inner), *writes], layout)
+            if not logits:
+                while visits and not visits[-1].reads:
+                    visits.pop()
+            runs = self._copy if logits else without_head(self._copy)
+            call = {"remote": True} if self.is_remote else {"fn": runs}
             states, scores = self._traced(call | {**inputs, "use_cache": False, **options}, visits, logits)
         return Passed({sites[i]: h for i, h in states.items()}, scores)
 
@@ -129,15 +146,23 @@ class NNsight(ModuleTree):
                 "generate is not served on NDIF: its decoding steps cannot be read back; load the weights and"
                 " use backend='hooks'"
             )
-        made: list[Tensor] = []
-        visits = self._visits((), whole, writes, None)
+        with self._turn:
+            self._follow()
+            return self._generated(
+                inputs, self._visits((), whole, [*carried(self.inner), *writes], None), options
+            )
+
+    def _generated(
+        self, inputs: Mapping[str, Tensor], visits: Sequence[Visit], options: Mapping[str, Any]
+    ) -> Tensor:
         if not visits:
-            with self._turn, evaluating(self.hf), evaluating(self._copy):
+            with evaluating(self.hf), evaluating(self._copy):
                 return self._copy.generate(**inputs, **options)  # pyright: ignore
+        made: list[Tensor] = []
         # What a trace says behind an open loop over decoding steps never runs, so the ids are kept from here.
         # Options do not travel through nnsight, which has keywords of its own.
         call = {"fn": lambda **given: made.append(self._copy.generate(**given, **options))}  # pyright: ignore
-        with self._turn, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*the loop asked for a step the run did not make")
             self._traced(call | dict(inputs), visits, logits=False, every_step=True)
         return made[0]
@@ -160,6 +185,8 @@ class NNsight(ModuleTree):
 
         for site, change in writes:
             point = self.point(site)
+            if not self.is_remote:
+                refuse_hooked(self.inner, point)
             act = sendable_change(site, change) if self.is_remote else change
             visit(site, point).changes.append(ColumnChange(*(point.columns or (0, None)), act))
         reading = sendable_read(select) if self.is_remote else select

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from probes.data.sites import Site
+from probes.models.backends.around import carried, outside
 from probes.models.backends.bridge import INSTEAD, TOLERANCE, boot, refuse
 from probes.models.backends.hooking import changed, columns_of
 from probes.models.backends.hooks import Hooks
@@ -31,6 +32,7 @@ from probes.models.backends.points import (
     require_met,
     whole,
 )
+from probes.models.stamp import Stamp
 from probes.models.unwrap import evaluating, text_config
 
 RESIDUAL = {"resid_pre": "hook_in", "resid_post": "hook_out"}
@@ -69,7 +71,7 @@ class TransformerLens:
         self.blocks = self._plain.blocks
         self._n_blocks = len(self._plain.inner.get_submodule(self.blocks))  # pyright: ignore
         self.bridge = boot(hf, tokenizer)
-        self._weights = self._state_of_weights()
+        self._weights, self._made_of = self._state_of_weights(), Stamp.of(hf)
         self._inside: Layout | None = None
         self._generates = False
         self._turn = threading.RLock()
@@ -101,11 +103,9 @@ class TransformerLens:
             self.layout()
             there = {n.removeprefix("blocks.0.") for n in self.bridge.hook_dict}
             try:
-                layout = proven(
-                    self,
-                    [c for c in LAYOUTS if {c.attn_out, c.mlp_out, c.z} <= there],
-                    list(self.bridge.blocks),
-                )
+                fitting = [c for c in LAYOUTS if {c.attn_out, c.mlp_out, c.z} <= there]
+                with outside():
+                    layout = proven(self, fitting, list(self.bridge.blocks))
             except ValueError as error:
                 raise ValueError(f"TransformerLens: {error}; {INSTEAD}") from error
             self._compare(("attn_out", "mlp_out", "z"), layout)
@@ -124,6 +124,7 @@ class TransformerLens:
     ) -> Passed:
         states: dict[Site, Tensor] = {}
         met: set[Site] = set()
+        writes = [*carried(self._plain.inner), *writes]
 
         def reader(site: Site) -> Callable[..., None]:
             def read(h: Tensor, hook: Any) -> None:
@@ -147,6 +148,7 @@ class TransformerLens:
     ) -> Tensor:
         self._compare_cached_passes()
         met: set[Site] = set()
+        writes = [*carried(self._plain.inner), *writes]
         with self._hooked(self._writers(writes, met)) as model:
             tokens = model.generate(**inputs, **options)
         require_met(met, [site for site, _ in writes])
@@ -161,6 +163,11 @@ class TransformerLens:
             raise ValueError(
                 "the model's weights were moved or changed after its bridge was made; load it again with this"
                 " backend"
+            )
+        if what := self._made_of.changed(self.hf, written=False, attention=False):
+            raise ValueError(
+                f"{type(self.hf).__name__} was changed after its bridge was made ({what}), and the bridge"
+                f" computes as it was then; load it again with this backend, or {INSTEAD}"
             )
         # One thread at a time: leaving the bridge's own `hooks` takes away other threads' hooks too.
         with self._turn, torch.no_grad(), self.bridge.hooks(fwd_hooks=list(hooks)):
@@ -206,9 +213,10 @@ class TransformerLens:
         """Raises ValueError unless the bridge gives what plain hooks give at every site of these kinds."""
         sites = [Site(kind, b) for kind in kinds for b in range(self._n_blocks)]
         for inputs in self._probe():
-            plain = self._plain.run(inputs, sites, whole, (), False, {}).states
             try:
-                ours = self.run(inputs, sites, whole, (), False, {}, layout).states
+                with outside():
+                    plain = self._plain.run(inputs, sites, whole, (), False, {}).states
+                    ours = self.run(inputs, sites, whole, (), False, {}, layout).states
             except Unvisited as error:
                 raise ValueError(
                     f"the bridge of {type(self.hf).__name__} does not show what it should: {error}; {INSTEAD}"
@@ -238,7 +246,7 @@ class TransformerLens:
                 use_cache=True,
             ).logits
 
-        with evaluating(self.hf), self._hooked([]) as model:
+        with outside(), evaluating(self.hf), self._hooked([]) as model:
             self._require_equal("a pass with a cache", logits(model), logits(self.hf), {})
         self._generates = True
 
