@@ -146,7 +146,7 @@ def test_a_tokenizer_that_begins_texts_otherwise_is_said_at_the_next_pass(make_h
         changed.logits(TEXTS)
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
         free.logits(TEXTS)
-    with pytest.warns(UserWarning, match=r"tokenizer now gives texts that begin with no special token"):
+    with pytest.warns(UserWarning, match=r"model now gets texts that begin with no special token"):
         changed.logits(TEXTS)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from probes.data.begun import set_to
+from probes.data.begun import put_around
 from probes.models.stamp import Stamp
 
 
@@ -14,7 +14,8 @@ from probes.models.stamp import Stamp
 class Meant:
     """Edits on a model as it was: a call asks the edits again, by `ask`, whether they belong to it, if
     anything about the model is another since (`Stamp`): weights, modules, their settings, hooks, adapters; or
-    if its tokenizer begins texts otherwise. Costs about a percent of a short pass where nothing is.
+    if its tokenizer begins or ends texts otherwise, or has another chat template. Costs about a percent of a
+    short pass where nothing is.
 
     Raises ValueError where they do not.
     """
@@ -24,10 +25,10 @@ class Meant:
     tokenizer: Any = None
 
     def __post_init__(self) -> None:
-        self.stamp, self.begun = Stamp.of(self.hf), set_to(self.tokenizer)
+        self.stamp, self.begun = Stamp.of(self.hf), self._begins()
 
     def __call__(self) -> None:
-        what, begun = self.stamp.changed(self.hf), set_to(self.tokenizer)
+        what, begun = self.stamp.changed(self.hf), self._begins()
         if not what and begun == self.begun:
             return
         now, self.begun = Stamp.of(self.hf), begun
@@ -38,3 +39,7 @@ class Meant:
                 f"the model was changed since it was edited ({what or 'tokenizer'}): {error}"
             ) from error
         self.stamp = now
+
+    def _begins(self) -> tuple[Any, ...]:
+        """How texts begin and end, and the chat template, whose rendering is for `ask`."""
+        return put_around(self.tokenizer), getattr(self.tokenizer, "chat_template", None)

@@ -39,17 +39,21 @@ def beginning(encoded: Sequence[Encoded], *at: Position | str) -> dict[str, str]
 
 def set_to(tokenizer: Any, arguments: Mapping[str, Any]) -> dict[str, str]:
     """The same of texts and chats that a tokenizer is given now; nothing where it does not say."""
+    return put_around(tokenizer) | (
+        _chats(tokenizer, arguments) if getattr(tokenizer, "chat_template", None) else {}
+    )
+
+
+def put_around(tokenizer: Any) -> dict[str, str]:
+    """The same of plain texts alone."""
     found: dict[str, str] = {}
-    if tokenizer is None:
+    if tokenizer is None or not tokenizer.is_fast:
         return found
-    if tokenizer.is_fast:
-        told = tokenizer("a", return_special_tokens_mask=True)
-        mask, ids = told["special_tokens_mask"], told["input_ids"]
-        for name, place in (("begins_with", 0), ("ends_with", -1)):
-            put = bool(mask) and bool(mask[place])
-            found[name] = str(tokenizer.convert_ids_to_tokens(ids[place])) if put else ""
-    if getattr(tokenizer, "chat_template", None):
-        found |= _chats(tokenizer, arguments)
+    told = tokenizer("a", return_special_tokens_mask=True)
+    mask, ids = told["special_tokens_mask"], told["input_ids"]
+    for name, place in (("begins_with", 0), ("ends_with", -1)):
+        put = bool(mask) and bool(mask[place])
+        found[name] = str(tokenizer.convert_ids_to_tokens(ids[place])) if put else ""
     return found
 
 

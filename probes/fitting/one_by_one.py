@@ -28,7 +28,7 @@ def descended_alone(
     w, margins = np.zeros(rows.shape[1] + 1), np.zeros(len(rows))
     direction, last, fell = np.zeros_like(w), np.zeros_like(w), np.inf
     pull, bends = _pulled(share, margins)
-    value = _value(share, margins, w, l2)
+    value, steep = _value(share, margins, w, l2), np.inf
     for step in range(steps + 1):
         slope = _slope(across, sign, pull, w, l2)
         steep = _dot(slope, slope)

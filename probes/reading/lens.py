@@ -20,6 +20,7 @@ from probes.metrics.estimates import Estimate, mean
 from probes.models.final_norm import final_norm
 from probes.models.given import check_model
 from probes.models.model import Model
+from probes.models.unwrap import inner_model
 from probes.reading.capture import capture
 
 CHECKED_ON = 8  # texts on which the head is held against the model's own logits
@@ -127,7 +128,8 @@ class Head:
         some = texts.rows(np.arange(min(CHECKED_ON, len(texts))))
         last = Site("resid_post", model.n_blocks - 1)
         acts = capture(model, some, [last], "last", progress=False)
-        cap = getattr(model.hf.config.get_text_config(), "final_logit_softcapping", None)
+        hf: Any = inner_model(model.hf)
+        cap = getattr(hf.config.get_text_config(), "final_logit_softcapping", None)
         plain, own = cls(model)(acts.x[0]).double(), model.logits(some).double()
         known = own / cap if cap else own
         # Some models multiply their logits by a number of their configuration.
@@ -145,7 +147,8 @@ class Head:
     @torch.no_grad()
     def __call__(self, h: Float[Tensor, "n d"]) -> Float[Tensor, "n vocab"]:
         """Logits in float32 on the CPU."""
-        norm, matrix = final_norm(self.model), self.model.hf.get_output_embeddings()
+        hf: Any = inner_model(self.model.hf)
+        norm, matrix = final_norm(self.model), hf.get_output_embeddings()
         h = h.to(self.model.device, self.model.dtype)[None]
         found = self.scale * matrix(h if norm is None else norm(h))[0].float().cpu()
         return self.cap * torch.tanh(found / self.cap) if self.cap else found
