@@ -219,8 +219,8 @@ def _claim_also_reads(others: Mapping[str, Estimate], standing: Standing, report
     if standing != "chance":
         probe = "would-be truth probe" if standing == "cannot tell" else "truth probe"
         report.claim(
-            f"Of {len(others)} other labels the {probe} tells {worst} apart most (AUROC {most:.2f}; .50 means"
-            " that it cannot tell them apart)."
+            f"Of {len(others)} other label{'s' * (len(others) > 1)}, {worst} lies farthest from .50 under the"
+            f" {probe}: AUROC {most:.2f} (.50: it cannot tell them apart)."
         )
         return
     most_read = f"of {len(others)} other labels it reads {worst} most (AUROC {most:.2f})"
