@@ -48,7 +48,7 @@ class Config:
     """so many tokens from the end"""
     rounds: int = 1
     dtype: str | None = None
-    """of the model (default: the checkpoint's); float64 tells rounding from other differences"""
+    """of the model (default: the checkpoint's); directions are found and kept in float32 whatever it is"""
 
 
 def plain(hf: Any, tokenizer: Any, kinds: dict[str, list[str]], opener: int, tokens: int) -> dict:
@@ -88,8 +88,7 @@ def plain(hf: Any, tokenizer: Any, kinds: dict[str, list[str]], opener: int, tok
 
     @contextmanager
     def without(vector: torch.Tensor) -> Iterator[None]:
-        # Directions are kept in float32; in a float64 model that alone would make 1e-4 of difference here.
-        unit = (vector / vector.norm()).float().to(vector.dtype)
+        unit = vector / vector.norm()
 
         def clean(module: Any, args: tuple, output: Any) -> Any:
             h = output[0] if isinstance(output, tuple) else output
