@@ -63,8 +63,8 @@ def embedded_requests(limit: int, seed: int) -> tuple[Examples, Examples]:
 
 
 def own_requests(data: Path, limit: int, seed: int) -> tuple[Examples, Examples]:
-    """Requests of a CSV file, with an answer key or open: two thirds of the groups to fit and choose on, the
-    others; at most `limit` to fit and choose on.
+    """Requests of a CSV file, with an answer key or open: of two thirds of the groups at most `limit` to fit
+    and choose on, and all of the others.
     """
     advice = f"expected are {', '.join(NEEDED)}, and {KEY} where the right answers are known"
     table = read_table(data, NEEDED, advice)

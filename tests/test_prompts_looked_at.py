@@ -398,3 +398,20 @@ def test_what_remembers_nothing_and_single_batches_stay_quiet(model, recwarn):
     for prompt in PROMPTS:
         model.generate([prompt], 3, logits_processor=[Counting()])
     assert not recwarn.list
+
+
+def test_one_that_fails_on_what_it_keeps_of_other_batches_decides_nothing_and_is_in_the_log(model, caplog):
+    class OnlyShorter:
+        longest = None
+
+        def __call__(self, input_ids, scores):
+            if self.longest is not None and input_ids.shape[1] < self.longest - 1:
+                raise KeyError("another batch")
+            self.longest = input_ids.shape[1]
+            return word(scores, 0)
+
+    own = [alone(model, prompt, 2, logits_processor=[OnlyShorter()]) for prompt in PROMPTS]
+    with caplog.at_level("INFO"):
+        found = model.generate(PROMPTS, 2, return_ids=True, logits_processor=[OnlyShorter()])
+    assert found == own and "OnlyShorter failed beside its copy" in caplog.text
+    assert "KeyError('another batch')" in caplog.text

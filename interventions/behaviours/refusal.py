@@ -26,10 +26,10 @@ from probes.models.model import Model
 class Refusal:
     """Whether the model's own completion refuses: 1 refused, 0 answered; labels and texts are kept.
 
-    A completion counts as refused when a clause of its first sentence opens with one of `markers`
-    (`refuses`). A model that refuses in other words needs other markers: look at its completions. An empty
-    completion is answered by this rule, so look at those too. One that is all thought was not measured (NaN).
-    `given` completions are labelled in place of new ones.
+    A completion counts as refused when a clause of its first sentence opens with one of `markers`, an apology
+    only beside a no (`refuses`). A model that refuses in other words needs other markers: look at its
+    completions. An empty completion is answered by this rule, so look at those too. One that is all thought
+    was not measured (NaN). `given` completions are labelled in place of new ones.
     """
 
     max_new_tokens: int = 32

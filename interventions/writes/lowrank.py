@@ -98,8 +98,10 @@ def _kind(change: Change) -> str | None:
     if None in codes:
         return None
     own = [code for code in codes if code]
-    exact = [str(reached(list(change.numbers()), lasting=True).told[:8])] if own else []
-    return " ".join([change.kind, *own, *exact])
+    if not own:
+        return change.kind
+    exact = reached(list(change.numbers()), lasting=True).told
+    return " ".join([change.kind, *own, exact[:8]]) if exact else None
 
 
 def _told(change: Change) -> bool:

@@ -15,12 +15,13 @@ _CHATS: tuple[tuple[dict[str, Any], ...], ...] = (
     (_ASKED, {"role": "assistant", "content": "<think>\nWell.\n</think>\n\nThis."}),
     (_ASKED, {"role": "assistant", "content": "This."}, _ASKED),
 )
+_REFUSED = "\0refused by "
 
 
 def rendering(tokenizer: Any, arguments: Mapping[str, Any]) -> str:
     """A hash of what the tokenizer's chat template makes of fixed chats; empty where it takes none."""
     made = [_made(Chat(tokenizer, chat, arguments)) for chat in _CHATS]
-    if not any(made):
+    if all(each.startswith(_REFUSED) for each in made):
         return ""
     return hashlib.sha256("\0".join(made).encode(errors="replace")).hexdigest()[:8]
 
@@ -33,7 +34,8 @@ def template(tokenizer: Any, arguments: Mapping[str, Any]) -> str:
 
 
 def _made(chat: Chat) -> str:
+    """What is written, or which error refused the chat: templates refuse roles with errors of any kind."""
     try:
         return chat.render()
-    except Exception:  # templates refuse roles, in ways of their own
-        return ""
+    except Exception as error:
+        return f"{_REFUSED}{type(error).__name__}"

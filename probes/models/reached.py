@@ -44,7 +44,7 @@ def reached(o: Any, lasting: bool = False) -> Reached:
     found = Reached()
     try:
         _Telling(to, found, lasting).dump(o)
-    except Exception:  # objects say in ways of their own that they are not to be written down
+    except Exception:  # objects refuse to be written down with errors of any kind; `told` stays empty
         return found
     found.told = hashlib.sha256(to.getvalue()).hexdigest()
     return found
@@ -101,7 +101,7 @@ class _Telling(pickle.Pickler):
             return self._code(obj)
         try:
             obj.__reduce_ex__(4)
-        except Exception:
+        except Exception:  # a file, a lock, or whatever else refuses; `bound` keeps it for who asks
             self.found.bound.append(obj)
             return str, (f"{type(obj)} {id(obj)}",)
         return NotImplemented

@@ -2,10 +2,11 @@
 batch, and none may meet what is remembered of the batch before.
 """
 
+import logging
 import random
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from probes.models.reached import Reached, anew, reached
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -65,28 +68,43 @@ class Memory:
 
 @dataclass(eq=False)
 class Both:
-    """`decides` gives the answer, and `sees` is called beside it, so that it holds what it was shown."""
+    """`decides` gives the answer, and `sees` is called beside it, so that it holds what it was shown. Where
+    it fails, since what it remembers of other batches does not fit this one, nothing is lost that decides
+    anything: it is shown no more of the batch, and the log says so.
+    """
 
     decides: Callable[..., Any]
     sees: Callable[..., Any]
+    failed: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         beside = [a.clone() if isinstance(a, Tensor) else a for a in args]
         found = self.decides(*args, **kwargs)
-        # What it remembers of other batches may not fit this one.
-        with _no_numbers_drawn(), suppress(Exception):
-            self.sees(*beside, **kwargs)
+        if not self.failed:
+            with _no_numbers_drawn():
+                self._show(beside, kwargs)
         return found
+
+    def _show(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        try:
+            self.sees(*args, **kwargs)
+        except Exception as error:  # whatever code of one's own raises; it decides nothing here
+            self.failed = True
+            _log.info(
+                "%s failed beside its copy, on a batch that is not its first: %r", _name(self.sees), error
+            )
 
 
 @contextmanager
 def _no_numbers_drawn() -> Generator[None]:
     """Random numbers drawn within are drawn again afterwards."""
     python, numpy, torches = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    yield
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(torches)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(torches)
 
 
 def _copied(o: Any) -> tuple[Any, str]:
