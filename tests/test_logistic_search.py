@@ -15,6 +15,7 @@ import probes.fitting.margins as margins
 import probes.recipes.logistic as logistic
 from experiments.threads import one_thread
 from probes import Activations, Logistic
+from probes.fitting.one_by_one import CONSTANT, descended_alone
 from probes.recipes.logistic import logistic_path
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +85,16 @@ def test_a_problem_alone_ends_where_it_ends_among_others(rows, l2, monkeypatch):
     others = solved()
     torch.testing.assert_close(weight, others[0], atol=2e-3 * float(weight.norm()), rtol=0)
     torch.testing.assert_close(value, others[2], atol=0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("l2", [1e-2, 1.0])
+def test_a_problem_alone_settles_by_its_own_steps(l2):
+    x, y = draw(300, 40)
+    sign, share = torch.where(y, 1.0, -1.0).double().numpy(), np.full(300, 1 / 300)
+    w, value, settled = descended_alone(x[0], sign, share, l2, 80)
+    own = objective(x[0], y, torch.from_numpy(w[:-1]), torch.tensor(CONSTANT * w[-1]), l2)
+    assert settled and own <= best(x[0], y, l2) * (1 + 1e-6) and value == pytest.approx(own, rel=1e-6)
+    assert not descended_alone(x[0], sign, share, l2, 1)[2], "one step is not enough, and that is said"
 
 
 def test_a_search_that_was_cut_short_says_so(monkeypatch):
