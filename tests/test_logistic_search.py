@@ -15,7 +15,6 @@ import probes.fitting.margins as margins
 import probes.recipes.logistic as logistic
 from experiments.threads import one_thread
 from probes import Activations, Logistic
-from probes.fitting.one_by_one import CONSTANT, descended_alone
 from probes.recipes.logistic import logistic_path
 
 ROOT = Path(__file__).parents[1]
@@ -63,38 +62,6 @@ def test_every_penalty_ends_within_a_millionth_of_the_optimum(rows, penalties):
             own = objective(x[site], y, weight[p, site], bias[p, site], l2)
             assert own <= best(x[site], y, l2) * (1 + 1e-6)
             assert float(value[p, site]) == pytest.approx(own, rel=1e-6), "the value that is reported"
-
-
-@pytest.mark.parametrize(
-    "rows", [(300, 40, False, 1.0), (60, 150, True, 1.0), (200, 30, False, 100.0)], ids=str
-)
-@pytest.mark.parametrize("l2", [1e-3, 1.0])
-def test_a_problem_alone_ends_where_it_ends_among_others(rows, l2, monkeypatch):
-    n, d, falling, loud = rows
-    x, y = draw(n, d, falling=falling, loud=loud)
-
-    def solved():
-        return logistic_path(x, y[None], torch.tensor([l2], dtype=torch.float64))
-
-    weight, bias, value = solved()
-    for site in range(len(x)):
-        own = objective(x[site], y, weight[0, site], bias[0, site], l2)
-        assert own <= best(x[site], y, l2) * (1 + 1e-6)
-        assert float(value[0, site]) == pytest.approx(own, rel=1e-6), "the value that is reported"
-    monkeypatch.setattr(margins, "ALONE", 0)
-    others = solved()
-    torch.testing.assert_close(weight, others[0], atol=2e-3 * float(weight.norm()), rtol=0)
-    torch.testing.assert_close(value, others[2], atol=0, rtol=1e-6)
-
-
-@pytest.mark.parametrize("l2", [1e-2, 1.0])
-def test_a_problem_alone_settles_by_its_own_steps(l2):
-    x, y = draw(300, 40)
-    sign, share = torch.where(y, 1.0, -1.0).double().numpy(), np.full(300, 1 / 300)
-    w, value, settled = descended_alone(x[0], sign, share, l2, 80)
-    own = objective(x[0], y, torch.from_numpy(w[:-1]), torch.tensor(CONSTANT * w[-1]), l2)
-    assert settled and own <= best(x[0], y, l2) * (1 + 1e-6) and value == pytest.approx(own, rel=1e-6)
-    assert not descended_alone(x[0], sign, share, l2, 1)[2], "one step is not enough, and that is said"
 
 
 def test_a_search_that_was_cut_short_says_so(monkeypatch):

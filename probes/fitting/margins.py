@@ -9,17 +9,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.linalg import vecdot
 from torch.nn.functional import softplus
 
-from probes.fitting.one_by_one import CONSTANT, GAP, HALVINGS, descended_alone
-
-ROUNDS, STEPS = 20, 50
-ALONE = 2**14  # rows up to which a problem alone is descended site by site
+CONSTANT = 2.0  # beside rows of unit spread: the loss then bends along the bias as along a weight, or more
+GAP = 1e-8  # a settled problem lies at most this share of its value above the least one
+ROUNDS, STEPS, HALVINGS = 20, 50, 40
 # Gradients over the curvature; takes gradients and which of the problems they belong to.
 Inverse = Callable[[Float[Tensor, "site p k"], Int[Tensor, " p"]], Float[Tensor, "site p k"]]
 
@@ -98,35 +96,8 @@ def minimised(
     """
     sites, n, d = problems.rows.shape
     p = len(problems.l2)
-    steps = min(n, d) // (p + 7)
-    if p == 1 and n <= ALONE and problems.rows.device.type == "cpu":
-        w, value, open_ = _site_by_site(problems, steps)
-        if len(open_):
-            rest = Problems(problems.rows[open_], problems.sign, problems.share, problems.l2)
-            w[open_], value[open_] = _finished(rest, w[open_], value[open_], torch.tensor([0]))
-    else:
-        w = torch.zeros(sites, p, d + 1, dtype=torch.float64, device=problems.rows.device)
-        w, value = _finished(problems, *descended(problems, w, steps))
-    return w[..., :-1], CONSTANT * w[..., -1], value
-
-
-def _site_by_site(problems: Problems, steps: int) -> tuple[Tensor, Tensor, Int[Tensor, " q"]]:
-    """Weights and values of the only problem at every site after at most so many steps, and the sites where
-    it has not settled.
-    """
-    sign, share = (of[0].double().numpy() for of in (problems.sign, problems.share))
-    found = [descended_alone(rows, sign, share, float(problems.l2[0]), steps) for rows in problems.rows]
-    w = torch.from_numpy(np.stack([w for w, _, _ in found]))[:, None]
-    value = torch.tensor([value for _, value, _ in found], dtype=torch.float64)[:, None]
-    return (
-        w,
-        value,
-        torch.tensor([i for i, (_, _, settled) in enumerate(found) if not settled], dtype=torch.long),
-    )
-
-
-def _finished(problems: Problems, w: Tensor, value: Tensor, left: Int[Tensor, " q"]) -> tuple[Tensor, Tensor]:
-    """The problems that are left, taken on in units of their own curvature until they settle."""
+    w = torch.zeros(sites, p, d + 1, dtype=torch.float64, device=problems.rows.device)
+    w, value, left = descended(problems, w, min(n, d) // (p + 7))
     for _ in range(ROUNDS):
         if not len(left):
             break
@@ -136,11 +107,11 @@ def _finished(problems: Problems, w: Tensor, value: Tensor, left: Int[Tensor, " 
         left = left[still]
     if len(left):
         warnings.warn(
-            f"{len(left)} of {len(problems.l2)} logistic fits did not settle after {ROUNDS * STEPS} steps;"
-            " raise l2, or give rows without coordinates of very different size (prepare='zscore')",
+            f"{len(left)} of {p} logistic fits did not settle after {ROUNDS * STEPS} steps; raise l2, or give"
+            " rows without coordinates of very different size (prepare='zscore')",
             stacklevel=2,
         )
-    return w, value
+    return w[..., :-1], CONSTANT * w[..., -1], value
 
 
 def descended(
