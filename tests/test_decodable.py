@@ -67,6 +67,19 @@ def test_what_the_bare_text_gives_away_is_no_finding_about_the_model(model):
     assert found.null.p_value < 0.05 and not found.beyond_text, "the prompts themselves say it"
 
 
+def test_the_standing_of_a_reading_follows_null_interval_and_text(model):
+    held, given_away = read(model, "word", text="plain"), read(model, "word")
+    assert held.standing == "beyond the text" and given_away.standing == "told apart"
+    few = Null(held.null.by_site[:3], held.null.observed)
+    assert replace(held, null=few).standing == "cannot tell"
+    best = Null(np.ones_like(held.null.by_site), held.null.observed)
+    assert replace(given_away, null=best).standing == "chance"
+    first = given_away.first
+    wide = replace(first, curve=replace(first.curve, low=np.full_like(first.curve.low, 0.44)))
+    unsure = replace(given_away, by_recipe={**given_away.by_recipe, given_away.chosen: wide})
+    assert unsure.standing == "chance", "its interval holds .5"
+
+
 def test_parts_are_split_by_group_and_alike_for_texts_and_pairs(model):
     rows, pairs = questions("word")
     found = decode(model, rows, pairs, methods=METHODS, at="mean", pairs_at="last", shuffles=20, seed=3)

@@ -78,12 +78,15 @@ class Decodable:
 
     @property
     def standing(self) -> Standing:
-        """What may be said: `told apart` is above shuffled labels and no better than the text."""
+        """What may be said: `told apart` is above shuffled labels and, interval included, above chance, and no
+        better than the text.
+        """
         if self.beyond_text:
             return "beyond the text"
         if self.cannot_tell:
             return "cannot tell"
-        return "told apart" if self.null.p_value <= ALPHA else "chance"
+        above = self.null.p_value <= ALPHA and float(self.first.at_site.low) > CHANCE
+        return "told apart" if above else "chance"
 
     @property
     def numbers(self) -> str:
