@@ -78,8 +78,8 @@ class Decodable:
 
     @property
     def standing(self) -> Standing:
-        """What may be said: `told apart` is above shuffled labels and, interval included, above chance, and no
-        better than the text.
+        """What may be said: `told apart` is above shuffled labels and, with its interval, above chance, and
+        no better than the text.
         """
         if self.beyond_text:
             return "beyond the text"
