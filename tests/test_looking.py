@@ -84,7 +84,7 @@ def test_auroc_by_place_is_that_of_the_tokens_there_counted_from_the_end(read):
         acts = capture(model, examples, probe.sites, place)
         plain = auroc(probe.score(acts), examples.y, examples.groups)
         assert np.allclose(found.auroc.value[:, k], plain.value, atol=0.01) and np.allclose(
-            found.auroc.low[:, k], plain.low
+            found.auroc.low[:, k], plain.low, atol=0.01
         )
     assert found.table.shape == (len(probe.sites), 3) and place_map(found).get_ylabel() == "block"
 
