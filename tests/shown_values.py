@@ -16,6 +16,7 @@ from interventions.monitor.watched import Watched
 from interventions.rewriting import Arm, Candidates, Elasticity, Gated, Remeasured
 from interventions.rewriting.arms import ORIGINAL, UNDIRECTED
 from interventions.rewriting.verdict import ArmVerdict
+from interventions.searching.patching import PatchingGrid
 from interventions.searching.selecting import Candidate, Selected
 from interventions.writes.lowrank import Fixed
 from probes import Activations, Direction, Estimate, Examples, MassMean, Model, Probe, Site
@@ -202,6 +203,12 @@ def arm_verdict(text: str) -> ArmVerdict:
     return ArmVerdict("moves behaviour", f"{text} changes.", reasons, {"interval excludes 0": True})
 
 
+def patching(text: str) -> PatchingGrid:
+    patched = np.ones((1, 2, 4)) * np.array([0.5, 2.0])[:, None]
+    two = (text, "-1")
+    return PatchingGrid((SITE,), two, patched, patched / 2, np.zeros(4), np.ones(4), np.arange(4), text)
+
+
 def elasticity(text: str) -> Elasticity:
     return Elasticity(ABOUT, ABOUT, ABOUT, "", ABOUT, f"no base of {text}", f"share of {text}")
 
@@ -310,6 +317,7 @@ EXAMPLES: dict[type, Callable[[str], Any]] = {
     Leaks: leaks,
     LetterCheck: letter_check,
     Model: model,
+    PatchingGrid: patching,
     PlaceReading: place_reading,
     PolarityReport: polarity_report,
     Probe: probe,

@@ -156,6 +156,7 @@ def test_tokens_are_shaded_by_one_function():
     assert "&lt;b&gt;" in line and 'title="z 50.000"' in line
     assert "rgba(214, 69, 65, 0.75);font-weight:bold" in line
     assert "rgba(52, 119, 186, 0.50);font-weight:normal" in line
+    assert "rgba(214, 69, 65, 0.25)" in shaded(("a",), np.array([2.0]), 1.0, reach=3.0)
     assert "bold" not in shaded(("a",), np.array([3.0]), 1.0, bold=False)
     assert strip(("a", " \t"), ("", ""), ("", "x"), "|") == '<span>a</span>|<span title="x">⇥</span>|'
     level = html(TokenStrip(("a",), (False,), np.array([1.0]), 1.0, 1.0))

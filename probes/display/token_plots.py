@@ -17,10 +17,10 @@ def token_map(probed: ProbedTokens, text: int = 0, ax: Axes | None = None) -> Ax
     if not 0 <= text < len(probed):
         raise ValueError(f"there is no text {text}; there are {len(probed)}, counted from 0")
     tokens, scores = probed.tokens[text], probed.scores[text]
-    ax = axes(ax, min(1.8 + 0.28 * len(tokens), 14), 1.4 + 0.2 * max(len(scores), 3))
+    ax = axes(ax, min(1.8 + 0.28 * len(tokens), 14), 1.8 + 0.2 * max(len(scores), 3))
     reach = probed.reach
     image = ax.imshow(scores, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
-    _tokens_below(ax, [readable(token) for token in tokens])
+    tokens_below(ax, [readable(token) for token in tokens])
     _sites_beside(ax, probed)
     bar = ax.figure.colorbar(image, ax=ax, extend="both")
     bar.set_label("probe score", fontsize=8)
@@ -32,12 +32,12 @@ def place_map(reading: PlaceReading, ax: Axes | None = None) -> Axes:
     .5.
     """
     values = reading.auroc.value
-    ax = axes(ax, max(2.0 + 0.5 * values.shape[1], 4.5), 1.4 + 0.2 * max(len(values), 3))
+    ax = axes(ax, max(2.0 + 0.5 * values.shape[1], 4.5), 1.8 + 0.2 * max(len(values), 3))
     image = ax.imshow(values, cmap="RdBu_r", vmin=0, vmax=1, aspect="auto", origin="lower")
     apart = (reading.auroc.low > 0.5) | (reading.auroc.high < 0.5)
     y, x = np.nonzero(apart)
     ax.plot(x, y, ls="", marker="o", ms=2.5, color="white", mec="black", mew=0.5)
-    _tokens_below(ax, list(reading.places))
+    tokens_below(ax, list(reading.places))
     ax.set(xlabel="token (counted from the last, or by name)")
     _sites_beside(ax, reading)
     bar = ax.figure.colorbar(image, ax=ax)
@@ -45,7 +45,7 @@ def place_map(reading: PlaceReading, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _tokens_below(ax: Axes, names: list[str]) -> None:
+def tokens_below(ax: Axes, names: list[str]) -> None:
     step = -(-len(names) // FEW_TOKENS)
     at = range(0, len(names), step)
     ax.set_xticks(
