@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from interventions import Answers, patching_grid
+from interventions import Answers, PatchingGrid, patching_grid
 from interventions.plots import patching_map
-from probes import Examples
+from probes import Examples, Site
 
 PROMPTS = [
     "the red tree is old ?",
@@ -42,9 +42,11 @@ def test_a_patch_of_all_that_differs_gives_the_source_and_of_what_does_not_chang
         last_block[LAST], grid.sources, atol=1e-4
     )
     assert np.abs(grid.sources - grid.prompts).min() > 1e-3, "the two differ at all"
-    for place in set(range(-6, 0)) - {TREE}:
+    everywhere = set(range(-len(grid.places), 0))
+    assert len(everywhere) == 7, "the beginning-of-text token too"
+    for place in everywhere - {TREE}:
         assert np.allclose(embedding[place], grid.prompts, atol=1e-4)
-    for place in range(-6, -1):
+    for place in everywhere - {LAST}:
         assert np.allclose(last_block[place], grid.prompts, atol=1e-4)
     assert grid.control is None and grid.specific is None
     assert grid.change.value.shape == (len(grid.sites), len(grid.places)) == grid.table.shape
@@ -87,12 +89,17 @@ def test_prompts_that_are_their_sources_change_nowhere_and_nothing_is_called_res
     assert not np.allclose(grid.control, grid.patched, atol=1e-3), "states of another prompt do change it"
 
 
-def test_the_share_restored_is_that_of_the_way(model):
-    grid = grid_of(model, sites=["resid_pre.0"], control=False)
-    whole = (grid.sources - grid.prompts).mean()
-    if np.isfinite(grid.restored).all():
-        assert grid.restored[0, TREE] == pytest.approx(1, abs=1e-3)
-    assert grid.change.value[0, TREE] == pytest.approx(whole, abs=1e-4)
+def test_the_share_restored_is_that_of_the_way():
+    rng = np.random.default_rng(0)
+    prompts = rng.normal(size=40)
+    sources = prompts + 4
+    patched = np.stack([prompts + change for change in (0, 1, 4)])[None]
+    places = ("-3", "-2", "-1")
+    grid = PatchingGrid(
+        (Site("resid_post", 2),), places, patched, None, prompts, sources, np.arange(40), "logits"
+    )
+    assert np.allclose(grid.restored, [[0, 0.25, 1]]) and np.allclose(grid.change.value, [[0, 1, 4]])
+    assert grid.best == (Site("resid_post", 2), "-1") and "differ by 4.00" in repr(grid)
 
 
 def test_places_have_the_names_of_tokens_that_all_prompts_share(model):
