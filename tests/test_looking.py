@@ -180,8 +180,10 @@ def test_points_keep_their_rows_and_take_a_column_for_colour():
 
 
 def test_rows_that_do_not_differ_have_no_axes():
-    found = projected(Activations.from_arrays(np.ones((1, 5, 4), dtype="float32")))
-    assert np.isfinite(found.points).all() and not found.points.any() and not found.shares.any()
+    same, y = np.ones((1, 8, 4), dtype="float32"), np.arange(8) % 2
+    for method in ("pca", "lda"):
+        found = projected(Activations.from_arrays(same, y), method)
+        assert np.isfinite(found.points).all() and not found.points.any() and not found.shares.any()
 
 
 def test_of_many_sites_twelve_are_drawn():

@@ -78,8 +78,8 @@ def projected(
     made_of, shown = (acts, acts) if method == "pca" else _halves(acts, seed)
     first = None if method == "pca" else LDA().fit(made_of)
     points, shares = [], []
-    for i, site in enumerate(acts.sites):
-        line = None if first is None else first.direction(site).unit
+    for i in range(len(acts.sites)):
+        line = None if first is None else first.units[i]  # of length 0 where no rows differ
         axes, share = _axes(made_of.x[i].float().cpu(), line)
         points.append((shown.x[i].float().cpu() - made_of.x[i].float().cpu().mean(0)) @ axes.T)
         shares.append(share)
