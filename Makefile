@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # All that the tests use; the extra `all` has widgets for notebooks too.
-EXTRAS := experiments,transformer-lens,nnsight,peft,formats,sets,judge
+EXTRAS := experiments,transformer-lens,nnsight,peft,formats,sets,judge,wandb,mlflow,trackio
 
 .PHONY: help env demo demo-real test slow check format organism bench clean
 
