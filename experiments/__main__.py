@@ -86,14 +86,14 @@ def _log(folder: Path, trackers: Sequence[str], report: Any) -> None:
     and the run counts as done.
     """
     from experiments.printing import make_console, shown
-    from experiments.tracking.sending import NotLogged, log_run
+    from experiments.tracking.sending import log_run
 
     if not trackers:
         return
     try:
         logged = log_run(folder, trackers)
-    except NotLogged as error:
-        logged = error.logged
+    except Exception as error:  # NotLogged, which names the command; the run is there, whatever else it is
+        logged = getattr(error, "logged", {})
         make_console(stderr=True).print(shown(("not logged:", "red"), f" {error}"), soft_wrap=True)
     for name, where in logged.items():
         report.console.print(shown(f"logged to {name}: {where}"), soft_wrap=True)

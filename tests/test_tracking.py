@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -197,3 +198,20 @@ def test_headlines_of_a_folder_are_checked_and_earlier_runs_have_none(folder):
         (folder / "results.json").write_text(json.dumps({**results, "headlines": wrong}))
         with pytest.raises(ValueError, match=r"headlines of .* must be an object of numbers by name"):
             read_run(folder)
+
+
+def test_what_trackio_could_not_keep_and_only_warns_of_is_an_error(capsys):
+    if find_spec("trackio") is None:
+        pytest.skip('trackio is not installed: pip install "hookprobe[trackio]"')
+    import trackio
+
+    from experiments.tracking.to_trackio import _told
+
+    own = trackio.utils.__file__
+    with pytest.raises(RuntimeError, match=r"^half of it is lost$"), _told():
+        warnings.warn_explicit("half of it is lost", UserWarning, own, 1)
+    with _told():
+        print("* Trackio project initialized")
+        warnings.warn_explicit("an old word", FutureWarning, own, 1)
+        warnings.warn_explicit("of something else", UserWarning, json.__file__, 1)
+    assert capsys.readouterr().out == "", "a run's last line is its folder"
