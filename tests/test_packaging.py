@@ -202,8 +202,9 @@ def in_a_folder(tmp_path, make_hf, make_tokenizer, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_readme_lines_run(in_a_folder):
-    exec(_fences(ROOT / "README.md")[0].replace("path-or-hub-name", "model"), {})
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_the_lines_that_pages_begin_with_run(page, in_a_folder):
+    exec(_fences(ROOT / page)[0].replace("path-or-hub-name", "model"), {})
 
 
 def test_the_program_on_top_runs(in_a_folder, capsys):

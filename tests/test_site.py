@@ -4,6 +4,7 @@ nothing is fetched from elsewhere while it is read.
 
 import base64
 import json
+import linecache
 import random
 import re
 import shutil
@@ -12,6 +13,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ import interventions
 import probes
 from docs.site.build import navigation, stage, within
 from docs.site.notebook import write_notebooks
-from docs.site.reference import PAGES, public
+from docs.site.reference import PAGES, path_of, public
 from tests.conftest import WORDS
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +44,15 @@ def test_every_public_name_stands_in_one_page_of_the_reference():
         listed = [name for of, _, names in PAGES.values() for name in names.split() if of == package]
         assert sorted(listed) == sorted(public(package)) == sorted(module.__all__)
         assert all(getattr(module, name).__doc__ for name in listed)
+
+
+def test_dotted_names_in_the_first_pages_are_there():
+    for page in ("which.md", "start.md", "coming_from.md", "tracking.md"):
+        named = re.findall(r"`((?:probes|interventions|experiments)(?:\.\w+)+)", (DOCS / page).read_text())
+        for name in named:
+            module, _, last = name.rpartition(".")
+            assert hasattr(import_module(module), last) or import_module(name), f"{page}: {name}"
+    assert len(re.findall(r"`probes\.\w+\.\w+", (DOCS / "which.md").read_text())) >= 4
 
 
 def test_links_out_of_the_pages_lead_to_the_site_or_become_words():
@@ -143,6 +154,23 @@ def test_what_stands_beside_other_libraries_runs_and_gives_their_numbers(known, 
     assert said[0] == said[1]
 
 
+def test_what_is_said_of_transformer_lens_and_nnsight_runs_in_them(known, make_hf, make_tokenizer):
+    fences = re.findall(r"```python\n(.*?)```", (DOCS / "coming_from.md").read_text(), re.DOTALL)
+    theirs = [fence for fence in fences if not fence.startswith("# hookprobe")][:2]
+    model = probes.load_model(make_hf("gpt2"), tokenizer=make_tokenizer("left"))
+    model.hf.save_pretrained("gpt2")
+    model.tokenizer.save_pretrained("gpt2")
+    given = {"texts": known["texts"], "unit": torch.eye(24)[0], "push": torch.eye(24)[1]}
+    for fence in theirs:
+        Path("theirs.py").write_text("import torch\n" + fence)  # nnsight reads the source of its blocks
+        given |= run_path("theirs.py", init_globals=given)
+        linecache.clearcache()
+    acts = probes.capture(model, known["texts"], "resid_post")
+    assert torch.allclose(given["states"], acts.x, atol=1e-5)
+    assert torch.allclose(given["state"], acts.x[2], atol=1e-5)
+    assert given["tokens"].shape == (1, 8 + 5)
+
+
 REMOTE = re.compile(
     r"<(?:script|link|img|iframe|source|object|embed)\b[^>]*?(?:src|href|data)=[\"']?(?:https?:)?//"
 )
@@ -168,9 +196,9 @@ def test_the_site_builds_without_a_warning_fetches_nothing_and_a_wrong_link_ends
     assert not {name: REMOTE.findall(text) for name, text in pages.items() if REMOTE.search(text)}
     assert not [name for name, text in pages.items() if 'class="mermaid"' in text], "its script is fetched"
     for page, (package, _, names) in PAGES.items():
-        assert all(f'id="{package}.{name}"' in pages[f"reference/{page}.html"] for name in names.split()), (
-            page
-        )
+        assert all(
+            f'id="{path_of(package, name)}"' in pages[f"reference/{page}.html"] for name in names.split()
+        ), page
     assert REMOTE.search('<script async src="https://unpkg.com/x"></script>') and not REMOTE.search(
         "<a href=//x>"
     )

@@ -48,6 +48,14 @@ PAGES: dict[str, tuple[str, str, str]] = {
     ),
 }
 
+# Where a module has the name of what it holds, the path says which of the two is meant.
+PATHS = {"probes.one_vs_rest": "probes.recipes.one_vs_rest.one_vs_rest"}
+
+
+def path_of(package: str, name: str) -> str:
+    """What a name is called in the reference, and its anchor there."""
+    return PATHS.get(f"{package}.{name}", f"{package}.{name}")
+
 
 def public(package: str) -> list[str]:
     """The names in a package's `__all__`, read from its source."""
@@ -63,7 +71,7 @@ def write_reference(folder: Path) -> list[tuple[str, str]]:
     (folder / "index.md").write_text(_overview(), encoding="utf-8")
     for page, (package, title, names) in PAGES.items():
         parts = [f"# {title}\n\n`from {package} import …`, or `from hookprobe import …`\n"]
-        parts += [f"::: {package}.{name}\n" for name in names.split()]
+        parts += [f"::: {path_of(package, name)}\n" for name in names.split()]
         (folder / f"{page}.md").write_text("\n".join(parts), encoding="utf-8")
     return [
         ("Public names", "reference/index.md"),
@@ -83,7 +91,7 @@ def _overview() -> str:
         "|---|---|",
     ]
     for page, (package, title, names) in PAGES.items():
-        linked = ", ".join(f"[`{name}`]({page}.md#{package}.{name})" for name in names.split())
+        linked = ", ".join(f"[`{name}`]({page}.md#{path_of(package, name)})" for name in names.split())
         lines.append(f"| [{title}]({page}.md) | {linked} |")
     for package in ("probes", "interventions"):
         doc = ast.get_docstring(ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8")))
