@@ -102,8 +102,8 @@ def known(tmp_path, make_hf, make_tokenizer, monkeypatch):
     make_tokenizer("left").save_pretrained(tmp_path / "model")
     monkeypatch.chdir(tmp_path)
     draw = random.Random(0)
-    positive = [" ".join(["yes", *draw.choices(WORDS, k=6)]) for _ in range(24)]
-    negative = [" ".join(["no", *text.split()[1:]]) for text in positive]
+    positive = [" ".join(["no", *draw.choices(WORDS, k=6)]) for _ in range(24)]
+    negative = [" ".join(["yes", *text.split()[1:]]) for text in positive]
     unit = torch.nn.functional.normalize(torch.randn(32, generator=torch.Generator().manual_seed(0)), dim=0)
     train, validation = (
         probes.Examples([*positive[some], *negative[some]], y=[1] * 12 + [0] * 12)
@@ -145,6 +145,7 @@ def test_what_stands_beside_other_libraries_runs_and_gives_their_numbers(known, 
     steered = known["steered"]
     assert torch.allclose(steered.logits(known["prompts"][:1]).reshape(-1), theirs, atol=1e-4)
     # repeng: the first principal component of the differences, from negative to positive.
+    assert any(d is not end for d, end in zip(known["lines"], known["ends"], strict=True)), "one is turned"
     for found in known["ends"]:
         line = PCA(1).fit(apart[found.site].numpy()).components_[0]
         assert abs(float(found.unit.numpy() @ line)) > 0.999
