@@ -4,6 +4,7 @@
 
 import contextlib
 import io
+import shlex
 import warnings
 from collections.abc import Iterator
 from contextvars import Context
@@ -42,8 +43,8 @@ def _send(contents: Contents, project: str) -> str:
             run.log_artifact(artifact)
         finally:
             run.finish()
-    where = f"project {project}, run {contents.name}"
-    return f"{where}; to look at it: trackio show --project {project}"
+    look = shlex.join(["trackio", "show", "--project", project])
+    return f"project {project}, run {contents.name}; to look at it: {look}"
 
 
 def _logged(contents: Contents) -> dict[str, Any]:
