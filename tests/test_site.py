@@ -115,6 +115,7 @@ def known(tmp_path, make_hf, make_tokenizer, monkeypatch):
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:refusing first tokens")  # a random model refuses nothing
 def test_what_stands_beside_other_libraries_runs_and_gives_their_numbers(known, plain_states):
     ran = blocks("coming_from.md")
     assert len(ran) == 5
