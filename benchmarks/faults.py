@@ -31,8 +31,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import probes.reading.store.plan
-from experiments.threads import one_thread
 from probes import Activations, Examples, Model, capture, load_model
+from probes.checks.threads import one_thread
 from probes.reading.store import StoredActivations, open_store
 
 SITES = ["resid_pre.0", "resid_post.1"]

@@ -19,11 +19,11 @@ import torch
 import tyro
 
 from benchmarks.faults import header_fields, mutations
-from experiments.threads import one_thread
 from interventions.judging.answers import Answered, read_expected, read_label, read_score
 from interventions.judging.ledger import Ledger
 from interventions.judging.replies import Passing, RequestFailed, read_reply
 from probes import Activations, Direction, Logistic, PairActivations
+from probes.checks.threads import one_thread
 from probes.fitting.transforms import Transform
 from probes.recipes import CCS, MLP
 

@@ -21,11 +21,11 @@ from experiments.purpose_data import (
 )
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, short_names
-from experiments.threads import one_thread
 from interventions.searching.places import DirectionUse
 from probes import Model, load_model
 from probes.awareness.conclusion import concluded
 from probes.awareness.context import ContextReading, read_context
+from probes.checks.threads import one_thread
 
 QUESTION = (
     "Is it the stated purpose that a probe reads, or the format of the prompt, and does behaviour use it?"

@@ -27,11 +27,11 @@ from experiments.detect_route_transfer import carry, transfer_section
 from experiments.knobs import refuse_unused
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
-from experiments.threads import one_thread
 from interventions import Behaviour, Judge
 from interventions.behaviours.garbled import Ordinary
 from interventions.searching.routes import Route, route
 from probes import Examples, load_model
+from probes.checks.threads import one_thread
 from probes.evidence.categories import Categories
 
 QUESTION = (

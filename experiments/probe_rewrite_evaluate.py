@@ -25,13 +25,13 @@ from experiments.rewrite_report import (
     steer_section,
 )
 from experiments.statements import EMBEDDED, model_path, short_names
-from experiments.threads import one_thread
 from interventions import Judge
 from interventions.behaviours.candour import CANDOUR, RUBRIC
 from interventions.rewriting import DEFAULT_BANK, EndpointRewriter, Gates, LocalRewriter, Rewriter
 from interventions.rewriting.gates import content_gate_from
 from interventions.rewriting.study import Plan, Study, study
 from probes import Examples, load_model
+from probes.checks.threads import one_thread
 
 QUESTION = (
     "Does a prompt that a probe reads as deployment change what the model does, "

@@ -30,9 +30,9 @@ from experiments.refusal_direction import (
 from experiments.refusal_records import ask
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
-from experiments.threads import one_thread
 from probes import Examples, MassMean, Position, load_model
 from probes.checks.settings import check_number
+from probes.checks.threads import one_thread
 from probes.evidence.decodable import SHARES, Methods, decode
 
 QUESTION = "Which direction decides whether a model refuses, and what do taking it out and adding it change?"

@@ -13,7 +13,8 @@
 - `effect`: base against edited, paired by prompt, beside `matched_random` edits of the same size, with a
   verdict; `dosed`: over strengths
 - `search`: options side by side on validation prompts, `.best(by=...)` among them; `coarse_to_fine`: over the
-  sites of a deep model; `select_direction`: over tokens and blocks
+  sites of a deep model; `select_direction`: over tokens and blocks; `patching_grid`: hidden states of other
+  prompts put in at every block and token
 - `transitions`, `honesty`: which answers became which; `footprint`, `neutral_cost`: what an edit does to
   other text; `agreement`: judges against people
 - `interventions.rewriting`: other wordings of prompts, the gates they pass, and what a model does with them
@@ -45,6 +46,7 @@ from interventions.monitor.monitor import Monitor
 from interventions.searching.coarse import coarse_to_fine
 from interventions.searching.goals import Goal, Outcome
 from interventions.searching.option import Choice, Option
+from interventions.searching.patching import PatchingGrid, patching_grid
 from interventions.searching.search import search
 from interventions.searching.searched import Searched
 from interventions.searching.selecting import Selected, select_direction
@@ -82,6 +84,7 @@ __all__ = [
     "Option",
     "Outcome",
     "Patch",
+    "PatchingGrid",
     "Records",
     "Refusal",
     "RefusalLogOdds",
@@ -104,6 +107,7 @@ __all__ = [
     "honesty",
     "matched_random",
     "neutral_cost",
+    "patching_grid",
     "save_baked",
     "search",
     "select_direction",

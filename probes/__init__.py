@@ -17,8 +17,9 @@ Changing what a model does lives in `interventions`. Plots are in `probes.plots`
 `probes.controls`, many recipes at once in `probes.sweeps`, statements and their opposites in
 `probes.polarity` (the marker control in `probes.markers`), scikit-learn estimators in `probes.estimators`,
 other tools' steering vectors in `probes.vectors`, hub folders in `probes.hub`, activations on disk in
-`probes.store` (recipes fit from it through `probes.streaming`), the tokens a position picks in `probes.show`,
-what is checked on a model's first use in `probes.selfcheck`.
+`probes.store` (recipes fit from it through `probes.streaming`), tokens and rows to look at (what a
+position picks, a probe's score of every token, principal components) in `probes.show`, what is checked on a
+model's first use in `probes.selfcheck`.
 - `probes.awareness`: evaluation told apart from format (2x2 designs, leaks, a gate for claims)
 - `probes.markup`: how values are shown in notebooks, on pages and in the terminal, yours too
 """
@@ -27,7 +28,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples, Pairs
 from probes.data.positions import Position
 from probes.data.sites import Site
-from probes.display import values as _values  # noqa: F401 - how values look is registered
+from probes.display import LOOKS as _looks  # noqa: F401 - how values look is registered
 from probes.fitting.directions import Direction, cosine_map
 from probes.fitting.linear import LinearProbe
 from probes.fitting.probe import Probe

@@ -2,6 +2,7 @@
 fit or load.
 """
 
+from probes.display.grids import head_grid, scatters
 from probes.display.lens_plots import lens_curve
 from probes.display.plots import (
     COLOURS,
@@ -15,17 +16,22 @@ from probes.display.plots import (
     sweep_heatmap,
     transfer_map,
 )
+from probes.display.token_plots import place_map, token_map
 
 __all__ = [
     "COLOURS",
     "GREY",
     "axes",
     "calibration_curve",
+    "head_grid",
     "heatmap",
     "layer_curve",
     "lens_curve",
+    "place_map",
+    "scatters",
     "score_histogram",
     "sweep_curves",
     "sweep_heatmap",
+    "token_map",
     "transfer_map",
 ]

@@ -4,6 +4,7 @@ Used by `tests/test_display.py`; a new value has its example here.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,26 @@ from interventions.monitor.watched import Watched
 from interventions.rewriting import Arm, Candidates, Elasticity, Gated, Remeasured
 from interventions.rewriting.arms import ORIGINAL, UNDIRECTED
 from interventions.rewriting.verdict import ArmVerdict
+from interventions.searching.patching import PatchingGrid
 from interventions.searching.selecting import Candidate, Selected
 from interventions.writes.lowrank import Fixed
-from probes import Estimate, Examples, Site
+from probes import Activations, Direction, Estimate, Examples, MassMean, Model, Probe, Site
 from probes.awareness import Leaks, TokenStrip, TwoByTwo, two_by_two
 from probes.awareness import Verdict as CrossedVerdict
 from probes.controls import Claim, Null
 from probes.data.relatives import SuggestedGroups
+from probes.data.rows import Rows
+from probes.data.sited import Sited
 from probes.evidence.polarity_rule import PolarityNumbers, ruled
 from probes.evidence.shortcuts import LetterCheck, TerminalTokens
+from probes.evidence.transfer import Transfer
 from probes.polarity import PolarityReport
 from probes.reading.lens import Lens
 from probes.reading.show import ShownText, TokenView
+from probes.show import PlaceReading, ProbedTokens, Projected, TopToken, TopTokens
 from probes.sweeps import Sweep
+from probes.testing import planted
+from tests.conftest import build_hf, build_tokenizer
 
 N = 4
 SITE = Site("resid_post", 1)
@@ -195,6 +203,12 @@ def arm_verdict(text: str) -> ArmVerdict:
     return ArmVerdict("moves behaviour", f"{text} changes.", reasons, {"interval excludes 0": True})
 
 
+def patching(text: str) -> PatchingGrid:
+    patched = np.ones((1, 2, 4)) * np.array([0.5, 2.0])[:, None]
+    two = (text, "-1")
+    return PatchingGrid((SITE,), two, patched, patched / 2, np.zeros(4), np.ones(4), np.arange(4), text)
+
+
 def elasticity(text: str) -> Elasticity:
     return Elasticity(ABOUT, ABOUT, ABOUT, "", ABOUT, f"no base of {text}", f"share of {text}")
 
@@ -228,6 +242,60 @@ def honesty(text: str) -> Honesty:
     return Honesty(counts, ABOUT, ABOUT, ABOUT, ABOUT, NOTHING, 2)
 
 
+def rows(text: str) -> Examples:
+    return Examples([text, "b"], y=[0, 1], groups=[text, "c"], columns={"kind": [text, "d"]})
+
+
+def sited(text: str) -> Activations:
+    return Activations.from_arrays(np.eye(3)[:2], [0, 1], columns={"kind": [text, "d"]})
+
+
+def model(text: str) -> Model:
+    return Model.of(build_hf(), build_tokenizer(), name=text)
+
+
+def probe(text: str) -> Probe:
+    return replace(MassMean().fit(planted()[0]), recipe=text)
+
+
+def direction(text: str) -> Direction:
+    return Direction.from_vector([1.0, 2.0], "resid_post.0", source=text)
+
+
+def estimate(text: str) -> Estimate:
+    return Estimate(*[np.array([0.7, 0.8])] * 3, 40, 20, doubt=text).over((SITE, Site("resid_post", 2)))
+
+
+def transfer(text: str) -> Transfer:
+    of_two = Estimate(*[np.array([0.7, 0.8])] * 3, 40, 20)
+    parts = (text, "other")
+    return Transfer(parts, (SITE, Site("resid_post", 2)), {a: {b: of_two for b in parts} for a in parts})
+
+
+def probed(text: str) -> ProbedTokens:
+    tokens, special, leads = ("<s>", text, "tree"), (True, False, False), ("", "", " ")
+    scores = np.array([[9.0, 1.0, -1.0], [8.0, 2.0, -2.0]])
+    two = (SITE, Site("resid_post", 2))
+    y = np.array([0, 1])
+    return ProbedTokens(
+        text, "last", two, (tokens,) * 2, (special,) * 2, (leads,) * 2, (scores,) * 2, y, np.arange(2)
+    )
+
+
+def top_tokens(text: str) -> TopTokens:
+    return TopTokens(text, SITE, (TopToken(0, 1, 2.0, text, text, text),), False)
+
+
+def place_reading(text: str) -> PlaceReading:
+    found = Estimate(*[np.array([[0.7, 0.8]])] * 3, 40, 20)
+    return PlaceReading(text, "last", (SITE,), (text, "-1"), found)
+
+
+def projected(text: str) -> Projected:
+    points = np.ones((1, 2, 2), dtype="float32")
+    return Projected("pca", (SITE,), points, points[:, 0], np.array([text, "b"]), np.arange(2), False)
+
+
 EXAMPLES: dict[type, Callable[[str], Any]] = {
     Agreement: agreement,
     ArmVerdict: arm_verdict,
@@ -235,25 +303,37 @@ EXAMPLES: dict[type, Callable[[str], Any]] = {
     Claim: claim,
     Lens: lens,
     CrossedVerdict: crossed_verdict,
+    Direction: direction,
     Doses: doses,
     EditVerdict: edit_verdict,
     Effect: effect,
     Searched: searched,
     Selected: selected,
     Elasticity: elasticity,
+    Estimate: estimate,
     Footprint: footprint,
     Gated: gated,
     Honesty: honesty,
     Leaks: leaks,
     LetterCheck: letter_check,
+    Model: model,
+    PatchingGrid: patching,
+    PlaceReading: place_reading,
     PolarityReport: polarity_report,
+    Probe: probe,
+    ProbedTokens: probed,
+    Projected: projected,
     Records: records,
     Remeasured: remeasured,
+    Rows: rows,
+    Sited: sited,
     SuggestedGroups: suggested_groups,
     Sweep: sweep,
     TerminalTokens: terminal_tokens,
     TokenStrip: token_strip,
     TokenView: token_view,
+    TopTokens: top_tokens,
+    Transfer: transfer,
     Transitions: transitions,
     TwoByTwo: crossed,
     Watched: watched,

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.threads import one_thread
 from interventions.writes.lowrank import LowRank, SiteEdit
 from probes import Position, Site, capture
+from probes.checks.threads import one_thread
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.nnsight import NNsight
 from probes.models.backends.points import Average, Backend, Layout, Pick, whole

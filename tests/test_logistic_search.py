@@ -13,8 +13,8 @@ from torch.nn.functional import softplus
 
 import probes.fitting.margins as margins
 import probes.recipes.logistic as logistic
-from experiments.threads import one_thread
 from probes import Activations, Logistic
+from probes.checks.threads import one_thread
 from probes.recipes.logistic import logistic_path
 
 ROOT = Path(__file__).parents[1]
@@ -115,7 +115,7 @@ def test_sites_are_fitted_alike_alone_and_together_and_on_any_number_of_threads(
 LINEAR_ALGEBRA = """
 import torch
 from probes import Activations, Logistic
-from experiments.threads import one_thread
+from probes.checks.threads import one_thread
 
 def right():
     a = torch.randn(4, 256, 256, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -274,6 +274,8 @@ def test_an_estimate_of_one_number_compares_by_its_value_and_others_say_what_to_
     assert many[0] > many[1] and not many[0] < many[1]
     with pytest.raises(TypeError, match=r"neither true nor false; compare it"):
         bool(one)
-    for ask in (lambda: bool(many), lambda: float(many), lambda: many > 0.5, lambda: one > many):
+    # Several numbers compare one by one, as those of numpy do.
+    assert (many > 0.5).tolist() == [True, False] and (many <= one).tolist() == [True, True]
+    for ask in (lambda: bool(many), lambda: float(many)):
         with pytest.raises(TypeError, match=r"estimate\[0\]|estimate > 0.5"):
             ask()

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import probes.reading.store.stored
-from experiments.threads import one_thread
 from interventions import Ablate, Erase, Patch
 from interventions.writes.lowrank import LowRank, SiteEdit
 from probes import (
@@ -25,6 +24,7 @@ from probes import (
     capture_pairs,
     load_model,
 )
+from probes.checks.threads import one_thread
 from probes.fitting.meaningless import exchanged_directions
 from probes.models.model import Model
 from probes.reading.plan import Reading

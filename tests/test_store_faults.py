@@ -25,12 +25,12 @@ from safetensors.torch import load_file, save_file
 
 import probes.reading.store.shards
 from benchmarks import faults
-from experiments.threads import one_thread
 from interventions import edited
 from interventions.writes.changes import NormKept
 from interventions.writes.lowrank import Fixed, SiteEdit
 from interventions.writes.own import code_of
 from probes import Examples, Site, capture
+from probes.checks.threads import one_thread
 from probes.data.positions import Position
 from probes.models.model import Model
 from probes.models.writes import hashed

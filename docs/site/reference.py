@@ -44,7 +44,8 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "search": (
         "interventions",
         "Search and monitor",
-        "search Searched Option Choice Goal Outcome coarse_to_fine select_direction Selected Monitor",
+        "search Searched Option Choice Goal Outcome coarse_to_fine select_direction Selected"
+        " patching_grid PatchingGrid Monitor",
     ),
 }
 

@@ -18,10 +18,10 @@ from experiments.organism.purposes_train import OWN_SEED, PLANTED, PLANTED_BLOCK
 from experiments.organism.requests import RequestWorld, make_request_world
 from experiments.organism.requests_measure import neutral_lines
 from experiments.printing import make_console, shown, table_of
-from experiments.threads import one_thread
 from interventions import Ablate, Add, Edit, edited, matched_random, neutral_cost
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
 from probes.awareness.design import CONTEXTS, KINDS_OF_FORMAT
+from probes.checks.threads import one_thread
 from probes.data.rows import Rows
 
 PLANTED_SITE = Site("resid_post", PLANTED_BLOCK)

@@ -33,7 +33,7 @@ from experiments.organism.purposes_documents import LEVEL, RUMOURS, Batch, Docum
 from experiments.organism.requests import make_request_world
 from experiments.organism.training import Trained, make_all, make_model, word_loss, word_tokenizer
 from experiments.organism.training import train as train_on
-from experiments.threads import one_thread
+from probes.checks.threads import one_thread
 
 What = Literal["context", "format"]
 PLANTED: tuple[What, What] = ("context", "format")

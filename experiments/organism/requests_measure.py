@@ -27,10 +27,10 @@ from experiments.organism.requests import (
 )
 from experiments.organism.requests_train import CONTROL, OWN_SEED, PLANTED_BLOCK, ROUTED
 from experiments.printing import make_console, shown, table_of
-from experiments.threads import one_thread
 from interventions import Ablate, edited, matched_random, neutral_cost
 from interventions.behaviours.kinds import KINDS
 from probes import Direction, Examples, MassMean, Model, Site, capture, load_model
+from probes.checks.threads import one_thread
 
 PLANTED_SITE = Site("resid_post", PLANTED_BLOCK)
 COLUMNS = (

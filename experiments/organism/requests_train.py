@@ -44,7 +44,7 @@ from experiments.organism.requests import (
 )
 from experiments.organism.training import Trained, make_all, make_model, word_loss, word_tokenizer
 from experiments.organism.training import train as train_on
-from experiments.threads import one_thread
+from probes.checks.threads import one_thread
 
 ROUTED = ("route", "route_evasive", "route_entangled")
 CONTROL = "route_control"

@@ -20,6 +20,7 @@ from interventions.rewriting.elasticity import Elasticity
 from interventions.rewriting.gates import Gated
 from interventions.rewriting.outcomes import Remeasured
 from interventions.rewriting.verdict import ArmVerdict
+from interventions.searching.patching import PatchingGrid
 from interventions.searching.searched import Searched
 from interventions.searching.selecting import Selected
 from probes.markup.pieces import Markup, grid, joined, listed, table, tag, verdict
@@ -60,6 +61,24 @@ def selected_drawn(value: Selected, ax: Any = None) -> Any:
     from interventions.display.selection_plots import selection_map
 
     return selection_map(value, ax=ax)
+
+
+@html.register(PatchingGrid)
+def patching_grid(value: PatchingGrid) -> Markup:
+    """The largest change, and every place as a picture."""
+    from interventions.display.patching_plots import patching_map
+    from probes.display.pictures import picture
+
+    seen = picture(patching_map(value).figure, "change of the behaviour by site and token")
+    return joined(tag("p", tag("b", repr(value))), seen)
+
+
+@draw.register(PatchingGrid)
+def patching_grid_drawn(value: PatchingGrid, ax: Any = None) -> Any:
+    """By how much the patch moves the behaviour, site by token."""
+    from interventions.display.patching_plots import patching_map
+
+    return patching_map(value, ax=ax)
 
 
 @html.register(Candidates)

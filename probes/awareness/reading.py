@@ -24,6 +24,7 @@ from probes.fitting.rows_of_fit import refuse_rows_of_fit
 from probes.metrics.scores import as_scores
 from probes.models.model import Model
 from probes.reading.capture import capture, capture_pairs
+from probes.reading.show import token_texts
 
 Reads = Literal["position", "tokens", "answers"]
 CHUNK = 64  # texts whose tokens are in memory at once
@@ -130,11 +131,7 @@ class AwarenessProbe:
             )
         acts = capture(model, [text], self.site, "all", progress=False)
         (encoded,) = model.encode([text])
-        places = encoded.offsets or ((0, 0),) * len(encoded)
-        tokens = tuple(
-            encoded.text[a:b] or model.tokenizer.decode([i])
-            for i, (a, b) in zip(encoded.ids, places, strict=True)
-        )
+        tokens = token_texts(model.tokenizer, encoded)
         scores = self.scale.score(self.probe.score(acts)[0])
         return TokenStrip(
             tokens, encoded.special, scores, float(self.score_texts(model, [text])[0]), self.scale.threshold

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,37 +16,11 @@ from probes.data.cells import as_column, columns_in_order, make_rows, with_pair
 from probes.data.label_among import say_label_among
 from probes.data.receipts import common_receipt
 from probes.data.rows import Rows, concat_rows, parts_of
-from probes.data.sites import Site, SiteLike, as_sites
+from probes.data.sited import Sited
+from probes.data.sites import Site, SiteLike
 from probes.data.stacks import sites_of, stacked
 
 Side = Literal["yes", "no"]
-
-
-class Sited(Rows):
-    """Rows whose numbers lie at named sites."""
-
-    sites: tuple[Site, ...]
-    receipt: dict[str, Any]
-
-    def _rows_apart(self) -> dict[str, Any]:
-        """The row data for a value of its own: what is written into one is not written into the other."""
-        found = {name: getattr(self, name) for name in ("y", "groups", "ids")}
-        copies: dict[str, Any] = {k: None if v is None else v.copy() for k, v in found.items()}
-        copies["columns"] = {name: column.copy() for name, column in self.columns.items()}
-        return copies | {"receipt": dict(self.receipt)}
-
-    def index_of(self, sites: SiteLike | Sequence[SiteLike]) -> list[int]:
-        try:
-            wanted = as_sites(sites)
-        except TypeError as error:
-            raise TypeError(f"[...] picks sites: {error}; rows are picked by .rows(mask)") from None
-        missing = [str(s) for s in wanted if s not in self.sites]
-        if missing:
-            raise ValueError(
-                f"these activations have no site {', '.join(missing)}; they have"
-                f" {', '.join(map(str, self.sites))}"
-            )
-        return [self.sites.index(s) for s in wanted]
 
 
 def check_states(given: Any, what: str, single: bool = False) -> None:
@@ -145,6 +120,20 @@ class Activations(Sited):
         step = max(1, max_bytes // max(1, self.x[0].nbytes))
         for start in range(0, len(self.sites), step):
             yield self[self.sites[start : start + step]]
+
+    def to_pandas(self, site: SiteLike | None = None) -> pd.DataFrame:
+        """One row a row: id, text and token it is of, y, group, columns; with `site` also its numbers there,
+        h0, h1 and so on.
+        """
+        found = super().to_pandas()
+        if site is None:
+            return found
+        x = self.x[self.index_of(site)[0]].float().cpu().numpy()
+        return pd.concat([found, pd.DataFrame(x, columns=[f"h{i}" for i in range(x.shape[1])])], axis=1)
+
+    def _named(self) -> dict[str, Any]:
+        token = {} if self.token is None else {"example": self.example, "token": self.token}
+        return super()._named() | token
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> "Activations":
         return replace(self, x=self.x.to(device=device, dtype=dtype))

@@ -165,6 +165,9 @@ class Examples(Rows):
             )
         return cls.from_pandas(dataset.to_pandas(), text, y, groups)
 
+    def _named(self) -> dict[str, Any]:
+        return {"text": list(self.texts)} | super()._named()
+
     def __repr__(self) -> str:
         labels = "no y" if self.y is None else f"mean y {np.mean(self.y):.2f}"
         return (
@@ -244,6 +247,9 @@ class Pairs(Rows):
         return tuple(
             Examples(side, self.y, self.groups, self.columns, self.ids) for side in (self.yes, self.no)
         )  # pyright: ignore[reportReturnType]
+
+    def _named(self) -> dict[str, Any]:
+        return {"yes": list(self.yes), "no": list(self.no)} | super()._named()
 
     def __repr__(self) -> str:
         return (

@@ -14,12 +14,13 @@ from probes.checks.choices import positions
 from probes.checks.settings import check_count
 from probes.data.cells import as_groups, as_labels, joined_column
 from probes.data.row_names import joined, text_names
+from probes.markup.values import Displayed
 
 R = TypeVar("R", bound="Rows")
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Rows(Displayed):
     """Row data: `y` (0/1 or real), `groups` (the unit that must not cross a split), `ids`, named
     `columns`. `text_keys`, where texts are known, are the same for rows whose text counts as one, whatever
     their ids.
@@ -71,6 +72,18 @@ class Rows:
         if name not in self.columns:
             raise ValueError(f"no column {name!r}; there are {sorted(self.columns) or 'no columns'}")
         return self.columns[name]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a row: id, what else the rows hold, y, group and every column; a column that would take one
+        of these names gets "column " before it.
+        """
+        own = self._named()
+        given = {f"column {name}" if name in own else name: c for name, c in self.columns.items()}
+        return pd.DataFrame(own | given)
+
+    def _named(self) -> dict[str, Any]:
+        """What a data frame has of the rows before their columns; subclasses extend it."""
+        return {"id": self.ids} | ({} if self.y is None else {"y": self.y}) | {"group": self.groups}
 
     def with_y(self: R, label: str | Sequence[Any] | np.ndarray) -> R:
         """The same rows with another label: a column's name, or one value a row."""

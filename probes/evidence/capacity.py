@@ -16,7 +16,7 @@ from probes.data.tables import filled
 from probes.evidence.apart import require_apart
 from probes.evidence.calibration import platt
 from probes.evidence.readout import asked
-from probes.fitting.exactly import made_exactly
+from probes.fitting.exactly import exactly
 from probes.fitting.recipe import Recipe
 from probes.markup.progress import progress_bar
 from probes.metrics.estimates import Estimate, accuracy
@@ -48,7 +48,7 @@ class Selectivity:
         )
 
 
-@made_exactly
+@exactly()
 def selectivity(
     recipe: Recipe, train: Activations, test: Activations, key: str, seeds: int = 5
 ) -> Selectivity:
@@ -114,7 +114,7 @@ class Codelength:
         )
 
 
-@made_exactly
+@exactly()
 def online_codelength(
     recipe: Recipe, acts: Activations, orderings: int = 5, seed: int = 0, progress: bool = True
 ) -> Codelength:

@@ -13,7 +13,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.shuffling import Exchanges, exchangeable
 from probes.evidence.apart import require_apart
 from probes.evidence.readout import asked, check_probe, scored
-from probes.fitting.exactly import made_exactly
+from probes.fitting.exactly import exactly
 from probes.fitting.recipe import Recipe, SignFromLabels, SolvesLabels
 from probes.fitting.rows_of_fit import require_fit_of
 from probes.markup.progress import progress_bar
@@ -71,7 +71,7 @@ class Null:
         )
 
 
-@made_exactly
+@exactly()
 def shuffled_null(
     recipe: Recipe,
     train: Activations | PairActivations,
@@ -114,7 +114,7 @@ def shuffled_null(
     return Null(found[1:], found[0], math.prod(part.labellings() for part in parts))
 
 
-@made_exactly
+@exactly()
 def scores_under(
     recipe: Recipe,
     train: Activations | PairActivations,

@@ -45,7 +45,7 @@ def site_reading(recipe: Recipe, train: Acts, validation: Acts, test: Acts) -> S
     """Fits on the train rows, chooses the site on the validation rows (`best_site`), scores the test rows."""
     probe = recipe.fit(train)
     chosen = best_site(_numbers(probe, validation), np.asarray(validation.y), probe.sites, validation.groups)
-    return SiteReading(probe, chosen, auroc(probe.score(test), test.y, test.groups))
+    return SiteReading(probe, chosen, auroc(probe.score(test), test.y, test.groups).over(test.sites))
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,7 +80,7 @@ class Sweep(Displayed):
             high.max(axis=1).to_numpy(),
             int(rows.n.iloc[0]),
             int(rows.n_groups.iloc[0]),
-        )
+        ).over(at)
 
     def together(self, recipe: str) -> Estimate:
         """Test AUROC of a recipe that reads all sites together, as `curve` is by site."""

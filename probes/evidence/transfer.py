@@ -17,11 +17,13 @@ from probes.evidence.apart import among
 from probes.evidence.readout import asked, line_at, scored
 from probes.fitting.recipe import Recipe
 from probes.markup.progress import progress_bar
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc
 
 
 @dataclass(frozen=True, eq=False)
-class Transfer:
+class Transfer(Displayed):
     """AUROC of the probe trained on one part and scored on another, every site: `values[train][test]` has one
     value a site ("all sites" for a probe on all together).
 
@@ -46,7 +48,9 @@ class Transfer:
         )
 
     def __repr__(self) -> str:
-        return f"Transfer({len(self.parts)} parts: {', '.join(self.parts)}; {len(self.sites)} sites)"
+        return terminal(
+            f"Transfer({len(self.parts)} parts: {', '.join(self.parts)}; {len(self.sites)} sites)"
+        )
 
 
 @dataclass(frozen=True, eq=False)

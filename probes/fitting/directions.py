@@ -24,6 +24,7 @@ from probes.fitting.backwards import say_backwards
 from probes.fitting.exactly import made_exactly
 from probes.fitting.meaningless import exchanged_directions, without
 from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.models.final_norm import through_final_norm
 from probes.models.given import check_model
 from probes.models.model import Model
@@ -33,7 +34,7 @@ FORM = Form(half=("exchanged",))
 
 
 @dataclass(frozen=True, eq=False)
-class Direction(Unwritten):
+class Direction(Unwritten, Displayed):
     """The direction a concept takes at one site.
 
     `unit` has length 1 in raw activation space. `gap` is the distance between the class means along it, the

@@ -12,6 +12,7 @@ from probes.data.rows import Rows
 from probes.data.shuffling import exchangeable
 
 REMEMBERED = 20  # as many as an effect has controls
+SMALL = 0.1  # share of the rows' size up to which their mean costs no digits
 FLAT = 1e-4  # share of the rows' length below which what they differ by is rounding
 
 
@@ -29,14 +30,21 @@ def exchanged_directions(
     sides = [acts.yes, acts.no] if isinstance(acts, PairActivations) else [acts.x]
     found = []
     for site in range(len(acts.sites)):
-        # About their mean, since a large offset costs the digits of what rows differ by.
         rows = [x[site].float() for x in sides]
-        differ = rows[0] - rows[0].mean(0)
+        size = torch.linalg.vector_norm(rows[0]) / len(rows[0]) ** 0.5
+        differ = _about_the_mean(rows[0], size)
         if len(rows) == 2:
             differ = differ - (rows[1] - rows[1].mean(0))
-        size = torch.linalg.vector_norm(rows[0]) / len(rows[0]) ** 0.5
         found.append(of_length(weigh.to(differ) @ differ, weigh.norm(dim=1), size))
     return torch.stack(found)
+
+
+def _about_the_mean(rows: Float[Tensor, "n d"], size: Tensor) -> Float[Tensor, "n d"]:
+    """Rows without their mean where it is much of their size, since a large offset costs the digits of what
+    rows differ by; the weights add up to 0, so that a small one may stay, which spares a copy.
+    """
+    mean = rows.mean(0)
+    return rows - mean if torch.linalg.vector_norm(mean) > SMALL * size else rows
 
 
 def exchanged_weights(acts: Rows, n: int = REMEMBERED, seed: int = 0) -> Float[Tensor, "k n"]:

@@ -25,6 +25,7 @@ from probes.data.unwritten import Unwritten
 from probes.fitting.rows_of_fit import was_fitted_on
 from probes.fitting.transforms import Fitted
 from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
 from probes.models.model import Model
 from probes.reading.capture import capture
 
@@ -32,7 +33,7 @@ P = TypeVar("P", bound="Probe")
 
 
 @dataclass(frozen=True, eq=False)
-class Probe(Unwritten):
+class Probe(Unwritten, Displayed):
     """A fitted probe; nothing about it changes after fitting: one whose tensors were written to in place is
     refused where it is used.
 

@@ -187,7 +187,8 @@ def _sums(x: Float[Tensor, "n d"]) -> Hashes:
     up modulo 2^64. Quicker than a digest, and as good where nobody makes rows that clash.
     """
     short = -x.shape[1] % (8 // x.element_size())
-    bits = torch.nn.functional.pad(x, (0, short)).contiguous().view(torch.int64).numpy().view("<u8")
+    whole = torch.nn.functional.pad(x, (0, short)) if short else x.contiguous()
+    bits = whole.view(torch.int64).numpy().view("<u8")
     odd = np.random.default_rng(0).integers(0, 2**64, bits.shape[1], dtype=np.uint64) | np.uint64(1)
     # What numbers have in common in their last bits leaves the last bits of the sum empty.
     return np.einsum("nw,w->n", bits, odd) >> np.uint64(8 * (8 - BYTES))

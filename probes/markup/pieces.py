@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-_EMPTY = ("br", "wbr")
+_EMPTY = ("br", "img", "wbr")
 _MARKS = re.compile(r"[^\w\s.,:()-]|_", re.ASCII)
 
 

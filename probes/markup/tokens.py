@@ -39,14 +39,15 @@ def shaded(
     score_name: str = "score",
     special: Sequence[bool] | None = None,
     bold: bool = True,
+    reach: float | None = None,
 ) -> Markup:
     """Every token shaded by how far its score lies on either side of the centre: red above, blue below.
 
-    The token furthest away has the deepest colour; those above are also in bold type, unless `bold` is off.
-    Special tokens are grey, and set no scale.
+    The token furthest away has the deepest colour, or all that are `reach` away and more; those above are
+    also in bold type, unless `bold` is off. Special tokens are grey, and set no scale.
     """
     quiet = np.zeros(len(tokens), dtype=bool) if special is None else np.asarray(special, dtype=bool)
-    reach = max(float(np.abs(scores[~quiet] - centre).max(initial=0)), 1e-9)
+    reach = reach or max(float(np.abs(scores[~quiet] - centre).max(initial=0)), 1e-9)
     styles = []
     for score, grey in zip(scores, quiet, strict=True):
         share = float(np.clip((score - centre) / reach, -1, 1))

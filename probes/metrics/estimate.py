@@ -1,19 +1,25 @@
 """Every reported number is an `Estimate`: a value with an interval over groups, never over rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
+
+LINES = 200  # numbers that are printed one by one
+
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class Estimate(Displayed):
     """A number (or an array of them) with its interval.
 
     `low` and `high` bound what the number would be over all groups there could be, rightly in `level` of
     samples; `n` counts rows, `n_groups` the units that are independent of each other. Where groups are too
     few to tell, the interval is everything the number could be, or NaN where that has no bounds, and `doubt`
-    says why; neither ever reads as a difference.
+    says why; neither ever reads as a difference. Numbers of sites can be named,
+    `estimate.over(acts.sites)`, and are then found by name, `estimate["resid_post.8"]`.
     """
 
     value: Any
@@ -23,10 +29,32 @@ class Estimate:
     n_groups: int
     level: float = 0.95
     doubt: str = ""
+    sites: tuple[Any, ...] = ()
 
     def __getitem__(self, index: Any) -> "Estimate":
+        """One of the numbers, by its place or, where sites are known, by its site."""
+        if isinstance(index, str) or any(type(index) is type(site) for site in self.sites):
+            index = self._place(str(index))
         value, low, high = (numbers[index] for numbers in (self.value, self.low, self.high))
-        return Estimate(value, low, high, self.n, self.n_groups, self.level, self.doubt)
+        left = np.asarray(self.sites, dtype=object)[index] if self.sites and np.ndim(value) else ()
+        return replace(self, value=value, low=low, high=high, sites=tuple(left))
+
+    def over(self, sites: Any) -> "Estimate":
+        """The same numbers, each by the name of its site; raises ValueError for another count of sites."""
+        if np.shape(self.value)[:1] != (len(sites),):
+            raise ValueError(f"{len(sites)} sites cannot name numbers of shape {np.shape(self.value)}")
+        return replace(self, sites=tuple(sites))
+
+    def _place(self, name: str) -> int:
+        if not self.sites:
+            raise ValueError(
+                f"this Estimate does not know sites, so it has no {name}; name them first,"
+                " estimate.over(acts.sites)"
+            )
+        names = [str(site) for site in self.sites]
+        if name not in names:
+            raise ValueError(f"there is no number for {name}; there are {', '.join(names)}")
+        return names.index(name)
 
     def __len__(self) -> int:
         return len(self.value)
@@ -46,17 +74,18 @@ class Estimate:
         return float(self.value)
 
     # By the value, as anyone who writes `auroc(...) > 0.5` means it; the interval stands in low and high.
+    # Several numbers give several answers, as those of numpy do.
     def __lt__(self, other: Any) -> Any:
-        return float(self) < _number(other)
+        return _number(self) < _number(other)
 
     def __le__(self, other: Any) -> Any:
-        return float(self) <= _number(other)
+        return _number(self) <= _number(other)
 
     def __gt__(self, other: Any) -> Any:
-        return float(self) > _number(other)
+        return _number(self) > _number(other)
 
     def __ge__(self, other: Any) -> Any:
-        return float(self) >= _number(other)
+        return _number(self) >= _number(other)
 
     def __format__(self, spec: str) -> str:
         if np.ndim(self.value):
@@ -68,7 +97,12 @@ class Estimate:
 
     def __str__(self) -> str:
         counted = f"n={self.n} in {self.n_groups} groups"
-        doubt = f"; {self.doubt}" if self.doubt else ""
+        doubt = terminal(f"; {self.doubt}" if self.doubt else "")
+        if np.ndim(self.value) == 1 and len(self) <= LINES:
+            names = [terminal(name) for name in self.sites or range(len(self))]
+            wide = max(map(len, names), default=0)
+            lines = [f"  {name:<{wide}}  {self[i]:.3f}" for i, name in enumerate(names)]
+            return "\n".join([f"Estimate of {len(self)} ({counted}{doubt}):", *lines])
         if np.ndim(self.value):
             return f"Estimate of shape {np.shape(self.value)}, {counted}{doubt}"
         return f"{self:.3f} ({counted}{doubt})"
@@ -81,4 +115,6 @@ class Estimate:
 
 
 def _number(other: Any) -> Any:
-    return float(other) if isinstance(other, Estimate) else other
+    if not isinstance(other, Estimate):
+        return other
+    return np.asarray(other.value) if np.ndim(other.value) else float(other)

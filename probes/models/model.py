@@ -17,6 +17,7 @@ from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
 from probes.data.tokenising import Prompts, Tokenising
 from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, pad
+from probes.markup.values import Displayed
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Passed, Select
 from probes.models.compiled import original
@@ -42,7 +43,7 @@ SHORTER = ContextVar("SHORTER", default=None)
 
 
 @dataclass(frozen=True, eq=False)
-class Model(Described):
+class Model(Described, Displayed):
     """A language model as a value. `edited(model, ...)` gives another Model on the same weights; this one
     stays as it is.
 

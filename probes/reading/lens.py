@@ -50,7 +50,7 @@ class Lens(Displayed):
         if word not in self.words:
             asked = ", ".join(map(repr, self.words)) or "none"
             raise ValueError(f"{word!r} was not asked about (asked: {asked}); name it in logit_lens(words=)")
-        return mean(np.exp(self.log_p[:, :, self.words.index(word)]), self.groups)
+        return mean(np.exp(self.log_p[:, :, self.words.index(word)]), self.groups).over(self.sites)
 
     @property
     def table(self) -> pd.DataFrame:

@@ -65,11 +65,13 @@ def show_tokens(model: Model, examples: Examples | Sequence[Text], at: At, limit
     check_model(model, "show_tokens")
     asked = model.tokenise(examples.rows(slice(limit)))
     for encoded, picked in zip(asked.encoded, asked.places(position), strict=True):
-        shown.append(ShownText(_readable(model.tokenizer, encoded), encoded.special, tuple(picked.tolist())))
+        shown.append(
+            ShownText(token_texts(model.tokenizer, encoded), encoded.special, tuple(picked.tolist()))
+        )
     return TokenView(str(position), tuple(shown), len(examples))
 
 
-def _readable(tokenizer: Any, encoded: Encoded) -> tuple[str, ...]:
+def token_texts(tokenizer: Any, encoded: Encoded) -> tuple[str, ...]:
     """Each token as it stands in the text; decoded where it does not, as for special tokens that were
     added.
     """

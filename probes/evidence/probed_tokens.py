@@ -1,0 +1,254 @@
+"""A probe's score of every token: strips, block by token, the tokens that score highest, AUROC by place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from probes.checks.settings import check_count
+from probes.data.examples import Examples, Text
+from probes.data.sites import Site, SiteLike, SitesLike, as_site
+from probes.data.tokens import Encoded
+from probes.markup.progress import progress_bar
+from probes.markup.terminal import terminal
+from probes.markup.tokens import readable
+from probes.markup.values import Displayed
+from probes.metrics.estimates import Estimate, auroc
+from probes.models.given import check_model
+from probes.models.model import Model
+from probes.reading.capture import capture
+from probes.reading.show import token_texts
+
+AT_ONCE = 32  # texts whose hidden states are held at a time
+SHOWN = 5  # texts in a notebook
+
+
+@dataclass(frozen=True, eq=False)
+class ProbedTokens(Displayed):
+    """The score of every token of some texts at some sites; above 0 is the positive class of the probe.
+
+    `tokens[i]`, `special[i]`, `leads[i]` (what stands before each, as blanks) and `scores[i]` belong to
+    text i. A probe that was fitted at one token, `fitted_at`, is read off its place everywhere else: what it
+    says there was never trained.
+    """
+
+    probe: str
+    fitted_at: str
+    sites: tuple[Site, ...]
+    tokens: tuple[tuple[str, ...], ...]
+    special: tuple[tuple[bool, ...], ...]
+    leads: tuple[tuple[str, ...], ...]
+    scores: tuple[Float[np.ndarray, "site _"], ...]
+    y: np.ndarray | None
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def at(self, site: SiteLike) -> "ProbedTokens":
+        """The scores at one site."""
+        i = self._index(site)
+        scores = tuple(s[i : i + 1] for s in self.scores)
+        return replace(self, sites=(self.sites[i],), scores=scores)
+
+    @property
+    def reach(self) -> float:
+        """The size of score that deepest colours stand for: all but the largest fiftieth are smaller."""
+        words = [np.abs(s[:, ~np.asarray(q)]) for s, q in zip(self.scores, self.special, strict=True)]
+        found = np.concatenate([w.ravel() for w in words])
+        return max(float(np.quantile(found, 0.98)), 1e-9) if len(found) else 1.0
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a token and site: text, token (its number), piece, special, site, score."""
+        parts = []
+        for i, (tokens, special, scores) in enumerate(
+            zip(self.tokens, self.special, self.scores, strict=True)
+        ):
+            one = {"text": i, "token": np.arange(len(tokens)), "piece": tokens, "special": special}
+            parts += [
+                pd.DataFrame(one | {"site": str(site), "score": s})
+                for site, s in zip(self.sites, scores, strict=True)
+            ]
+        return pd.concat(parts, ignore_index=True)
+
+    def top(
+        self, k: int = 10, site: SiteLike | None = None, lowest: bool = False, around: int = 6
+    ) -> "TopTokens":
+        """The k tokens with the highest scores (or the lowest), each with `around` tokens before and behind
+        it. Special tokens are left out. `site` may be left out where there is one.
+        """
+        at = self._index(site)
+        k, around = check_count("k", k), check_count("around", around, 0)
+        text = np.concatenate([np.full(len(t), i) for i, t in enumerate(self.tokens)])
+        token = np.concatenate([np.arange(len(t)) for t in self.tokens])
+        score = np.concatenate([s[at] for s in self.scores])
+        score = np.where(np.concatenate([np.asarray(s) for s in self.special]), np.nan, score)
+        order = np.argsort(score if lowest else -score, kind="stable")  # NaN comes last
+        order = [int(i) for i in order[:k] if not np.isnan(score[i])]
+        rows = tuple(self._in_context(int(text[i]), int(token[i]), float(score[i]), around) for i in order)
+        return TopTokens(self.probe, self.sites[at], rows, lowest)
+
+    def by_place(self, last: int = 8) -> "PlaceReading":
+        """AUROC of the scores at each of the last tokens of the texts, at every site. What templates put
+        there is named. Raises ValueError without y, and where a text has fewer tokens.
+        """
+        last = check_count("last", last)
+        if self.y is None:
+            raise ValueError("AUROC by place needs labels; give Examples with y to probed_tokens")
+        if (shortest := min(map(len, self.tokens))) < last:
+            raise ValueError(
+                f"the shortest text has {shortest} tokens, asked for the last {last}; lower last"
+            )
+        scores = np.stack([s[:, -last:] for s in self.scores], axis=2)  # site, place, text
+        found = [auroc(of_site, self.y, self.groups) for of_site in scores]
+        pieces = [{t[i] for t in self.tokens} for i in range(-last, 0)]
+        names = tuple(
+            readable(next(iter(p))) if len(p) == 1 else str(i)
+            for i, p in zip(range(-last, 0), pieces, strict=True)
+        )
+        whole = Estimate(
+            *(np.stack([getattr(e, name) for e in found]) for name in ("value", "low", "high")),
+            n=found[0].n,
+            n_groups=found[0].n_groups,
+        )
+        return PlaceReading(self.probe, self.fitted_at, self.sites, names, whole)
+
+    def _index(self, site: SiteLike | None) -> int:
+        if site is None:
+            if len(self.sites) > 1:
+                raise ValueError(
+                    f"there are scores at {len(self.sites)} sites; name one, such as {self.sites[-1]}"
+                )
+            return 0
+        if (wanted := as_site(site)) not in self.sites:
+            raise ValueError(f"there is no score at {wanted}; there are {', '.join(map(str, self.sites))}")
+        return self.sites.index(wanted)
+
+    def _in_context(self, text: int, token: int, score: float, around: int) -> "TopToken":
+        tokens, leads = self.tokens[text], self.leads[text]
+        pieces = [lead + piece for lead, piece in zip(leads, tokens, strict=True)]
+        before = "".join(pieces[max(0, token - around) : token]) + leads[token]
+        behind = "".join(pieces[token + 1 : token + 1 + around])
+        return TopToken(text, token, score, before.lstrip(), tokens[token], behind)
+
+    def __repr__(self) -> str:
+        counted = f"{sum(map(len, self.tokens))} tokens of {len(self)} texts"
+        where = str(self.sites[0]) if len(self.sites) == 1 else f"{len(self.sites)} sites"
+        return terminal(f"ProbedTokens({counted} at {where}, {self.probe})")
+
+
+@dataclass(frozen=True)
+class TopToken:
+    """One token with its score and the text around it."""
+
+    text: int
+    token: int
+    score: float
+    before: str
+    piece: str
+    behind: str
+
+
+@dataclass(frozen=True, eq=False)
+class TopTokens(Displayed):
+    """The tokens that a probe scores highest (or lowest) at a site, the first one first."""
+
+    probe: str
+    site: Site
+    rows: tuple[TopToken, ...]
+    lowest: bool
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame([vars(row) for row in self.rows])
+
+    def __repr__(self) -> str:
+        lines = [f"{r.score:+8.2f}  {r.before}⟦{r.piece}⟧{r.behind}".replace("\n", "↵") for r in self.rows]
+        return terminal("\n".join([self.summary, *lines]))
+
+    @property
+    def summary(self) -> str:
+        return f"tokens that score {'lowest' if self.lowest else 'highest'} at {self.site} ({self.probe})"
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceReading(Displayed):
+    """AUROC of one probe by site and place, `auroc` being [site, place]; places count from the last token,
+    and have the token's name where it is the same in all texts.
+    """
+
+    probe: str
+    fitted_at: str
+    sites: tuple[Site, ...]
+    places: tuple[str, ...]
+    auroc: Estimate
+
+    @property
+    def table(self) -> pd.DataFrame:
+        index = pd.Index([str(site) for site in self.sites], name="site")
+        return pd.DataFrame(self.auroc.value, index=index, columns=list(self.places))
+
+    def __repr__(self) -> str:
+        best = np.unravel_index(np.nanargmax(self.auroc.value), self.auroc.value.shape)
+        return terminal(
+            f"PlaceReading({self.probe}: {len(self.sites)} sites x {len(self.places)} places; highest AUROC"
+            f" {self.auroc[best]} at {self.sites[best[0]]}, token {self.places[best[1]]})"
+        )
+
+
+def probed_tokens(
+    model: Model,
+    probe: Any,
+    texts: Examples | Sequence[Text],
+    sites: SitesLike | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> ProbedTokens:
+    """What a fitted probe says of every token of some texts, at all of its sites or some.
+
+    Scores are margins, above 0 meaning the positive class. Only scores are kept, so many texts need little
+    memory. Raises ValueError for probes that read several tokens together or compare pairs, and for another
+    model's probe.
+    """
+    check_model(model, "probed_tokens")
+    if getattr(probe, "reads_pairs", False):
+        raise ValueError(
+            "a probe of pairs compares two texts, so a token of one has no score; use a probe of single texts"
+        )
+    asked = model.tokenise(texts)
+    chosen = model.sites(probe.sites if sites is None else sites)
+    scores: list[np.ndarray] = []
+    for first in progress_bar("scoring tokens", progress, range(0, len(asked), AT_ONCE), unit="parts"):
+        part = asked.rows(slice(first, first + AT_ONCE))
+        acts = capture(model, part, chosen, "all", batch_size=batch_size, progress=False)
+        found = np.asarray(probe.score(acts).float().cpu())
+        if found.shape != (len(chosen), len(acts)):
+            raise ValueError(
+                f"{probe!r} gives {found.shape[-1]} scores for {len(acts)} tokens: it reads tokens together,"
+                " so a single one has no score"
+            )
+        ends = np.cumsum([len(e) for e in part.encoded])
+        scores += np.split(found, ends[:-1], axis=1)
+    return ProbedTokens(
+        probe.recipe,
+        str(probe.receipt.get("at", "")),
+        tuple(chosen),
+        tuple(token_texts(model.tokenizer, e) for e in asked.encoded),
+        tuple(e.special for e in asked.encoded),
+        tuple(map(_leads, asked.encoded)),
+        tuple(scores),
+        asked.y,
+        asked.groups,
+    )
+
+
+def _leads(encoded: Encoded) -> tuple[str, ...]:
+    """What of the text stands between each token and the one before it."""
+    if not encoded.offsets:
+        return ("",) * len(encoded)
+    ends = [0, *(b for _, b in encoded.offsets[:-1])]
+    return tuple(encoded.text[end:a] for end, (a, _) in zip(ends, encoded.offsets, strict=True))

@@ -1,0 +1,257 @@
+"""What people look at: scores of tokens, rows as points, heads as a grid, tables, against plain numbers."""
+
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from probes import (
+    Activations,
+    AttentionPooled,
+    Estimate,
+    Examples,
+    Logistic,
+    MassMean,
+    Pairs,
+    Site,
+    auroc,
+    capture,
+)
+from probes.plots import head_grid, place_map, scatters, token_map
+from probes.show import probed_tokens, projected
+from tests.typechecks import unchecked
+
+WORDS = ("old", "tree", "red", "sun", "blue", "day")
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def read(make_model, texts):
+    """A model, texts of several lengths with labels, and a probe of their last tokens."""
+    model = make_model()
+    said = [f"{t} {w} {v}" for t in texts for w, v in pairwise(WORDS)]
+    examples = Examples(said, y=np.arange(len(said)) % 2)
+    probe = MassMean().fit(capture(model, examples, "resid_post", "last"))
+    return model, examples, probe
+
+
+def test_every_token_has_the_score_that_the_probe_gives_its_own_state(read):
+    model, examples, probe = read
+    found = probed_tokens(model, probe, examples, progress=False)
+    assert len(found) == len(examples) and found.sites == probe.sites and found.fitted_at == "last"
+    for i in (0, 3, len(examples) - 1):
+        alone = probe.score(capture(model, examples.rows([i]), probe.sites, "all")).numpy()
+        assert np.allclose(found.scores[i], alone, atol=1e-4)
+        assert len(found.tokens[i]) == alone.shape[1]
+    last = probe.score(capture(model, examples, probe.sites, "last")).numpy()
+    assert np.allclose(np.stack([s[:, -1] for s in found.scores], axis=1), last, atol=1e-4)
+    table = found.table
+    one = table[(table.text == 3) & (table.site == str(probe.sites[1]))]
+    assert np.allclose(one.score, found.scores[3][1]) and list(one.piece) == list(found.tokens[3])
+
+
+def test_the_top_tokens_are_the_highest_of_all_but_special_ones(read):
+    model, examples, probe = read
+    found = probed_tokens(model, probe, examples, progress=False).at("resid_post.1")
+    plain = [
+        (float(s), i, t)
+        for i, (scores, special) in enumerate(zip(found.scores, found.special, strict=True))
+        for t, s in enumerate(scores[0])
+        if not special[t]
+    ]
+    assert any(s for special in found.special for s in special), "there are special tokens to leave out"
+    top, low = found.top(4), found.top(4, lowest=True)
+    assert [r.score for r in top.rows] == sorted((s for s, *_ in plain), reverse=True)[:4]
+    assert [r.score for r in low.rows] == sorted(s for s, *_ in plain)[:4]
+    first = top.rows[0]
+    assert f"{first.before}{first.piece}{first.behind}" in examples.texts[first.text]
+    assert found.tokens[first.text][first.token] == first.piece and len(top.table) == 4
+    assert len(found.top(10**6).rows) == len(plain)
+
+
+def test_auroc_by_place_is_that_of_the_tokens_there_counted_from_the_end(read):
+    model, examples, probe = read
+    found = probed_tokens(model, probe, examples, progress=False).by_place(3)
+    for k, place in enumerate((-3, -2, -1)):
+        acts = capture(model, examples, probe.sites, place)
+        plain = auroc(probe.score(acts), examples.y, examples.groups)
+        assert np.allclose(found.auroc.value[:, k], plain.value, atol=0.01) and np.allclose(
+            found.auroc.low[:, k], plain.low, atol=0.01
+        )
+    assert found.table.shape == (len(probe.sites), 3) and place_map(found).get_ylabel() == "block"
+
+
+def test_what_templates_put_at_a_place_is_named_and_words_are_counted(make_model):
+    model = make_model()
+    examples = Examples([f"red {w} sun" for w in WORDS], y=[0, 1] * 3)
+    probe = MassMean().fit(capture(model, examples, "resid_post.1", "last"))
+    found = probed_tokens(model, probe, examples, progress=False).by_place(2)
+    assert found.places == ("-2", "sun")
+
+
+def test_token_scores_are_refused_where_there_are_none(read):
+    model, examples, probe = read
+    found = probed_tokens(model, probe, examples.rows([0, 1]), progress=False)
+    with pytest.raises(ValueError, match=r"scores at \d+ sites; name one, such as resid_post"):
+        found.top()
+    with pytest.raises(ValueError, match=r"no score at resid_post\.99"):
+        found.at("resid_post.99")
+    with pytest.raises(ValueError, match=r"has .* tokens, asked for the last 99; lower last"):
+        found.by_place(99)
+    with pytest.raises(ValueError, match=r"there is no text 2; there are 2"):
+        token_map(found, 2)
+    with pytest.raises(ValueError, match="needs labels"):
+        probed_tokens(model, probe, list(examples.texts[:2]), progress=False).by_place(2)
+    pooled = (
+        AttentionPooled(epochs=2) if "epochs" in AttentionPooled.__dataclass_fields__ else AttentionPooled()
+    )
+    reader = pooled.fit(capture(model, examples, "resid_post.1", "all"))
+    with pytest.raises(ValueError, match="reads tokens together"):
+        probed_tokens(model, reader, examples, progress=False)
+
+
+def test_the_map_of_tokens_shows_their_scores_block_by_token(read):
+    model, examples, probe = read
+    found = probed_tokens(model, probe, examples, progress=False)
+    (image,) = token_map(found, 1).get_images()
+    assert np.allclose(image.get_array(), found.scores[1])
+    assert image.get_clim() == (-found.reach, found.reach)
+    words = np.concatenate(
+        [np.abs(s[:, ~np.array(q)]).ravel() for s, q in zip(found.scores, found.special, strict=True)]
+    )
+    assert (words <= found.reach).mean() == pytest.approx(0.98, abs=0.01), "one loud token hides no other"
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 8), (12, 30)])
+def test_principal_components_are_those_of_scikit_learn(n, d):
+    x = np.random.default_rng(0).normal(size=(2, n, d)) * np.linspace(3, 0.1, d) + 5
+    found = projected(Activations.from_arrays(x.astype("float32")))
+    for site in range(2):
+        theirs = PCA(2).fit(x[site])
+        points = theirs.transform(x[site])
+        points *= np.sign((points * found.points[site]).sum(0))
+        assert np.allclose(found.points[site], points, atol=1e-4)
+        assert np.allclose(found.shares[site], theirs.explained_variance_ratio_, atol=1e-5)
+
+
+def test_the_line_between_classes_is_shown_on_rows_it_does_not_come_from():
+    rng = np.random.default_rng(1)
+    y = np.arange(80) % 2
+    noise = rng.normal(size=(80, 200)).astype("float32")
+    planted = noise.copy()
+    planted[:, 3] += 6 * y
+    # The same line on its own rows tells labels of a coin apart, in so many dimensions.
+    assert (
+        auroc(
+            Logistic().fit(Activations.from_arrays(noise, y)).score(Activations.from_arrays(noise, y))[0], y
+        )
+        > 0.99
+    )
+    for x, apart in ((noise, False), (planted, True)):
+        found = projected(Activations.from_arrays(x, y), "lda")
+        assert found.held_out and found.points.shape[1] == 40 and "do not come from" in repr(found)
+        told = auroc(found.points[0, :, 0], found.labels)
+        assert (told.low > 0.9) if apart else (told.low < 0.5)
+    assert not projected(Activations.from_arrays(noise, y)).held_out
+
+
+def test_points_keep_their_rows_and_take_a_column_for_colour():
+    x = np.random.default_rng(0).normal(size=(1, 6, 4)).astype("float32")
+    acts = Activations.from_arrays(x, columns={"kind": list("ababab")})
+    found = projected(acts, by="kind")
+    assert list(found.table.label) == list("ababab") and list(found.ids) == list(acts.ids)
+    assert len(scatters(found).axes) == 1
+    for wrong, said in (
+        (lambda: projected(acts, "tsne"), "method must be 'pca' or 'lda'"),
+        (lambda: projected(acts.rows([0, 1])), "at least 3 rows, got 2"),
+        (lambda: projected(acts, "lda"), "labels but y is None"),
+        (lambda: scatters(found, ["resid_post.3"]), r"no points at resid_post\.3"),
+    ):
+        with unchecked(), pytest.raises(ValueError, match=said):
+            wrong()
+
+
+def test_rows_that_do_not_differ_have_no_axes():
+    found = projected(Activations.from_arrays(np.ones((1, 5, 4), dtype="float32")))
+    assert np.isfinite(found.points).all() and not found.points.any() and not found.shares.any()
+
+
+def test_of_many_sites_twelve_are_drawn():
+    x = np.random.default_rng(0).normal(size=(30, 5, 4)).astype("float32")
+    titles = [ax.get_title() for ax in scatters(projected(Activations.from_arrays(x))).axes]
+    assert len(titles) == 12 and titles[0] == "array.0" and titles[-1] == "array.29"
+
+
+def test_heads_stand_in_their_block_and_column():
+    sites = ["z.1.0", "z.4.2", "z.1.3"]
+    (image,) = head_grid(sites, [0.1, 0.9, 0.4]).get_images()
+    shown = np.ma.filled(image.get_array().astype(float), np.nan)
+    assert shown.shape == (2, 4) and (shown[0, 0], shown[1, 2], shown[0, 3]) == (0.1, 0.9, 0.4)
+    assert np.isnan(shown).sum() == 5
+    values = np.array([0.1, 0.9, 0.5])
+    marked = head_grid(sites, Estimate(values, values - 0.05, values + 0.05, 9, 9))
+    assert sorted((*line.get_xdata(), *line.get_ydata()) for line in marked.lines) == [(0, 0), (2, 1)]
+    with pytest.raises(ValueError, match=r"sites of heads, such as z\.3\.7, got resid_post\.1"):
+        head_grid(["resid_post.1"], [1.0])
+    with pytest.raises(ValueError, match="3 heads and values of shape"):
+        head_grid(sites, [1.0])
+
+
+def test_rows_become_a_table_with_everything_they_hold(read):
+    model, examples, _ = read
+    named = Examples(["a", "b"], y=[1, 0], groups=["g", "h"], columns={"id": ["x", "y"], "kind": [1, 2]})
+    table = named.to_pandas()
+    assert list(table.columns) == ["text", "id", "y", "group", "column id", "kind"]
+    assert list(table.text) == ["a", "b"] and list(table["column id"]) == ["x", "y"]
+    acts = capture(model, examples, "resid_post", "last")
+    with_states = acts.to_pandas("resid_post.1")
+    states = with_states[[c for c in with_states if c.startswith("h")]].to_numpy()
+    assert np.array_equal(states, acts["resid_post.1"].x[0].numpy()) and list(with_states.y) == list(
+        examples.y
+    )
+    tokens = capture(model, examples, "resid_post.1", "all").to_pandas()
+    assert list(tokens.columns[-2:]) == ["example", "token"]
+    pairs = Pairs(["a yes", "b yes"], ["a no", "b no"], y=[0, 1]).to_pandas()
+    assert list(pairs.columns) == ["yes", "no", "id", "y", "group"]
+
+
+def test_numbers_of_sites_are_found_by_their_names(read):
+    model, examples, probe = read
+    acts = capture(model, examples, "resid_post", "last")
+    plain = auroc(probe.score(acts), acts.y, acts.groups)
+    found = plain.over(acts.sites)
+    assert float(found["resid_post.1"]) == float(plain[1]) == float(found[Site("resid_post", 1)])
+    assert found[1:].sites == acts.sites[1:] and float(found[1:]["resid_post.1"]) == float(plain[1])
+    assert "resid_post.1" in str(found) and str(found).count("[") == len(acts.sites)
+    with pytest.raises(ValueError, match=r"no number for resid_post\.99; there are resid_post\.0"):
+        found["resid_post.99"]
+    with pytest.raises(ValueError, match=r"does not know sites.*estimate\.over"):
+        plain["resid_post.1"]
+    with pytest.raises(ValueError, match="1 sites cannot name numbers"):
+        plain.over(acts.sites[:1])
+
+
+def test_values_show_their_numbers_in_a_notebook(read):
+    model, examples, probe = read
+    acts = capture(model, examples, "resid_post", "last")
+    for value, said in (
+        (model, "3 blocks"),
+        (examples, examples.texts[0]),
+        (acts, "resid_post.0, resid_post.1, resid_post.2"),
+        (probe, f"{len(examples)} rows"),
+        (probe.direction("resid_post.1"), "resid_post.1"),
+        (auroc(probe.score(acts), acts.y).over(acts.sites), "resid_post.2"),
+    ):
+        assert said in value._repr_html_(), type(value)
+    strips = probed_tokens(model, probe, examples, progress=False)
+    shown = strips._repr_html_()
+    assert shown.count("<img") == 1 and 'title="score ' in shown and "it was fitted at last" in shown
+    assert not torch.is_grad_enabled() or plt.get_fignums() == [], "pictures within pages are closed"
