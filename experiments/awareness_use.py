@@ -79,6 +79,7 @@ def effect_row(
     change, p = e.change(), e.p_value()
     report.add("outcome_change", change, model=name, edit=label, place=str(u.out_at.name), p=p, verdict=word)
     report.add("outcome_change_random", float(np.abs(random).max()), model=name, edit=label)
+    report.headline(f"{name}/outcome_change/{label}", change)
     cost = "-" if e.cost is None else f"{e.cost.kl.value:.3f}"
     beside = f"{random.min():+.2f} to {random.max():+.2f}"
     return f"{name}: {label}", place, f"{change:+.2f}", beside, f"{p:.3f}", cost, word

@@ -93,6 +93,8 @@ def kinds_table(report: Report, name: str, s: Route) -> tuple:
         shares = {kind: records.share(kind) for kind in kinds}
         for kind, share in shares.items():
             report.add(f"share_{kind}", share, run=run, model=name)
+            when = "unedited" if records is e.before else "policy taken out"
+            report.headline(f"{name}/share_{kind}/{when}", share)
         rows.append((run, *(f"{float(e.value):.1%}" for e in shares.values()), str(len(records))))
     assert e.cost is not None
     title = f"{name}: answers to requests of refused categories"
@@ -101,6 +103,8 @@ def kinds_table(report: Report, name: str, s: Route) -> tuple:
     report.add("kl_neutral", e.cost.kl, model=name)
     report.add("changed_by_random", numbers.random, model=name)
     report.add("restored", numbers.restored, model=name)
+    report.headline(f"{name}/restored", numbers.restored)
+    report.headline(f"{name}/kl_neutral", e.cost.kl)
     return found
 
 

@@ -70,6 +70,7 @@ def methods(found: Mapping[str, MethodReading], best: Baseline, report: Report) 
     it best.
     """
     report.claim(answer(found))
+    report.headline("auroc_best_baseline", best[1])
     rows = []
     for name, f in found.items():
         truth, liked = f.reads.own, f.liked
@@ -81,6 +82,8 @@ def methods(found: Mapping[str, MethodReading], best: Baseline, report: Report) 
         rows.append((name, str(f.site), f"{truth[f.at]:.2f}", f"{f.p:.2f}", strongest(f, f.at), *own))
         report.add("auroc", truth[f.at], recipe=name, site=f.site, split="test", chosen="validation labels")
         report.add("p_shuffled", f.p, recipe=name, site=f.site)
+        report.headline(f"auroc/{name}", truth[f.at])
+        report.headline(f"p_shuffled/{name}", f.p)
         for label, e in f.reads.others.items():
             for i, site in enumerate(f.probe.sites):
                 report.add(f"auroc_{label}", e[i], recipe=name, site=site, split="test")

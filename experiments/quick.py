@@ -14,13 +14,17 @@ DRAWS = ("shuffles", "policies", "controls", "maps")
 
 
 def flagged(module: Any) -> type:
-    """The experiment's Config with the flag `quick` behind its own."""
+    """The experiment's Config with the flags `quick` and `log`, which every run has, behind its own."""
     import tyro
 
     turned = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in module.QUICK.items())
+    from experiments.tracking.sending import Name
+
     told = f"a preview in about a minute: {turned}, unless given otherwise"
     kind = Annotated[bool, tyro.conf.arg(help=told), tyro.conf.FlagCreatePairsOff]
-    extra = [("quick", kind, field(default=False))]
+    sent = "trackers that the run is logged to when it is written: wandb, mlflow, trackio, or several"
+    trackers = Annotated[tuple[Name, ...], tyro.conf.arg(help=sent, metavar="TRACKER ...")]
+    extra = [("quick", kind, field(default=False)), ("log", trackers, field(default=()))]
     return make_dataclass(module.Config.__name__, extra, bases=(module.Config,), frozen=True)
 
 

@@ -21,6 +21,7 @@ def answers_section(found: Answered, report: Report) -> None:
         shares = {run: r.estimate() for run, r in runs.items()}
         for run, share in shares.items():
             report.add("share_refused", share, prompts=kind, run=run, split="test")
+            report.headline(f"share_refused/{kind}/{run}", share)
         rows.append((kind, str(len(found.prompts[kind])), *(f"{share:.2f}" for share in shares.values())))
     shown = [report.table("Share of instructions refused, test", ("instructions", "n", *RUNS), rows)]
     if found.effects:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiments.headlines import headlines_of_reading
 from experiments.report import Report
 from interventions import (
     WRITERS,
@@ -130,6 +131,7 @@ def reading_section(reading: Decodable, report: Report) -> None:
         "chance": f"{both} not told apart: {numbers}.",
     }
     report.claim(sentences[reading.standing])
+    headlines_of_reading(reading, report)
     curve = plots.layer_curve(
         reading.parts[0].sites, {"MassMean": first.curve}, reading.null, dict(reading.surface), first.site
     )

@@ -56,19 +56,25 @@ class Report:
     figures: dict[str, Figure] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
     claims: list[str] = field(default_factory=list)
+    headlines: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
 
     def add(self, measure: str, value: Estimate | float, **where: Any) -> None:
         """One tidy row: what was measured, where, and its value with interval where it has one."""
-        numbers = value.as_dict() if isinstance(value, Estimate) else {"value": float(value)}
         self.rows.append(
             {
                 "measure": measure,
                 **{k: str(v) if not isinstance(v, int | float | str | bool) else v for k, v in where.items()},
-                **numbers,
+                **_numbers(value),
             }
         )
+
+    def headline(self, name: str, value: Estimate | float) -> None:
+        """One of the few numbers by which runs of an experiment are held against each other, under a name
+        that is the same in all of them. What led to it stands in the rows.
+        """
+        self.headlines[name] = _numbers(value)
 
     def say(self, text: str) -> None:
         """A remark on the terminal."""
@@ -106,6 +112,10 @@ class Report:
     ) -> None:
         """`html` are pieces of the page, such as `html(value)`; a text among them is shown as a text."""
         self.sections.append(Section(title, text, tuple(tables), tuple(figures), tuple(html)))
+
+
+def _numbers(value: Estimate | float) -> dict[str, Any]:
+    return value.as_dict() if isinstance(value, Estimate) else {"value": float(value)}
 
 
 def check_out(out: Path) -> None:
@@ -173,7 +183,12 @@ def _begun(report: Report, out: Path) -> tuple[Path, Path, Any, dict[str, Any]]:
         **report.facts,
     }
     config = _plain(dataclasses.asdict(report.config))
-    results = {"schema_version": SCHEMA_VERSION, "claims": report.claims, "rows": _plain(report.rows)}
+    results = {
+        "schema_version": SCHEMA_VERSION,
+        "claims": report.claims,
+        "headlines": _plain(report.headlines),
+        "rows": _plain(report.rows),
+    }
     try:
         for name, value in (("config", config), ("manifest", _plain(manifest)), ("results", results)):
             # A half of a surrogate pair, as in the name of a file that is not UTF-8, becomes its JSON escape.

@@ -153,6 +153,7 @@ def answers_tables(report: Report, model: str, s: Study) -> tuple[tuple, tuple]:
         moves, edited = r.transitions(name), name in r.edits
         elastic = None if edited else r.elasticity(name)
         report.add("change", r.change(name), model=model, arm=name, unit=r.unit)
+        report.headline(f"{model}/change/{name}", r.change(name))
         if elastic is not None:
             report.add("elasticity", elastic.value, model=model, arm=name, undefined=elastic.undefined)
         by_kind = {kind: r.change(name, kind) for kind in kinds}
@@ -176,6 +177,7 @@ def steer_section(report: Report, studies: Mapping[str, Study]) -> None:
         e, place, random = s.effect, str(s.place.name), s.effect.control_changes()
         change, p, word = e.change(), e.p_value(), e.verdict().word
         report.add("steered_change", change, model=model, place=place, p=p, verdict=word)
+        report.headline(f"{model}/steered_change", change)
         kl = "-" if e.cost is None else f"{e.cost.kl.value:.3f}"
         beside = f"{random.min():+.2f} to {random.max():+.2f}"
         rows.append((model, place, f"{change:+.2f}", beside, f"{p:.3f}", kl, word))

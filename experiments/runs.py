@@ -1,8 +1,8 @@
 """Runs that lie in a folder: all of them on one page, and two beside each other."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +26,7 @@ class Run:
     manifest: dict[str, Any]
     claims: list[str]
     rows: Sequence[dict[str, Any]]
+    headlines: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def experiment(self) -> str:
@@ -76,18 +77,28 @@ def read_run(folder: str | Path) -> Run:
         )
     if not (isinstance(claims, list) and all(isinstance(c, str) for c in claims)):
         raise ValueError(f"claims of {where / 'results.json'} must be a list of texts")
-    for field in ("experiment", "finished"):
-        if not isinstance(manifest.get(field), str):
-            got = repr(manifest[field]) if field in manifest else "nothing"
-            raise ValueError(f"{field} of {where / 'manifest.json'} must be a text, got {got:.60}")
-    return Run(where, found["config"], manifest, claims, rows)
+    headlines = results.get("headlines", {})  # runs of earlier versions have none
+    if not (isinstance(headlines, dict) and all(_is_number(h) for h in headlines.values())):
+        raise ValueError(f"headlines of {where / 'results.json'} must be an object of numbers by name")
+    for name in ("experiment", "finished"):
+        if not isinstance(manifest.get(name), str):
+            got = repr(manifest[name]) if name in manifest else "nothing"
+            raise ValueError(f"{name} of {where / 'manifest.json'} must be a text, got {got:.60}")
+    return Run(where, found["config"], manifest, claims, rows, headlines)
 
 
 def _is_row(row: Any) -> bool:
     """Whether it has a measure, and numbers (or nothing) where numbers belong."""
     if not (isinstance(row, dict) and {"measure", "value"} <= set(row)):
         return False
-    return all(isinstance(row.get(n), int | float | None) for n in ("value", "low", "high"))
+    return _is_number(row)
+
+
+def _is_number(row: Any) -> bool:
+    """Whether it has a value and bounds, or nothing in their place."""
+    return isinstance(row, dict) and all(
+        isinstance(row.get(n), int | float | None) for n in ("value", "low", "high")
+    )
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -202,7 +213,7 @@ def compare_page(one: str | Path, other: str | Path, out: str | Path) -> Path:
     ]
     bounded = [line for line, apart in zip(cells, table["apart"], strict=True) if apart is not None]
     points = [line[:4] for line, apart in zip(cells, table["apart"], strict=True) if apart is None]
-    first, second = ({**run.config, **_provenance(run.manifest)} for run in runs)
+    first, second = ({**run.config, **provenance(run.manifest)} for run in runs)
     differing = [name for name in {**first, **second} if first.get(name) != second.get(name)]
     settings = [(name, *(str(c.get(name, "none")) for c in (first, second))) for name in differing]
     images = [embedded(run.figures()) for run in runs]
@@ -211,7 +222,7 @@ def compare_page(one: str | Path, other: str | Path, out: str | Path) -> Path:
     return _written(Path(out), text)
 
 
-def _provenance(manifest: dict[str, Any], name: str = "") -> dict[str, Any]:
+def provenance(manifest: dict[str, Any], name: str = "") -> dict[str, Any]:
     """What a run rested on beside its settings: data, weights, versions, commit; not when it ran and for how
     long.
     """
@@ -220,7 +231,7 @@ def _provenance(manifest: dict[str, Any], name: str = "") -> dict[str, Any]:
         if not name and key in ("command", "finished", "seconds", "experiment"):
             continue
         path = f"{name} {key}".strip()
-        found |= _provenance(value, path) if isinstance(value, dict) else {path: value}
+        found |= provenance(value, path) if isinstance(value, dict) else {path: value}
     return found
 
 

@@ -127,6 +127,7 @@ def _nothing_to_remove(s: Setting, before: Records, base: Estimate, report: Repo
         (shown,),
     )
     report.claim(not_beyond_chance(base))
+    report.headline("balanced_accuracy", base)
 
 
 def not_beyond_chance(base: Estimate) -> str:
@@ -221,6 +222,10 @@ def _claim_use(name: str, e: Effect, report: Report) -> None:
         "not shown to be used": f"Not shown to be used: {moved}, and {randoms}.",
     }
     report.claim(sentences[removal_word(base, after, e.verdict())])
+    report.headline("balanced_accuracy", base)
+    report.headline("balanced_accuracy_taken_out", after)
+    report.headline("balanced_accuracy_random_min", float(control.min()))
+    report.headline("kl_neutral", cost_of(e).kl)
 
 
 def cost_of(e: Effect) -> Cost:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from experiments.headlines import headlines_of_reading
 from experiments.report import Report
 from experiments.statements import EMBEDDED, as_pairs, labels_in
 from probes import CCS, Estimate, Examples, Logistic, MassMean, Model, Site, capture, cosine_map, plots
@@ -103,6 +104,7 @@ def claim_standing(reading: Decodable, report: Report) -> None:
         "chance": f"Truth is not shown to be decodable: {reading.numbers}.",
     }
     report.claim(sentences[reading.standing])
+    headlines_of_reading(reading, report)
 
 
 def claim_unsupervised(reading: Decodable, report: Report) -> None:

@@ -18,6 +18,7 @@ hookprobe: read a model's hidden states, find a direction, change it, measure wh
   hookprobe run             the experiments, listed
   hookprobe run NAME ...    one experiment; `hookprobe run NAME --help` shows its flags
   hookprobe report          every run below ./runs on one page; `compare RUN RUN` puts two beside each other
+  hookprobe log RUN --to T  a run once more into a tracker: wandb, mlflow, trackio (or `run NAME --log T`)
   hookprobe store ...       hidden states on disk: fill FOLDER --model M --data FILE, show FOLDER
   hookprobe --version
 
@@ -72,10 +73,16 @@ def _report(arguments: list[str]) -> int:
     return import_module("experiments.runs_command").main(arguments, "hookprobe report")
 
 
+def _log(arguments: list[str]) -> int:
+    ours("experiments")
+    return import_module("experiments.log_command").main(arguments, "hookprobe log")
+
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "demo": _demo,
     "run": _run,
     "report": _report,
+    "log": _log,
     "store": _store,
 }
 

@@ -27,6 +27,8 @@ SLOW_FILES = (
     "test_store_faults.py",
     "test_categories.py",
     "test_meaningless.py",
+    "test_tracking.py",
+    "test_site.py",
 )
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")

@@ -59,6 +59,10 @@ def test_reading_and_editing_tell_used_from_format_from_decodable_but_unused(awa
     code, said = awareness
     assert code == 0
     folder, rows, manifest = results(said)
+    headlines = json.loads((folder / "results.json").read_text())["headlines"]
+    assert {f"purpose_used/{n}" for n in ("gate_open", "outcome_change/context out of evaluation")} <= set(
+        headlines
+    )
     assert manifest["conclusions"] == dict(
         zip(
             NAMES,
@@ -106,6 +110,8 @@ def test_rewriting_and_steering_move_the_first_model_only_and_every_arm_is_shown
     code, said = rewritten
     assert code == 0
     folder, rows, manifest = results(said)
+    headlines = json.loads((folder / "results.json").read_text())["headlines"]
+    assert {f"purpose_used/{n}" for n in ("change/probe-selected", "steered_change")} <= set(headlines)
     used = "used: rewriting and steering both move behaviour"
     nothing = "no use is shown by rewriting or by steering"
     assert manifest["conclusions"] == dict(zip(NAMES, (used, nothing, nothing), strict=True))

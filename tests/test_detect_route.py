@@ -35,6 +35,10 @@ def test_the_experiment_tells_the_four_models_apart(tmp_path, capsys):
     folder = Path(out.strip().splitlines()[-1])
     results = json.loads((folder / "results.json").read_text())
     rows = pd.DataFrame(results["rows"])
+    before, after = (
+        results["headlines"][f"route/share_refuse/{r}"] for r in ("unedited", "policy taken out")
+    )
+    assert before["value"] > 0.9 > 0.1 > after["value"] and "route/restored" in results["headlines"]
 
     def of(measure, model, **where):
         found = rows[(rows.measure == measure) & (rows.model == model)]

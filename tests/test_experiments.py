@@ -48,6 +48,16 @@ def test_the_run_folder_is_complete_and_named_on_the_last_line(run):
     assert [p.name for p in (out / "truth").iterdir()] == [folder.name], "no scratch left"
     results = json.loads((folder / "results.json").read_text())
     assert results["schema_version"] == 1
+    assert set(results["headlines"]) == {
+        "auroc",
+        "auroc_shuffled_95",
+        "auroc_text_alone",
+        "balanced_accuracy",
+        "balanced_accuracy_taken_out",
+        "balanced_accuracy_random_min",
+        "kl_neutral",
+    }
+    assert results["headlines"]["auroc"]["low"] <= results["headlines"]["auroc"]["value"]
     rows = pd.DataFrame(results["rows"])
     assert {"auroc", "balanced_accuracy", "answer_auroc", "neutral_kl", "turned", "null_auroc_95"} <= set(
         rows.measure
@@ -304,7 +314,9 @@ def test_polarity_experiment_runs_on_the_embedded_model_and_shows_both_tables(tm
     )
     shown = capsys.readouterr().out
     folder = Path(shown.strip().splitlines()[-1])
-    rows = pd.DataFrame(json.loads((folder / "results.json").read_text())["rows"])
+    results = json.loads((folder / "results.json").read_text())
+    rows = pd.DataFrame(results["rows"])
+    assert {"auroc/CCS", "p_shuffled/CCS", "auroc_best_baseline"} <= set(results["headlines"])
     assert {
         "auroc",
         "accuracy_worst_cell",

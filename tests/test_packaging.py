@@ -105,7 +105,8 @@ def test_every_import_is_a_declared_dependency():
                 found.add(node.module.partition(".")[0])
     found -= {*sys.stdlib_module_names, *PACKAGES}
     assert {"torch", "tyro"} <= found, "imports are seen"
-    assert {{"sklearn": "scikit_learn"}.get(name, name) for name in found} <= declared
+    distributions = {"sklearn": "scikit_learn", "mlflow": "mlflow_skinny"}
+    assert {distributions.get(name, name) for name in found} <= declared
 
 
 def test_the_extra_all_has_every_other_one():
@@ -201,8 +202,9 @@ def in_a_folder(tmp_path, make_hf, make_tokenizer, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_readme_lines_run(in_a_folder):
-    exec(_fences(ROOT / "README.md")[0].replace("path-or-hub-name", "model"), {})
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_the_lines_that_pages_begin_with_run(page, in_a_folder):
+    exec(_fences(ROOT / page)[0].replace("path-or-hub-name", "model"), {})
 
 
 def test_the_program_on_top_runs(in_a_folder, capsys):

@@ -48,6 +48,9 @@ def test_a_planted_refusal_is_found_taken_out_and_added_and_none_is_found_where_
     monkeypatch.setattr(refusal_records, "effect", counted)
     rows, claims, folder = run(tmp_path, capsys, *SMALL)
     assert len(controlled) == 2
+    headlines = json.loads((folder / "results.json").read_text())["headlines"]
+    assert headlines["share_refused/harmful/taken out"]["value"] == shares(rows, "harmful")["taken out"]
+    assert {"auroc", "auroc_shuffled_95", "auroc_text_alone"} <= set(headlines)
     harmful, harmless = (shares(rows, kind) for kind in ("harmful", "harmless"))
     assert harmful["unedited"] > 0.95 and harmful["taken out"] < 0.05
     assert harmless["unedited"] < 0.05 and harmless["added"] > 0.95
