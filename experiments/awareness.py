@@ -11,6 +11,7 @@ from pathlib import Path
 
 from experiments.awareness_reading import BOOTSTRAPS, controls_section, reading_section
 from experiments.awareness_use import SIDES, use, use_section
+from experiments.prompt_rows import effect_rows
 from experiments.purpose_data import (
     Prompts,
     embedded_prompts,
@@ -126,6 +127,11 @@ def run(config: Config, report: Report, embedded: bool) -> None:
     controls_section(report, readings)
     if uses:
         use_section(report, uses)
+        for name, found in uses.items():
+            for what, u in found.items():
+                _, first, second = SIDES[what]
+                for said, e in ((f"{what} out of {first}", u.out), (f"{what} added to {second}", u.added)):
+                    report.every_prompt(f"{name}, {said}", effect_rows(e, said, prompts.test))
         conclusion(report, readings, uses)
 
 
@@ -136,7 +142,7 @@ def asked_of(report: Report, name: str, model: Model, prompts: Prompts, chat: bo
             "the prompts have no answer key" if prompts.behaviour is None else "it has no language-model head"
         )
         report.say(f"{name}: reading only, {why}, so whether behaviour uses what is read stays open")
-        report.claim(f"{name}: reading only ({why}); whether behaviour uses what is read was not tested.")
+        report.verdict(f"{name}: reading only ({why}); whether behaviour uses what is read was not tested.")
         return None
     if not chat:
         return prompts
@@ -152,7 +158,7 @@ def conclusion(
         word = concluded(bool(reads.verdict), *(found[what].moves for what in ("context", "format")))
         report.facts.setdefault("conclusions", {})[name] = word
         rows.append((name, reads.verdict.word, *(u.out.verdict().word for u in found.values()), word))
-        report.claim(f"{name}: the stated purpose is {word}.")
+        report.verdict(f"{name}: the stated purpose is {word}.")
     header = ("model", "probe (all cells)", "context taken out", "format taken out", "the stated purpose is")
     table = report.table("What it comes to", header, rows)
     report.section("What it comes to", "Reading and editing together.", (table,))

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 
-from experiments.report import Report, plain_name
+from experiments.report import Report
+from experiments.run_folder import plain_name
 from probes.awareness import TwoByTwo
 from probes.awareness.context import ContextReading
 from probes.display.crossed_plots import four_cells

@@ -25,6 +25,7 @@ from experiments.detect_route_data import (
 from experiments.detect_route_reading import detect, reading_section
 from experiments.detect_route_transfer import carry, transfer_section
 from experiments.knobs import refuse_unused
+from experiments.prompt_rows import effect_rows
 from experiments.report import Report
 from experiments.statements import EMBEDDED, model_path, neutral_texts
 from interventions import Behaviour, Judge
@@ -141,6 +142,8 @@ def run(config: Config, report: Report, embedded: bool) -> None:
     found = {name: detect(r.acts, nulls, kinds, config.policies, config.seed) for name, r in routes.items()}
     reading_section(report, found, nulls, kinds)
     causal_section(report, routes, places)
+    for name, found_route in routes.items():
+        report.every_prompt(name, effect_rows(found_route.effect, "policy taken out", concerned))
     blind_section(report, routes)
     if others:
         how = concerned, config.maps, config.seed

@@ -74,7 +74,7 @@ def causal_section(report: Report, found: Mapping[str, Route], places: Mapping[s
     tables, controls = [], [len(s.effect.random) for s in found.values()]
     for name, s in found.items():
         tables += [places[name], kinds_table(report, name, s), transitions_table(report, name, s)]
-        report.claim(sentence(name, s))
+        report.verdict(sentence(name, s))
     right = "right answers" if keyed(found) else "answers"
     report.section(
         "What do they say without the policy?",

@@ -69,7 +69,7 @@ def methods(found: Mapping[str, MethodReading], best: Baseline, report: Report) 
     """Which methods found truth and which took a distractor, where labels choose and where they like
     it best.
     """
-    report.claim(answer(found))
+    report.verdict(answer(found))
     report.headline("auroc_best_baseline", best[1])
     rows = []
     for name, f in found.items():

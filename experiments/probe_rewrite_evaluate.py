@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.organism.purposes import HELD_OUT_VOCABULARIES
 from experiments.organism.purposes_rewriting import format_bank, purpose_bank
+from experiments.prompt_rows import prompt_rows
 from experiments.purpose_data import Prompts, embedded_prompts, is_embedded, own_prompts
 from experiments.report import Report
 from experiments.rewrite_report import (
@@ -134,6 +135,8 @@ def run(config: Config, report: Report, embedded: bool) -> None:
     arms_section(report, studies)
     evaluate_section(report, studies)
     steer_section(report, studies)
+    for name, found in studies.items():
+        report.every_prompt(name, prompt_rows(found.result.records, originals))
     conclusion(report, studies)
 
 

@@ -5,6 +5,7 @@ figure, and answers to read.
 import numpy as np
 from matplotlib.axes import Axes
 
+from experiments.prompt_rows import prompt_rows
 from experiments.refusal_records import RUNS, Answered
 from experiments.refusal_sentences import sentences
 from experiments.report import Report
@@ -27,7 +28,9 @@ def answers_section(found: Answered, report: Report) -> None:
     if found.effects:
         shown.append(_controls_table(found, report))
     for sentence in sentences(found):
-        report.claim(sentence)
+        report.verdict(sentence)
+    for kind, runs in found.records.items():
+        report.every_prompt(f"{kind} instructions", prompt_rows(runs, found.prompts[kind]))
     figure = report.figure("refused", refused_figure(found))
     report.section(
         "Does it refuse, and does the direction decide that?",

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 
 from experiments.awareness_use import places_table
-from experiments.report import Report, plain_name
+from experiments.report import Report
+from experiments.run_folder import plain_name
 from interventions.behaviours.candour import CANDOUR
 from interventions.display.rewriting_plots import arm_answers, flows, score_shifts
 from interventions.judging.runs import Usage
@@ -205,7 +206,7 @@ def conclusion(report: Report, studies: Mapping[str, Study]) -> None:
         word = CONCLUSIONS[both]
         report.facts.setdefault("conclusions", {})[model] = word
         rows.append((model, rewriting.word, steering.word, word))
-        report.claim(f"{model}: the stated purpose is {word}." if all(both) else f"{model}: {word}.")
+        report.verdict(f"{model}: the stated purpose is {word}." if all(both) else f"{model}: {word}.")
     header = ("model", "probe-selected rewrites", "direction taken out", "together")
     report.section("What it comes to", "", (report.table("What it comes to", header, rows),))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.prompt_rows import effect_rows
 from experiments.report import Report
 from interventions import Add, Answers, Cost, Edit, Effect, Goal, effect
 from interventions import plots as effect_plots
@@ -126,7 +127,7 @@ def _nothing_to_remove(s: Setting, before: Records, base: Estimate, report: Repo
         " could be seen to remove them, and no control could show anything.",
         (shown,),
     )
-    report.claim(not_beyond_chance(base))
+    report.verdict(not_beyond_chance(base))
     report.headline("balanced_accuracy", base)
 
 
@@ -173,6 +174,7 @@ def _ablate_section(s: Setting, ways: Ways, effects: Mapping[str, Effect], repor
     )
     report.facts["chosen_edit"] = best
     _claim_use(best, effects[best], report)
+    report.every_prompt("test prompts", effect_rows(effects[best], best, s.test))
 
 
 def _by_cell(
@@ -221,7 +223,7 @@ def _claim_use(name: str, e: Effect, report: Report) -> None:
         "used": f"The answers use the direction: {moved}, while {randoms}. {cost}.",
         "not shown to be used": f"Not shown to be used: {moved}, and {randoms}.",
     }
-    report.claim(sentences[removal_word(base, after, e.verdict())])
+    report.verdict(sentences[removal_word(base, after, e.verdict())])
     report.headline("balanced_accuracy", base)
     report.headline("balanced_accuracy_taken_out", after)
     report.headline("balanced_accuracy_random_min", float(control.min()))

@@ -103,7 +103,7 @@ def claim_standing(reading: Decodable, report: Report) -> None:
         "told apart": f"Truth is told apart, but no better than by the text alone: {reading.numbers}.",
         "chance": f"Truth is not shown to be decodable: {reading.numbers}.",
     }
-    report.claim(sentences[reading.standing])
+    report.verdict(sentences[reading.standing])
     headlines_of_reading(reading, report)
 
 

@@ -21,7 +21,8 @@ from matplotlib.text import Text
 import interventions
 import probes
 from experiments.printing import Console, shown, table_of
-from experiments.report import Report, write
+from experiments.report import Report
+from experiments.run_folder import write
 from experiments.truth import Config
 from interventions import Add, Doses, Records
 from interventions.display.plots import answer_kinds, before_after, dose_response

@@ -44,7 +44,9 @@ def test_the_run_folder_is_complete_and_named_on_the_last_line(run):
         for n in ("ablation", "cosines", "dose_response", "layer_curve", "score_histogram", "what_it_reads")
         for kind in ("png", "svg", "pdf")
     ]
-    assert names == sorted(["config.json", "manifest.json", "report.html", "results.json", *figures])
+    assert names == sorted(
+        ["config.json", "manifest.json", "report.html", "results.json", *figures, "prompts_test_prompts.csv"]
+    )
     assert [p.name for p in (out / "truth").iterdir()] == [folder.name], "no scratch left"
     results = json.loads((folder / "results.json").read_text())
     assert results["schema_version"] == 1
@@ -224,10 +226,11 @@ def test_an_output_folder_that_cannot_be_written_is_refused_before_any_work(tmp_
 def test_a_failure_while_writing_leaves_no_half_written_folder(tmp_path, monkeypatch):
     import matplotlib.pyplot as plt
 
-    from experiments import report as module
+    from experiments import run_folder as module
+    from experiments.report import Report
     from experiments.truth import Config
 
-    report = module.Report("truth", "why?", Config(out=tmp_path))
+    report = Report("truth", "why?", Config(out=tmp_path))
     report.figure("curve", plt.figure())
     monkeypatch.setattr(module.json, "dumps", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
@@ -238,10 +241,11 @@ def test_a_failure_while_writing_leaves_no_half_written_folder(tmp_path, monkeyp
 def test_what_was_measured_outlives_a_picture_that_cannot_be_drawn(tmp_path):
     import matplotlib.pyplot as plt
 
-    from experiments import report as module
+    from experiments import run_folder as module
+    from experiments.report import Report
     from experiments.truth import Config
 
-    report = module.Report("truth", "why?", Config(out=tmp_path))
+    report = Report("truth", "why?", Config(out=tmp_path))
     report.add("auroc", 0.75, site="resid_post.1")
     figure = plt.figure()
     figure.text(0, 0, "$\\undefined{$")  # no mathematics, and no door took the dollars off
@@ -279,7 +283,8 @@ def test_what_was_measured_outlives_an_error_at_the_end_of_a_run(rows, tmp_path,
 def test_a_models_name_can_be_part_of_a_figures_name(name, tmp_path):
     import matplotlib.pyplot as plt
 
-    from experiments.report import Report, plain_name
+    from experiments.report import Report
+    from experiments.run_folder import plain_name
     from experiments.truth import Config
 
     report = Report("truth", "why?", Config(out=tmp_path))

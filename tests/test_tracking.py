@@ -24,8 +24,8 @@ SECRET = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run as `experiments.report.write` leaves it: rows that have other columns each, half a number, a fact
-    that is too long to be one.
+    """A run as `experiments.run_folder.write` leaves it: rows that have other columns each, half a number, a
+    fact that is too long to be one.
     """
     where = tmp_path / "runs" / "truth" / "20260102-030405-abcdef"
     (where / "figures").mkdir(parents=True)

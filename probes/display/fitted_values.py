@@ -7,6 +7,7 @@ from probes.display.row_values import few
 from probes.evidence.transfer import Transfer
 from probes.fitting.directions import Direction
 from probes.fitting.probe import Probe
+from probes.markup.names import called
 from probes.markup.pieces import Markup, grid, joined, table, tag
 from probes.markup.values import html
 from probes.metrics.estimate import Estimate
@@ -17,7 +18,7 @@ from probes.models.model import Model
 def model(value: Model) -> Markup:
     """Who it is, its shape, and which edits act."""
     told = {
-        "name": value.name,
+        "name": called(value.name),
         "weights": type(value.hf).__name__,
         "blocks": value.n_blocks,
         "width": value.width,

@@ -4,6 +4,7 @@ import numpy as np
 
 from probes.data.rows import Rows
 from probes.data.sited import Sited
+from probes.markup.names import called
 from probes.markup.pieces import Markup, grid, joined, table, tag
 from probes.markup.terminal import terminal
 from probes.markup.tokens import QUIET
@@ -25,7 +26,7 @@ def sited(value: Sited) -> Markup:
     told = {"sites": ", ".join(map(str, few(value.sites)))}
     receipt = value.receipt
     told |= {"read at": str(receipt["at"])} if "at" in receipt else {}
-    told |= {"model": str(receipt["model"]["name"])} if "name" in receipt.get("model", {}) else {}
+    told |= {"model": called(str(receipt["model"]["name"]))} if "name" in receipt.get("model", {}) else {}
     return joined(
         tag("p", tag("b", repr(value))), grid(told.items(), named=True), _about(value), _first(value)
     )

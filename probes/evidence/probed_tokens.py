@@ -56,10 +56,22 @@ class ProbedTokens(Displayed):
 
     @property
     def reach(self) -> float:
-        """The size of score that deepest colours stand for: all but the largest fiftieth are smaller."""
-        words = [np.abs(s[:, ~np.asarray(q)]) for s, q in zip(self.scores, self.special, strict=True)]
+        """The size of score that deepest colours stand for: all but the largest fiftieth are smaller. Special
+        tokens and the first of a text set no scale.
+        """
+        words = [np.abs(s[:, m]) for s, m in zip(self.scores, self._words, strict=True)]
         found = np.concatenate([w.ravel() for w in words])
         return max(float(np.quantile(found, 0.98)), 1e-9) if len(found) else 1.0
+
+    @property
+    def _words(self) -> list[np.ndarray]:
+        """Which tokens of each text are words. At the first one models keep what belongs to no token: its
+        states are many times as large as others (arXiv 2309.17453, 2402.17762).
+        """
+        found = [~np.asarray(special) for special in self.special]
+        for words in found:
+            words[:1] = False
+        return found
 
     @property
     def table(self) -> pd.DataFrame:
@@ -79,14 +91,14 @@ class ProbedTokens(Displayed):
         self, k: int = 10, site: SiteLike | None = None, lowest: bool = False, around: int = 6
     ) -> "TopTokens":
         """The k tokens with the highest scores (or the lowest), each with `around` tokens before and behind
-        it. Special tokens are left out. `site` may be left out where there is one.
+        it. Special tokens and the first of a text are left out. `site` may be left out where there is one.
         """
         at = self._index(site)
         k, around = check_count("k", k), check_count("around", around, 0)
         text = np.concatenate([np.full(len(t), i) for i, t in enumerate(self.tokens)])
         token = np.concatenate([np.arange(len(t)) for t in self.tokens])
         score = np.concatenate([s[at] for s in self.scores])
-        score = np.where(np.concatenate([np.asarray(s) for s in self.special]), np.nan, score)
+        score = np.where(np.concatenate(self._words), score, np.nan)
         order = np.argsort(score if lowest else -score, kind="stable")  # NaN comes last
         order = [int(i) for i in order[:k] if not np.isnan(score[i])]
         rows = tuple(self._in_context(int(text[i]), int(token[i]), float(score[i]), around) for i in order)

@@ -17,6 +17,7 @@ from probes.data.thoughts import decoded
 from probes.data.tokenised import Tokenised
 from probes.data.tokenising import Prompts, Tokenising
 from probes.data.tokens import Batch, Encoded, Side, batches, check_vocabulary, pad
+from probes.markup.names import called
 from probes.markup.values import Displayed
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Passed, Select
@@ -274,6 +275,6 @@ class Model(Described, Displayed):
     def __repr__(self) -> str:
         edits = f", {len(self.writes)} edited sites" if self.writes else ""
         return (
-            f"Model({self.name!r}, {type(self.hf).__name__}, {self.n_blocks} blocks, width {self.width},"
-            f" {self.dtype}{edits})"
+            f"Model({called(self.name)!r}, {type(self.hf).__name__}, {self.n_blocks} blocks,"
+            f" width {self.width}, {self.dtype}{edits})"
         )
