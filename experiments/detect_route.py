@@ -110,7 +110,7 @@ def run(config: Config, report: Report, embedded: bool) -> None:
     fitting, test = load_requests(config)
     judge = judge_of(config, is_open := not embedded and not has_key(fitting))
     if is_open:
-        report.claim(OPEN)
+        report.verdict(OPEN)
     neutral = neutral_texts(config.neutral, embedded)
     concerned = test.rows(np.asarray(test.y) == 1)
     report.say(
