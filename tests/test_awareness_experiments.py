@@ -45,6 +45,14 @@ def run(*arguments: str) -> tuple[int, str]:
     return code, said.getvalue()
 
 
+def led_by_verdicts(folder: Path, manifest: dict) -> None:
+    """The first sentences are what it comes to, model by model, and every model has its prompts."""
+    first = json.loads((folder / "results.json").read_text())["claims"][: len(NAMES)]
+    for sentence, name in zip(first, NAMES, strict=True):
+        assert sentence.startswith(f"{name}: ") and manifest["conclusions"][name] in sentence
+        assert list(folder.glob(f"prompts_{name}*.csv"))
+
+
 @pytest.fixture(scope="module")
 def awareness(tmp_path_factory):
     return run("awareness", "--limit", "36", "--out", str(tmp_path_factory.mktemp("a")))
@@ -70,6 +78,7 @@ def test_reading_and_editing_tell_used_from_format_from_decodable_but_unused(awa
             strict=True,
         )
     )
+    led_by_verdicts(folder, manifest)
     # Decodable in all three, beyond the text, in either format; the bare text fitted on the corners passes no
     # gate.
     crossed = rows[
@@ -115,6 +124,7 @@ def test_rewriting_and_steering_move_the_first_model_only_and_every_arm_is_shown
     used = "used: rewriting and steering both move behaviour"
     nothing = "no use is shown by rewriting or by steering"
     assert manifest["conclusions"] == dict(zip(NAMES, (used, nothing, nothing), strict=True))
+    led_by_verdicts(folder, manifest)
     html = (folder / "report.html").read_text()
     arms = (
         "original",
