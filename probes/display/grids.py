@@ -39,7 +39,9 @@ def scatters(projected: Projected, sites: Sequence[SiteLike] | None = None) -> F
         ax.set_visible(False)
     handles, names = grid.flat[0].get_legend_handles_labels()
     if names:
-        figure.legend(handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=6)
+        figure.legend(
+            handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=6, markerscale=3
+        )
     held = "; rows of other groups than the axes come from" if projected.held_out else ""
     figure.suptitle(f"{projected.method.upper()} by site{held}", fontsize=10)
     return figure
