@@ -111,8 +111,7 @@ def test_rows_and_scores_of_what_is_written_are_its_own(plain):
     probe = MassMean().fit(capture(plain, WORDS, "resid_post.1", progress=False))
     monitor = Monitor(probe, Site("resid_post", 1), 1e9)
     alone, beside = (
-        monitor.watch(plain, TEXTS, max_new_tokens=5, **more)[0]
-        for more in asking(lambda: of_hf(plain))
+        monitor.watch(plain, TEXTS, max_new_tokens=5, **more)[0] for more in asking(lambda: of_hf(plain))
     )
     assert beside.text == alone.text and np.array_equal(beside.scores, alone.scores)
     monitor.watch(plain, TEXTS, max_new_tokens=3, logits_processor=[Asks(lambda: plain.logits(WORDS))])

@@ -8,7 +8,7 @@ from torch import nn
 
 from probes.models.backends import hooking
 from probes.models.backends.points import Point
-from probes.models.settings import foreign
+from probes.models.foreign import foreign
 
 
 def without_ours(copy: nn.Module) -> nn.Module:
