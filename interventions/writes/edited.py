@@ -35,7 +35,8 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
         )
     as_base = model.edited_as_base or bool(switched_off(model.hf))
     writes = (*model.writes, *compiled(model, edits))
-    meant = (*model.meant, Meant(model.hf, partial(compiled, model, edits), model.tokenizer))
+    asked = partial(compiled, model, edits)
+    meant = (*model.meant, Meant(model.hf, asked, model.tokenizer, model.chat_template_kwargs))
     return replace(model, writes=writes, edited_as_base=as_base, meant=meant)
 
 
