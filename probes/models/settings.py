@@ -20,7 +20,7 @@ from probes.data.digest import values_of
 from probes.data.fingerprint import COMPILED
 from probes.models.attributes import Put, counting
 from probes.models.foreign import PART_OF_THE_MODEL, foreign
-from probes.models.reached import library, reached
+from probes.models.reached import library, reached, used
 from probes.models.switched_off import Called
 
 # Modes, where a model came from and lies, and what grows with the texts that were read.
@@ -189,7 +189,8 @@ def _function(fn: FunctionType, depth: int) -> Iterator[str]:
     writes = {i.argval for i in dis.get_instructions(fn) if i.opname in ("STORE_DEREF", "STORE_GLOBAL")}
     cells = dict(zip(code.co_freevars, fn.__closure__ or (), strict=True))
     found = {name: c.cell_contents for name, c in cells.items() if name not in writes and _filled(c)}
-    found |= {n: fn.__globals__[n] for n in code.co_names if n in fn.__globals__ and n not in writes}
+    put = {i.argval for i in dis.get_instructions(fn) if i.opname == "STORE_ATTR"}
+    found |= {n: v for n, v in used(fn).items() if not writes & {n} and n.rpartition(".")[2] not in put}
     found |= {"defaults": fn.__defaults__ or (), **(fn.__kwdefaults__ or {})}
     if _writes(fn, "STORE_SUBSCR"):
         found = {name: value for name, value in found.items() if not isinstance(value, Mapping)}
