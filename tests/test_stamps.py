@@ -2,6 +2,7 @@
 and receipts, stores and edited values say another model.
 """
 
+import functools
 import types
 
 import numpy as np
@@ -43,6 +44,17 @@ def in_wrapper(change):
     return "llama", lambda hf: change(hf.model.layers[1].mlp)
 
 
+def prepared_around(hf):
+    old = hf.prepare_inputs_for_generation
+
+    @functools.wraps(old)
+    def others(ids, **kwargs):
+        made = old(ids, **kwargs)
+        return made | {"input_ids": torch.full_like(made["input_ids"], 7)}
+
+    hf.prepare_inputs_for_generation = others
+
+
 CHANGES = {
     "a function": in_wrapper(lambda w: setattr(w, "fn", lambda h: h * 3)),
     "a private number": in_wrapper(lambda w: setattr(w, "_gain", 3.0)),
@@ -61,6 +73,7 @@ CHANGES = {
         lambda hf: hf.config.layer_types.__setitem__(slice(None), ["full_attention"] * 3),
     ),
     "a table in the config": ("llama", lambda hf: hf.config.rope_parameters.update(rope_theta=3.0)),
+    "how texts are prepared, around the old": ("llama", lambda hf: prepared_around(hf)),
     "how texts are prepared": (
         "llama",
         lambda hf: setattr(hf, "prepare_inputs_for_generation", lambda ids, **kwargs: {"input_ids": ids * 0}),

@@ -16,10 +16,11 @@ from torch import Tensor
 from probes.data.sites import Site
 from probes.data.tokens import Encoded, Side, encode, pad
 from probes.models.backends.around import outside
+from probes.models.backends.foreign_hooks import makes_states
 from probes.models.backends.points import Backend, whole
 from probes.models.model import Model
 from probes.models.padding import prefixes
-from probes.models.unwrap import evaluating, sharing_copy, without_head
+from probes.models.unwrap import evaluating, sharing_copy
 
 THRESHOLDS = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """Largest relative RMS difference by precision; 1e-5 where nothing is said."""
@@ -117,7 +118,8 @@ def _hidden_states(model: Model, row: Encoded) -> list[Tensor] | None:
         return None  # the weights are on a server, which gives what is read and nothing else
     ids = torch.tensor([row.ids], device=model.device)
     # transformers leaves hooks behind when it is asked for hidden_states, so not on the user's own object.
-    hf = without_head(model.hf if hasattr(model.hf, "hf_device_map") else sharing_copy(model.hf))
+    copied = None if hasattr(model.hf, "hf_device_map") else sharing_copy(model.hf)
+    hf = makes_states(model.hf, copied)
     with evaluating(hf):
         states = getattr(hf(input_ids=ids, output_hidden_states=True), "hidden_states", None)
     return None if states is None or len(states) != model.n_blocks + 1 else [h[0] for h in states[:-1]]

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from probes.data.sites import FORWARD, Site
 from probes.models.backends.around import carried
-from probes.models.backends.foreign_hooks import hooks_within, refuse_hooked, without_ours
+from probes.models.backends.foreign_hooks import (
+    hooks_within,
+    makes_states,
+    on_originals,
+    refuse_hooked,
+    without_ours,
+)
 from probes.models.backends.hooks import Hooks, ModuleTree
 from probes.models.backends.nnsight_pass import (
     ColumnChange,
@@ -29,7 +35,7 @@ from probes.models.backends.nnsight_pass import (
 from probes.models.backends.points import Change, Layout, Passed, Point, Select, whole
 from probes.models.backends.turn import Turn
 from probes.models.stamp import Stamp
-from probes.models.unwrap import evaluating, inner_model, offloaded, sharing_copy, without_head
+from probes.models.unwrap import evaluating, inner_model, offloaded, sharing_copy
 
 
 class NNsight(ModuleTree):
@@ -85,7 +91,8 @@ class NNsight(ModuleTree):
                 "some weights of this model are offloaded and come and go during a pass, which nnsight's"
                 " copy cannot follow; use backend='hooks'"
             )
-        now, copied = Stamp.of(self.hf), hooks_within(without_ours(sharing_copy(self.hf)))
+        now, copied = Stamp.of(self.hf), without_ours(sharing_copy(self.hf))
+        copied = hooks_within(on_originals(copied, self.hf))
         self._wrap(_quiet(lambda: _library().NNsight(inner_model(copied))))
         self._made_of, self._layout = now, None
 
@@ -135,7 +142,7 @@ class NNsight(ModuleTree):
             if not logits:
                 while visits and not visits[-1].reads:
                     visits.pop()
-            runs = self._copy if logits else without_head(self._copy)
+            runs = self._copy if logits else makes_states(self.hf, self._copy)
             call = {"remote": True} if self.is_remote else {"fn": runs}
             states, scores = self._traced(call | {**inputs, "use_cache": False, **options}, visits, logits)
         return Passed({sites[i]: h for i, h in states.items()}, scores)
@@ -191,7 +198,7 @@ class NNsight(ModuleTree):
         for site, change in writes:
             point = self.point(site)
             if not self.is_remote:
-                refuse_hooked(self.inner, point)
+                refuse_hooked(self.inner, point, "nnsight")
             act = sendable_change(site, change) if self.is_remote else change
             visit(site, point).changes.append(ColumnChange(*(point.columns or (0, None)), act))
         reading = sendable_read(select) if self.is_remote else select

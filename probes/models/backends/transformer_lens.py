@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probes.data.fingerprint import walk
 from probes.data.sites import Site
 from probes.models.backends.around import carried, outside
 from probes.models.backends.bridge import INSTEAD, TOLERANCE, boot, refuse
+from probes.models.backends.foreign_hooks import refuse_hooked
 from probes.models.backends.hooking import changed, columns_of
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import (
@@ -71,6 +73,8 @@ class TransformerLens:
         self.blocks = self._plain.blocks
         self._n_blocks = len(self._plain.inner.get_submodule(self.blocks))  # pyright: ignore
         self.bridge = boot(hf, tokenizer)
+        there = {t.data_ptr() for t in (*hf.parameters(), *hf.buffers())}
+        self._copies = any(p.data_ptr() not in there for p in self.bridge.original_model.parameters())
         self._weights, self._made_of = self._state_of_weights(), Stamp.of(hf)
         self._inside: Layout | None = None
         self._generates = False
@@ -201,6 +205,9 @@ class TransformerLens:
     ) -> list[tuple[str, Callable[..., Any]]]:
         """Hooks that change, and note in `met` the sites they were called at."""
 
+        for site, _ in writes:
+            refuse_hooked(self._plain.inner, self._plain.point(site), "TransformerLens")
+
         def writer(site: Site, change: Change) -> Callable[..., Tensor]:
             def write(h: Tensor, hook: Any) -> Tensor:
                 met.add(site)
@@ -220,8 +227,13 @@ class TransformerLens:
         n_heads = int(self.hf.config.num_attention_heads)  # pyright: ignore
         return Point(str(site), columns=head_columns(site, width, n_heads))
 
-    def _state_of_weights(self) -> list[tuple[int, int]]:
-        return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.hf.parameters()]
+    def _state_of_weights(self) -> list[Any]:
+        """Where the weights lie and how often they were written to; where the bridge has copies of some,
+        which would stay behind, numbers too, since what goes through `.data` counts as no write.
+        """
+        own = list(self.hf.parameters())
+        told: list[Any] = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in own]
+        return [*told, walk(own)] if self._copies else told
 
     def _probe(self) -> list[dict[str, Tensor]]:
         """Two rows of six tokens, and the same with padding in front of one."""
