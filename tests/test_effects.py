@@ -1,21 +1,11 @@
 """Behaviour under edits: answers, cost on neutral text, effects beside their controls."""
 
-import warnings
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerFast
 
 from interventions import Ablate, Add, Answers, edited, effect, neutral_cost
-from interventions.behaviours.answers import _warn_without_space
 from probes import Direction, Examples, load_model
-from tests.conftest import build_hf
 from tests.typechecks import unchecked
 
 PROMPTS = [
@@ -183,8 +173,6 @@ def test_copies_of_a_neutral_text_count_once(model):
 def test_neutral_text_without_a_next_token_is_refused(make_hf, make_tokenizer):
     from tokenizers.processors import TemplateProcessing
 
-    from probes import load_model
-
     tokenizer = make_tokenizer()
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
     bare = load_model(make_hf("llama"), tokenizer=tokenizer)
@@ -213,41 +201,3 @@ def test_answers_of_several_tokens_count_as_wholes(model, examples):
     both = Answers("column:right", "column:wrong")(model, mixed).values
     alone = Answers(" yes", " no")(model, examples.rows([0])).values
     assert both == pytest.approx([alone[0], whole[1]], abs=1e-4)
-
-
-def test_an_answer_that_lacks_its_space_is_said(model, monkeypatch):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        # To most tokenizers a word behind a space is another token.
-        by_letter = lambda self, texts: [SimpleNamespace(ids=tuple(map(ord, t))) for t in texts]  # noqa: E731
-        monkeypatch.setattr(type(model), "encode", by_letter)
-        _warn_without_space(model, ["is it?"], {" yes", " no", "."})
-        _warn_without_space(model, ["is it? "], {"yes", "no"})
-    with pytest.warns(UserWarning, match=r"'yes' follows 'is it\?' without a space"):
-        _warn_without_space(model, ["is it?"], {"yes", " no"})
-
-
-SPACED = [
-    ("is it? ", "end the prompts before that space", "is it?", (" yes", " no")),
-    ("is it?\n", "begin the answers without theirs", "is it?\n", ("yes", "no")),
-]
-
-
-@pytest.mark.parametrize(("prompt", "advice", "instead", "answers"), SPACED, ids=["space", "line"])
-def test_who_brings_a_second_space_is_told_which_to_leave_out(prompt, advice, instead, answers):
-    built = Tokenizer(BPE())
-    built.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    trainer = BpeTrainer(vocab_size=300, special_tokens=["<pad>"], initial_alphabet=ByteLevel.alphabet())
-    trainer.show_progress = False
-    built.train_from_iterator([" yes no", "\nyes no", "is it?"] * 5, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=built, pad_token="<pad>")
-    model = load_model(build_hf(vocab_size=len(tokenizer)), tokenizer=tokenizer)
-    with pytest.warns(UserWarning, match=f"brings a space and .*{advice}"):
-        Answers(" yes", " no")(model, [prompt])
-    Answers(*answers)(model, [instead])  # without a word
-    if prompt.endswith("\n"):
-        tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}{{ '\n' }}"
-        chat = [[{"role": "user", "content": "is it?"}]]
-        with pytest.warns(UserWarning, match=f"brings a space and .*{advice}"):
-            Answers(" yes", " no")(model, chat)
-        Answers("yes", "no")(model, chat)

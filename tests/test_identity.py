@@ -586,12 +586,13 @@ def test_receipts_of_before_are_known_by_the_whole_config(model, tmp_path):
 
 def test_what_differs_in_settings_is_named_where_it_was_met(model):
     own = model.fingerprint
-    model.hf.nickname = "small"
+    model.hf.transformer.h[0].attn.is_causal = False
     with pytest.raises(
-        ValueError, match=r"their settings differ .*besides their weights: nickname None, now .*small"
+        ValueError,
+        match=r"their settings differ .*besides their weights: .*attn\.is_causal '?True'?, now .*False",
     ):
         own.check(model.fingerprint, "the probe")
-    del model.hf.nickname
+    model.hf.transformer.h[0].attn.is_causal = True
     model.hf.transformer.h[0].ln_1.eps = 0.5
     with pytest.raises(ValueError, match=r"weights: transformer\.h\.0\.ln_1\.eps '1e-05', now '0\.5'\)"):
         own.check(model.fingerprint, "the probe")

@@ -1,6 +1,5 @@
 """Which of two answers a model gives, as the difference of their log-probabilities."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ from interventions.behaviours.asked import asked_of
 from interventions.behaviours.logprob import Continuations, logprobs, refuse_open_thoughts
 from interventions.behaviours.measures import MeanValue, TwoSided
 from interventions.behaviours.records import Records
+from interventions.behaviours.spacing import warn_of_two_spaces, warn_without_space
 from probes.data.examples import Examples, Text
 from probes.data.tables import texts_in
 from probes.data.tokenised import Tokenised
@@ -88,8 +88,8 @@ class Answers:
         texts = tuple(
             str(t) if e.chat is None else e.text for t, e in zip(prompts.texts, prompts.encoded, strict=True)
         )
-        _warn_without_space(model, texts, {*first, *second})
-        _warn_of_two_spaces(model, texts, (first, second), [e.chat is not None for e in prompts.encoded])
+        warn_without_space(model.tokenizer, texts, prompts.encoded, {*first, *second})
+        warn_of_two_spaces(model.tokenizer, texts, prompts.encoded, (first, second))
         return _parted(model, prompts, texts, first, second)
 
     def _texts(self, answer: str, prompts: Examples) -> Sequence[str]:
@@ -188,43 +188,3 @@ def _known(model: Model, prompt: Encoded, asked: Encoded, answer: str) -> None:
             f"the tokenizer has no token for the answer {answer!r}, it reads {model.tokenizer.unk_token!r};"
             " choose words that the model knows"
         )
-
-
-def _warn_without_space(model: Model, prompts: Sequence[str], answers: set[str]) -> None:
-    """Says where an answer follows its prompt at once and a space before it would give other tokens: models
-    mostly write the one with the space, so that the other form asks for something they hardly ever say.
-    """
-    follows = next((p for p in prompts if p and not p[-1].isspace()), None)
-    if follows is None:
-        return
-    for answer in sorted(a for a in answers if a[:1].isalpha()):
-        bare, spaced = model.encode([follows + answer, f"{follows} {answer}"])
-        if bare.ids != spaced.ids:
-            warnings.warn(
-                f"the answer {answer!r} follows {follows[-30:]!r} without a space, which is another token"
-                f" than {' ' + answer!r}; begin the answers with the space",
-                stacklevel=2,
-            )
-            return
-
-
-def _warn_of_two_spaces(
-    model: Model, prompts: Sequence[str], answers: Sequence[Sequence[str]], chats: Sequence[bool]
-) -> None:
-    """Says where an answer brings a space to a prompt that ends in white space, if that gives other tokens
-    than one of the two does: the model is then asked for what it hardly ever writes.
-    """
-    rows = [(p, a, chat) for own in answers for p, a, chat in zip(prompts, own, chats, strict=True)]
-    kinds = {(p[-1], a, chat): p for p, a, chat in rows if p[-1:].isspace() and a.startswith(" ")}
-    for (end, answer, chat), prompt in kinds.items():
-        shorter = end == " " and not chat  # the end of a chat is its template's
-        one = prompt[:-1] + answer if shorter else prompt + answer.removeprefix(" ")
-        both, right = model.encode([prompt + answer, one])
-        if both.ids != right.ids:
-            advice = "end the prompts before that space" if shorter else "begin the answers without theirs"
-            warnings.warn(
-                f"the answer {answer!r} brings a space and {prompt[-30:]!r} ends in {end!r}, which gives"
-                f" other tokens than one of the two; {advice}",
-                stacklevel=2,
-            )
-            return

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from interventions.behaviours.written import DASHES, FRACTION, in_digits
+from interventions.behaviours.written import DASHES, LEAD, in_digits, says_minus
 
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u2018\u02bc")
 # Not inside a word, a range (1990-95), a version (1.2.3) or a decimal comma; a unit may follow at once (5km).
@@ -31,18 +31,25 @@ _DECADE = re.compile(r"\d{3}0['\u2019]?s\b")
 # stand on both sides or on none, since * alone also makes words bold.
 _TIED_BEFORE = re.compile(r"\d(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|:)$|\b[^\W\d_][-+]$")
 _TIED_BEHIND = re.compile(r"(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|:|x)\d")
-_MINUS_BEFORE = re.compile(r"(?<!\w)-\s?[$\u20ac\u00a3\u00a5]$")
+_MINUS_BEFORE = re.compile(rf"(?<![\w)\]}}])-\s?{LEAD}+$")
 _PARTED = re.compile(
-    r"(?<![\w.,/*^:\u00d7\u00f7+])(?<!\d[-\s])(?P<sign>[-+]?)(?:(?P<whole>\d{1,3})\+)?"
+    r"(?<![\w.,/^\u00d7\u00f7])(?<![\w)][*+])(?<![\w)]\*\*)(?<!\d[-:\s])(?P<sign>[-+]?)(?:(?P<whole>\d{1,3})\+)?"
     r"(?P<part>\d{1,2})/(?P<of>\d{1,2})(?![\w/]|[.,:]\d|\s?[-+*/^\u00d7\u00f7]\s?\d)"
 )
+_POINT = re.compile(r"(?<![\w.])\.(?=\d)")  # .5 is no 5
 _ARTICLES = {"a", "an", "the"}
-_OPERAND = r"(?:\d|\b[^\W\d_]\b)"  # a digit, or a letter alone
+# A digit, a letter alone, or one that LaTeX has a word for.
+_OPERAND = (
+    r"(?:\d|\b[^\W\d_]\b|\\(?:[dtcs]?frac|sqrt|pi|theta|alpha|beta|gamma|lambda|phi|infty|ln|log|exp|sin|cos"
+    r"|tan)(?![a-z]))"
+)
+# Where a minus begins a number: behind an opening bracket or quote, a currency, a relation, a comma.
+_BEGINS = r"(?<![^\s(=<>${\[*\"\u201c`,;|~\u2248\u2264\u2265\u00b1\u20ac\u00a3\u00a5])"
 _BETWEEN = rf"(?:[-+*/^\u00d7\u00f7]+|\s+[-+*/^\u00d7\u00f7]+\s+)(?={_OPERAND})"
 _SIGN = re.compile(
     r"(?<=\w)[+#]+|\+(?=\w)|[<>=\u2264\u2265\u2260\u00b1\u221a]|(?<=\d)[.,:](?=\d)"
     rf"|(?<=\d){_BETWEEN}|(?<=\b[^\W\d_]){_BETWEEN}"
-    rf"|(?<![^\s(=<>])-(?={_OPERAND})|(?<=\b[^\W\d_])-(?=\s*(?:[.,;!?)]|$))"
+    rf"|(?:{_BEGINS}|(?<=[^\W\d_]:))-(?=\s?{LEAD}+\.?\d|{LEAD}*{_OPERAND}|\.\d|\u221a)|(?<=\b[^\W\d_])-(?=\s*(?:[.,;!?)]|$))"
 )
 _RELATIONS = set("<>=\u2264\u2265\u2260")
 
@@ -56,14 +63,21 @@ def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
     is not found where such signs are tied to it. All else about punctuation, case, articles, apostrophes and
     spacing does not matter. Raises ValueError for a key that holds none of these ("?").
     """
-    number = as_number(key)
+    number, spelled = as_number(key), says_minus(key)
     if number is not None:
-        return any(_number_matches(reading, number, mode) for reading in _readings(text))
-    wanted, said = signed(str(key)), signed(text)
+        readings = _readings(text) + (_readings(text, "minus") if spelled else [])
+        return any(_number_matches(reading, number, mode) for reading in readings)
+    wanted, said = signed(str(key), "none"), signed(text, "none")
+    if spelled and (also := signed(text, "minus")) != said and _holds(also, wanted, mode):
+        return True
     if not wanted.tokens:
         raise ValueError(
             f"the key {key!r} holds no word, no number and no sign that could be found in a text"
         )
+    return _holds(said, wanted, mode)
+
+
+def _holds(said: "Signed", wanted: "Signed", mode: str) -> bool:
     keep = all(token in _ARTICLES for token in wanted.tokens)
     wanted, said = (parts if keep else parts.without_articles() for parts in (wanted, said))
     if not wanted.signs:
@@ -82,9 +96,9 @@ def _starts(there: int, n: int, mode: str) -> Sequence[int]:
     return [0] if mode == "first" else range(there - n + 1)
 
 
-def _readings(text: str) -> list[str]:
+def _readings(text: str, undecided: Literal["none", "minus"] = "none") -> list[str]:
     """The text, thousands closed up; and as it stands where these may be two numbers."""
-    plain = _THIN.sub(_closed_up, in_digits(text, tell=True))
+    plain = _THIN.sub(_closed_up, in_digits(text, undecided))
     plain = _SPACED.sub(lambda m: _closed_up(m) if " 0" in m.group() else m.group(), plain)
     closed = _SPACED.sub(_closed_up, plain)
     return [plain] if closed == plain else [plain, closed]
@@ -95,8 +109,7 @@ def _closed_up(number: re.Match[str]) -> str:
 
 
 def _number_matches(text: str, number: float | int, mode: str) -> bool:
-    plain = FRACTION.sub(lambda m: f"{'+' if m[1] else ' '}{unicodedata.normalize('NFKC', m[2])}", text)
-    text = plain.translate(DASHES)
+    text = text.translate(DASHES)
     found = _numbers(text)
     if mode == "contains":
         return any(value == number for value, _, _ in found)
@@ -166,11 +179,11 @@ class Signed:
 
 # Under every edit and control the same keys are compared, mostly with the same completions.
 @lru_cache(maxsize=4096)
-def signed(text: str) -> Signed:
+def signed(text: str, undecided: Literal["kept", "none", "minus"] = "kept") -> Signed:
     """The words of a text, lower case, and its signs; apostrophes, and points between letters, close up."""
-    parted = FRACTION.sub(lambda m: f"{'+' if m[1] else ' '}{m[2]}", text)  # 2\u00bd is not 21/2
-    plain = unicodedata.normalize("NFKC", in_digits(parted)).casefold().replace("i\u0307", "i")
-    plain = plain.translate(_APOSTROPHES).translate(DASHES)
+    digits = in_digits(text, undecided)
+    plain = unicodedata.normalize("NFKC", digits).casefold().replace("i\u0307", "i")
+    plain = _POINT.sub("0.", plain.translate(_APOSTROPHES).translate(DASHES))
     plain = re.sub(r"(?<=[^\W\d])\.(?=[^\W\d])", "", plain).strip()
     tokens: list[str] = []
     signs: list[int] = []

@@ -55,6 +55,9 @@ class Conditions:
         if self.model and now.model and (field := self.model.foreign(now.model)):
             parts.append([f"the model {m.name!r}" for m in (self.model, now.model)])
             parts[-1][1] += f", whose {field} {'differ' if field.endswith('s') else 'differs'}"
+        elif self.model and now.model and self.model.state.hooks != now.model.state.hooks:
+            hooks = (", ".join(c.model.state.hooks) for c in (self, now) if c.model is not None)
+            parts.append([f"hooks of other code: {those or 'none'}" for those in hooks])
         if cut := self.ends - now.ends:
             parts.append(
                 [f"answers that also end at token {', '.join(map(str, sorted(cut)))}", "none that do"]

@@ -78,7 +78,8 @@ class WatchedBatch:
         self.columns += h.shape[1]
         if self.columns < self.batch.ids.shape[1]:  # a part of a long prompt that is read in chunks
             return
-        score = h[:, -1].float() @ self.weight.to(h.device) + self.bias
+        with torch.autocast(h.device.type, enabled=False):
+            score = h[:, -1].float() @ self.weight.to(h.device) + self.bias
         self.scores.append(score)
         self.counted.append(self.heeded)
         self.alarmed |= (score > self.threshold).to(self.alarmed.device) & self.heeded

@@ -35,7 +35,8 @@ def edited(model: Model, *edits: Edit | Sequence[Edit]) -> Model:
         )
     as_base = model.edited_as_base or bool(switched_off(model.hf))
     writes = (*model.writes, *compiled(model, edits))
-    meant = (*model.meant, Meant(model.hf, partial(compiled, model, edits), model.tokenizer))
+    asked = partial(compiled, model, edits)
+    meant = (*model.meant, Meant(model.hf, asked, model.tokenizer, model.chat_template_kwargs))
     return replace(model, writes=writes, edited_as_base=as_base, meant=meant)
 
 
@@ -59,8 +60,10 @@ def applied(
 ) -> Generator[nn.Module]:
     """Within the `with`, every forward pass of a Hugging Face model runs under the edits, whoever calls it.
 
-    For pipelines, evaluation harnesses and your own loops, also in threads started inside, as streaming
-    generation needs; a thread with `applied` or `recording` of its own on the same model sees only those. Of
+    For pipelines, evaluation harnesses and your own loops, also in threads started inside (by whoever is
+    inside, with `threading`: streaming generation needs it), and never in those that others start meanwhile.
+    A pool's thread is inside where it was begun there, whoever hands it work later; `asyncio.to_thread` goes
+    by its task. A thread with `applied` or `recording` of its own on the same model sees only those. Of
     nested blocks the innermost acts first, and the edits of a model value act behind all of them; give edits
     to one block to fix their order. An answer that a model value or a monitor began to write inside is under
     them to its end. Edits here act on all tokens:

@@ -1,7 +1,7 @@
 """The weights that edits were made for, asked for again where they have changed since."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -14,8 +14,8 @@ from probes.models.stamp import Stamp
 class Meant:
     """Edits on a model as it was: a call asks the edits again, by `ask`, whether they belong to it, if
     anything about the model is another since (`Stamp`): weights, modules, their settings, hooks, adapters; or
-    if its tokenizer begins or ends texts otherwise, or has another chat template. Costs about a percent of a
-    short pass where nothing is.
+    if its tokenizer begins or ends texts otherwise, or has another chat template, other special tokens or
+    other arguments for it. Costs a few percent of the shortest pass of a toy where nothing is.
 
     Raises ValueError where they do not.
     """
@@ -23,6 +23,7 @@ class Meant:
     hf: nn.Module
     ask: Callable[[], Any]
     tokenizer: Any = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.stamp, self.begun = Stamp.of(self.hf), self._begins()
@@ -41,5 +42,7 @@ class Meant:
         self.stamp = now
 
     def _begins(self) -> tuple[Any, ...]:
-        """How texts begin and end, and the chat template, whose rendering is for `ask`."""
-        return put_around(self.tokenizer), getattr(self.tokenizer, "chat_template", None)
+        """How texts begin and end, and what the chat template is given, whose rendering is for `ask`."""
+        template = getattr(self.tokenizer, "chat_template", None)
+        given = () if template is None else (self.tokenizer.special_tokens_map, repr(dict(self.arguments)))
+        return put_around(self.tokenizer), template, given

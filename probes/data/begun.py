@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probes.data.positions import Position
-from probes.data.rendering import rendering, template
+from probes.data.rendering import rendered_otherwise, rendering, template
 from probes.data.tokens import Encoded
 
 TOLD = {"begins_with": "texts that begin with {}", "ends_with": "texts that end with {}"}
@@ -65,7 +65,7 @@ def begun_otherwise(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[s
             return words.format(own or "no special token"), words.format(theirs or "no special token")
     (own, own_as), (theirs, theirs_as) = ([r.get(name) for name in CHATS] for r in (one, other))
     if isinstance(own_as, str) and isinstance(theirs_as, str):
-        differ = own_as != theirs_as
+        differ = rendered_otherwise(own_as, theirs_as)
     else:  # of a file from before, or of parts that were rendered in several ways
         differ = isinstance(own, str) and isinstance(theirs, str) and own != theirs
     if not differ:

@@ -1,12 +1,15 @@
 """Which keys of a config say something about hidden states, and what makes two configs differ."""
 
 import functools
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
 from torch import nn
+
+from probes.data.code_names import beneath_models, loaded_beside, words_in
 
 # What a head calls its numbers, and the form in which they come back.
 _BESIDE = ("return_dict", "problem_type", "id2label", "label2id", "task_specific_params", "finetuning_task")
@@ -25,9 +28,10 @@ _seen: dict[str, dict[str, Any]] = {}
 
 def told_by(hf: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
     """The config without the keys that change no hidden state; of tokens those are left out that no module of
-    this model computes with (RoBERTa counts positions from the pad token).
+    this model computes with (RoBERTa counts positions from the pad token), and notes that nothing reads.
     """
     idle = {*_BESIDE, *(key for key in _TOKENS if not computes_with(hf, key))}
+    idle |= {key for key in config if not reads(hf, key)}
     found: dict[str, Any] = {}
     for key, value in config.items():
         if key not in idle:
@@ -39,6 +43,31 @@ def told_by(hf: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
 def computes_with(hf: nn.Module, key: str) -> bool:
     """Whether the code of any module names the token, other than where models are made and texts written."""
     return any(_names(kind, key) for kind in {type(module) for module in hf.modules()})
+
+
+def reads(hf: nn.Module, key: str) -> bool:
+    """Whether a key is one that the config's class knows, or that the code of a module names."""
+    kind = type(hf.config)
+    if _known(kind, key):
+        return True
+    kinds = {type(module) for module in hf.modules()}
+    return any(key in _words(kind) for kind in kinds) or key in loaded_beside("config")
+
+
+@functools.cache
+def _words(kind: type) -> frozenset[str]:
+    return frozenset().union(*(words_in(base) for base in kind.__mro__ if not beneath_models(base)))
+
+
+@functools.cache
+def _known(kind: type, key: str) -> bool:
+    if hasattr(kind, key):
+        return True
+    made = (base for base in kind.__mro__ if base is not object)
+    return any(
+        key in vars(b).get("__annotations__", {}) or key in inspect.signature(b.__init__).parameters
+        for b in made
+    )
 
 
 @functools.cache

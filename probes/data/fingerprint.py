@@ -231,7 +231,7 @@ def fingerprint(
     """Who a model is, by its tensors as they are `called` (None leaves one out).
 
     All its weights are read again only where one of them has changed since, which memory, version, a few
-    values of every tensor and a walk through its rows and columns tell (`_walk`); with `whole` always, which
+    values of every tensor and a walk through its rows and columns tell (`walk`); with `whole` always, which
     also sees single numbers that were changed past the versions (through `.data` or numpy).
     """
     state_dict = hf.state_dict(keep_vars=True).items()
@@ -241,7 +241,7 @@ def fingerprint(
             f"the weights of {name!r} were made under torch.inference_mode(), where changes leave no trace;"
             " load the model outside of it (hidden states may be captured within)"
         )
-    values = _samples([t for _, t in tensors]), _walk([t for _, t in tensors])
+    values = _samples([t for _, t in tensors]), walk([t for _, t in tensors])
     stamp = (tuple((n, t.data_ptr(), t._version, t.dtype) for n, t in tensors), values)
     known = _known.get(hf)
     if whole or known is None or known[0] != stamp:
@@ -295,7 +295,7 @@ def _samples(tensors: Sequence[Tensor]) -> tuple[float, ...]:
     return tuple(torch.cat(found).cpu().tolist()) if found else ()
 
 
-def _walk(tensors: Sequence[Tensor]) -> tuple[int, ...]:
+def walk(tensors: Sequence[Tensor]) -> tuple[int, ...]:
     """For every tensor the sum, as whole numbers, of values in even steps that meet every row and every
     column; of small ones of all values.
 

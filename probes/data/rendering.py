@@ -9,21 +9,46 @@ from typing import Any
 from probes.data.chat import Chat
 
 _ASKED = {"role": "user", "content": " What is it? "}  # white space, which some templates strip
+_ANSWERED = {"role": "assistant", "content": "This."}
+_SYSTEM = {"role": "system", "content": "Be brief."}
 _CHATS: tuple[tuple[dict[str, Any], ...], ...] = (
     (_ASKED,),
-    ({"role": "system", "content": "Be brief."}, _ASKED),
+    (_SYSTEM, _ASKED),
     (_ASKED, {"role": "assistant", "content": "<think>\nWell.\n</think>\n\nThis."}),
-    (_ASKED, {"role": "assistant", "content": "This."}, _ASKED),
+    (_ASKED, _ANSWERED, _ASKED),
+)
+# Told one by one, where receipts from before tell the first ones in one.
+_MORE = (
+    (_SYSTEM, _ASKED, _ANSWERED, _ASKED),
+    (_ASKED, _ANSWERED, _ASKED, _ANSWERED, _ASKED),
+    (_ASKED, {"role": "assistant", "content": "It is."}, {"role": "tool", "content": "3"}),
+    (_SYSTEM, _ASKED, _ANSWERED),
 )
 _REFUSED = "\0refused by "
+_NONE, _PARTS = "-", ":"
 
 
 def rendering(tokenizer: Any, arguments: Mapping[str, Any]) -> str:
-    """A hash of what the tokenizer's chat template makes of fixed chats; empty where it takes none."""
-    made = [_made(Chat(tokenizer, chat, arguments)) for chat in _CHATS]
+    """What the tokenizer's chat template makes of fixed chats, as a hash of the first and one of each, with a
+    dash for those it refuses; empty where it takes none.
+    """
+    made = [_made(Chat(tokenizer, chat, arguments)) for chat in (*_CHATS, *_MORE)]
     if all(each.startswith(_REFUSED) for each in made):
         return ""
-    return hashlib.sha256("\0".join(made).encode(errors="replace")).hexdigest()[:8]
+    each = [_NONE if m.startswith(_REFUSED) else _hash(m)[:6] for m in made]
+    return _PARTS.join((_hash("\0".join(made[: len(_CHATS)]))[:8], *each))
+
+
+def rendered_otherwise(one: str, other: str) -> bool:
+    """Whether two templates, by their `rendering`, make something else of a chat that both take."""
+    (first, *mine), (second, *theirs) = (said.split(_PARTS) for said in (one, other))
+    if not mine or not theirs:  # of a file from before
+        return first != second
+    return any(a != b for a, b in zip(mine, theirs, strict=False) if _NONE not in (a, b))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 def template(tokenizer: Any, arguments: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from probes.checks.settings import check_count
+from probes.models.called_aside import called_aside
 from probes.models.ends import Ends
 from probes.models.remembering import Memory
 from probes.models.unwrap import inner_model
@@ -118,7 +119,8 @@ class Decoding:
         """
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-        ends = Ends(self.ends, (*self.criteria, *more), rows, width, self.late)
+        passed, criteria = called_aside(self.passed, (*self.criteria, *more))
+        ends = Ends(self.ends, criteria, rows, width, self.late)
         off = dict.fromkeys(_settings_of(GenerationConfig()))
         said = {k: UNSAID.get(k) if v is None else v for k, v in (off | dict(self.settings)).items()}
         # Of two ways to say how short a text may be, one stays unsaid.
@@ -126,7 +128,6 @@ class Decoding:
         said |= {"eos_token_id": sorted(self.ends) or None, "stop_strings": None}
         # Compiled passes would not meet the hooks that read and change.
         said["disable_compile"] = True
-        passed = dict(self.passed)
         processors = LogitsProcessorList([ends.looked_at, *(passed.pop("logits_processor", None) or ())])
         also = {"stopping_criteria": StoppingCriteriaList([ends]), "logits_processor": processors}
         return said | passed | also, ends

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 _SMALL = 2**16  # numbers all of which are read; of larger arrays as many are picked
 _LARGE = 2**22  # numbers of a tensor that is not copied
 _KEPT = ("tokenizers", "tqdm", "logging", "probes", "interventions")  # what is theirs remembers no batch
+_DRAWING = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "multinomial"}
+_DRAWING |= {"bernoulli", "normal", "bernoulli_", "normal_", "uniform_", "exponential_", "dropout"}
 _OF_FUNCTIONS = ("__defaults__", "__kwdefaults__", "__dict__")
 
 
@@ -94,7 +96,9 @@ class _Telling(pickle.Pickler):
             return bytes, (obj.get_state().numpy().tobytes(),)
         if isinstance(obj, ModuleType):
             return tuple, ((obj.__name__, b"" if self.lasting else _drawn(obj)),)
-        if isinstance(obj, nn.Module) or _kept(type(obj)):
+        if _kept(type(obj)) or (
+            isinstance(obj, nn.Module) and hasattr(obj, "config")
+        ):  # a model that is asked
             self.found.shared.append(obj)
             return str, (f"{type(obj)} {id(obj)}",)
         if isinstance(obj, type | FunctionType | GeneratorType):
@@ -119,7 +123,7 @@ class _Telling(pickle.Pickler):
         if isinstance(obj, FunctionType):
             self.found.functions.append(obj)
             cells = [c.cell_contents for c in obj.__closure__ or () if _is_full(c)]
-            code = told_code(obj.__code__) if self.lasting else ()
+            code = told_code(obj.__code__) if self.lasting else (_noise(obj),)
             return tuple, ((name, cells, *(getattr(obj, n) for n in _OF_FUNCTIONS), used(obj), code),)
         if isinstance(obj, GeneratorType):
             frame = obj.gi_frame
@@ -128,13 +132,35 @@ class _Telling(pickle.Pickler):
         plain = {k: v for k, v in held.items() if not _described(v)}
         functions = {k: f for k, v in vars(obj).items() if isinstance(f := function_behind(v), FunctionType)}
         names = {n: v for f in functions.values() for n, v in used(f).items()}
+        drawn = () if self.lasting else tuple(map(_noise, functions.values()))
         own = {k: f for k, f in functions.items() if self.lasting and f.__module__ == obj.__module__}
-        return tuple, ((name, obj.__bases__, plain, names, own),)
+        return tuple, ((name, obj.__bases__, plain, names, own, drawn),)
 
 
 def used(f: FunctionType) -> dict[str, Any]:
-    """The global names that a function's code reads or writes, and what they stand for."""
-    return {n: f.__globals__[n] for code in codes(f.__code__) for n in code.co_names if n in f.__globals__}
+    """The global names that a function's code reads or writes, and what they stand for; of modules that are
+    no library's, those within that it names.
+    """
+    names = [n for code in codes(f.__code__) for n in code.co_names]
+    found = {n: f.__globals__[n] for n in names if n in f.__globals__}
+    imported = {n: sys.modules[n] for n in names if n not in found and n in sys.modules}
+    todo = [(n, v) for n, v in {**found, **imported}.items() if isinstance(v, ModuleType)]
+    seen: set[int] = set()
+    while todo:
+        path, module = todo.pop()
+        if id(module) in seen or library(module.__name__) or module.__name__.partition(".")[0] in _KEPT:
+            continue
+        seen.add(id(module))
+        within = {f"{path}.{n}": vars(module)[n] for n in names if n in vars(module)}
+        found |= within
+        todo += [(n, v) for n, v in within.items() if isinstance(v, ModuleType)]
+    return found
+
+
+def _noise(f: FunctionType) -> bytes:
+    """Where torch's random numbers stand, for a function that draws some."""
+    names = {n for code in codes(f.__code__) for n in code.co_names}
+    return torch.get_rng_state().numpy().tobytes() if names & _DRAWING else b""
 
 
 def told_code(code: CodeType) -> tuple[str, ...]:

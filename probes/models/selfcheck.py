@@ -16,10 +16,12 @@ from torch import Tensor
 from probes.data.sites import Site
 from probes.data.tokens import Encoded, Side, encode, pad
 from probes.models.backends.around import outside
+from probes.models.backends.foreign_hooks import makes_states
 from probes.models.backends.points import Backend, whole
+from probes.models.final_norm import final_norm
 from probes.models.model import Model
 from probes.models.padding import prefixes
-from probes.models.unwrap import evaluating, sharing_copy, without_head
+from probes.models.unwrap import evaluating, sharing_copy
 
 THRESHOLDS = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """Largest relative RMS difference by precision; 1e-5 where nothing is said."""
@@ -61,8 +63,7 @@ def _check(model: Model, encoded: Sequence[Encoded]) -> dict[str, Any]:
     # Both against the single texts: right against left would miss a fault that both share.
     checks.append(_compared("left = right padding", _read(model, rows, sites, "left"), single, sites))
     if (states := _hidden_states(model, rows[0])) is not None:
-        pre = model.sites("resid_pre")
-        checks.append(_compared("hook = hidden_states", _read(model, rows[:1], pre, "right"), [states], pre))
+        checks.append(_as_recorded(model, rows[0], states, limit))
     for check in checks:
         if not check.difference <= limit:
             raise SelfCheckError(
@@ -111,16 +112,41 @@ def _compared(
     return worst
 
 
+def _as_recorded(model: Model, row: Encoded, states: list[Tensor], limit: float) -> _Check:
+    """Hooks against Hugging Face's own record: of what goes into every block; of recurrent models (Mamba),
+    which keep what comes out instead, of that.
+    """
+    name, pre = "hook = hidden_states", model.sites("resid_pre")
+    found = _compared(name, _read(model, [row], pre, "right"), [states[:-1]], pre)
+    if found.difference <= limit or not _outputs(model, states, limit):
+        return found
+    post = model.sites("resid_post")
+    return _compared(name, _read(model, [row], post, "right"), [states[:-1]], post)
+
+
+def _outputs(model: Model, states: list[Tensor], limit: float) -> bool:
+    """Whether the record is of what comes out of the blocks: its last entry is then the normed one before it,
+    which else is what goes into the last block. No hook of ours has a part in that.
+    """
+    if (norm := final_norm(model)) is None:
+        return False
+    with torch.no_grad():
+        normed = norm(states[-2][None])[0].float()
+    last = states[-1].float()
+    return float((normed - last).norm() / last.norm().clamp_min(1e-30)) <= limit
+
+
 def _hidden_states(model: Model, row: Encoded) -> list[Tensor] | None:
-    """Hugging Face's own record of one text, without the last entry; None where a model keeps none."""
+    """Hugging Face's own record of one text; None where a model keeps none."""
     if next(model.hf.parameters()).device.type == "meta":
         return None  # the weights are on a server, which gives what is read and nothing else
     ids = torch.tensor([row.ids], device=model.device)
     # transformers leaves hooks behind when it is asked for hidden_states, so not on the user's own object.
-    hf = without_head(model.hf if hasattr(model.hf, "hf_device_map") else sharing_copy(model.hf))
+    copied = None if hasattr(model.hf, "hf_device_map") else sharing_copy(model.hf)
+    hf = makes_states(model.hf, copied)
     with evaluating(hf):
         states = getattr(hf(input_ids=ids, output_hidden_states=True), "hidden_states", None)
-    return None if states is None or len(states) != model.n_blocks + 1 else [h[0] for h in states[:-1]]
+    return None if states is None or len(states) != model.n_blocks + 1 else [h[0] for h in states]
 
 
 def _bos(model: Model, encoded: Sequence[Encoded]) -> int:

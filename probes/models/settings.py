@@ -6,7 +6,7 @@ import dis
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from probes.data.config_keys import computes_with, remember
 from probes.data.digest import values_of
 from probes.data.fingerprint import COMPILED
+from probes.models.attributes import Put, counting
+from probes.models.foreign import PART_OF_THE_MODEL, foreign
+from probes.models.reached import library, reached, used
 from probes.models.switched_off import Called
 
-OURS = ("probes", "interventions")
-# They hang hooks on modules as part of running them, some only once they were first needed.
-PART_OF_THE_MODEL = ("torch", "transformers", "accelerate", "peft", "transformer_lens", "nnsight")
 # Modes, where a model came from and lies, and what grows with the texts that were read.
 PASSING = ("training", "gradient_checkpointing", "max_seq_len_cached", "name_or_path", "hf_device_map")
 PASSING += ("warnings_issued",)
@@ -30,6 +30,7 @@ PASSING += ("warnings_issued",)
 _PUT_BACK = ("forward", "prepare_inputs_for_generation")
 _PAD = ("padding_idx=", "pad_token_id=")
 CHANGES_WITH_TEXTS = ("dynamic", "longrope")
+Counts = Callable[[str, Any], bool]
 _BUFFER = 2**16  # larger ones are masks
 _DEEP = 4  # functions within functions that are looked into
 
@@ -38,13 +39,17 @@ def settings_of(hf: nn.Module, called: Called) -> str:
     """A hash of what every module is and does besides its weights, the same wherever the model lies, and one
     without the pad token where no module computes with it.
 
-    Not seen: other objects that modules hold, methods exchanged on a class, masks and tables of more than
-    65,536 numbers that are no part of the state dict, and rotary frequencies that change with the length of
-    texts.
+    Notes that no code reads count as nothing, nor does what passes write themselves. Of modules whose class
+    is nobody's library's, private attributes, lists, tables, tensors and objects count too.
+
+    Not seen: other objects that modules of libraries hold, methods exchanged on a class, masks and tables of
+    more than 65,536 numbers that are no part of the state dict, and rotary frequencies that change with the
+    length of texts.
     """
     saved = set(hf.state_dict(keep_vars=True))
     whole, core, seen = hashlib.sha256(), hashlib.sha256(), {}
     idle = () if computes_with(hf, "pad_token_id") else _PAD
+    put = Put.on(list(hf.modules()))
     for name, module in hf.named_modules():
         path = called(name)
         if path is None or COMPILED[:-1] in module._modules:
@@ -56,7 +61,11 @@ def settings_of(hf: nn.Module, called: Called) -> str:
         seen[path or "the model"] = type(module).__qualname__
         if any(t in str(getattr(module, "rope_type", "")) for t in CHANGES_WITH_TEXTS):
             continue
-        for line in (*_attributes(module), *_buffers(module, f"{name}." if name else "", saved)):
+        counts = counting(module, put)
+        for line in (
+            *_attributes(module, counts),
+            *_buffers(module, f"{name}." if name else "", saved, counts),
+        ):
             whole.update(line.encode())
             if not line.startswith(idle):
                 core.update(line.encode())
@@ -74,17 +83,45 @@ def _version(library: str) -> str:
     return f"{known} {version(known)}"
 
 
-def _attributes(module: nn.Module) -> Iterator[str]:
-    """Plain attributes of a module, and functions of other people's code put onto it."""
+def _attributes(module: nn.Module, counts: Counts) -> Iterator[str]:
+    """Plain attributes of a module that decide what it computes, and functions of other people's code put
+    onto it.
+    """
+    own = _nobodys(type(module))
     for name, value in module.__dict__.items():
-        if name.startswith("_") or name.endswith(PASSING) or (name == "is_quantized" and not value):
+        private = name.startswith("_")
+        put = isinstance(value, FunctionType | MethodType | functools.partial)
+        if (private and not own and not put) or name.endswith(PASSING):
             continue
-        if isinstance(value, FunctionType | MethodType | functools.partial):
-            told = None if name in _PUT_BACK and foreign(value) is None else held(value)
+        if (name == "is_quantized" and not value) or not counts(name, value):
+            continue
+        if put:
+            theirs = foreign(value) is None
+            told = None if theirs and (private or name in _PUT_BACK) else held(value)
         else:
+            if name == "active_adapter" and isinstance(value, list) and len(value) == 1:
+                value = value[0]  # PEFT says it in either way
             told = _plain(value)
+            told = _deep(value) if told is None and own else told
         if told is not None:
             yield f"{name}={told}\n"
+
+
+@functools.cache
+def _nobodys(kind: type) -> bool:
+    """Whether a class is neither a library's nor code that came with a model."""
+    root = kind.__module__.partition(".")[0]
+    return root not in (*PART_OF_THE_MODEL, "transformers_modules") and not library(kind.__module__)
+
+
+def _deep(value: Any) -> str | None:
+    """A hash of containers, arrays, tensors and objects of one's own; None for those of libraries."""
+    root = type(value).__module__.partition(".")[0]
+    plain = isinstance(value, list | tuple | set | frozenset | Mapping | np.ndarray | Tensor)
+    if isinstance(value, nn.Module | nn.Parameter) or not (plain or root == "types" or _nobodys(type(value))):
+        return None
+    met = reached(value, lasting=True)
+    return None if met.bound or met.shared or not met.told else met.told[:16]
 
 
 def _plain(value: Any) -> str | None:
@@ -98,30 +135,20 @@ def _plain(value: Any) -> str | None:
     return None
 
 
-def _buffers(module: nn.Module, prefix: str, saved: set[str]) -> Iterator[str]:
+def _buffers(module: nn.Module, prefix: str, saved: set[str], counts: Counts) -> Iterator[str]:
     """Small tables of numbers that are no part of the state dict, in four digits, since devices round
     differently.
     """
     for name, t in module._buffers.items():
         if t is None or f"{prefix}{name}" in saved or not t.is_floating_point() or t.numel() > _BUFFER:
             continue
-        if t.device.type == "meta" or not t.numel():
+        if t.device.type == "meta" or not t.numel() or not counts(name, t):
             continue
         x = t.detach().double().flatten()
         told = torch.stack(
             [x.mean(), x.square().mean().sqrt(), (x * torch.linspace(0, 1, len(x)).to(x)).mean()]
         )
         yield f"{name}: {[f'{v:.3e}' for v in told.tolist()]}\n"
-
-
-def foreign(fn: Any) -> str | None:
-    """The name of a function that is neither ours nor a library's that runs the model."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    home = str(getattr(fn, "__module__", "") or type(fn).__module__)
-    if home.partition(".")[0] in (*OURS, *PART_OF_THE_MODEL):
-        return None
-    return f"{home}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
 
 
 def held(fn: Any) -> str:
@@ -162,7 +189,8 @@ def _function(fn: FunctionType, depth: int) -> Iterator[str]:
     writes = {i.argval for i in dis.get_instructions(fn) if i.opname in ("STORE_DEREF", "STORE_GLOBAL")}
     cells = dict(zip(code.co_freevars, fn.__closure__ or (), strict=True))
     found = {name: c.cell_contents for name, c in cells.items() if name not in writes and _filled(c)}
-    found |= {n: fn.__globals__[n] for n in code.co_names if n in fn.__globals__ and n not in writes}
+    put = {i.argval for i in dis.get_instructions(fn) if i.opname == "STORE_ATTR"}
+    found |= {n: v for n, v in used(fn).items() if not writes & {n} and n.rpartition(".")[2] not in put}
     found |= {"defaults": fn.__defaults__ or (), **(fn.__kwdefaults__ or {})}
     if _writes(fn, "STORE_SUBSCR"):
         found = {name: value for name, value in found.items() if not isinstance(value, Mapping)}

@@ -75,12 +75,14 @@ def find_blocks(hf: nn.Module, path: str | None = None) -> str:
         )
     n = getattr(text_config(inner), "num_hidden_layers", None)
     lists = {name: m for name, m in inner.named_modules() if isinstance(m, nn.ModuleList) and len(m) == n}
-    # A block list holds modules of one class that contain attention; nested lists (experts) lie deeper.
-    lists = {
+    # A block list holds modules of one class that contain attention; nested lists (experts) lie deeper. Where
+    # none does, any list of as many counts: of recurrent blocks, or of these and others in turn.
+    attending = {
         name: m
         for name, m in lists.items()
         if len({type(b) for b in m}) == 1 and any("att" in s.lower() for s, _ in m[0].named_modules())
     }
+    lists = attending or lists
     if text_config(inner) is not config:
         # Beside the tower that sees, which may have as many blocks.
         language = {k: m for k, m in lists.items() if set(k.split(".")) & LANGUAGE}

@@ -1,18 +1,20 @@
 """Who is inside of what: the edits and readings that are under way around a pass, in this task, in this
-thread, or in one that was running when this thread was started.
+thread, or where this thread was started.
 """
 
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
-from weakref import WeakSet
 
 from torch import Tensor, nn
 
 from probes.data.sites import Site
+from probes.models.backends.starting import handing_on
 
 Change = Callable[[Tensor], Tensor]
 
@@ -22,10 +24,10 @@ class Entry:
     """One `with hooked(...)`, and whose passes it is about: those of the tasks and threads that are inside of
     it.
 
-    A thread begins outside of everything, so with `shared` also those started since count (streaming
-    generation), unless they have such a `with` of their own on this model. An own pass `carries` the edits
-    around it, which then do not act a second time. `begun` says whether a pass met the edits or readings, or
-    could have, had it not ended before.
+    With `shared` those also count that are started inside (streaming generation), unless they have such a
+    `with` of their own on this model; not those that somebody else starts meanwhile. An own pass `carries`
+    the edits around it, which then do not act a second time. `begun` says whether a pass met the edits or
+    readings, or could have, had it not ended before.
     """
 
     inner: nn.Module
@@ -33,7 +35,6 @@ class Entry:
     edits: tuple[Any, ...] = ()
     changes: tuple[tuple[Site, Change], ...] = ()
     carries: bool = False
-    elders: WeakSet[threading.Thread] = field(default_factory=lambda: WeakSet(threading.enumerate()))
     left: bool = False
     begun: bool = False
 
@@ -47,9 +48,9 @@ class Entry:
             return False
         if self in _inside.get():
             return True
-        if not self.shared or _nobody.get() or any(e.shared for e in self._since()):
+        if _nobody.get() or any(e.shared for e in self._since()):
             return False
-        return threading.current_thread() not in self.elders
+        return self in _handed.get()
 
     def _since(self) -> tuple["Entry", ...]:
         """What this task or thread has entered on the same model within."""
@@ -59,7 +60,9 @@ class Entry:
 
 
 _inside: ContextVar[tuple[Entry, ...]] = ContextVar("hooked", default=())
+_handed: ContextVar[tuple[Entry, ...]] = ContextVar("handed", default=())  # where its thread was started
 _nobody: ContextVar[bool] = ContextVar("nobody", default=False)
+_aside_since: dict[int, float] = {}
 _shared: list[Entry] = []  # those of all threads, in the order in which they were entered
 
 
@@ -104,6 +107,37 @@ def outside() -> Generator[None]:
 
 
 @contextmanager
+def aside() -> Generator[None]:
+    """Code of others, called in the midst of what is ours (a processor between two passes of a model that
+    writes): passes that it makes are its own, which no reading or edit of ours is about. What concerns
+    everybody's passes (`applied`) still does.
+    """
+    before, thread = _inside.get(), threading.get_ident()
+    first = _aside_since.setdefault(thread, now := time.monotonic()) == now
+    _inside.set(tuple(e for e in before if e.shared))
+    try:
+        yield
+    finally:
+        _inside.set(before)
+        if first:
+            _aside_since.pop(thread, None)
+
+
+def aside_for(thread: int) -> float:
+    """For how many seconds a thread has been in code of others that a pass of ours has called."""
+    since = _aside_since.get(thread)
+    return 0.0 if since is None else time.monotonic() - since
+
+
+def _for_a_thread() -> Callable[[], None] | None:
+    """What puts a thread that is started here inside of what concerns the threads started inside."""
+    if _nobody.get():
+        return None
+    handed = tuple(e for e in (*_handed.get(), *_inside.get()) if e.shared and not e.left)
+    return partial(_handed.set, handed) if handed else None  # pyright: ignore[reportReturnType]
+
+
+@contextmanager
 def entered(
     inner: nn.Module, shared: bool, edits: Sequence[tuple[Any, Change]] = (), carries: bool = False
 ) -> Generator[Entry]:
@@ -111,13 +145,14 @@ def entered(
     told, changes = tuple(edit for edit, _ in edits), tuple((edit.site, change) for edit, change in edits)
     entry = Entry(inner, shared, told, changes, carries)
     _inside.set((*_inside.get(), entry))
-    if shared:
-        _shared.append(entry)
-    try:
-        yield entry
-    finally:
-        entry.left = True
+    with ExitStack() as stack:
         if shared:
-            _shared.remove(entry)
-        # Not by a token: a `with` may be left in another context than it was entered in.
-        _inside.set(tuple(e for e in _inside.get() if e is not entry))
+            _shared.append(entry)
+            stack.callback(_shared.remove, entry)
+            stack.enter_context(handing_on(_for_a_thread))
+        try:
+            yield entry
+        finally:
+            entry.left = True
+            # Not by a token: a `with` may be left in another context than it was entered in.
+            _inside.set(tuple(e for e in _inside.get() if e is not entry))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from probes.models.backends.foreign_hooks import without_ours
+from probes.models.backends.foreign_hooks import on_originals, without_ours
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """Relative RMS by which a site of the bridge may differ from the original: it computes attention in
@@ -57,7 +57,8 @@ def twin(hf: nn.Module) -> Any:
     memo: dict[int, Any] = {
         id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in hf.parameters()
     }
-    return without_ours(copy.deepcopy(hf, memo | {id(b): b.detach() for b in hf.buffers()}))
+    copied = without_ours(copy.deepcopy(hf, memo | {id(b): b.detach() for b in hf.buffers()}))
+    return on_originals(copied, hf)
 
 
 def boot(hf: nn.Module, tokenizer: Any = None) -> Any:

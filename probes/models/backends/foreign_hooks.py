@@ -1,4 +1,6 @@
-"""Hooks on a copy of a model's modules: other people's act there as on the model, ours do not."""
+"""Hooks on a copy of a model's modules: other people's act there as on the model, ours do not. And hooks of
+others in front of the whole model, which what is run for its states must meet too.
+"""
 
 import functools
 from collections.abc import Callable
@@ -6,9 +8,56 @@ from typing import Any
 
 from torch import nn
 
+from probes.data.code_names import stored
 from probes.models.backends import hooking
 from probes.models.backends.points import Point
-from probes.models.settings import foreign
+from probes.models.compiled import original
+from probes.models.foreign import foreign
+from probes.models.unwrap import inner_model, without_head
+
+
+def makes_states(hf: nn.Module, copied: nn.Module | None = None) -> nn.Module:
+    """What to run for hidden states alone: the part without the head, or the whole where code of others
+    stands in front of it; of a copy, where one is given.
+    """
+    body = without_head(hf)
+    around = (hf, original(hf), getattr(original(hf), "base_model", None), inner_model(hf))
+    for module in around:
+        if not isinstance(module, nn.Module) or module is body:
+            continue
+        own = vars(module).get("forward")
+        if (own is not None and foreign(own)) or any(map(foreign, module._forward_pre_hooks.values())):
+            return hf if copied is None else copied
+    return body if copied is None else without_head(copied)
+
+
+def on_originals(copied: nn.Module, hf: nn.Module) -> nn.Module:
+    """The copy, whose hooks of other code are called as those of the model are: the very functions, with the
+    model's own modules. What they set there, the copy has too.
+    """
+    for module, own in zip(copied.modules(), hf.modules(), strict=True):
+        for name in ("_forward_pre_hooks", "_forward_hooks"):
+            table, theirs = getattr(module, name), getattr(own, name)
+            for key in table:
+                if key in theirs and foreign(theirs[key]) is not None:
+                    table[key] = _called_with(theirs[key], own, module)
+    return copied
+
+
+def _called_with(fn: Callable[..., Any], own: nn.Module, module: nn.Module) -> Callable[..., Any]:
+    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+    sets = () if code is None else tuple(stored(code)[0])
+
+    def hook(of: nn.Module, *args: Any) -> Any:
+        found = fn(own, *args)
+        for name in sets:
+            if name in vars(own):
+                vars(module)[name] = vars(own)[name]
+        return found
+
+    # Known as that of others, whatever it is called.
+    hook.__module__, hook.__qualname__ = (foreign(fn) or "").rpartition(".")[::2]
+    return hook
 
 
 def without_ours(copy: nn.Module) -> nn.Module:
@@ -46,7 +95,7 @@ def _with_hooks(module: nn.Module, forward: Callable[..., Any]) -> Callable[...,
     return run
 
 
-def refuse_hooked(inner: nn.Module, point: Point) -> None:
+def refuse_hooked(inner: nn.Module, point: Point, through: str) -> None:
     """Raises ValueError for a change at a place with hooks of other code: plain hooks change in front of
     them, and here a change would come behind.
     """
@@ -54,6 +103,6 @@ def refuse_hooked(inner: nn.Module, point: Point) -> None:
     table = module._forward_hooks if point.side == "out" else module._forward_pre_hooks
     if there := [what for fn in table.values() if (what := foreign(fn))]:
         raise ValueError(
-            f"{point} has hooks of other code ({', '.join(there)}), and through nnsight an edit would act"
+            f"{point} has hooks of other code ({', '.join(there)}), and through {through} an edit would act"
             " behind them, not in front; take them off, or use backend='hooks'"
         )

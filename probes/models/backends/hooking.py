@@ -27,13 +27,19 @@ class _Enough(Exception):
 
 
 class _Visits(threading.local):
-    """What happens at each point, and which of them the pass has met. A pass is one thread's from
-    beginning to end.
+    """What happens at each point, and which of them the pass has met. A pass is one thread's from beginning
+    to end; one that is made within it, by a hook of other code, is another, and not ours.
     """
 
     def __init__(
-        self, reads: Sequence[tuple[Point, Read]], writes: Sequence[tuple[Point, Change]], stop: bool
+        self,
+        entry: Entry,
+        reads: Sequence[tuple[Point, Read]],
+        writes: Sequence[tuple[Point, Change]],
+        stop: bool,
     ) -> None:
+        self.entry = entry
+        self.around: list[tuple[set[Key], dict[str, tuple[int, ...]]]] = []
         self.points = {p.key: p for p, _ in (*writes, *reads)}
         self.reads: dict[Key, list[tuple[Point, Read]]] = defaultdict(list)
         self.writes: dict[Key, list[tuple[Point, Change]]] = defaultdict(list)
@@ -45,6 +51,24 @@ class _Visits(threading.local):
         self.met: set[Key] = set()
         self.served: set[Key] = set()
         self.shapes: dict[str, tuple[int, ...]] = {}
+
+    def concern(self) -> bool:
+        """Whether the pass being made here is read or changed."""
+        return self.entry.concerns_this_pass() and (self.entry.shared or len(self.around) < 2)
+
+    def begin(self) -> None:
+        """A pass begins, perhaps within another."""
+        self.around.append((self.met, self.shapes))
+        if len(self.around) > 1:
+            self.met, self.shapes = set(), {}
+        elif self.entry.concerns_this_pass():
+            self.met.clear()
+
+    def end(self) -> None:
+        """What the pass around it has met counts again."""
+        before = self.around.pop() if self.around else None
+        if self.around and before is not None:
+            self.met, self.shapes = before
 
     def change(self, h: Tensor, key: Key) -> Tensor:
         """What goes on from a point in place of what came."""
@@ -102,13 +126,12 @@ def hooked(
     `shared`: other people's code need not make a pass). `edits` is what `in_force` and `carried` tell of,
     with the changes that they come to; with `carries`, the `writes` begin with those of the edits around.
     """
-    visits = _Visits(reads, writes, stop)
     handles: list[RemovableHandle] = []
     with entered(inner, shared, edits, carries) as entry:
+        visits = _Visits(entry, reads, writes, stop)
         try:
             _attach(handles, entry, visits)
-            if not stop:
-                _attach_checks(handles, entry, visits, optional)
+            _attach_checks(handles, entry, visits, None if stop else optional)
             yield entry
         finally:
             entry.left = True
@@ -123,7 +146,7 @@ def _attach(handles: list[RemovableHandle], entry: Entry, visits: _Visits) -> No
 
     def before(key: Key, visit: Callable[[Tensor, Key], Tensor | None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not entry.concerns_this_pass():
+            if not visits.concern():
                 return None
             if (new := visit(args[0] if args else kwargs["hidden_states"], key)) is None:
                 return None
@@ -133,7 +156,7 @@ def _attach(handles: list[RemovableHandle], entry: Entry, visits: _Visits) -> No
 
     def after(key: Key, visit: Callable[[Tensor, Key], Tensor | None]) -> Callable[..., Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-            if not entry.concerns_this_pass() or (new := visit(hidden(output), key)) is None:
+            if not visits.concern() or (new := visit(hidden(output), key)) is None:
                 return None
             return _replaced(output, new)
 
@@ -141,7 +164,7 @@ def _attach(handles: list[RemovableHandle], entry: Entry, visits: _Visits) -> No
 
     def shape(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if entry.concerns_this_pass():
+            if visits.concern():
                 visits.shapes[name] = tuple((args[0] if args else kwargs["hidden_states"]).shape[:-1])
 
         return hook
@@ -164,24 +187,29 @@ def _attach(handles: list[RemovableHandle], entry: Entry, visits: _Visits) -> No
 
 
 def _attach_checks(
-    handles: list[RemovableHandle], entry: Entry, visits: _Visits, optional: Collection[Point]
+    handles: list[RemovableHandle], entry: Entry, visits: _Visits, optional: Collection[Point] | None
 ) -> None:
-    """Every whole pass of the body, whoever makes it, must meet all points. One that an exception
-    ends is not whole.
+    """Every whole pass of the body, whoever makes it, must meet all points but the `optional` ones, or none
+    where that is None. One that an exception ends is not whole.
     """
     body = without_head(entry.inner)
 
     def begin(module: nn.Module, args: tuple[Any, ...]) -> None:
-        if entry.concerns_this_pass():
+        visits.begin()
+        if optional is not None and visits.concern():
             entry.begun = True
-            visits.met.clear()
 
     def end(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if entry.concerns_this_pass() and not _drops_blocks(entry.inner):
-            visits.require(optional)
+        try:
+            whole = output is not None and optional is not None
+            if whole and visits.concern() and not _drops_blocks(entry.inner):
+                visits.require(optional or ())
+        finally:
+            visits.end()
 
     handles.append(body.register_forward_pre_hook(begin, prepend=True))
-    handles.append(body.register_forward_hook(end))
+    # Also where an exception ends the pass.
+    handles.append(body.register_forward_hook(end, always_call=True))
 
 
 def _drops_blocks(inner: nn.Module) -> bool:

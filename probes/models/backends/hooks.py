@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from probes.data.sites import Site
 from probes.models.backends.around import carried, outside
+from probes.models.backends.foreign_hooks import makes_states
 from probes.models.backends.hooking import Read, forward_until_enough, hooked
 from probes.models.backends.points import (
     MODULES,
@@ -29,7 +30,6 @@ from probes.models.unwrap import (
     inner_model,
     offloaded,
     text_config,
-    without_head,
 )
 
 
@@ -91,7 +91,7 @@ class Hooks(ModuleTree):
 
         reads = [(self.point(site, layout), reader(site)) for site in sites]
         changes = [(self.point(site), write) for site, write in writes]
-        body = self.hf if logits else without_head(self.hf)
+        body = self.hf if logits else makes_states(self.hf)
         stop = not logits and not offloaded(self.hf)
         needed = due([site for site, _ in writes], sites, to_the_end=not stop)
         optional = [point for point, _ in changes if point.site not in needed]

@@ -6,7 +6,6 @@ is made, not when `probes` is imported.
 """
 
 import copy
-import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -17,8 +16,14 @@ from torch import Tensor, nn
 
 from probes.data.sites import FORWARD, Site
 from probes.models.backends.around import carried
-from probes.models.backends.foreign_hooks import hooks_within, refuse_hooked, without_ours
-from probes.models.backends.hooks import ModuleTree
+from probes.models.backends.foreign_hooks import (
+    hooks_within,
+    makes_states,
+    on_originals,
+    refuse_hooked,
+    without_ours,
+)
+from probes.models.backends.hooks import Hooks, ModuleTree
 from probes.models.backends.nnsight_pass import (
     ColumnChange,
     ColumnRead,
@@ -28,8 +33,9 @@ from probes.models.backends.nnsight_pass import (
     trace,
 )
 from probes.models.backends.points import Change, Layout, Passed, Point, Select, whole
+from probes.models.backends.turn import Turn
 from probes.models.stamp import Stamp
-from probes.models.unwrap import evaluating, inner_model, offloaded, sharing_copy, without_head
+from probes.models.unwrap import evaluating, inner_model, offloaded, sharing_copy
 
 
 class NNsight(ModuleTree):
@@ -39,7 +45,8 @@ class NNsight(ModuleTree):
     The given model stays as it is. nnsight replaces the forward of every module that it wraps, so it gets a
     copy of the module tree on the same weight tensors (measured: 5 KiB a module, 2 MiB for 32 Llama blocks of
     any width). Weights changed in place later on are seen; where anything else about the model is another
-    (blocks, adapters, settings, hooks of other code), the next pass makes the copy anew.
+    (blocks, adapters, settings, hooks of other code), the next pass makes the copy anew. A pass that code
+    within a pass makes (a processor that asks the model) runs on plain hooks.
 
     With `remote=True` the model only says which one is meant (`name_or_path`, `revision`, its config and its
     tokenizer): its weights are not used and may lie on the meta device, and every pass is a job for the NDIF
@@ -62,7 +69,7 @@ class NNsight(ModuleTree):
         super().__init__(hf, blocks)
         self._made_of: Stamp | None = None
         self.is_remote = remote
-        self._turn = threading.RLock()  # a trace would take in passes that another thread makes meanwhile
+        self._turn = Turn()  # a trace would take in passes that another thread makes meanwhile
         if remote:
             self._wrap(_root_on_server(library, hf, tokenizer, revision))
         else:
@@ -84,7 +91,8 @@ class NNsight(ModuleTree):
                 "some weights of this model are offloaded and come and go during a pass, which nnsight's"
                 " copy cannot follow; use backend='hooks'"
             )
-        now, copied = Stamp.of(self.hf), hooks_within(without_ours(sharing_copy(self.hf)))
+        now, copied = Stamp.of(self.hf), without_ours(sharing_copy(self.hf))
+        copied = hooks_within(on_originals(copied, self.hf))
         self._wrap(_quiet(lambda: _library().NNsight(inner_model(copied))))
         self._made_of, self._layout = now, None
 
@@ -126,13 +134,15 @@ class NNsight(ModuleTree):
             raise ValueError(
                 f"{', '.join(lost)} lie on the meta device and hold no values; make the inputs on the CPU"
             )
-        with self._turn:
+        with self._turn.taken(always=self.is_remote) as ours:
+            if not ours:
+                return Hooks(self.hf, self.blocks).run(inputs, sites, select, writes, logits, options, layout)
             self._follow()
             visits = self._visits(sites, select, [*carried(self.inner), *writes], layout)
             if not logits:
                 while visits and not visits[-1].reads:
                     visits.pop()
-            runs = self._copy if logits else without_head(self._copy)
+            runs = self._copy if logits else makes_states(self.hf, self._copy)
             call = {"remote": True} if self.is_remote else {"fn": runs}
             states, scores = self._traced(call | {**inputs, "use_cache": False, **options}, visits, logits)
         return Passed({sites[i]: h for i, h in states.items()}, scores)
@@ -146,7 +156,9 @@ class NNsight(ModuleTree):
                 "generate is not served on NDIF: its decoding steps cannot be read back; load the weights and"
                 " use backend='hooks'"
             )
-        with self._turn:
+        with self._turn.taken() as ours:
+            if not ours:
+                return Hooks(self.hf, self.blocks).generate(inputs, writes, options)
             self._follow()
             return self._generated(
                 inputs, self._visits((), whole, [*carried(self.inner), *writes], None), options
@@ -156,7 +168,7 @@ class NNsight(ModuleTree):
         self, inputs: Mapping[str, Tensor], visits: Sequence[Visit], options: Mapping[str, Any]
     ) -> Tensor:
         if not visits:
-            with evaluating(self.hf), evaluating(self._copy):
+            with evaluating(self.hf), evaluating(self._copy), self._turn.passing():
                 return self._copy.generate(**inputs, **options)  # pyright: ignore
         made: list[Tensor] = []
         # What a trace says behind an open loop over decoding steps never runs, so the ids are kept from here.
@@ -186,7 +198,7 @@ class NNsight(ModuleTree):
         for site, change in writes:
             point = self.point(site)
             if not self.is_remote:
-                refuse_hooked(self.inner, point)
+                refuse_hooked(self.inner, point, "nnsight")
             act = sendable_change(site, change) if self.is_remote else change
             visit(site, point).changes.append(ColumnChange(*(point.columns or (0, None)), act))
         reading = sendable_read(select) if self.is_remote else select
@@ -202,7 +214,7 @@ class NNsight(ModuleTree):
         from nnsight.intervention.interleaver import OutOfOrderError
 
         try:
-            with evaluating(self.hf), evaluating(self._copy):
+            with evaluating(self.hf), evaluating(self._copy), self._turn.passing():
                 return trace(self._root, call, [visit.plain() for visit in visits], logits, every_step)
         except OutOfOrderError as error:
             raise ValueError(

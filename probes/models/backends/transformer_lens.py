@@ -6,7 +6,6 @@ weights. What it shows is never trusted by name: at every site it must equal pla
 model, on a few tokens, or the site is refused.
 """
 
-import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -14,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probes.data.fingerprint import walk
 from probes.data.sites import Site
 from probes.models.backends.around import carried, outside
 from probes.models.backends.bridge import INSTEAD, TOLERANCE, boot, refuse
+from probes.models.backends.foreign_hooks import refuse_hooked
 from probes.models.backends.hooking import changed, columns_of
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import (
@@ -32,6 +33,7 @@ from probes.models.backends.points import (
     require_met,
     whole,
 )
+from probes.models.backends.turn import Turn
 from probes.models.stamp import Stamp
 from probes.models.unwrap import evaluating, text_config
 
@@ -71,10 +73,12 @@ class TransformerLens:
         self.blocks = self._plain.blocks
         self._n_blocks = len(self._plain.inner.get_submodule(self.blocks))  # pyright: ignore
         self.bridge = boot(hf, tokenizer)
+        there = {t.data_ptr() for t in (*hf.parameters(), *hf.buffers())}
+        self._copies = any(p.data_ptr() not in there for p in self.bridge.original_model.parameters())
         self._weights, self._made_of = self._state_of_weights(), Stamp.of(hf)
         self._inside: Layout | None = None
         self._generates = False
-        self._turn = threading.RLock()
+        self._turn = Turn()
         missing = [
             n
             for kind in RESIDUAL
@@ -122,6 +126,22 @@ class TransformerLens:
         options: Mapping[str, Any],
         layout: Layout | None = None,
     ) -> Passed:
+        self._refuse_changed()
+        with self._turn.taken() as ours:
+            if not ours:
+                return self._plain.run(inputs, sites, select, writes, logits, options)
+            return self._run(inputs, sites, select, writes, logits, options, layout)
+
+    def _run(
+        self,
+        inputs: Mapping[str, Tensor],
+        sites: Sequence[Site],
+        select: Select,
+        writes: Sequence[tuple[Site, Change]],
+        logits: bool,
+        options: Mapping[str, Any],
+        layout: Layout | None,
+    ) -> Passed:
         states: dict[Site, Tensor] = {}
         met: set[Site] = set()
         writes = [*carried(self._plain.inner), *writes]
@@ -146,11 +166,15 @@ class TransformerLens:
     def generate(
         self, inputs: Mapping[str, Tensor], writes: Sequence[tuple[Site, Change]], options: Mapping[str, Any]
     ) -> Tensor:
-        self._compare_cached_passes()
+        self._refuse_changed()
         met: set[Site] = set()
-        writes = [*carried(self._plain.inner), *writes]
-        with self._hooked(self._writers(writes, met)) as model:
-            tokens = model.generate(**inputs, **options)
+        with self._turn.taken() as ours:
+            if not ours:
+                return self._plain.generate(inputs, writes, options)
+            self._compare_cached_passes()
+            writes = [*carried(self._plain.inner), *writes]
+            with self._hooked(self._writers(writes, met)) as model:
+                tokens = model.generate(**inputs, **options)
         require_met(met, [site for site, _ in writes])
         return tokens
 
@@ -159,6 +183,12 @@ class TransformerLens:
         """Within the `with`, passes of the bridged model meet these hooks, in order; gone afterwards,
         also after an exception.
         """
+        self._refuse_changed()
+        # One thread at a time: leaving the bridge's own `hooks` takes away other threads' hooks too.
+        with self._turn.passing(), torch.no_grad(), self.bridge.hooks(fwd_hooks=list(hooks)):
+            yield self.bridge.original_model
+
+    def _refuse_changed(self) -> None:
         if self._state_of_weights() != self._weights:
             raise ValueError(
                 "the model's weights were moved or changed after its bridge was made; load it again with this"
@@ -169,14 +199,14 @@ class TransformerLens:
                 f"{type(self.hf).__name__} was changed after its bridge was made ({what}), and the bridge"
                 f" computes as it was then; load it again with this backend, or {INSTEAD}"
             )
-        # One thread at a time: leaving the bridge's own `hooks` takes away other threads' hooks too.
-        with self._turn, torch.no_grad(), self.bridge.hooks(fwd_hooks=list(hooks)):
-            yield self.bridge.original_model
 
     def _writers(
         self, writes: Sequence[tuple[Site, Change]], met: set[Site]
     ) -> list[tuple[str, Callable[..., Any]]]:
         """Hooks that change, and note in `met` the sites they were called at."""
+
+        for site, _ in writes:
+            refuse_hooked(self._plain.inner, self._plain.point(site), "TransformerLens")
 
         def writer(site: Site, change: Change) -> Callable[..., Tensor]:
             def write(h: Tensor, hook: Any) -> Tensor:
@@ -197,8 +227,13 @@ class TransformerLens:
         n_heads = int(self.hf.config.num_attention_heads)  # pyright: ignore
         return Point(str(site), columns=head_columns(site, width, n_heads))
 
-    def _state_of_weights(self) -> list[tuple[int, int]]:
-        return [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.hf.parameters()]
+    def _state_of_weights(self) -> list[Any]:
+        """Where the weights lie and how often they were written to; where the bridge has copies of some,
+        which would stay behind, numbers too, since what goes through `.data` counts as no write.
+        """
+        own = list(self.hf.parameters())
+        told: list[Any] = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in own]
+        return [*told, walk(own)] if self._copies else told
 
     def _probe(self) -> list[dict[str, Tensor]]:
         """Two rows of six tokens, and the same with padding in front of one."""

@@ -1,0 +1,22 @@
+"""Other people's code, told apart from ours and from that of the libraries that run a model."""
+
+import functools
+from typing import Any
+
+OURS = ("probes", "interventions")
+# They hang hooks on modules as part of running them, some only once they were first needed.
+PART_OF_THE_MODEL = ("torch", "transformers", "accelerate", "peft", "transformer_lens", "nnsight")
+
+
+def foreign(fn: Any) -> str | None:
+    """The name of a function that is neither ours nor a library's that runs the model. One that was given the
+    name of another (`functools.wraps`) is of the module in which it was written.
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    said = str(getattr(fn, "__module__", "") or type(fn).__module__)
+    home = str(getattr(fn, "__globals__", {}).get("__name__", said))
+    known = [each.partition(".")[0] in (*OURS, *PART_OF_THE_MODEL) for each in (said, home)]
+    if all(known):
+        return None
+    return f"{said if known[1] else home}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
