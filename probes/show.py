@@ -6,8 +6,9 @@
 - `projected(acts, "pca")` or `"lda"`: rows as points by site
 """
 
-from probes.evidence.probed_tokens import PlaceReading, ProbedTokens, TopToken, TopTokens, probed_tokens
+from probes.evidence.probed_tokens import ProbedTokens, probed_tokens
 from probes.evidence.projections import Projected, projected
+from probes.evidence.token_findings import PlaceReading, TopToken, TopTokens
 from probes.reading.show import ShownText, TokenView, show_tokens
 
 __all__ = [

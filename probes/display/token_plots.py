@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from probes.display.plots import axes, site_labels
-from probes.evidence.probed_tokens import PlaceReading, ProbedTokens
+from probes.evidence.probed_tokens import ProbedTokens
+from probes.evidence.token_findings import PlaceReading
 from probes.markup.drawn import drawn
 from probes.markup.tokens import readable
 

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from probes.evidence.probed_tokens import SHOWN, PlaceReading, ProbedTokens, TopTokens
+from probes.evidence.probed_tokens import SHOWN, ProbedTokens
 from probes.evidence.projections import Projected
+from probes.evidence.token_findings import PlaceReading, TopTokens
 from probes.markup.pieces import Markup, grid, joined, tag
 from probes.markup.tokens import LINE, QUIET, shaded
 from probes.markup.values import draw, html

@@ -12,6 +12,7 @@ from probes.checks.settings import check_count
 from probes.data.examples import Examples, Text
 from probes.data.sites import Site, SiteLike, SitesLike, as_site
 from probes.data.tokens import Encoded
+from probes.evidence.token_findings import PlaceReading, TopToken, TopTokens
 from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
 from probes.markup.tokens import readable
@@ -89,7 +90,7 @@ class ProbedTokens(Displayed):
 
     def top(
         self, k: int = 10, site: SiteLike | None = None, lowest: bool = False, around: int = 6
-    ) -> "TopTokens":
+    ) -> TopTokens:
         """The k tokens with the highest scores (or the lowest), each with `around` tokens before and behind
         it. Special tokens and the first of a text are left out. `site` may be left out where there is one.
         """
@@ -104,7 +105,7 @@ class ProbedTokens(Displayed):
         rows = tuple(self._in_context(int(text[i]), int(token[i]), float(score[i]), around) for i in order)
         return TopTokens(self.probe, self.sites[at], rows, lowest)
 
-    def by_place(self, last: int = 8) -> "PlaceReading":
+    def by_place(self, last: int = 8) -> PlaceReading:
         """AUROC of the scores at each of the last tokens of the texts, at every site. What templates put
         there is named. Raises ValueError without y, and where a text has fewer tokens.
         """
@@ -140,7 +141,7 @@ class ProbedTokens(Displayed):
             raise ValueError(f"there is no score at {wanted}; there are {', '.join(map(str, self.sites))}")
         return self.sites.index(wanted)
 
-    def _in_context(self, text: int, token: int, score: float, around: int) -> "TopToken":
+    def _in_context(self, text: int, token: int, score: float, around: int) -> TopToken:
         tokens, leads = self.tokens[text], self.leads[text]
         pieces = [lead + piece for lead, piece in zip(leads, tokens, strict=True)]
         before = "".join(pieces[max(0, token - around) : token]) + leads[token]
@@ -151,65 +152,6 @@ class ProbedTokens(Displayed):
         counted = f"{sum(map(len, self.tokens))} tokens of {len(self)} texts"
         where = str(self.sites[0]) if len(self.sites) == 1 else f"{len(self.sites)} sites"
         return terminal(f"ProbedTokens({counted} at {where}, {self.probe})")
-
-
-@dataclass(frozen=True)
-class TopToken:
-    """One token with its score and the text around it."""
-
-    text: int
-    token: int
-    score: float
-    before: str
-    piece: str
-    behind: str
-
-
-@dataclass(frozen=True, eq=False)
-class TopTokens(Displayed):
-    """The tokens that a probe scores highest (or lowest) at a site, the first one first."""
-
-    probe: str
-    site: Site
-    rows: tuple[TopToken, ...]
-    lowest: bool
-
-    @property
-    def table(self) -> pd.DataFrame:
-        return pd.DataFrame([vars(row) for row in self.rows])
-
-    def __repr__(self) -> str:
-        lines = [f"{r.score:+8.2f}  {r.before}⟦{r.piece}⟧{r.behind}".replace("\n", "↵") for r in self.rows]
-        return terminal("\n".join([self.summary, *lines]))
-
-    @property
-    def summary(self) -> str:
-        return f"tokens that score {'lowest' if self.lowest else 'highest'} at {self.site} ({self.probe})"
-
-
-@dataclass(frozen=True, eq=False)
-class PlaceReading(Displayed):
-    """AUROC of one probe by site and place, `auroc` being [site, place]; places count from the last token,
-    and have the token's name where it is the same in all texts.
-    """
-
-    probe: str
-    fitted_at: str
-    sites: tuple[Site, ...]
-    places: tuple[str, ...]
-    auroc: Estimate
-
-    @property
-    def table(self) -> pd.DataFrame:
-        index = pd.Index([str(site) for site in self.sites], name="site")
-        return pd.DataFrame(self.auroc.value, index=index, columns=list(self.places))
-
-    def __repr__(self) -> str:
-        best = np.unravel_index(np.nanargmax(self.auroc.value), self.auroc.value.shape)
-        return terminal(
-            f"PlaceReading({self.probe}: {len(self.sites)} sites x {len(self.places)} places; highest AUROC"
-            f" {self.auroc[best]} at {self.sites[best[0]]}, token {self.places[best[1]]})"
-        )
 
 
 def probed_tokens(

@@ -1,0 +1,70 @@
+"""What is found among a probe's scores of tokens: the highest ones, and AUROC by place."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from probes.data.sites import Site
+from probes.markup.terminal import terminal
+from probes.markup.values import Displayed
+from probes.metrics.estimates import Estimate
+
+
+@dataclass(frozen=True)
+class TopToken:
+    """One token with its score and the text around it."""
+
+    text: int
+    token: int
+    score: float
+    before: str
+    piece: str
+    behind: str
+
+
+@dataclass(frozen=True, eq=False)
+class TopTokens(Displayed):
+    """The tokens that a probe scores highest (or lowest) at a site, the first one first."""
+
+    probe: str
+    site: Site
+    rows: tuple[TopToken, ...]
+    lowest: bool
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame([vars(row) for row in self.rows])
+
+    def __repr__(self) -> str:
+        lines = [f"{r.score:+8.2f}  {r.before}⟦{r.piece}⟧{r.behind}".replace("\n", "↵") for r in self.rows]
+        return terminal("\n".join([self.summary, *lines]))
+
+    @property
+    def summary(self) -> str:
+        return f"tokens that score {'lowest' if self.lowest else 'highest'} at {self.site} ({self.probe})"
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceReading(Displayed):
+    """AUROC of one probe by site and place, `auroc` being [site, place]; places count from the last token,
+    and have the token's name where it is the same in all texts.
+    """
+
+    probe: str
+    fitted_at: str
+    sites: tuple[Site, ...]
+    places: tuple[str, ...]
+    auroc: Estimate
+
+    @property
+    def table(self) -> pd.DataFrame:
+        index = pd.Index([str(site) for site in self.sites], name="site")
+        return pd.DataFrame(self.auroc.value, index=index, columns=list(self.places))
+
+    def __repr__(self) -> str:
+        best = np.unravel_index(np.nanargmax(self.auroc.value), self.auroc.value.shape)
+        return terminal(
+            f"PlaceReading({self.probe}: {len(self.sites)} sites x {len(self.places)} places; highest AUROC"
+            f" {self.auroc[best]} at {self.sites[best[0]]}, token {self.places[best[1]]})"
+        )
