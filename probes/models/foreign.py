@@ -6,6 +6,7 @@ from typing import Any
 OURS = ("probes", "interventions")
 # They hang hooks on modules as part of running them, some only once they were first needed.
 PART_OF_THE_MODEL = ("torch", "transformers", "accelerate", "peft", "transformer_lens", "nnsight")
+CHECKERS = ("jaxtyping", "beartype")  # what they put over a function looks at its arguments and calls it
 
 
 def foreign(fn: Any) -> str | None:
@@ -15,8 +16,15 @@ def foreign(fn: Any) -> str | None:
     while isinstance(fn, functools.partial):
         fn = fn.func
     said = str(getattr(fn, "__module__", "") or type(fn).__module__)
-    home = str(getattr(fn, "__globals__", {}).get("__name__", said))
+    while _written_in(fn, said).partition(".")[0] in CHECKERS and hasattr(fn, "__wrapped__"):
+        fn = fn.__wrapped__
+    home = _written_in(fn, said)
     known = [each.partition(".")[0] in (*OURS, *PART_OF_THE_MODEL) for each in (said, home)]
     if all(known):
         return None
     return f"{said if known[1] else home}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
+
+
+def _written_in(fn: Any, said: str) -> str:
+    """The module in which a function was written; what it says where it does not tell."""
+    return str(getattr(fn, "__globals__", {}).get("__name__", said))
