@@ -80,7 +80,7 @@ class Config:
     seed: int = 0
 
 
-QUICK = {"limit": 80, "shuffles": 19, "use": False}
+QUICK = {"limit": 400, "shuffles": 19, "use": False}
 """What --quick turns down."""
 
 

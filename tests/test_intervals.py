@@ -212,3 +212,20 @@ def test_many_sites_take_no_more_room_than_their_scores():
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 6 * scores.nbytes
+
+
+def test_few_groups_with_rows_of_both_classes_tell_no_spread_of_an_auroc():
+    """Of two groups, whose rows are compared with each other alone, both vary as one, whatever the scores."""
+    rng = np.random.default_rng(0)
+    for n_groups, told in ((2, False), (4, False), (8, True)):
+        groups, y = np.repeat(np.arange(n_groups), 24), np.tile([0, 1], 12 * n_groups)
+        found = [auroc(rng.normal(size=len(y)), y, groups) for _ in range(60)]
+        assert all(e.low <= 0.5 <= e.high for e in found) or told
+        assert np.mean([e.low <= 0.5 <= e.high for e in found]) > 0.85
+        assert all(((e.low, e.high) == (0, 1) and "tell too little" in e.doubt) != told for e in found)
+        scores = rng.normal(size=(2, len(y)))
+        apart = auroc_difference(*scores, y, groups)
+        assert ((apart.low, apart.high) == (-1, 1)) != told
+    # Labels that are constant within groups are another matter: rows of a class come from several groups.
+    constant = auroc(np.arange(4.0), [0, 0, 1, 1], np.arange(4))
+    assert float(constant.low) > 0 and not constant.doubt

@@ -27,9 +27,14 @@ from probes.metrics.spread import group_codes
 LEVEL = "level (the share of samples an interval holds in)"
 FEWEST = 2
 """Groups without which nothing is known of the next."""
+FEW_MIXED = 5
+"""Groups with rows of both classes below which what an AUROC varies by cannot be told: of two, whose rows are
+compared with each other alone, it is 0 whatever the scores.
+"""
 ONE_GROUP = "one group says nothing of others"
 ALL_ZERO = "groups that all show 0 say nothing of others"
 CLASS_IN_ONE_GROUP = "one of the classes is in one group only"
+TOO_FEW_MIXED = f"fewer than {FEW_MIXED} groups, with rows of both classes in some, tell too little"
 ONE_CLASS = "a part has rows of one class only"
 
 
@@ -38,8 +43,9 @@ def auroc(scores: Any, y: Any, groups: Any = None, *, level: float = 0.95) -> Es
     give exactly .5.
 
     `scores` is [..., n]; the fields of the result have shape [...]. The interval is over groups (default:
-    each row its own) and for pairs of rows from different groups. With a class in one group only it is
-    [0, 1], and says so; one group in all has none. Raises ValueError on one class or NaN scores.
+    each row its own) and for pairs of rows from different groups. With a class in one group only, and of
+    fewer than five groups with rows of both classes in some, it is [0, 1], and says so; one group in all has
+    none. Raises ValueError on one class or NaN scores.
     """
     one_order(scores=scores, y=y, groups=groups)
     s, label, _ = labelled(scores, y)
@@ -65,10 +71,12 @@ def auroc_within(
         nothing = np.full(len(lines), np.nan)
         return _shaped(nothing, (nothing, nothing), s.shape, n_groups, level, ONE_CLASS)
     parted = Parts.of(label, codes, n_groups, rows)
-    if parted.fewest_groups < FEWEST:
+    mixed = n_groups < FEW_MIXED and len(np.unique(codes[label])) + len(np.unique(codes[~label])) > n_groups
+    if parted.fewest_groups < FEWEST or mixed:
         value = _mean_of_parts(lines, label, rows)
         value -= 0 if rivals is None else _mean_of_parts(rivals, label, rows)
-        return _untold(value, lowest, s.shape, n_groups, level, CLASS_IN_ONE_GROUP)
+        doubt = CLASS_IN_ONE_GROUP if parted.fewest_groups < FEWEST else TOO_FEW_MIXED
+        return _untold(value, lowest, s.shape, n_groups, level, doubt)
     if rivals is None:
         found = Sampled.of(parted.area(line) for line in lines)
         ends = of_share(found, lambda a: variance_of_auroc(a, *parted.effective()), level)
