@@ -33,7 +33,8 @@ _TIED_BEFORE = re.compile(r"\d(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|
 _TIED_BEHIND = re.compile(r"(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|:|x)\d")
 _MINUS_BEFORE = re.compile(rf"(?<![\w)\]}}])-\s?{LEAD}+$")
 _PARTED = re.compile(
-    r"(?<![\w.,/^\u00d7\u00f7])(?<![\w)][*+])(?<![\w)]\*\*)(?<!\d[-:\s])(?P<sign>[-+]?)(?:(?P<whole>\d{1,3})\+)?"
+    r"(?<![\w.,/^\u00d7\u00f7])(?<![\w)][*+])(?<![\w)]\*\*)(?<!\d[-:\s])"
+    r"(?P<sign>[-+]?)(?:(?P<whole>\d{1,3})\+)?"
     r"(?P<part>\d{1,2})/(?P<of>\d{1,2})(?![\w/]|[.,:]\d|\s?[-+*/^\u00d7\u00f7]\s?\d)"
 )
 _POINT = re.compile(r"(?<![\w.])\.(?=\d)")  # .5 is no 5
@@ -49,7 +50,8 @@ _BETWEEN = rf"(?:[-+*/^\u00d7\u00f7]+|\s+[-+*/^\u00d7\u00f7]+\s+)(?={_OPERAND})"
 _SIGN = re.compile(
     r"(?<=\w)[+#]+|\+(?=\w)|[<>=\u2264\u2265\u2260\u00b1\u221a]|(?<=\d)[.,:](?=\d)"
     rf"|(?<=\d){_BETWEEN}|(?<=\b[^\W\d_]){_BETWEEN}"
-    rf"|(?:{_BEGINS}|(?<=[^\W\d_]:))-(?=\s?{LEAD}+\.?\d|{LEAD}*{_OPERAND}|\.\d|\u221a)|(?<=\b[^\W\d_])-(?=\s*(?:[.,;!?)]|$))"
+    rf"|(?:{_BEGINS}|(?<=[^\W\d_]:))-(?=\s?{LEAD}+\.?\d|{LEAD}*{_OPERAND}|\.\d|\u221a)"
+    rf"|(?<=\b[^\W\d_])-(?=\s*(?:[.,;!?)]|$))"
 )
 _RELATIONS = set("<>=\u2264\u2265\u2260")
 

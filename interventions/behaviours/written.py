@@ -34,11 +34,13 @@ _MINUS = re.compile(
 # of any other word (the total minus 3) nobody can tell.
 _SAYING = re.compile(
     "is|was|are|were|be|been|being|am|re|equals?|gives?|gave|given|makes?|made|of|at|to|from|about|exactly"
-    "|answer|temperature|got|gets?|getting|have|has|had|having|so|thus|hence|therefore|then|obtain(?:s|ed)?|finds?"
+    "|answer|temperature|got|gets?|getting|have|has|had|having|so|thus|hence"
+    "|therefore|then|obtain(?:s|ed)?|finds?"
     "|found|yields?|becomes?|became|reach(?:es|ed)?|return(?:s|ed)?|says?|said|think|believe|guess|as|and|or"
     "|than|below|above|by|for|with|only|just|roughly|around|approximately|nearly|almost|even|still|also"
     "|namely|between|yes|no|well|ok|okay|call|choose|pick|took|[is]"
-    "|owe[sd]?|owing|means?|meant|leaves|leaving|hit|scored|dropp?(?:s|ed)|fell|falls|fallen|sank|rose|remains?"
+    "|owe[sd]?|owing|means?|meant|leaves|leaving|hit|scored|dropp?(?:s|ed)|fell|falls|fallen"
+    "|sank|rose|remains?"
     "|stays?|stands?|shows?|showed|reads|reported|recorded|measured|gained|lost|earned|writes?|wrote|prints?"
     "|printed|outputs?|computes?|computed"
 )
