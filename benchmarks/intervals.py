@@ -63,6 +63,8 @@ class Config:
     prevalences: tuple[float, ...] = (0.5, 0.05)
     alike: float = 0.5
     """the share of variance that rows of a group have in common"""
+    by_class: bool = False
+    """whether a group pulls the rows of each class its own way"""
     only: str = ""
     """just the measure of this name; "auroc, percentile bootstrap" is run only then"""
     seed: int = 0
@@ -115,13 +117,11 @@ def drawn_design(setting: Setting, random: np.random.Generator) -> Design:
     return Design(np.concatenate(rows), np.repeat(np.arange(len(rows)), [len(y) for y in rows]))
 
 
-def drawn_scores(
-    setting: Setting, design: Design, draws: int, alike: float, random: np.random.Generator
-) -> np.ndarray:
+def drawn_scores(setting: Setting, design: Design, config: Config, random: np.random.Generator) -> np.ndarray:
     """Scores [draws, n], 0 midway between the classes."""
-    groups, n = design.group.max() + 1, len(design.y)
-    common = random.normal(size=(draws, groups))[:, design.group]
-    own = random.normal(size=(draws, n))
+    alike, together = config.alike, 2 * design.group + design.y if config.by_class else design.group
+    common = random.normal(size=(config.draws, together.max() + 1))[:, together]
+    own = random.normal(size=(config.draws, len(design.y)))
     return setting.apart * (design.y - 0.5) + alike**0.5 * common + (1 - alike) ** 0.5 * own
 
 
@@ -217,7 +217,7 @@ def simulated(measure: Measure, setting: Setting, config: Config) -> Simulated:
     found: list[list[np.ndarray]] = []
     for _ in range(config.designs):
         design = drawn_design(setting, random)
-        first, second = (drawn_scores(setting, design, config.draws, config.alike, random) for _ in range(2))
+        first, second = (drawn_scores(setting, design, config, random) for _ in range(2))
         # Two probes of the same states see the same group effects in part.
         own = (1 - SHARED) ** 0.5
         other = first * SHARED**0.5 + second * own

@@ -888,6 +888,13 @@ class Asking(Turned):
     """Asks a model, which has no lasting hash."""
 
     net = torch.nn.Linear(2, 2)
+    net.config = "what makes it a model"
+
+
+class Layered(Turned):
+    """Asks a layer, which is told by its weights."""
+
+    net = torch.nn.Linear(2, 2)
 
 
 def test_changes_that_nothing_tells_apart_are_kept_out_of_stores_and_numbers_count_exactly(
@@ -898,6 +905,11 @@ def test_changes_that_nothing_tells_apart_are_kept_out_of_stores_and_numbers_cou
     def write(change):
         return SiteEdit(site, Position.parse("all"), change, "mine")
 
+    before = code_of(Layered())
+    assert before and code_of(Layered()) == before
+    with torch.no_grad():
+        Layered.net.weight[0, 0] += 1e-6
+    assert code_of(Layered()) != before and code_of(Asking()) is None
     for change in (Number(2), Asking()):
         with pytest.raises(ValueError, match=r"let numbers\(\) of a change of your own"):
             capture(

@@ -123,7 +123,7 @@ def test_the_numbers_of_a_frozen_probe_are_those_of_its_scores_and_few_prompts_g
         groups=np.arange(240) // 12,
         ids=np.arange(240),
     )
-    train, calibration, test = many.split((0.3, 0.2, 0.5), seed=0)
+    train, calibration, test = many.split((0.2, 0.3, 0.5), seed=0)
     probe = fit_awareness(model, train, calibration, "resid_post.1", "logistic")
     few = version_numbers(probe, model, test, n_boot=50)
     z = probe.score_texts(model, test)
@@ -133,7 +133,7 @@ def test_the_numbers_of_a_frozen_probe_are_those_of_its_scores_and_few_prompts_g
     assert (test.y == 0).sum() < 100 <= (many.y == 0).sum()
     enough = version_numbers(probe, model, many, n_boot=50)
     assert enough.recall is not None and enough.recall.value > 0.9
-    turned = np.isin(calibration.groups, np.unique(calibration.groups)[:2])
+    turned = np.isin(calibration.groups, np.unique(calibration.groups)[:3])
     half_wrong = calibration.with_y(np.where(turned, 1 - calibration.y, calibration.y))
     unsettled = fit_awareness(model, train, half_wrong, "resid_post.1", "logistic")
     assert not version_numbers(unsettled, model, test, n_boot=50).settled
