@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from jaxtyping import Float
 
 import interventions
 import probes
@@ -124,13 +126,16 @@ def test_a_closure_is_checked_each_time_it_is_defined_anew():
 
     def adding(by):
         @jaxtyped(typechecker=check)
-        def add(x: int) -> int:
+        def add(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
             return x + by
 
         return add
 
-    assert adding(1)(1) == 2 and adding(2)(1) == 3, "one set of checks serves both, not one function"
+    line = np.zeros(2)
+    assert adding(1)(line)[0] == 1 and adding(2)(line)[0] == 2, (
+        "one set of checks serves both, not one function"
+    )
     with pytest.raises(TypeCheckError, match="parameters"):
-        adding(1)(1.5)
+        adding(1)(line[None])
     with pytest.raises(TypeCheckError, match="return value"):
-        adding(0.5)(1)
+        adding(np.zeros((3, 1)))(line)

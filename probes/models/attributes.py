@@ -22,7 +22,7 @@ from probes.data.code_names import (
 )
 from probes.models.foreign import foreign
 
-_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 OF_ADAPTERS = ("_active_adapter", "_disable_adapters", "merged_adapters")
 
 
@@ -57,16 +57,15 @@ class Put:
         )
 
 
-def counting(module: nn.Module, put: Put) -> Callable[[str, Any], bool]:
-    """Whether an attribute of a module, by name and value, decides what it computes."""
-    kind = type(module)
+def counting(kind: type, put: Put) -> Callable[[str, Any], bool]:
+    """Whether an attribute of modules of this kind, by name and value, decides what they compute."""
     names = names_in(kind)
     of_adapters = kind.__module__.startswith("peft.")
 
     def counts(name: str, value: Any) -> bool:
         if of_adapters and name in OF_ADAPTERS:
             return True
-        if name in _OF_EVERY_MODULE or name in names.writes or name in put.writes:
+        if name in OF_EVERY_MODULE or name in names.writes or name in put.writes:
             return False
         if names.freely and isinstance(value, int | float):
             return False

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from probes.data.config_keys import computes_with, remember
 from probes.data.digest import values_of
 from probes.data.fingerprint import COMPILED
-from probes.models.attributes import Put, counting
+from probes.models.attributes import OF_EVERY_MODULE, Put, counting
 from probes.models.foreign import PART_OF_THE_MODEL, foreign
 from probes.models.reached import library, reached, used
 from probes.models.switched_off import Called
@@ -49,7 +49,7 @@ def settings_of(hf: nn.Module, called: Called) -> str:
     saved = set(hf.state_dict(keep_vars=True))
     whole, core, seen = hashlib.sha256(), hashlib.sha256(), {}
     idle = () if computes_with(hf, "pad_token_id") else _PAD
-    put = Put.on(list(hf.modules()))
+    put, by_kind = Put.on(list(hf.modules())), {}
     for name, module in hf.named_modules():
         path = called(name)
         if path is None or COMPILED[:-1] in module._modules:
@@ -61,7 +61,8 @@ def settings_of(hf: nn.Module, called: Called) -> str:
         seen[path or "the model"] = type(module).__qualname__
         if any(t in str(getattr(module, "rope_type", "")) for t in CHANGES_WITH_TEXTS):
             continue
-        counts = counting(module, put)
+        if (counts := by_kind.get(type(module))) is None:
+            counts = by_kind[type(module)] = counting(type(module), put)
         for line in (
             *_attributes(module, counts),
             *_buffers(module, f"{name}." if name else "", saved, counts),
@@ -89,6 +90,8 @@ def _attributes(module: nn.Module, counts: Counts) -> Iterator[str]:
     """
     own = _nobodys(type(module))
     for name, value in module.__dict__.items():
+        if name in OF_EVERY_MODULE:
+            continue
         private = name.startswith("_")
         put = isinstance(value, FunctionType | MethodType | functools.partial)
         if (private and not own and not put) or name.endswith(PASSING):

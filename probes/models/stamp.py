@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 
 from probes.data.config_keys import reads
-from probes.models.attributes import Put, counting
+from probes.models.attributes import OF_EVERY_MODULE, Put, counting
 from probes.models.compiled import original
 from probes.models.foreign import foreign
 from probes.models.looked_at import PLAIN, look
@@ -40,7 +40,7 @@ class _Values:
 
     @classmethod
     def of(cls, own: Mapping[str, Any], counts: Counts) -> "_Values":
-        kept = {k: v for k, v in own.items() if counts(k, v)}
+        kept = {k: v for k, v in own.items() if k not in OF_EVERY_MODULE and counts(k, v)}
         plain = {k: v for k, v in kept.items() if isinstance(v, PLAIN)}
         pictures = ((k, v, look(v)) for k, v in kept.items() if k not in plain)
         others = tuple((k, v, seen if isinstance(seen, tuple) else None) for k, v, seen in pictures)
@@ -78,9 +78,9 @@ class _Part:
     registered: int
 
     @classmethod
-    def of(cls, module: nn.Module, put: Put) -> "_Part":
+    def of(cls, module: nn.Module, counts: Counts) -> "_Part":
         grows = any(t in str(vars(module).get("rope_type", "")) for t in CHANGES_WITH_TEXTS)
-        counts, within = _counting(module, put), tuple(map(id, module._modules.values()))
+        within = tuple(map(id, module._modules.values()))
         values = _Values.of(vars(module), counts)
         buffers = () if grows else tuple(_counted(module, counts))
         own = within, _forward(module), _hooks(module), values, _places(module, buffers), buffers
@@ -133,7 +133,8 @@ class Stamp:
             return not key.startswith(_NOTHING_COMPUTED) and reads(inner, key)
 
         told = tuple(_Values.of(vars(c), counts) for c in _configs(hf))
-        parts = tuple(_Part.of(module, put) for module in modules)
+        by_kind = {kind: _counting(kind, put) for kind in {type(module) for module in modules}}
+        parts = tuple(_Part.of(module, by_kind[type(module)]) for module in modules)
         return cls(names, parts, told, _attention(hf), _global_hooks())
 
     def changed(self, hf: nn.Module, written: bool = True, attention: bool = True) -> str:
@@ -171,9 +172,9 @@ def _attention(hf: nn.Module) -> str:
     return str(getattr(config, "_attn_implementation", ""))
 
 
-def _counting(module: nn.Module, put: Put) -> Counts:
-    """Which attributes of a module are looked at."""
-    decides = counting(module, put)
+def _counting(kind: type, put: Put) -> Counts:
+    """Which attributes of modules of a kind are looked at."""
+    decides = counting(kind, put)
 
     def counts(name: str, value: Any) -> bool:
         if name.endswith(PASSING) or (name in _PUT_BACK and (name == "forward" or foreign(value) is None)):
