@@ -202,7 +202,7 @@ def in_a_folder(tmp_path, make_hf, make_tokenizer, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md", "docs/controls.md"])
 def test_the_lines_that_pages_begin_with_run(page, in_a_folder):
     exec(_fences(ROOT / page)[0].replace("path-or-hub-name", "model"), {})
 

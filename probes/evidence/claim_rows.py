@@ -119,6 +119,12 @@ def texts_of(train: Rows, test: Rows, texts: str | Texts) -> tuple[list[str], li
     these rows.
     """
     if isinstance(texts, str):
+        if any(texts not in part.columns for part in (train, test)):
+            raise ValueError(
+                f"the rows have no column {texts!r}; there are {sorted(train.columns) or 'no columns'}. What"
+                " Examples read as their texts, from_csv(text=...), is no column: give the Examples that were"
+                " captured, texts=(train_examples, test_examples)"
+            )
         return train.column(texts).tolist(), test.column(texts).tolist()
     if not isinstance(texts, tuple | list) or len(texts) != 2:
         raise TypeError(f"texts is a column's name, or the train and the test texts, got {texts!r:.60}")

@@ -40,6 +40,10 @@ class SiteReading:
         """AUROC on test rows at the chosen site."""
         return self.curve[self.chosen.index]
 
+    def __repr__(self) -> str:
+        stands = "" if self.chosen.stands else ", and no site is above chance on the validation rows"
+        return f"SiteReading({self.site}: AUROC {self.at_site} on test rows{stands})"
+
 
 def site_reading(recipe: Recipe, train: Acts, validation: Acts, test: Acts) -> SiteReading:
     """Fits on the train rows, chooses the site on the validation rows (`best_site`), scores the test rows."""

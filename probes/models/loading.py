@@ -99,6 +99,11 @@ def load_model(
 
 def _check_source(model: Any) -> None:
     """Raises TypeError or ValueError for what is no model, nor the name or place of one."""
+    if str(model).startswith("embedded:"):
+        raise ValueError(
+            f"{str(model)!r} is a model of this project by the name that runs know it under; here it is"
+            f" load_model(model_path({str(model)!r})), with `from experiments.statements import model_path`"
+        )
     if isinstance(model, nn.Module) or (isinstance(model, str | Path) and str(model).strip()):
         return
     wanted = "a hub name, a folder, a GGUF file, or a model in memory with its tokenizer"
