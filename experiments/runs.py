@@ -233,7 +233,7 @@ def provenance(manifest: dict[str, Any], name: str = "") -> dict[str, Any]:
         path = f"{name} {key}".strip()
         if key == "weights" and isinstance(
             value, list
-        ):  # some values of them; the hash `tensors` says as much
+        ):  # `tensors`, their hash, says as much
             continue
         found |= provenance(value, path) if isinstance(value, dict) else {path: value}
     return found
