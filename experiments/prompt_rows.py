@@ -9,9 +9,16 @@ import pandas as pd
 from interventions import Effect
 from interventions.behaviours.records import Records
 from probes.data.examples import Examples
+from probes.data.sites import Site
 from probes.data.texts import words_of
+from probes.evidence.probed_tokens import probed_tokens
+from probes.fitting.linear import LinearProbe
+from probes.markup.pieces import Markup
+from probes.markup.tokens import shaded
+from probes.models.model import Model
 
 SHOWN = 400  # rows of the page; the file has all
+SHADED = 100  # prompts of the page whose tokens are shaded by their scores
 LONGEST = 400  # letters of a cell of the page
 CONTROL = "under one control"
 
@@ -42,6 +49,19 @@ def prompt_rows(runs: Mapping[str, Records], prompts: Examples | Sequence[Exampl
     return pd.DataFrame(found)
 
 
+def strips(model: Model, probe: LinearProbe, site: Site, prompts: Examples) -> dict[str, Markup]:
+    """The first prompts by their text, every token shaded by what a probe says of it at a site."""
+    first = prompts.rows(slice(SHADED))
+    found = probed_tokens(model, probe[site], first, progress=False)
+    return {
+        words_of(text): shaded(tokens, scores[0], 0.0, special=special, reach=found.reach)
+        for text, tokens, scores, special in zip(
+            first.texts, found.tokens, found.scores, found.special, strict=True
+        )
+        if len(words_of(text)) <= LONGEST
+    }
+
+
 def _parts(records: Records) -> dict[str, Any]:
     """What records hold of every answer; a number only where no kind says it."""
     kinds = {} if records.labels is None else {"kind": records.labels}
@@ -49,9 +69,14 @@ def _parts(records: Records) -> dict[str, Any]:
     return kinds | texts if kinds else {records.unit: np.round(records.values, 3)} | texts
 
 
-def page_of(frame: pd.DataFrame) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The head and the first rows as texts for the page."""
+def page_of(
+    frame: pd.DataFrame, shaded_as: Mapping[str, Markup] | None = None
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The head and the first rows as texts for the page; texts that are `shaded_as` strips as these."""
+    known = shaded_as or {}
     rows = [tuple(_cell(value) for value in row) for row in frame.head(SHOWN).itertuples(index=False)]
+    if known:
+        rows = [(known.get(text, row[0]), *row[1:]) for text, row in zip(frame["prompt"], rows, strict=False)]
     return tuple(map(str, frame.columns)), rows
 
 

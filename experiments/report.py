@@ -1,6 +1,7 @@
 """What is collected while an experiment runs: sentences, tidy rows, tables, figures, every prompt."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,7 @@ class Report:
     claims: list[str] = field(default_factory=list)
     leading: int = 0
     prompts: dict[str, pd.DataFrame] = field(default_factory=dict)
+    strips: dict[str, tuple[str, Mapping[str, Markup]]] = field(default_factory=dict)
     headlines: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
@@ -83,9 +85,15 @@ class Report:
         self.figures[name] = found
         return name
 
-    def every_prompt(self, name: str, rows: pd.DataFrame) -> None:
-        """Every prompt with what the model did on it (`prompt_rows`): searched in the report, and a file."""
+    def every_prompt(
+        self, name: str, rows: pd.DataFrame, strips: Mapping[str, Markup] | None = None, by: str = ""
+    ) -> None:
+        """Every prompt with what the model did on it (`prompt_rows`): searched in the report, and a file.
+        `strips` are prompts with their tokens shaded `by` what is said there.
+        """
         self.prompts[name] = rows
+        if strips:
+            self.strips[name] = by, strips
 
     def table(
         self, title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]

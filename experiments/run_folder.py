@@ -121,7 +121,10 @@ def _draw(report: Report, part: Path, config: Any, manifest: dict[str, Any]) -> 
             figure.savefig(part / "figures" / f"{name}.{kind}", format=kind, dpi=150)
         images[name] = (part / "figures" / f"{name}.png").read_bytes()
         plt.close(figure)
-    browsed = {name: (page_of(rows), len(rows)) for name, rows in report.prompts.items()}
+    browsed = {}
+    for name, rows in report.prompts.items():
+        by, strips = report.strips.get(name, ("", {}))
+        browsed[name] = page_of(rows, strips), len(rows), by
     html = page(
         "report.html.j2",
         report=report,

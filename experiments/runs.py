@@ -231,9 +231,7 @@ def provenance(manifest: dict[str, Any], name: str = "") -> dict[str, Any]:
         if not name and key in ("command", "finished", "seconds", "experiment"):
             continue
         path = f"{name} {key}".strip()
-        if key == "weights" and isinstance(
-            value, list
-        ):  # `tensors`, their hash, says as much
+        if key == "weights" and isinstance(value, list):  # `tensors`, their hash, says as much
             continue
         found |= provenance(value, path) if isinstance(value, dict) else {path: value}
     return found

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.prompt_rows import effect_rows
+from experiments.prompt_rows import effect_rows, strips
 from experiments.report import Report
 from interventions import Add, Answers, Cost, Edit, Effect, Goal, effect
 from interventions import plots as effect_plots
@@ -174,7 +174,10 @@ def _ablate_section(s: Setting, ways: Ways, effects: Mapping[str, Effect], repor
     )
     report.facts["chosen_edit"] = best
     _claim_use(best, effects[best], report)
-    report.every_prompt("test prompts", effect_rows(effects[best], best, s.test))
+    first = s.reading.first
+    seen = strips(s.model, first.probe, first.site, s.test)
+    by = f"the score of the {s.reading.chosen} probe at {first.site}, red above 0 (true)"
+    report.every_prompt("test prompts", effect_rows(effects[best], best, s.test), seen, by)
 
 
 def _by_cell(

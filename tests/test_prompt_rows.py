@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from experiments.printing import Console
-from experiments.prompt_rows import SHOWN, effect_rows, page_of, prompt_rows
+from experiments.prompt_rows import LONGEST, SHOWN, effect_rows, page_of, prompt_rows, strips
 from experiments.report import Report
 from experiments.truth import Config
 from interventions import Add, Answers, Records, effect
-from probes import Direction, Examples
+from probes import Direction, Examples, MassMean, capture
 
 PROMPTS = Examples(
     ["red tree is old ?", "a blue sun was near ?", "no stone is tall ?"], y=[0, 1, 1], groups=["a", "b", "b"]
@@ -55,6 +55,22 @@ def test_the_page_has_the_first_rows_and_cuts_long_cells():
     head, rows = page_of(prompt_rows({"unedited": records}, many))
     assert head == ("prompt", "group", "unedited: u") and len(rows) == SHOWN
     assert all(len(cell) <= 402 for row in rows for cell in row) and rows[0][2] == "" and rows[2][2] == "1"
+
+
+def test_prompts_are_shaded_by_the_score_of_each_token_and_stay_texts_in_the_file(make_model):
+    model = make_model()
+    probe = MassMean().fit(capture(model, PROMPTS, "resid_post.1", "mean"))
+    long = Examples(["red " + "x" * LONGEST])
+    seen = strips(model, probe, probe.sites[0], PROMPTS)
+    assert list(seen) == list(PROMPTS.texts) and not strips(model, probe, probe.sites[0], long)
+    every = probe.score(capture(model, PROMPTS, "resid_post.1", "all"))[0]
+    for number in every[:6]:  # the tokens of the first prompt
+        assert f"score {float(number):.3f}" in seen[PROMPTS.texts[0]]
+    records = Records.of(PROMPTS, "b", "u", [1, 0, 0], texts=("x", PROMPTS.texts[0], "z"))
+    frame = prompt_rows({"unedited": records}, PROMPTS)
+    _, rows = page_of(frame, seen)
+    assert [row[0] for row in rows] == list(seen.values()) and list(frame["prompt"]) == list(PROMPTS.texts)
+    assert rows[1][4] == PROMPTS.texts[0], "an answer that says what a prompt says is an answer"
 
 
 def test_sentences_that_answer_come_before_what_they_rest_on():
