@@ -54,9 +54,9 @@ def strips(model: Model, probe: LinearProbe, site: Site, prompts: Examples) -> d
     first = prompts.rows(slice(SHADED))
     found = probed_tokens(model, probe[site], first, progress=False)
     return {
-        words_of(text): shaded(tokens, scores[0], 0.0, special=special, reach=found.reach)
-        for text, tokens, scores, special in zip(
-            first.texts, found.tokens, found.scores, found.special, strict=True
+        words_of(text): shaded(tokens, scores[0], 0.0, special=special, reach=found.reach, leads=leads)
+        for text, tokens, scores, special, leads in zip(
+            first.texts, found.tokens, found.scores, found.special, found.leads, strict=True
         )
         if len(words_of(text)) <= LONGEST
     }

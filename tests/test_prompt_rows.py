@@ -1,6 +1,7 @@
 """Every prompt with what the model did on it, beside plain values; the sentence that answers comes first."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from experiments.report import Report
 from experiments.truth import Config
 from interventions import Add, Answers, Records, effect
 from probes import Direction, Examples, MassMean, capture
+from probes.markup.tokens import shaded
 
 PROMPTS = Examples(
     ["red tree is old ?", "a blue sun was near ?", "no stone is tall ?"], y=[0, 1, 1], groups=["a", "b", "b"]
@@ -66,6 +68,9 @@ def test_prompts_are_shaded_by_the_score_of_each_token_and_stay_texts_in_the_fil
     every = probe.score(capture(model, PROMPTS, "resid_post.1", "all"))[0]
     for number in every[:6]:  # the tokens of the first prompt
         assert f"score {float(number):.3f}" in seen[PROMPTS.texts[0]]
+    assert "red tree is old ?" in re.sub("<[^>]*>", "", seen[PROMPTS.texts[0]]), "a text to search"
+    pieces = shaded(["<s>", "cap", "ital", " of", "\n", "x"], np.zeros(6), 0.0, leads=[""] * 6)
+    assert re.sub("<[^>]*>", "", pieces).startswith("&lt;s&gt;capital of"), "one word of two tokens"
     records = Records.of(PROMPTS, "b", "u", [1, 0, 0], texts=("x", PROMPTS.texts[0], "z"))
     frame = prompt_rows({"unedited": records}, PROMPTS)
     _, rows = page_of(frame, seen)

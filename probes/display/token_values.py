@@ -24,7 +24,9 @@ def probed_tokens(value: ProbedTokens) -> Markup:
     about = f"score at {site}, red above 0{elsewhere if value.fitted_at else ''}"
     lines = []
     for i in range(min(SHOWN, len(one))):
-        line = shaded(one.tokens[i], one.scores[i][0], 0.0, special=one.special[i], reach=one.reach)
+        line = shaded(
+            one.tokens[i], one.scores[i][0], 0.0, special=one.special[i], reach=one.reach, leads=one.leads[i]
+        )
         lines.append(tag("div", tag("div", f"text {i}", style=QUIET), tag("div", line, style=LINE)))
     more = tag("p", f"and {len(one) - SHOWN} more texts", style=QUIET) if len(one) > SHOWN else ""
     map_ = (

@@ -19,15 +19,28 @@ def readable(token: str) -> str:
     return (token.strip(" ") or token.replace(" ", "␣")).replace("\n", "↵").replace("\t", "⇥") or "∅"
 
 
-def strip(tokens: Sequence[str], styles: Sequence[str], titles: Sequence[str], between: Any = " ") -> Markup:
+def strip(
+    tokens: Sequence[str],
+    styles: Sequence[str],
+    titles: Sequence[str],
+    between: Any = " ",
+    leads: Sequence[str] | None = None,
+) -> Markup:
     """Tokens one after the other, each with its CSS and the title that shows when it is pointed at.
 
-    A token with a line break ends its line; `between` stands behind all others.
+    A token with a line break ends its line; `between` stands behind all others, with `leads` (what of the
+    text stands before each token) only where a blank does, so that the pieces of a word are one to search.
     """
+    behind = [False, *(token[-1:].isspace() for token in tokens)]
+    blank = [True] * len(tokens)
+    if leads is not None:
+        starts = [(lead + token)[:1].isspace() for lead, token in zip(leads, tokens, strict=True)]
+        blank = [a or b for a, b in zip(starts, behind, strict=False)]
     parts = []
-    for token, style, title in zip(tokens, styles, titles, strict=True):
+    for i, (token, style, title) in enumerate(zip(tokens, styles, titles, strict=True)):
         shown = tag("span", readable(token), title=title, style=style)
-        parts += [shown, tag("br") if "\n" in token else between]
+        within = i + 1 < len(tokens) and not blank[i + 1]
+        parts += [shown, tag("br") if "\n" in token else "" if within else between]
     return joined(*parts)
 
 
@@ -40,6 +53,7 @@ def shaded(
     special: Sequence[bool] | None = None,
     bold: bool = True,
     reach: float | None = None,
+    leads: Sequence[str] | None = None,
 ) -> Markup:
     """Every token shaded by how far its score lies on either side of the centre: red above, blue below.
 
@@ -54,7 +68,7 @@ def shaded(
         weight = "bold" if bold and share > 0 else "normal"
         look = SPECIAL if grey else f"background:{_colour(share)};font-weight:{weight}"
         styles.append(f"{look};{_PADDING}")
-    return strip(tokens, styles, [f"{score_name} {score:.3f}" for score in scores])
+    return strip(tokens, styles, [f"{score_name} {score:.3f}" for score in scores], leads=leads)
 
 
 def _colour(share: float) -> str:
