@@ -74,7 +74,7 @@ def test_pairs_sweep_too_and_seeds_reach_the_recipe(capsys):
     pairs = planted(paired=True)[0]
     found = sweep([CCS(restarts=1), CRC()], pairs, seeds=(3, 4), shuffles=9, progress=False)
     assert (found.summary.auroc > 0.95).all() and set(found.table.seed) == {3, 4}
-    with pytest.raises(TypeError, match="PairActivations"):
+    with pytest.raises(TypeError, match="got contrast pairs"):
         sweep([MassMean()], pairs)
     with pytest.raises(ValueError, match="at least one recipe"):
         sweep([], pairs)

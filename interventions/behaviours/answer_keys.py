@@ -5,13 +5,13 @@ no lists, so one that was written as a text is told apart from a text.
 import ast
 import json
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from interventions.behaviours.matching import normalised
+from probes.checks.saying import warn
 
 # One letter on both sides is mathematics: P(a|b).
 _PARTED = re.compile(r"[^\W_][ \t]*([|;\n])\s*[^\W_]{2}|[^\W_]{2}[ \t]*([|;\n])\s*[^\W_]")
@@ -27,10 +27,9 @@ def keys_of(column: np.ndarray) -> list[list[str | float | int]]:
     parted = [(cell, m) for cell in column if isinstance(cell, str) and (m := _PARTED.search(cell))]
     if parted:
         cell, by = str(parted[0][0]), parted[0][1].group(1) or parted[0][1].group(2)
-        warnings.warn(
+        warn(
             f"{len(parted)} answer keys hold {by!r} between words, such as {cell!r:.60}, and count as one"
-            f" answer each; where it parts several, make lists: [key.split({by!r}) for key in keys]",
-            stacklevel=3,
+            f" answer each; where it parts several, make lists: [key.split({by!r}) for key in keys]"
         )
     return [_keys(cell, i) for i, cell in enumerate(column)]
 

@@ -1,12 +1,12 @@
 """What a model writes behind prompts, for behaviours that judge it."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool
 
+from probes.checks.saying import warn
 from probes.data.examples import Examples
 from probes.data.thoughts import decoded, lacks_answer, left_open
 from probes.models.given import check_model
@@ -46,11 +46,10 @@ def completed(
         texts = tuple(left_open(e.text) + t for e, t in zip(asked.encoded, written, strict=True))
         unfinished = sum(map(lacks_answer, texts))
         if unfinished:
-            warnings.warn(
+            warn(
                 f"{unfinished} of {len(texts)} completions end within a thought, so they have no answer;"
                 f" raise max_new_tokens (now {max_new_tokens}), or load the model with"
-                " chat_template_kwargs={'enable_thinking': False}",
-                stacklevel=4,
+                " chat_template_kwargs={'enable_thinking': False}"
             )
         chats = np.array([e.chat is not None for e in asked.encoded])
         return Completed(texts, chats & (np.array(list(map(len, ids))) >= max_new_tokens))

@@ -2,7 +2,6 @@
 and the rule is in plain sight.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from interventions.behaviours.completing import completed
 from interventions.behaviours.matching import matches, normalised
 from interventions.behaviours.records import Records
 from interventions.behaviours.refusing import MARKERS, check_phrases, refuses
+from probes.checks.saying import warn
 from probes.checks.settings import check_count
 from probes.data.examples import Examples
 from probes.data.thoughts import answer_of
@@ -94,10 +94,9 @@ class ExactMatch:
         labels = np.array([self.label(text, own) for text, own in zip(texts, keys, strict=True)])
         cut = int((found.cut & (labels == "wrong")).sum())
         if cut and not model.writes:  # the unedited model says it once
-            warnings.warn(
+            warn(
                 f"{cut} of {len(texts)} answers were cut at max_new_tokens={self.max_new_tokens} before they"
-                " gave a key and count as wrong; raise it, or ask for short answers",
-                stacklevel=2,
+                " gave a key and count as wrong; raise it, or ask for short answers"
             )
         return Records.of(
             prompts,

@@ -3,10 +3,10 @@ for tokens that it hardly ever writes. Both are only said, so texts are looked a
 refuse them is for the call itself.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from probes.checks.saying import warn
 from probes.data.chat import MARKER, Chat
 from probes.data.tokens import Encoded
 
@@ -23,10 +23,9 @@ def warn_without_space(
         return
     for answer in sorted(a for a in answers if a[:1].isalpha()):
         if _other_tokens(tokenizer, follows + answer, f"{follows} {answer}"):
-            warnings.warn(
+            warn(
                 f"the answer {answer!r} follows {follows[-30:]!r} without a space, which is another token"
-                f" than {' ' + answer!r}; begin the answers with the space",
-                stacklevel=2,
+                f" than {' ' + answer!r}; begin the answers with the space"
             )
             return
 
@@ -44,10 +43,9 @@ def warn_of_two_spaces(
         one = prompt[:-1] + answer if shorter else prompt + answer.removeprefix(" ")
         if _other_tokens(tokenizer, prompt + answer, one):
             advice = "end the prompts before that space" if shorter else "begin the answers without theirs"
-            warnings.warn(
+            warn(
                 f"the answer {answer!r} brings a space and {prompt[-30:]!r} ends in {end!r}, which gives"
-                f" other tokens than one of the two; {advice}",
-                stacklevel=2,
+                f" other tokens than one of the two; {advice}"
             )
             return
 

@@ -1,6 +1,5 @@
 """Any edit, only at tokens where a probe's score crosses a threshold."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -8,6 +7,7 @@ import torch
 
 from interventions.writes.changes import Gated
 from interventions.writes.lowrank import Edit, SiteEdit, as_edit, wrapped
+from probes.checks.saying import warn
 from probes.checks.settings import check_number
 from probes.data.receipts import BARE, edits_left_out
 from probes.fitting.linear import LinearProbe, check_linear
@@ -73,11 +73,10 @@ def check_acting(probe: LinearProbe, model: Model, what: str, begun: Mapping[str
     """
     model.refuse_foreign(probe.receipt, what, begun=begun)
     if gone := edits_left_out(probe.receipt, {"edits": [repr(w) for w in model.acting]}):
-        warnings.warn(
+        warn(
             f"{what} was fitted on rows read under {gone}, and scores tokens without; use it on the model"
             " under these edits (those that follow one another are made one by one, edited(edited(model,"
-            f" first), second)){BARE}",
-            stacklevel=4,
+            f" first), second)){BARE}"
         )
 
 

@@ -4,7 +4,6 @@ when that is too much. Judges and rewriters share it.
 
 import os
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from interventions.judging.client import Chat, Limits
 from interventions.judging.ledger import Entry, Ledger, anything
 from interventions.judging.replies import Reply
 from interventions.judging.secret import Secret
+from probes.checks.saying import warn
 
 SECRET_NAME = re.compile(
     r"(^|[-_])(api[-_]?key|(access|auth|bearer)[-_]?token|authorization|password|passwd|secret"
@@ -96,10 +96,9 @@ def ask_items(
     """
     ledger = Ledger(path, fault)
     if ledger.damaged:
-        warnings.warn(
+        warn(
             f"{ledger.damaged} lines of {path} cannot be read (the first one: {ledger.why}); their items are"
-            " asked again",
-            stacklevel=3,
+            " asked again"
         )
     done = {k for k in items if k in ledger.known and not (again and ledger.known[k].failure)}
     lost = sum(items[k].rows for k in done if ledger.known[k].failure)
@@ -113,11 +112,10 @@ def ask_items(
     entries = [ledger.known.get(key) for key in keys]
     elsewhere = Counter(e.server for e in entries if e is not None and e.server not in ("", server))
     if elsewhere:
-        warnings.warn(
+        warn(
             f"{sum(elsewhere.values())} of {len(keys)} rows have what {', '.join(elsewhere)} answered"
             f" earlier, which {path} holds, and {server} was not asked for them; if it is not the same model"
-            " that answers there, give each a ledger of its own",
-            stacklevel=3,
+            " that answers there, give each a ledger of its own"
         )
     failures = [
         outcome.failed.get(k, "not asked") if e is None else e.failure
@@ -141,7 +139,7 @@ def _report(
         return
     said = f"{missing} of {n} rows are not {words.done} ({counted(reasons)})"
     if missing <= allowed:
-        warnings.warn(f"{said}; {words.missing}", stacklevel=4)
+        warn(f"{said}; {words.missing}")
         return
     last = f" Last error: {outcome.last}." if outcome.last else ""
     on = (

@@ -1,11 +1,11 @@
 """What a monitor's threshold was calibrated under, and whether it is watched under the same."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from probes.checks.saying import warn
 from probes.checks.settings import check_count
 from probes.data.begun import beginning, begun_otherwise
 from probes.data.examples import Examples, Text
@@ -64,11 +64,10 @@ class Conditions:
             )
         if parts:
             was, then = (" and ".join(side) for side in zip(*parts, strict=True))
-            warnings.warn(
+            warn(
                 f"the threshold was calibrated under {was}, and the model writes under {then}: the rate of"
                 " false alarms is not known there; calibrate on the model and with the options that are"
-                " watched, Monitor.calibrated(model, ..., **options)",
-                stacklevel=4,
+                " watched, Monitor.calibrated(model, ..., **options)"
             )
 
 
@@ -87,22 +86,20 @@ def _settings(mine: tuple[tuple[str, str], ...], theirs: tuple[tuple[str, str], 
 def say_longer(tokens: int | None, max_new_tokens: int, calibration: str) -> None:
     """Warns of answers that may be longer than those the rate of false alarms is known for."""
     if tokens is not None and check_count("max_new_tokens", max_new_tokens) > tokens:
-        warnings.warn(
+        warn(
             f"the threshold was calibrated on answers of up to {tokens} new tokens ({calibration}); of"
             f" {max_new_tokens} more may cross it, so there may be more false alarms: calibrate with"
-            f" max_new_tokens={max_new_tokens}",
-            stacklevel=4,
+            f" max_new_tokens={max_new_tokens}"
         )
 
 
 def say_of_means(probe: LinearProbe) -> None:
     """Warns of a probe that was fitted on averages of texts, which no single token is like."""
     if probe.receipt.get("at") == "mean":
-        warnings.warn(
+        warn(
             "the probe was fitted on rows read at mean, the average of a text, and a monitor scores single"
             " tokens, which lie elsewhere; capture with at='last', or on the answers' own tokens"
-            " (capture_generated)",
-            stacklevel=4,
+            " (capture_generated)"
         )
 
 

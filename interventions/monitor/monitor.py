@@ -4,7 +4,6 @@ false-alarm rate, and what to do when it is crossed.
 
 import queue
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from interventions.monitor.alarms import Then, triggered
 from interventions.monitor.conditions import Conditions, different, say_longer, say_of_means
 from interventions.monitor.watched import Step, Watched
 from interventions.monitor.watching import WatchedBatch
+from probes.checks.saying import warn
 from probes.checks.settings import check_number
 from probes.data.begun import beginning
 from probes.data.examples import Examples, Text
@@ -72,10 +72,9 @@ class Monitor:
         for name, value in zip(("slope", "offset"), self.platt or (), strict=False):
             check_number(f"the {name} of platt", value)
         if self.platt is not None and self.platt[0] < 0:
-            warnings.warn(
+            warn(
                 f"the monitor's probability falls as the score rises (slope {self.platt[0]:.3g}): the prompts"
-                " it was fitted on look exchanged (harmless=, alarming=), or the probe points the other way",
-                stacklevel=3,
+                " it was fitted on look exchanged (harmless=, alarming=), or the probe points the other way"
             )
 
     @classmethod

@@ -2,7 +2,6 @@
 care for the key.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from interventions.judging.runs import Words, ask_items, chat_at, check_settings
 from interventions.judging.secret import Secret
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
+from probes.checks.saying import warn
 from probes.data.examples import Examples
 
 _WORDS = Words(
@@ -112,11 +112,10 @@ class EndpointRewriter:
         if found.all_alike:
             # Some servers, `transformers serve` among them, sample only where the model's own generation
             # config says do_sample.
-            warnings.warn(
+            warn(
                 f"all rewrites of a prompt are the same: {self.model} seems not to sample, so there is"
                 f" nothing to choose between. Raise temperature (now {self.temperature}), or tell the server"
-                " to sample (a model's generation_config.json has do_sample), with a new ledger",
-                stacklevel=2,
+                " to sample (a model's generation_config.json has do_sample), with a new ledger"
             )
         return found
 

@@ -2,7 +2,6 @@
 seed, on disk as they come.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from interventions.judging.question import digest
 from interventions.judging.runs import usage_of
 from interventions.rewriting.candidates import Candidates, asked, check_k
 from interventions.rewriting.instructions import DIRECTED, UNDIRECTED, cleaned, request_messages
+from probes.checks.saying import warn
 from probes.data.examples import Examples, Text
 from probes.markup.progress import progress_bar
 from probes.models.decoding import Decoding, end_tokens, plain
@@ -81,19 +81,15 @@ class LocalRewriter:
         ]
         ledger = Ledger(self.ledger)
         if ledger.damaged:
-            warnings.warn(
-                f"{ledger.damaged} lines of {self.ledger} cannot be read; their rewrites are made again",
-                stacklevel=2,
-            )
+            warn(f"{ledger.damaged} lines of {self.ledger} cannot be read; their rewrites are made again")
         self._write(prompts, k, keys, ledger, questions, name)
         entries = [ledger.known[key] for key in keys]
         failed = [e.failure for e in entries if e.failure]
         if failed:
             counts = ", ".join(f"{reason} {failed.count(reason)}" for reason in sorted(set(failed)))
-            warnings.warn(
+            warn(
                 f"{len(failed)} of {len(entries)} answers of {self.model.name!r} are no rewrite ({counts});"
-                " their rows have no text",
-                stacklevel=2,
+                " their rows have no text"
             )
         own = set(keys)
         usage = usage_of([e for e in ledger.lines if e.key in own], None)

@@ -2,7 +2,6 @@
 there, as refusal directions are chosen (Arditi et al., arXiv 2406.11717).
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from interventions.edits import Ablate, Add
 from interventions.searching.selected import ALREADY, COSTS, INDUCES, REMOVES, Candidate, Selected
 from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
+from probes.checks.saying import warn
 from probes.checks.settings import check_count, check_number
 from probes.data.activations import Activations
 from probes.data.examples import Examples
@@ -109,9 +109,7 @@ def _require_higher(having: Records, lacking: Records) -> None:
     )
     if have.high < lack.low:
         raise ValueError(told)
-    warnings.warn(
-        f"{told}. The intervals overlap, so it may be chance: give more validation prompts", stacklevel=3
-    )
+    warn(f"{told}. The intervals overlap, so it may be chance: give more validation prompts")
 
 
 def _measured(

@@ -1,6 +1,5 @@
 """Running a model under edits: `edited` makes a model value, `applied` covers other people's code."""
 
-import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from interventions.writes.lowrank import Edit, as_edit
 from interventions.writes.meant import Meant
+from probes.checks.saying import warn
 from probes.fitting.exactly import made_exactly
 from probes.models.backends.hooking import hooked
 from probes.models.compiled import eagerly
@@ -100,16 +100,15 @@ def applied(
     with eagerly(), hooked(inner_model(hf), [], changes, shared=True, edits=acts) as entry:
         yield hf
     if not entry.begun:
-        warnings.warn(
+        warn(
             f"no forward pass of this {type(hf).__name__} ran within applied(), so the edits changed nothing;"
-            " if one was meant to, it was that of another copy, another process, or a thread begun before",
-            stacklevel=3,
+            " if one was meant to, it was that of another copy, another process, or a thread begun before"
         )
     elif not any(trained):
         try:
             meant()
         except ValueError as error:
-            warnings.warn(f"within applied(), {error}", stacklevel=3)
+            warn(f"within applied(), {error}")
 
 
 class _Noted(Bound):

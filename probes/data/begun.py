@@ -2,10 +2,10 @@
 there, or as the chat template has it. Either is in the hidden states that are read.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from probes.checks.saying import warn
 from probes.data.positions import Position
 from probes.data.rendering import rendered_otherwise, rendering, template
 from probes.data.tokens import Encoded
@@ -86,12 +86,11 @@ def only_today(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def say_begun_otherwise(what: str, made: Mapping[str, Any], now: Mapping[str, str]) -> None:
     """Warns where something made of texts is used for such as begin or end otherwise `now`."""
     if begun := begun_otherwise(made, now):
-        warnings.warn(
+        warn(
             f"{what} was made of {begun[0]}, and the model now gets {begun[1]}, which changes hidden"
             " states; set the tokenizer, its chat template and the template's arguments alike, or, where this"
             " is meant, make it of bare numbers (from_arrays, Direction.from_vector), which do not say how"
-            " they were read",
-            stacklevel=5,
+            " they were read"
         )
 
 
@@ -107,10 +106,9 @@ def say_mixed(encoded: Sequence[Encoded], which: str = "of the texts") -> None:
             f"{first.count(kind)} begin with {_token(words, kind)}"
             for kind in sorted(kinds, key=lambda k: (k is None, k or 0))
         ]
-        warnings.warn(
+        warn(
             f"{which}, {' and '.join(named)}, which changes the hidden states of the whole text; begin all"
-            " of them alike, else a probe may find how they begin",
-            stacklevel=4,
+            " of them alike, else a probe may find how they begin"
         )
 
 

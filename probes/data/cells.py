@@ -1,6 +1,5 @@
 """Labels, names and columns as they are given, one value a row: checked, and made arrays of their own."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 import torch
 
 from probes.checks.arrays import NUMBERS, one_kind, one_order, unmasked
+from probes.checks.saying import warn
 from probes.data.row_names import spelled_alike, text_ids, text_keys, whole_texts
 from probes.data.tables import exact
 
@@ -167,10 +167,9 @@ def beside(own: Mapping[str, Any], given: Mapping[str, Any], what: str) -> dict[
     """
     taken = sorted(set(own) & set(given))
     if taken:
-        warnings.warn(
+        warn(
             f"{what} has a column {taken[0]!r} of its own, so the given one is called 'column.{taken[0]}'"
-            f" there; to keep its name, rename it before ({', '.join(taken)})",
-            stacklevel=3,
+            f" there; to keep its name, rename it before ({', '.join(taken)})"
         )
     found = dict(own) | {f"column.{name}" if name in own else name: c for name, c in given.items()}
     if len(found) < len(own) + len(given):

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
+from probes.checks.saying import warn
 from probes.data.config_keys import differing, remember, told_by
 from probes.data.digest import digest
 from probes.data.stored import Stored, checked
@@ -139,13 +139,13 @@ class Fingerprint:
         mine, theirs = (f.state.autocast or f.dtype for f in (self, other))
         if mine != theirs:
             said = f"{what} was made in {mine} and the model {other.name!r} runs in {theirs}"
-            warnings.warn(said, stacklevel=4)
+            warn(said)
         if self.tensors and self.state.hooks != other.state.hooks:
             was, now = (", ".join(f.state.hooks) or "none" for f in (self, other))
             hooks = (
                 f"{what} was made with these hooks of other code on the model: {was}; now there are: {now}"
             )
-            warnings.warn(hooks, stacklevel=4)
+            warn(hooks)
 
     def _differing(self, other: "Fingerprint") -> str | None:
         """The first field in which two models differ."""

@@ -2,7 +2,6 @@
 class of y, or the classes that y was made of.
 """
 
-import warnings
 from collections.abc import Iterator
 from math import comb, log2
 from typing import Any
@@ -12,6 +11,8 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from probes.checks.saying import warn
 
 BY_CHANCE = 8  # rows, or bits, beyond what choosing among the features explains, from which on it is none
 FIRST = 64  # rows that nearly every other feature fails on
@@ -31,10 +32,9 @@ def say_label_among(y: np.ndarray | None, **parts: tuple[Float[Tensor, "site n d
             if isinstance(given, pd.DataFrame):
                 name = f"column {given.columns[at]!r}"
                 drop = f"{part}.drop(columns={given.columns[at]!r})"
-            warnings.warn(
+            warn(
                 f"{name} of {part} {what} on all {len(y)} rows, so a probe of these numbers reads just that;"
-                f" where it is the label, leave it out: {drop}",
-                stacklevel=3,
+                f" where it is the label, leave it out: {drop}"
             )
             return
 

@@ -1,12 +1,12 @@
 """Which tokens of one text a position picks."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from probes.checks.saying import warn
 from probes.data.chat import Turn
 from probes.data.positions import At, Position
 from probes.data.spans import characters, occurrences, overlapping, whole_words
@@ -32,11 +32,10 @@ def say_within_words(encoded: Sequence[Encoded], answers: Sequence[Any] | np.nda
         and not whole_words(e.text, occurrences(e.text, str(answer), "column answer"))
     ]
     if within:
-        warnings.warn(
+        warn(
             f"in {len(within)} of {len(encoded)} texts column answer stands only within other words, such as"
             f" {within[0][0]!r:.40} in {within[0][1]!r:.80}, and is read there; give the whole words, or say"
-            " which characters are meant: at='chars:COLUMN'",
-            stacklevel=2,
+            " which characters are meant: at='chars:COLUMN'"
         )
 
 

@@ -1,9 +1,9 @@
 """Receipts: how rows were captured, and what is true of all rows where several tables are put together."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from probes.checks.saying import warn
 from probes.data.begun import NOTHING, begun_otherwise, only_today
 from probes.data.fingerprint import other_model
 from probes.data.positions import INTEGER, ONE_PER_TEXT
@@ -57,7 +57,7 @@ def _begun_alike(receipts: Sequence[Mapping[str, Any]]) -> None:
                     f"{said}; capture them with the tokenizer, its chat template and the template's arguments"
                     " set alike, or put the numbers together with Activations.from_arrays"
                 )
-            warnings.warn(said, stacklevel=4)
+            warn(said)
         told = {k: receipt[k] for k in NOTHING if isinstance(receipt.get(k), str)} | told
 
 
@@ -102,21 +102,18 @@ def warn_of_other_reading(
     read = rows.get("edits", edits)
     if list(read) != list(edits):
         under, now = ("; ".join(map(str, each)) or "no edits" for each in (read, edits))
-        warnings.warn(
+        warn(
             f"{what} was read under {under} and is used under {now}, so its means are not those of the states"
             " it is used on; capture it from the very model that is edited (edits that follow one another are"
-            f" made one by one, edited(edited(model, first), second)){BARE}",
-            stacklevel=4,
+            f" made one by one, edited(edited(model, first), second)){BARE}"
         )
     if begun := begun_otherwise(rows, there):
-        warnings.warn(
+        warn(
             f"{what} was read of {begun[0]} and is used for {begun[1]}, which changes hidden states;"
-            f" read both with the tokenizer set alike{BARE}",
-            stacklevel=4,
+            f" read both with the tokenizer set alike{BARE}"
         )
     if used and all(other_place({"at": at}, rows) for at in used):
-        warnings.warn(
+        warn(
             f"{what} was read at {rows['at']} and is used for {' and '.join(map(str, used))}, where states"
-            f" have other means; capture it there{BARE}",
-            stacklevel=4,
+            f" have other means; capture it there{BARE}"
         )

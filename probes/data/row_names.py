@@ -5,13 +5,14 @@ never part them.
 import hashlib
 import re
 import unicodedata
-import warnings
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+
+from probes.checks.saying import warn
 
 OWN = 0.9  # share of groups that are one text from which on groups say nothing
 NUMBERED = (
@@ -70,11 +71,10 @@ def spelled_alike(names: np.ndarray) -> np.ndarray:
     whole = joined(names, np.array(spelled, dtype=object)[at])
     moved = np.flatnonzero(whole != names)
     one = names[moved[0]]
-    warnings.warn(
+    warn(
         f"groups {str(one)!r} and {str(whole[moved[0]])!r} differ only in capitals, in blanks or in how their"
         f" letters are encoded, so they are taken as one ({len(known) - len(set(spelled))} such in all);"
-        " clean the names before, or give groups that can be told apart",
-        stacklevel=5,
+        " clean the names before, or give groups that can be told apart"
     )
     return whole
 
@@ -130,10 +130,9 @@ def whole_texts(
     if given and whole is not groups:
         moved = whole != groups
         before, after = len(np.unique(groups)), len(np.unique(whole))
-        warnings.warn(
+        warn(
             f"{before} groups became {after}: a text (such as {texts[int(moved.argmax())]!r:.60}) stands in"
-            " several of them, and one text must not be in train and in test",
-            stacklevel=4,
+            " several of them, and one text must not be in train and in test"
         )
     return whole
 
@@ -146,10 +145,9 @@ def say_mixed_labels(y: np.ndarray | None, names: Sequence[str] | np.ndarray) ->
     positive = np.bincount(name, np.asarray(y))
     mixed = known[(positive > 0) & (positive < np.bincount(name))]
     if len(mixed):
-        warnings.warn(
+        warn(
             f"{len(mixed)} texts have both labels (such as {str(mixed[0])!r:.60}), and no reading of the text"
             " alone can tell them apart; where labels are of answers that were sampled behind it, read these"
             " (capture_generated, or model.tokenise(prompts).followed_by(ids) at 'generated'), else drop"
-            " them, or find out which label is right",
-            stacklevel=3,
+            " them, or find out which label is right"
         )

@@ -1,6 +1,5 @@
 """Numbers of the user's own as they arrive: a stack of sites, held against what probes can be fitted on."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.checks.arrays import real_array
+from probes.checks.saying import warn
 from probes.data.sites import Site, SiteLike, as_sites
 
 LARGEST = 1e15
@@ -68,11 +68,10 @@ def _say_rounding(values: Tensor, whole: bool, what: str) -> None:
         blurred = (lost > BLURRED * spread) & (spread > NOISE * size)
     if blurred.any():
         one = values[blurred][0].item()
-        warnings.warn(
+        warn(
             f"{what} has {int(blurred.sum())} numbers (such as {one:.17g}) that float32, in"
             " which probes are fitted, rounds by as much as rows differ or to another whole number; take"
-            " the mean of each coordinate off, or scale them, before you wrap them",
-            stacklevel=4,
+            " the mean of each coordinate off, or scale them, before you wrap them"
         )
 
 

@@ -1,6 +1,5 @@
 """From texts to token batches: tokenising, bucketing by length, padding with the right position ids."""
 
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from probes.checks.saying import warn
 from probes.data.chat import Chat, Turn
 from probes.data.examples import Text
 
@@ -114,10 +114,9 @@ def _say_unknown(encoded: Sequence[Encoded], unknown: int | None) -> None:
     content = [[t for t, special in zip(e.ids, e.special, strict=True) if not special] for e in encoded]
     blank = [i for i, ids in enumerate(content) if ids and all(t == unknown for t in ids)]
     if blank:
-        warnings.warn(
+        warn(
             f"{len(blank)} of {len(encoded)} texts are unknown tokens only (such as text {blank[0]},"
-            f" {encoded[blank[0]].text!r:.60}); this tokenizer has no token for anything in them",
-            stacklevel=3,
+            f" {encoded[blank[0]].text!r:.60}); this tokenizer has no token for anything in them"
         )
 
 

@@ -1,6 +1,5 @@
 """Scores as probabilities that can be taken at their word: fitted on rows of their own, judged on others."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probes.checks.saying import warn
 from probes.checks.settings import check_count
 from probes.data.activations import Activations, PairActivations, check_states
 from probes.data.sites import Site
@@ -111,12 +111,11 @@ def _say_reversed(
     found = auroc(scores, y, groups, level=NO_CHANCE)
     below = np.flatnonzero(np.asarray(found.high) < 0.5)
     if len(below):
-        warnings.warn(
+        warn(
             f"at {len(below)} of {len(names)} sites (such as {names[below[0]]}, AUROC"
             f" {found.value[below[0]]:.2f}) the scores are higher where y is 0 than where it is 1, so"
             " probabilities fall as scores rise, or tell nothing; look whether y means here what it meant"
-            " where the probe was fitted",
-            stacklevel=3,
+            " where the probe was fitted"
         )
 
 

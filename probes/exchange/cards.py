@@ -2,11 +2,11 @@
 
 import hashlib
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from probes.checks.saying import warn
 from probes.fitting.directions import Direction
 from probes.fitting.linear import LinearProbe
 from probes.fitting.probe import Probe
@@ -98,10 +98,9 @@ def say_other_card(path: Path) -> None:
     card = path.with_name("README.md")
     told = _OF_FILE.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
     if told is not None and told[1] != sha256(path):
-        warnings.warn(
+        warn(
             f"{card} was written for another file than {path.name}, so what it says of recipe, sites and"
-            " model may be of another artefact; what is loaded says its own, and save_folder writes both",
-            stacklevel=3,
+            " model may be of another artefact; what is loaded says its own, and save_folder writes both"
         )
 
 

@@ -1,9 +1,9 @@
 """A direction that points away from what its labels name, said where its gap is measured."""
 
-import warnings
-
 import numpy as np
 from jaxtyping import Bool, Float
+
+from probes.checks.saying import warn
 
 CHANCE = 3.0  # standard errors
 
@@ -23,11 +23,10 @@ def say_backwards(
         return
     error = float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts)))
     if -apart > CHANCE * error:
-        warnings.warn(
+        warn(
             f"{direction} points towards the rows labelled 0: along it those labelled 1 lie {-apart:.3g}"
             f" lower (standard error {error:.2g}), so Add(direction, gaps=1) moves towards label 0 and"
-            " gaps=-1 towards label 1; take -direction where the label names what it is meant to find",
-            stacklevel=5,
+            " gaps=-1 towards label 1; take -direction where the label names what it is meant to find"
         )
 
 

@@ -5,7 +5,6 @@ loss at every point along it: each step goes to the lowest one, and no product i
 Products are taken in the precision of the rows; weights, margins and values are kept in float64.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.linalg import vecdot
 from torch.nn.functional import softplus
+
+from probes.checks.saying import warn
 
 CONSTANT = 2.0  # beside rows of unit spread: the loss then bends along the bias as along a weight, or more
 GAP = 1e-8  # a settled problem lies at most this share of its value above the least one
@@ -106,10 +107,9 @@ def minimised(
         w[:, left], value[:, left], still = descended(some, w[:, left], STEPS, inverse)
         left = left[still]
     if len(left):
-        warnings.warn(
+        warn(
             f"{len(left)} of {p} logistic fits did not settle after {ROUNDS * STEPS} steps; raise l2, or give"
-            " rows without coordinates of very different size (prepare='zscore')",
-            stacklevel=2,
+            " rows without coordinates of very different size (prepare='zscore')"
         )
     return w[..., :-1], CONSTANT * w[..., -1], value
 

@@ -2,7 +2,6 @@
 loading.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from probes.checks.saying import warn
 from probes.data import artefacts
 from probes.data.activations import Activations, PairActivations
 from probes.data.begun import begun_otherwise
@@ -209,4 +209,4 @@ def _say_other_reading(fitted: Mapping[str, Any], scored: Mapping[str, Any]) -> 
             " too"
         )
     for what in said:
-        warnings.warn(f"the probe was fitted on rows {what}{BARE}", stacklevel=5)
+        warn(f"the probe was fitted on rows {what}{BARE}")

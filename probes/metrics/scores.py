@@ -1,12 +1,12 @@
 """Anybody's scores as numbers: tensors on any device and of any precision, arrays, lists."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from probes.checks.arrays import one_order, real_array
+from probes.checks.saying import warn
 
 
 def as_scores(values: Any, what: str = "scores") -> Float[np.ndarray, "..."]:
@@ -81,8 +81,7 @@ def say_probabilities(scores: np.ndarray, threshold: float | int) -> None:
     """Warns where a threshold of 0, which is that of margins, calls all rows 1 that a probability is of."""
     between = (scores > 0) & (scores < 1)
     if threshold == 0 and between.any() and scores.min() >= 0 and scores.max() <= 1:
-        warnings.warn(
+        warn(
             f"all scores lie between 0 and 1 and the threshold is 0, so {np.mean(scores > 0):.0%} of them"
-            " count as class 1; of probabilities take threshold=0.5",
-            stacklevel=3,
+            " count as class 1; of probabilities take threshold=0.5"
         )

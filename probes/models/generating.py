@@ -2,12 +2,12 @@
 edits would be others than asked for are refused by name.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from probes.checks.saying import warn
 from probes.models.decoding import OF_THE_MODEL, PASSIVE, SAMPLING, Decoding, config_of, in_force
 from probes.models.unwrap import inner_model
 
@@ -167,8 +167,7 @@ def _say_set_aside(decoding: Decoding) -> None:
     acting = {k: v for k, v in decoding.set_aside.items() if k not in (*SAMPLING, "max_time")}
     if acting:
         named = ", ".join(f"{k}={v!r:.40}" for k, v in sorted(acting.items()))
-        warnings.warn(
+        warn(
             f"texts are greedy, so the model's own generation config is set aside: {named}; give these as"
-            " options, or do_sample=True, to have them act",
-            stacklevel=4,
+            " options, or do_sample=True, to have them act"
         )

@@ -1,6 +1,5 @@
 """Making a `Model`: by hub name, from a folder, or from an object in memory."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from probes.checks.saying import warn
 from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend
 from probes.models.compiled import original
@@ -151,10 +151,9 @@ def _say_foreign(hf: nn.Module, tokenizer: Any, name: str) -> None:
     """Warns of a tokenizer that knows far fewer tokens than the model: it is hardly the model's own."""
     known, there = len(tokenizer), inner_model(hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
     if known < KNOWN * there:
-        warnings.warn(
+        warn(
             f"the tokenizer knows {known} tokens and the model {name!r} has {there}: they hardly belong"
-            " together, and then the model reads other words than are written",
-            stacklevel=3,
+            " together, and then the model reads other words than are written"
         )
 
 

@@ -4,7 +4,6 @@ batch, and none may meet what is remembered of the batch before.
 
 import logging
 import random
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probes.checks.saying import warn
 from probes.models.reached import Reached, anew, reached
 
 _log = logging.getLogger(__name__)
@@ -57,12 +57,11 @@ class Memory:
             return
         self.said = True
         names = ", ".join(dict.fromkeys(map(_name, own)))
-        warnings.warn(
+        warn(
             f"what {names} keeps changed while a batch of prompts was written ({why}), and the batches of a"
             " call follow one another, longest prompts first: it is in no order of the list, and what is done"
             " to a prompt may depend on those before. Keep it in attributes of the object, which is taken as"
-            " it was given for every batch, or give one prompt a call with an object made anew",
-            stacklevel=6,
+            " it was given for every batch, or give one prompt a call with an object made anew"
         )
 
 

@@ -2,7 +2,6 @@
 other people's passes.
 """
 
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from probes.checks.devices import new_on_cpu
+from probes.checks.saying import warn
 from probes.data.activations import Activations, PairActivations
 from probes.data.begun import say_mixed
 from probes.data.examples import Examples, Pairs, Text, check_examples
@@ -262,16 +262,14 @@ def recording(
     ):
         yield record
     if entry.begun and not any(record.passes.values()):
-        warnings.warn(
+        warn(
             "every forward pass within recording() ended before it came to the first of"
             f" {', '.join(map(str, wanted[:3]))}, so nothing was recorded: a capture ends behind its last"
-            " site",
-            stacklevel=3,
+            " site"
         )
     elif not entry.begun:
-        warnings.warn(
+        warn(
             f"no forward pass of this {type(model.hf).__name__} ran within recording(), so nothing was"
             " recorded; if one was meant to, it was that of another copy, another process, or a thread begun"
-            " before",
-            stacklevel=3,
+            " before"
         )

@@ -1,11 +1,11 @@
 """One loud coordinate that drowns what a probe could read in the others, said where it does."""
 
-import warnings
 from collections.abc import Sequence
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from probes.checks.saying import warn
 from probes.data.sites import Site
 from probes.fitting.recipe import Recipe
 from probes.fitting.solving import along
@@ -41,10 +41,9 @@ def warn_of_a_loud_coordinate(
         for i in drowned.nonzero()[:, 0].tolist()
     ]
     if said:
-        warnings.warn(
+        warn(
             f"{type(recipe).__name__} at {', '.join(said)}: one coordinate drowns the others; fit with"
-            " prepare='zscore'",
-            stacklevel=3,
+            " prepare='zscore'"
         )
 
 

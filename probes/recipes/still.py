@@ -1,11 +1,10 @@
 """Probes of pairs that say the same of every statement, said where that is so."""
 
-import warnings
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.checks.saying import warn
 from probes.data.activations import PairActivations
 from probes.fitting.spreads import no_spread
 from probes.recipes.inputs import Paired
@@ -38,10 +37,9 @@ def warn_without_spread(
         advice += " the answer, where they differ (at='last')"
     names = [str(site) for site, s in zip(acts.sites, still & ~flat, strict=True) if s]
     if names and bool((still | flat).all()):
-        warnings.warn(
+        warn(
             f"the probe says the same of every statement at {', '.join(names)} (its credences have a standard"
-            f" deviation below {LEAST_SPREAD}), so it reads nothing there; {advice}",
-            stacklevel=4,
+            f" deviation below {LEAST_SPREAD}), so it reads nothing there; {advice}"
         )
 
 

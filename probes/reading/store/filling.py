@@ -4,7 +4,6 @@ do it at once.
 
 import os
 import shutil
-import warnings
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from probes.checks.saying import warn
 from probes.data.artefacts import complete
 from probes.data.sites import Site
 from probes.markup.progress import progress_bar
@@ -63,11 +63,10 @@ def fill(
     finished = {s for s in wanted if s in mine or not _missing(reading, folder, plan, s)}
     found = stored(folder, plan, reading.row_data(), reading.sites, reading.width, finished)
     if found.missing and shard is None:
-        warnings.warn(
+        warn(
             f"this process read part {part}/{parts}, as the environment says (RANK and WORLD_SIZE, or a SLURM"
             f" array), and {found.missing} of {found.missing + len(found)} rows are not there yet; once all"
-            " parts are read, open_store(folder) has every row. shard='0/1' reads all here",
-            stacklevel=3,
+            " parts are read, open_store(folder) has every row. shard='0/1' reads all here"
         )
     return found
 
@@ -151,10 +150,9 @@ def _keep_index(reading: Reading, folder: Path, plan: Plan) -> None:
         with _planning(folder):
             _replace(path, body)
     except OSError as error:
-        warnings.warn(
+        warn(
             f"{path} stays as it was ({error}); what this capture returns has the labels and columns of this"
-            " call",
-            stacklevel=5,
+            " call"
         )
 
 
@@ -186,11 +184,10 @@ def _lock(folder: Path, name: str, wait: bool) -> FileLock | None:
         except Timeout:
             if not wait:
                 return None
-            warnings.warn(
+            warn(
                 f"waiting since {PATIENCE} s for another process that holds {path}; if it is stopped and"
                 " not at work, let it go on (kill -CONT) or end it, and this one takes over (fuser"
-                f" {path} tells which process it is)",
-                stacklevel=2,
+                f" {path} tells which process it is)"
             )
             lock.acquire(timeout=-1)
     except OSError as error:

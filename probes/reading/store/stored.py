@@ -2,7 +2,6 @@
 when they are asked for.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.checks.saying import warn
 from probes.data.activations import Activations, Sited
 from probes.data.sites import Site, SiteLike, SitesLike
 from probes.models.model import Model
@@ -185,14 +185,13 @@ def open_store(
     row_data["receipt"] |= {"sites": [str(s) for s in chosen]}
     found = stored(folder, plan, row_data, chosen, width, finished)
     if found.missing:
-        warnings.warn(_lost(found, {s: wanted - held[s] for s in chosen}), stacklevel=2)
+        warn(_lost(found, {s: wanted - held[s] for s in chosen}))
     gone = {s for s in noted_sites(folder) if not held.get(s)}
     if gone := sorted(gone if sites is None else _of(gone, sites), key=lambda s: s.order):
-        warnings.warn(
+        warn(
             f"{folder} was captured at {', '.join(map(str, gone))} too, and nothing of that is there any"
             " more; the same capture into this store reads it again, and where it was removed on purpose,"
-            f" remove its note in {folder / 'sites'}",
-            stacklevel=2,
+            f" remove its note in {folder / 'sites'}"
         )
     return found
 
