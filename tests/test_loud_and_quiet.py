@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge as TheirRidge
 from probes import LDA, Activations, Logistic, MassMean, Ridge, auroc
 from probes.fitting.spreads import no_spread, rounding
 from probes.fitting.transforms import Transform
-from probes.fitting.whitening import whitened
+from probes.fitting.whitening import whitened, whitened_by_rows
 
 
 def score(recipe, train, test) -> float:
@@ -55,6 +55,19 @@ def test_with_many_rows_whitening_is_the_inverse_covariance_and_with_few_it_is_t
         found = whitened(towards, within, within.diagonal(dim1=1, dim2=2).sqrt(), rows - 1)
         exact = torch.linalg.solve(within[0], towards[0])
         assert low <= float(torch.cosine_similarity(found[0], exact, dim=0)) <= high
+
+
+@pytest.mark.parametrize("rows", [5, 20, 39, 40, 60])
+def test_whitening_by_rows_is_that_of_their_covariance(rows):
+    """Coordinates of very unequal size, one that is constant, and a site without any spread."""
+    r = np.random.default_rng(0)
+    x = torch.from_numpy(r.normal(size=(3, rows, 40)) * np.logspace(-2, 2, 40))
+    x[1, :, 3], x[2] = 0, 0
+    x = x - x.mean(1, keepdim=True)
+    towards, spread = torch.from_numpy(r.normal(size=(3, 40))), x.std(1) + 0.1
+    by_all = whitened(towards, x.transpose(1, 2) @ x / rows, spread, rows - 1)
+    found = whitened_by_rows(towards, x, spread, rows - 1)
+    assert torch.allclose(found, by_all, rtol=1e-9, atol=1e-9 * float(by_all.abs().max()))
 
 
 def test_directions_that_no_row_takes_are_whitened_by_the_spread_they_have_in_truth():

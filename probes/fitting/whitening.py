@@ -32,6 +32,35 @@ def whitened(
     return found
 
 
+def whitened_by_rows(
+    towards: Float[Tensor, "site d"],
+    apart: Float[Tensor, "site n d"],
+    spread: Float[Tensor, "site d"],
+    rows: int,
+) -> Float[Tensor, "site d"]:
+    """`whitened` from the rows about their class means: of fewer rows than coordinates without a matrix of
+    all pairs of coordinates, whose eigenvectors take many times as long.
+    """
+    n, d = apart.shape[1:]
+    if n >= d:
+        return whitened(towards, apart.transpose(1, 2) @ apart / n, spread, rows)
+    root = torch.maximum(apart.square().mean(1).sqrt(), 1e-6 * spread)
+    root = torch.where(root > 0, root, 1.0)
+    _, singular, vectors = torch.linalg.svd(apart / root[:, None], full_matrices=False)
+    found = torch.empty_like(towards)
+    for i, (s, v) in enumerate(zip(singular, vectors, strict=True)):
+        values = torch.zeros(d, dtype=s.dtype, device=s.device)
+        values[d - n :] = s.flip(0).square() / n
+        shrunk = _shrunk(values, rows) if s[0] > 0 else torch.ones_like(values)
+        seen = values[d - n :] > NULL * values[-1]
+        u, lam = v.flip(0)[seen], shrunk[d - n :][seen]
+        wish = towards[i] / root[i]
+        along = u @ wish
+        # The directions that no row takes, by what the others leave: they share one value, the first.
+        found[i] = (u.T @ (along / lam) + (wish - u.T @ along) / shrunk[0]) / root[i]
+    return found
+
+
 def _shrunk(values: Float[Tensor, " d"], rows: int) -> Float[Tensor, " d"]:
     """The eigenvalues that the true covariance has on average along each sample eigenvector."""
     real = values > NULL * values[-1]

@@ -61,5 +61,9 @@ class LDA:
 
 def within_class(z: Float[Tensor, "site n d"], y: Bool[Tensor, " n"]) -> Float[Tensor, "site d d"]:
     """Covariance of the rows about their own class mean."""
-    rest = z - torch.where(y[:, None], z[:, y].mean(1, keepdim=True), z[:, ~y].mean(1, keepdim=True))
+    rest = about_class_means(z, y)
     return rest.transpose(1, 2) @ rest / z.shape[1]
+
+
+def about_class_means(z: Float[Tensor, "site n d"], y: Bool[Tensor, " n"]) -> Float[Tensor, "site n d"]:
+    return z - torch.where(y[:, None], z[:, y].mean(1, keepdim=True), z[:, ~y].mean(1, keepdim=True))

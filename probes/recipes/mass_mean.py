@@ -16,10 +16,10 @@ from probes.fitting.solving import along
 from probes.fitting.spreads import mean_squares, rounding
 from probes.fitting.streaming import streams
 from probes.fitting.transforms import Transform
-from probes.fitting.whitening import whitened
+from probes.fitting.whitening import whitened_by_rows
 from probes.reading.store import StoredActivations
 from probes.recipes.inputs import single, singles
-from probes.recipes.lda import within_class
+from probes.recipes.lda import about_class_means
 from probes.recipes.loud import warn_of_a_loud_coordinate
 
 
@@ -75,7 +75,9 @@ class MassMean:
             spread = rest.var(1, correction=0).sqrt()
             weight = torch.stack(
                 [
-                    whitened(w.double(), within_class(rest, labels), spread, z.shape[1] - 2).to(z)
+                    whitened_by_rows(w.double(), about_class_means(rest, labels), spread, z.shape[1] - 2).to(
+                        z
+                    )
                     for labels, w in zip(y, weight.transpose(0, 1), strict=True)
                 ],
                 dim=1,
