@@ -28,10 +28,10 @@ def reading_section(report: Report, readings: Mapping[str, ContextReading]) -> N
             called_table(report, name, r),
             versions_table(report, name, r),
         ]
-        _, panels = plt.subplots(1, 3, figsize=(14, 3.1), layout="constrained")
+        _, panels = plt.subplots(1, 3, figsize=(11, 3.3), layout="constrained", sharey=True)
         for ax, (run, t) in zip(panels, r.runs.items(), strict=True):
             four_cells(t, ax, f"{run}: {t.verdict.word}")
-        caption = f"{name}: every dot a prompt; red evaluation, blue deployment"
+        caption = f"{name}: every dot a prompt; orange evaluation, blue deployment"
         figures.append((report.figure(f"cells_{plain_name(name)}", panels[0]), caption))
         pieces += [
             tag(
@@ -47,7 +47,7 @@ def reading_section(report: Report, readings: Mapping[str, ContextReading]) -> N
         "Corners: fitted on benchmark evaluation against casual deployment prompts, as published probes "
         "are, so that context goes with format. All cells: fitted on the crossed design, each row scored "
         "by a probe that saw neither its task nor, where vocabularies are given, the words of its cue. A "
-        "probe of the context tells red from blue in both formats and does not move with the format.",
+        "probe of the context tells orange from blue in both formats and does not move with the format.",
         tuple(tables),
         tuple(figures),
         tuple(pieces),

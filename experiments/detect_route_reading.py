@@ -142,10 +142,11 @@ def claims(report: Report, found: Mapping[str, Detection]) -> None:
     if read:
         lowest = min(float(d.found.categories.max()) for d in read.values())
         level = max(d.topics.level() for d in read.values())
+        at_least = f"{lowest:.2f}" if lowest > 0.995 or len(read) == 1 else f"{lowest:.2f} or more"
         some = f" (no policy is found across categories in {without})" if without else ""
         report.claim(
             "Detection does not tell policies apart: the category of a request is decodable in"
-            f" {', '.join(read)}{some}: AUROC {lowest:.2f} or more at its best site, where exchanged names"
+            f" {', '.join(read)}{some}: AUROC {at_least} at its best site, where exchanged names"
             f" reach {level:.2f} at most in 95% of draws."
         )
     for name, d in found.items():
