@@ -24,8 +24,8 @@ class Entry:
     """One `with hooked(...)`, and whose passes it is about: those of the tasks and threads that are inside of
     it.
 
-    With `shared` those also count that are started inside (streaming generation), and jobs of a pool submitted
-    inside, unless they have such a `with` of their own on this model; not those of somebody else meanwhile.
+    With `shared` those also count that are started inside (streaming generation), and jobs of a pool that are
+    submitted inside, unless they have such a `with` of their own on this model; not those of somebody else.
     An own pass `carries` the edits around it, which then do not act a second time. `begun` says whether a
     pass met the edits or readings, or could have, had it not ended before.
     """
