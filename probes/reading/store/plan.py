@@ -175,6 +175,7 @@ def edit_hash(write: Write) -> str:
         why = f" ({said})" if (said := getattr(write, "untold", str)()) else ""
         raise ValueError(
             f"{write!r} does not say what it does as data{why}, so its captures cannot be told apart in a"
-            " store; capture it into memory, or let numbers() of a change of your own return all that decides it"
+            " store; capture it into memory, or let numbers() of a change of your own return all that decides"
+            " it"
         )
     return found
