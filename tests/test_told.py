@@ -61,6 +61,11 @@ def test_sets_are_told_alike_in_every_process():
     assert len(told) == 1
 
 
+def test_functions_of_no_module_are_told():
+    told = [reached(eval(f"lambda h: h * {by}", {}), lasting=True).told for by in (2, 2, 3)]
+    assert told[0] and told[0] == told[1] != told[2]
+
+
 def test_other_sets_are_told_apart():
     class Words(set):
         pass
@@ -125,9 +130,16 @@ EXPRESSIONS = {
     "closure": "closed(h)",
     "default": "given(h)",
     "import": "inside(h)",
+    "importlib": "importlib.import_module('helper').scale(h)",
+    "descriptor": "self.by * h",
+    "metaclass": "type(self).meta(h)",
 }
 USING = """
-import helper
+import helper, importlib
+class By:
+    def __get__(self, held, kind): return helper.table(1)
+class Meta(type):
+    def meta(cls, h): return helper.scale(h)
 TABLE, LIST = {{'a': helper}}, [helper]
 def close(m): return lambda h: m.scale(h)
 closed = close(helper)
@@ -135,8 +147,8 @@ def given(h, m=helper): return m.scale(h)
 def inside(h):
     from helper import scale
     return scale(h)
-class Mine:
-    width, keeps_norm, kind, h = 32, False, 'mine', helper
+class Mine(metaclass=Meta):
+    width, keeps_norm, kind, h, by = 32, False, 'mine', helper, By()
     def delta(self, h): return {} - h
     def numbers(self): return ()
 """

@@ -99,5 +99,8 @@ def _named(code: CodeType) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str,
             elif step.opname.endswith(("_GLOBAL", "_GLOBALS")) or step.opname == "LOAD_NAME":
                 own[step.argval] = None
         taken |= dict.fromkeys(n for n in each.co_names if not n.startswith("__"))
-        taken |= dict.fromkeys(c for c in each.co_consts if isinstance(c, str) and c.isidentifier())
+        words = [c for c in each.co_consts if isinstance(c, str)]
+        taken |= dict.fromkeys(c for c in words if c.isidentifier())
+        if {"import_module", "__import__"} & set(each.co_names):
+            imports |= dict.fromkeys(words)
     return tuple(own), tuple(imports), tuple(taken)

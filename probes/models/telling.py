@@ -125,7 +125,7 @@ class Telling(pickle.Pickler):
         name = getattr(obj, "__qualname__", "")
         if isinstance(obj, GeneratorType):
             self.found.bound.append(obj)
-        elif library(str(obj.__module__)) or obj.__module__.partition(".")[0] in KEPT:
+        elif not _of_ones_own(obj):
             return NotImplemented if obj.__module__ == "builtins" else (str, (f"{obj.__module__}.{name}",))
         if id(obj) in self.met:
             return str, (name,)
@@ -145,7 +145,8 @@ class Telling(pickle.Pickler):
         cells = [] if self.lasting else [_closed_over(f) for f in functions.values()]
         drew = () if self.lasting else tuple(map(noise, functions.values()))
         own = {k: f for k, f in functions.items() if self.lasting and f.__module__ == obj.__module__}
-        return tuple, ((name, obj.__bases__, plain, names, own, cells, drew),)
+        kind = type(obj) if _of_ones_own(type(obj)) else None
+        return tuple, ((name, kind, obj.__bases__, plain, names, own, cells, drew),)
 
     def _used(self, f: FunctionType) -> dict[str, Any]:
         """Global names; of modules of one's own under them the code says what is meant, which stands there
@@ -237,7 +238,14 @@ def _closed_over(f: FunctionType) -> list[Any]:
 def _described(value: Any) -> bool:
     """Whether a class holds it as code, or as the place of a slot."""
     kinds = (FunctionType, property, staticmethod, classmethod)
-    return isinstance(value, kinds) or hasattr(type(value), "__get__") or "_abc" in type(value).__name__
+    theirs = hasattr(type(value), "__get__") and not _of_ones_own(type(value))
+    return isinstance(value, kinds) or theirs or "_abc" in type(value).__name__
+
+
+def _of_ones_own(kind: Any) -> bool:
+    """Whether the code of a class or a function is nobody's library."""
+    home = str(kind.__module__)
+    return not library(home) and home.partition(".")[0] not in KEPT
 
 
 def _kept(kind: type) -> bool:
