@@ -2,8 +2,10 @@
 `applied` works under it.
 """
 
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -18,6 +20,29 @@ PROMPTS = ["the red house is old", "a small tree"]
 @pytest.fixture(scope="module")
 def llama(make_model):
     return make_model("llama")
+
+
+@contextmanager
+def begun_before():
+    """A thread that runs what it is asked to, and was begun here."""
+    asked, found = queue.Queue(), queue.Queue()
+
+    def work():
+        while (job := asked.get()) is not None:
+            found.put(job())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+
+    def run(job):
+        asked.put(job)
+        return found.get(timeout=30)
+
+    try:
+        yield run
+    finally:
+        asked.put(None)
+        thread.join()
 
 
 def _directions(model):
@@ -103,11 +128,10 @@ def test_streaming_in_a_thread_started_inside_works_under_the_edit(llama, make_t
         thread.join()
         return text.split()
 
-    elsewhere = ThreadPoolExecutor(1)
-    plain = elsewhere.submit(llama.logits, PROMPTS).result()
-    with applied(llama.hf, edit), elsewhere:
+    plain = llama.logits(PROMPTS)
+    with begun_before() as elsewhere, applied(llama.hf, edit):
         under = streamed()
-        before = elsewhere.submit(llama.logits, PROMPTS).result()
+        before = elsewhere(lambda: llama.logits(PROMPTS))
         with ThreadPoolExecutor(1) as pool:
             inside = pool.submit(llama.logits, PROMPTS).result()
         here = llama.logits(PROMPTS)
@@ -169,9 +193,9 @@ def test_a_pass_in_a_thread_begun_before_is_unedited_and_that_is_said(llama):
         with torch.no_grad():
             return llama.hf(ids).logits
 
-    with ThreadPoolExecutor(1) as pool:
-        plain = pool.submit(logits).result()
+    with begun_before() as elsewhere:
+        plain = elsewhere(logits)
         with pytest.warns(UserWarning, match="or a thread begun before"), applied(llama.hf, edit):
-            assert torch.equal(pool.submit(logits).result(), plain)
+            assert torch.equal(elsewhere(logits), plain)
     with ThreadPoolExecutor(1) as pool, applied(llama.hf, edit):
         assert not torch.equal(pool.submit(logits).result(), plain)

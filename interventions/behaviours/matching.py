@@ -12,12 +12,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from interventions.behaviours.written import DASHES, LEAD, in_digits, says_minus
+from interventions.behaviours.dashes import DASHES, FLUSH, LEAD, led
+from interventions.behaviours.formulas import without_parts
+from interventions.behaviours.written import in_digits, says_minus
 
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u2018\u02bc")
-# Not inside a word, a range (1990-95), a version (1.2.3) or a decimal comma; a unit may follow at once (5km).
+# Not inside a word, a range (1990-95, -3--5), a version (1.2.3) or a decimal comma, which has no sign; a unit
+# may follow at once (5km).
 _NUMBER = re.compile(
-    r"(?<![\w.])(?<!\d[-,])[-+]?"
+    r"(?<![\w.])(?:(?<!-)[-+]|(?<!\d[-,])(?<!\d--))"
     r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?(?!\d|[.,]\d)",
     re.IGNORECASE,
 )
@@ -29,11 +32,13 @@ _ORDINAL = re.compile(r"(?:(?<=1)st|(?<=2)nd|(?<=3)rd|th)s?\b", re.IGNORECASE)
 _DECADE = re.compile(r"\d{3}0['\u2019]?s\b")
 # What makes a number a part of another answer: a fraction, a time, a power, a sum, a product, a size. Spaces
 # stand on both sides or on none, since * alone also makes words bold.
-_TIED_BEFORE = re.compile(r"\d(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|:)$|\b[^\W\d_][-+]$")
-_TIED_BEHIND = re.compile(r"(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|:|x)\d")
-_MINUS_BEFORE = re.compile(rf"(?<![\w)\]}}])-\s?{LEAD}+$")
+_TIED_BEFORE = re.compile(r"\^\s?$|\d(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|:)$|\b[^\W\d_][-+]$")
+_TIED_BEHIND = re.compile(
+    r"(?:[/*^\u00d7\u00f7+]|\*\*|\s[/*\u00d7\u00f7+x]\s|:|x)\d|[/^\u00d7\u00f7]-\d|\^[({][-+\w]|\u207b"
+    r"|\s?(?:\\sqrt|\u221a|\\[dtcs]?frac)"
+)
 _PARTED = re.compile(
-    r"(?<![\w.,/^\u00d7\u00f7])(?<![\w)][*+])(?<![\w)]\*\*)(?<!\d[-:\s])"
+    r"(?<![\w./^\u00d7\u00f7])(?:(?=[-+])|(?<!,))(?<!\d--)(?<![\w)][*+])(?<![\w)]\*\*)(?<!\d[-:\s])"
     r"(?P<sign>[-+]?)(?:(?P<whole>\d{1,3})\+)?"
     r"(?P<part>\d{1,2})/(?P<of>\d{1,2})(?![\w/]|[.,:]\d|\s?[-+*/^\u00d7\u00f7]\s?\d)"
 )
@@ -50,7 +55,8 @@ _BETWEEN = rf"(?:[-+*/^\u00d7\u00f7]+|\s+[-+*/^\u00d7\u00f7]+\s+)(?={_OPERAND})"
 _SIGN = re.compile(
     r"(?<=\w)[+#]+|\+(?=\w)|[<>=\u2264\u2265\u2260\u00b1\u221a]|(?<=\d)[.,:](?=\d)"
     rf"|(?<=\d){_BETWEEN}|(?<=\b[^\W\d_]){_BETWEEN}"
-    rf"|(?:{_BEGINS}|(?<=[^\W\d_]:))-(?=\s?{LEAD}+\.?\d|{LEAD}*{_OPERAND}|\.\d|\u221a)"
+    rf"|(?:{_BEGINS}|(?<=[^\W\d_]:))-(?={FLUSH}+\.?\d|{FLUSH}*{_OPERAND}|\.\d|\u221a)"
+    rf"|(?<=[^\s\w)\]}}]\s)-(?=\s{LEAD}+\.?\d)"
     rf"|(?<=\b[^\W\d_])-(?=\s*(?:[.,;!?)]|$))"
 )
 _RELATIONS = set("<>=\u2264\u2265\u2260")
@@ -60,9 +66,10 @@ def matches(text: str, key: str | float | int, mode: str = "exact") -> bool:
     """Whether a text is ("exact"), begins with ("first") or contains a key.
 
     A key that is a number is found as a whole number: 5 is not in 1/5, 5:30, -5, 5.5, 10^5 or 5th, nor
-    1990 in 1990s, but 5 is in 5km and in 2 + 3 = 5, 1 000 000 is 1,000,000, minus 3 is -3 and 2 1/2 is 2.5. A
-    key with signs that change what it says (C++, x - 1, 1/5, 2 1/2) is found with those signs; a key without
-    is not found where such signs are tied to it. All else about punctuation, case, articles, apostrophes and
+    1990 in 1990s, but 5 is in 5km and in 2 + 3 = 5, 1 000 000 is 1,000,000, minus 3 and -(3) are -3 and
+    2 1/2 is 2.5; numbers within a root, a power or a fraction of something else are no answers. A key with
+    signs that change what it says (C++, x - 1, 1/5, 2 1/2) is found with those signs; a key without is not
+    found where such signs are tied to it. All else about punctuation, case, articles, apostrophes and
     spacing does not matter. Raises ValueError for a key that holds none of these ("?").
     """
     number, spelled = as_number(key), says_minus(key)
@@ -111,7 +118,7 @@ def _closed_up(number: re.Match[str]) -> str:
 
 
 def _number_matches(text: str, number: float | int, mode: str) -> bool:
-    text = text.translate(DASHES)
+    text = without_parts(text.translate(DASHES))
     found = _numbers(text)
     if mode == "contains":
         return any(value == number for value, _, _ in found)
@@ -128,8 +135,9 @@ def _numbers(text: str) -> list[tuple[float | int, int, int]]:
     found: list[tuple[float | int, int, int]] = []
     for m in _PARTED.finditer(text):  # 2+1/2, as 2 1/2 and 2\u00bd are read, and 1/2
         whole, part, of = (int(m[k] or 0) for k in ("whole", "part", "of"))
-        if 0 < part < of:
-            sign = -1 if m["sign"] == "-" or _MINUS_BEFORE.search(text[: m.start()]) else 1
+        away = led(text[: m.start()], text[m.end() :])
+        if 0 < part < of and away is not None:
+            sign = -1 if (m["sign"] == "-") != away else 1
             found.append((sign * (whole + part / of), m.start(), m.end()))
     for m in _NUMBER.finditer(text):
         before, behind = text[: m.start()], text[m.end() :]
@@ -138,8 +146,9 @@ def _numbers(text: str) -> list[tuple[float | int, int, int]]:
             continue
         if _ORDINAL.match(text, m.end()) or _DECADE.match(text, max(m.end() - 4, m.start())):
             continue
-        value = _value(m.group())
-        found.append((-value if _MINUS_BEFORE.search(before) else value, m.start(), m.end()))
+        value, away = _value(m.group()), led(before, behind)
+        if away is not None:
+            found.append((-value if away else value, m.start(), m.end()))
     return sorted(found, key=lambda each: each[1])
 
 

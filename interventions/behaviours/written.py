@@ -6,9 +6,9 @@ import re
 import unicodedata
 from typing import Literal
 
-DASHES = str.maketrans("\u2212\u2013\u2014\u2044\u2215", "---//")  # and slashes of fractions
-LEAD = r"(?:\\boxed|\\[(\[]|\\?[$\u20ac\u00a3\u00a5{])"
-"""What may stand between a minus and its number: a currency, and what LaTeX sets around numbers."""
+from interventions.behaviours.dashes import FLUSH, MINUS
+from interventions.behaviours.formulas import unwrapped
+
 _FRACTION = re.compile(r"(?:(?<=(\d))\s?)?([\u00bc-\u00be\u2150-\u215e])")
 # A whole number and a fraction below 1; a year is none (in 2020 1/2 of them).
 _MIXED = re.compile(r"(?<![\w.,/])(\d{1,3})\s(?=(\d{1,2})[/\u2044\u2215](\d{1,2})(?![\w/]|[.,]\d))")
@@ -17,17 +17,17 @@ _HYPHEN = re.compile(
     r"(?<![\w.,/*+^=-])(?<![-+*/=]\s)(\d{1,3})-(?=(\d{1,2})/(\d{1,2})(?![\w/]|[.,]\d|\s*[-+*/=^]\s*[\w(]))"
 )
 _FRAC = re.compile(
-    r"(?P<minus>(?<![\w)\]}%])[-\u2212\u2013])?\\(?:[dtcs]|nice)?frac\s*"
+    rf"(?P<minus>(?<![\w)\]}}%]){MINUS})?\\(?:[dtcs]|nice)?frac\s*"
     r"(?:\{\s*(-?)(\d+)\s*\}\s*\{\s*(-?)(\d+)\s*\}|\s?(\d)\s?(\d))"
 )
-_SIGN_BEFORE = re.compile(r"(?<![\w)\]}%])[-\u2212\u2013]$")
+_SIGN_BEFORE = re.compile(rf"(?<![\w)\]}}%]){MINUS}$")
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "eighth": 8}
 _PART = re.compile(
     rf"(\d)\s+and\s+(?:(a|an|one|1|two|2|three|3)[\s-]+)({'|'.join(_PARTS)}|halve)s?\b", re.IGNORECASE
 )
 _COUNT = {"two": 2, "2": 2, "three": 3, "3": 3}
 _MINUS = re.compile(
-    rf"(?P<before>[^\W\d_]+|\S)?(?P<space>\s*)\b(?:minus|negative)\s+(?={LEAD}*\.?\d)",
+    rf"(?P<before>[^\W\d_]+|\S)?(?P<space>\s*)\b(?:minus|negative)\s+(?={FLUSH}*\.?\d)",
     re.IGNORECASE,
 )
 # What stands before a number that is negative; behind a number, a letter or a bracket minus takes away, and
@@ -50,7 +50,8 @@ _COUNTED = re.compile(
 )
 # Behind what says what a number is, a minus may stand apart; elsewhere it lists, parts or takes away.
 _APART = re.compile(
-    rf"(?:[=\u2248<>(]|\b(?:is|was|equals))\s*(?P<minus>[-\u2212]\s+)(?={LEAD}*\.?\d)",
+    r"(?:(?:[=\u2248<>({]|\b(?:is|was|equals))\s*(?:\*\*?|\\\()?|(?<![\w)\]}.,!?])\$)"
+    rf"(?P<minus>[-\u2212\ufe63\uff0d]\s+)(?={FLUSH}*\.?\d)",
     re.IGNORECASE,
 )
 
@@ -60,7 +61,7 @@ def in_digits(text: str, undecided: Literal["kept", "none", "minus"] = "kept") -
     found as a 2 or as 1/2. A number behind a minus of which nobody can tell what it does ("the total minus
     3") is `kept` as it stands, is no number ("none": neither 3 nor -3), or negative ("minus").
     """
-    text = _FRAC.sub(_in_line, text)
+    text = _FRAC.sub(_in_line, unwrapped(text))
     text = _FRACTION.sub(_apart, text)
     text = _PART.sub(_with_part, text)
     text = _HYPHEN.sub(lambda m: f"{m[1]} " if 0 < int(m[2]) < int(m[3]) else m[0], text)

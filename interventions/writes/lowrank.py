@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interventions.writes.own import code_of, has_fields
+from interventions.writes.own import code_of, has_fields, untold
 from probes.data.activations import Activations
 from probes.data.lowrank import LowRank
 from probes.data.positions import Position
@@ -85,6 +85,13 @@ class SiteEdit:
     def identity(self) -> Identity | None:
         kind = _kind(self.change) if _told(self.change) else None
         return None if kind is None else (kind, self.change.numbers())
+
+    def untold(self) -> str:
+        """Why it has no identity."""
+        if not _told(self.change):
+            return f"{type(_layers(self.change)[-1]).__name__} has fields, and its numbers() are none"
+        found = [why for each in _layers(self.change) if (why := untold(each))]
+        return found[0] if found else "its numbers() hold more than numbers"
 
     def __repr__(self) -> str:
         return f"{self.label} at {self.site}, {self.at} tokens"

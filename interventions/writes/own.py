@@ -4,7 +4,8 @@ import hashlib
 from types import FunctionType
 from typing import Any
 
-from probes.models.reached import function_behind, reached, told_code
+from probes.models.called_code import function_behind, told_code
+from probes.models.reached import reached
 
 OURS = ("probes", "interventions")
 _HOLDING = (tuple, list, dict, set, frozenset, str, bytes, float, int, complex)
@@ -22,7 +23,7 @@ def code_of(change: Any) -> str | None:
     and use of global names, and of attributes of the class. Empty where all of it is ours; None where it
     reaches what has no lasting hash, such as a model.
     """
-    kinds = [k for k in type(change).__mro__ if k.__module__.partition(".")[0] not in (*OURS, "builtins")]
+    kinds = _ones_own(change)
     if not kinds:
         return ""
     found = reached(kinds[0], lasting=True)
@@ -31,6 +32,21 @@ def code_of(change: Any) -> str | None:
     functions = ((n, function_behind(value)) for kind in kinds for n, value in vars(kind).items())
     said = [f"{n}: {told_code(f.__code__)}" for n, f in functions if isinstance(f, FunctionType)]
     return hashlib.sha256("\n".join([found.told, *said]).encode()).hexdigest()[:8]
+
+
+def untold(change: Any) -> str:
+    """What it is that has no lasting hash: the kind of an object, or how the telling failed."""
+    for kind in _ones_own(change)[:1]:
+        found = reached(kind, lasting=True)
+        for each in (*found.bound, *found.shared):
+            return f"it reaches a {type(each).__name__}, which is no data"
+        if not found.told:
+            return f"{found.why:.80}"
+    return ""
+
+
+def _ones_own(change: Any) -> list[type]:
+    return [k for k in type(change).__mro__ if k.__module__.partition(".")[0] not in (*OURS, "builtins")]
 
 
 def _slots(kind: type) -> tuple[str, ...]:

@@ -7,22 +7,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from probes.models.backends.around import aside
 
 
 class Aside:
-    """A callable that stands aside from what it is called in; its parameters are those of its own."""
+    """A callable that stands aside from what it is called in; its parameters are those of its own. `drew` is
+    told where a call took of torch's random numbers.
+    """
 
-    def __init__(self, own: Callable[..., Any]) -> None:
-        self.own = own
+    def __init__(self, own: Callable[..., Any], drew: Callable[[], None] | None = None) -> None:
+        self.own, self.drew = own, drew
         # Hugging Face reads the parameters off the attribute, and calls that of the class.
         self.__call__ = functools.wraps(own.__call__, updated=())(lambda *args: own(*args))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with aside():
-            return self.own(*args, **kwargs)
+            if self.drew is None:
+                return self.own(*args, **kwargs)
+            before = torch.get_rng_state()
+            found = self.own(*args, **kwargs)
+            if not torch.equal(before, torch.get_rng_state()):
+                self.drew()
+            return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +50,20 @@ class AsideStreamer:
 
 
 def called_aside(
-    passed: Mapping[str, Any], criteria: Sequence[Any]
+    passed: Mapping[str, Any], criteria: Sequence[Any], drew: Callable[[], None] | None = None
 ) -> tuple[dict[str, Any], tuple[Aside, ...]]:
-    """The objects of one's own among what `generate` is passed, and criteria, each standing aside."""
+    """The objects of one's own among what `generate` is passed, and criteria, each standing aside; `drew` is
+    called where one takes of torch's random numbers.
+    """
     found = dict(passed)
     if given := found.get("logits_processor"):
         # Hugging Face looks for its own by their class, where a setting makes another such.
-        found["logits_processor"] = [p if _only_looks(p) else Aside(p) for p in given]
+        found["logits_processor"] = [p if _only_looks(p) else Aside(p, drew) for p in given]
     if (allowed := found.get("prefix_allowed_tokens_fn")) is not None:
-        found["prefix_allowed_tokens_fn"] = Aside(allowed)
+        found["prefix_allowed_tokens_fn"] = Aside(allowed, drew)
     if (streamer := found.get("streamer")) is not None:
         found["streamer"] = AsideStreamer(streamer)
-    return found, tuple(map(Aside, criteria))
+    return found, tuple(Aside(c, drew) for c in criteria)
 
 
 def _only_looks(processor: Any) -> bool:

@@ -119,7 +119,8 @@ class Decoding:
         """
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-        passed, criteria = called_aside(self.passed, (*self.criteria, *more))
+        drew = None if self.settings.get("do_sample") else self.memory.drew
+        passed, criteria = called_aside(self.passed, (*self.criteria, *more), drew)
         ends = Ends(self.ends, criteria, rows, width, self.late)
         off = dict.fromkeys(_settings_of(GenerationConfig()))
         said = {k: UNSAID.get(k) if v is None else v for k, v in (off | dict(self.settings)).items()}

@@ -29,6 +29,7 @@ from probes.models.inputs import forward_inputs, refuse_overlong, takes
 from probes.models.looking import looks_at_prompts, of_batch
 from probes.models.outputs import endless, refuse_endless_logits
 from probes.models.padding import require_harmless_padding
+from probes.models.padding_written import require_harmless_when_written
 from probes.models.state import acting_adapters
 from probes.models.unwrap import inner_model
 from probes.models.writes import Bound, Chosen
@@ -94,7 +95,10 @@ class Model(Described, Displayed):
         unpadded = decoding is not None and looks_at_prompts(decoding)
         found = list(batches(encoded, self.pad_id, to, batch_size, self.token_budget, unpadded))
         on_a_server = next(self.hf.parameters()).device.type == "meta"
-        if check and not on_a_server and any(batch.padded for batch in found):
+        padded = not on_a_server and any(batch.padded for batch in found)
+        if padded and decoding is not None:
+            require_harmless_when_written(self.hf, encoded, self.pad_id, self.dtype, self.name)
+        if check and padded:
             last = self.sites("resid_post")[-1]
 
             def last_states(rows: Sequence[Encoded]) -> Tensor:

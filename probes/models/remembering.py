@@ -25,38 +25,45 @@ class Memory:
 
     first: Reached | None = None
     said: bool = False
+    drawn: bool = False
+
+    def drew(self) -> None:
+        """One of them took of torch's random numbers, where nothing samples."""
+        self.drawn = True
 
     def for_batch(self, objects: Sequence[Any]) -> list[Any]:
-        """The objects as a batch is to meet them: as they were given. Those, other than Hugging Face's, that
-        remember the batch before go on seeing every call, and copies of what was given decide. Warns, once a
-        call, where there is no copy, or copies share what is remembered.
+        """The objects as a batch is to meet them: as they were given. Those that remember the batch before go
+        on seeing every call, unless they are Hugging Face's, and copies of what was given decide. Warns, once
+        a call, where there is no copy, or copies share what is remembered.
         """
-        own = [o for o in objects if not _theirs(o)]
+        own = list(objects)
         if not own:
-            return list(objects)
+            return own
         now = reached(own)
         if self.first is None:
             self.first = now
             self.copies, self.without = _copied(own)  # together, since they may share what they hold
-            self.shared = reached(self.copies).told
+            self.shared = reached(self.copies, placed=False).told
             return list(objects)
+        if self.drawn:
+            self._say(own, "it draws of torch's random numbers, which are everybody's")
         if now.told and now.told == self.first.told:
             return list(objects)
         if self.without:
             self._say(own, f"it reaches a {self.without}, of which there is no copy")
             return list(objects)
         fresh, _ = _copied(self.copies)
-        if reached(fresh).told != self.shared:
+        if reached(fresh, placed=False).told != self.shared:
             self._say(own, "in a global name, an attribute of a class or a module, which copies share")
             return list(objects)
-        both = {id(o): Both(copy, o) for o, copy in zip(own, fresh, strict=True)}
-        return [both.get(id(o), o) for o in objects]
+        # Hugging Face knows its own by their class.
+        return [copy if _theirs(o) else Both(copy, o) for o, copy in zip(own, fresh, strict=True)]
 
     def _say(self, own: Sequence[Any], why: str) -> None:
         if self.said:
             return
         self.said = True
-        names = ", ".join(dict.fromkeys(map(_name, own)))
+        names = ", ".join(dict.fromkeys(_name(o) for o in own if not _theirs(o))) or _name(own[0])
         warn(
             f"what {names} keeps changed while a batch of prompts was written ({why}), and the batches of a"
             " call follow one another, longest prompts first: it is in no order of the list, and what is done"

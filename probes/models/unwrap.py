@@ -131,10 +131,17 @@ def sharing_copy(hf: nn.Module) -> nn.Module:
     made = (
         t for m in hf.modules() for t in vars(m).values() if isinstance(t, torch.Tensor)
     )  # pruned weights
-    same = (*hf.parameters(), *hf.buffers(), *made, *(o for o in owners if not isinstance(o, nn.Module)))
+    hooked = (o for o in owners if not isinstance(o, nn.Module))
+    same = (*hf.parameters(), *hf.buffers(), *made, *hooked, *locks_of(hf))
     found = copy.deepcopy(hf, {id(t): t for t in same})
     uncompile_forwards(found)
     return found
+
+
+def locks_of(hf: nn.Module) -> list[Any]:
+    """Locks that modules hold: they have no copies, and a copy of a module may wait for the same one."""
+    kinds = (type(threading.Lock()), type(threading.RLock()))
+    return [v for m in hf.modules() for v in vars(m).values() if isinstance(v, kinds)]
 
 
 def without_head(hf: nn.Module) -> nn.Module:

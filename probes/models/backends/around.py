@@ -1,5 +1,5 @@
 """Who is inside of what: the edits and readings that are under way around a pass, in this task, in this
-thread, or where this thread was started.
+thread, or where this thread was started or this job of a pool submitted.
 """
 
 import threading
@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from probes.data.sites import Site
-from probes.models.backends.starting import handing_on
+from probes.models.backends.starting import Begin, handing_on
 
 Change = Callable[[Tensor], Tensor]
 
@@ -24,10 +24,10 @@ class Entry:
     """One `with hooked(...)`, and whose passes it is about: those of the tasks and threads that are inside of
     it.
 
-    With `shared` those also count that are started inside (streaming generation), unless they have such a
-    `with` of their own on this model; not those that somebody else starts meanwhile. An own pass `carries`
-    the edits around it, which then do not act a second time. `begun` says whether a pass met the edits or
-    readings, or could have, had it not ended before.
+    With `shared` those also count that are started inside (streaming generation), and jobs of a pool that are
+    submitted inside, unless they have such a `with` of their own on this model; not those of somebody else.
+    An own pass `carries` the edits around it, which then do not act a second time. `begun` says whether a
+    pass met the edits or readings, or could have, had it not ended before.
     """
 
     inner: nn.Module
@@ -60,7 +60,7 @@ class Entry:
 
 
 _inside: ContextVar[tuple[Entry, ...]] = ContextVar("hooked", default=())
-_handed: ContextVar[tuple[Entry, ...]] = ContextVar("handed", default=())  # where its thread was started
+_handed: ContextVar[tuple[Entry, ...]] = ContextVar("handed", default=())  # where its thread or job began
 _nobody: ContextVar[bool] = ContextVar("nobody", default=False)
 _aside_since: dict[int, float] = {}
 _shared: list[Entry] = []  # those of all threads, in the order in which they were entered
@@ -129,12 +129,21 @@ def aside_for(thread: int) -> float:
     return 0.0 if since is None else time.monotonic() - since
 
 
-def _for_a_thread() -> Callable[[], None] | None:
-    """What puts a thread that is started here inside of what concerns the threads started inside."""
+def _for_a_thread() -> Begin | None:
+    """What puts a thread that is started here, or a job that is given to a pool, inside of what concerns the
+    threads started inside: on a model the same that a pass made here would meet.
+    """
     if _nobody.get():
         return None
-    handed = tuple(e for e in (*_handed.get(), *_inside.get()) if e.shared and not e.left)
-    return partial(_handed.set, handed) if handed else None  # pyright: ignore[reportReturnType]
+    inside = tuple(e for e in _inside.get() if e.shared and not e.left)
+    behind = {id(e.inner) for e in inside}
+    above = tuple(e for e in _handed.get() if not e.left and id(e.inner) not in behind)
+    return partial(_hand, (*above, *inside)) if above or inside else None
+
+
+def _hand(entries: tuple[Entry, ...]) -> Callable[[], object]:
+    """What is left behind a job: the worker, inside of nothing that the job brought."""
+    return partial(_handed.reset, _handed.set(entries))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from probes.models.backends.foreign_hooks import on_originals, without_ours
+from probes.models.unwrap import locks_of
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """Relative RMS by which a site of the bridge may differ from the original: it computes attention in
@@ -44,6 +45,8 @@ def refuse(hf: nn.Module) -> None:
             f"{name} is quantised ({', '.join(sorted(map(str, dtypes)))}), and the bridge computes with plain"
             f" weights; {INSTEAD}"
         )
+    if config is not None and not hasattr(config, "num_attention_heads"):
+        raise ValueError(f"{name} has no attention heads, which the bridge asks for; {INSTEAD}")
     places = {str(d) for d in getattr(hf, "hf_device_map", {}).values()}
     if len(places) > 1:
         raise ValueError(
@@ -57,7 +60,8 @@ def twin(hf: nn.Module) -> Any:
     memo: dict[int, Any] = {
         id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in hf.parameters()
     }
-    copied = without_ours(copy.deepcopy(hf, memo | {id(b): b.detach() for b in hf.buffers()}))
+    memo |= {id(b): b.detach() for b in hf.buffers()} | {id(lock): lock for lock in locks_of(hf)}
+    copied = without_ours(copy.deepcopy(hf, memo))
     return on_originals(copied, hf)
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from probes.models.backends.around import aside_for
 
@@ -22,6 +23,13 @@ class Turn:
         self._lock = threading.RLock()
         self._holder: int | None = None
         self._in_a_pass = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Turn":
+        raise TypeError(
+            "a model value on nnsight or TransformerLens holds a second model on the weights of the first,"
+            " which no copy would share; copy the Hugging Face model and load that:"
+            " load_model(copy.deepcopy(model.hf), tokenizer=model.tokenizer, backend=model.backend.name)"
+        )
 
     @contextmanager
     def taken(self, always: bool = False) -> Generator[bool]:

@@ -172,8 +172,10 @@ def edit_hash(write: Write) -> str:
     """
     found = hashed(write)
     if found is None:
+        why = f" ({said})" if (said := getattr(write, "untold", str)()) else ""
         raise ValueError(
-            f"{write!r} does not say what it does as data, so its captures cannot be told apart in a store;"
-            " capture it into memory, or let numbers() of a change of your own return all that decides it"
+            f"{write!r} does not say what it does as data{why}, so its captures cannot be told apart in a"
+            " store; capture it into memory, or let numbers() of a change of your own return all that decides"
+            " it"
         )
     return found

@@ -1,0 +1,50 @@
+"""Numbers that code holds or draws, told: tensors, arrays, and where random numbers stand."""
+
+import hashlib
+import random
+from types import FunctionType, ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probes.models.called_code import codes
+
+_SMALL = 2**16  # numbers all of which are read; of larger arrays as many are picked
+LARGE = 2**22  # numbers of a tensor that is not copied
+_DRAWING = {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "multinomial"}
+_DRAWING |= {"bernoulli", "normal", "bernoulli_", "normal_", "uniform_", "exponential_", "dropout"}
+
+
+def of_a_tensor(x: Tensor, every: bool, placed: bool) -> str:
+    """The values of a tensor; of a large one how often it was written to, and its place or some."""
+    head = f"{x.dtype} {tuple(x.shape)}"
+    large = x.numel() > _SMALL and not every
+    if large:
+        head = f"{head} {0 if x.is_inference() else x._version}"
+    if (large and placed) or x.device.type == "meta" or x.layout != torch.strided:
+        return f"{head} {x.data_ptr()} {0 if x.is_inference() else x._version}"
+    some = x.detach().reshape(-1)
+    some = some[:: x.numel() // _SMALL] if large else some
+    raw = some.cpu().contiguous().view(torch.uint8).numpy()
+    return f"{head} {hashlib.sha256(raw.data).hexdigest()}"
+
+
+def of_an_array(x: np.ndarray, every: bool) -> str:
+    """The values of an array, of a large one some."""
+    flat = x.reshape(-1)
+    some = flat if every or x.size <= _SMALL else flat[:: x.size // _SMALL]
+    raw = np.ascontiguousarray(some).view(np.uint8) if x.size and x.dtype.itemsize else np.zeros(0, np.uint8)
+    return f"{type(x).__name__} {x.dtype} {x.shape} {hashlib.sha256(raw.data).hexdigest()}"
+
+
+def noise(f: FunctionType) -> bytes:
+    """Where torch's random numbers stand, for a function that draws some."""
+    names = {n for code in codes(f.__code__) for n in code.co_names}
+    return torch.get_rng_state().numpy().tobytes() if names & _DRAWING else b""
+
+
+def drawn(module: ModuleType) -> bytes:
+    """Where the random numbers stand that a module gives."""
+    state = {"random": random.getstate, "numpy": np.random.get_state}.get(module.__name__)
+    return b"" if state is None else repr(state()).encode()
