@@ -88,7 +88,7 @@ def _attributes(module: nn.Module, counts: Counts) -> Iterator[str]:
     """Plain attributes of a module that decide what it computes, and functions of other people's code put
     onto it.
     """
-    own = _nobodys(type(module))
+    own = nobodys(type(module))
     for name, value in module.__dict__.items():
         if name in OF_EVERY_MODULE:
             continue
@@ -111,7 +111,7 @@ def _attributes(module: nn.Module, counts: Counts) -> Iterator[str]:
 
 
 @functools.cache
-def _nobodys(kind: type) -> bool:
+def nobodys(kind: type) -> bool:
     """Whether a class is neither a library's nor code that came with a model."""
     root = kind.__module__.partition(".")[0]
     return root not in (*PART_OF_THE_MODEL, "transformers_modules") and not library(kind.__module__)
@@ -121,7 +121,7 @@ def _deep(value: Any) -> str | None:
     """A hash of containers, arrays, tensors and objects of one's own; None for those of libraries."""
     root = type(value).__module__.partition(".")[0]
     plain = isinstance(value, list | tuple | set | frozenset | Mapping | np.ndarray | Tensor)
-    if isinstance(value, nn.Module | nn.Parameter) or not (plain or root == "types" or _nobodys(type(value))):
+    if isinstance(value, nn.Module | nn.Parameter) or not (plain or root == "types" or nobodys(type(value))):
         return None
     met = reached(value, lasting=True)
     return None if met.bound or met.shared or not met.told else met.told[:16]

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from probes.data.code_names import stored
 from probes.models.backends import hooking
+from probes.models.backends.alike import Alike
 from probes.models.backends.points import Point
 from probes.models.compiled import original
 from probes.models.foreign import foreign
@@ -31,29 +31,29 @@ def makes_states(hf: nn.Module, copied: nn.Module | None = None) -> nn.Module:
     return body if copied is None else without_head(copied)
 
 
-def on_originals(copied: nn.Module, hf: nn.Module) -> nn.Module:
-    """The copy, whose hooks of other code are called as those of the model are: the very functions, with the
-    model's own modules. What they set there, the copy has too.
+def on_originals(copied: nn.Module, hf: nn.Module) -> Alike | None:
+    """Has hooks of other code on the copy called as those of the model are: the very functions, with the
+    model's own modules. What they set there the copy has too, and they find there what its passes keep, from
+    `begin` of what comes back on; None where there are no such hooks.
     """
+    alike: Alike | None = None
     for module, own in zip(copied.modules(), hf.modules(), strict=True):
         for name in ("_forward_pre_hooks", "_forward_hooks"):
             table, theirs = getattr(module, name), getattr(own, name)
             for key in table:
                 if key in theirs and foreign(theirs[key]) is not None:
-                    table[key] = _called_with(theirs[key], own, module)
-    return copied
+                    alike = alike or Alike(copied, hf)
+                    table[key] = _called_with(theirs[key], own, alike)
+    return alike
 
 
-def _called_with(fn: Callable[..., Any], own: nn.Module, module: nn.Module) -> Callable[..., Any]:
-    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
-    sets = () if code is None else tuple(stored(code)[0])
-
+def _called_with(fn: Callable[..., Any], own: nn.Module, alike: Alike) -> Callable[..., Any]:
     def hook(of: nn.Module, *args: Any) -> Any:
-        found = fn(own, *args)
-        for name in sets:
-            if name in vars(own):
-                vars(module)[name] = vars(own)[name]
-        return found
+        alike.to_the_model()
+        try:
+            return fn(own, *args)
+        finally:
+            alike.to_the_copy()
 
     # Known as that of others, whatever it is called.
     hook.__module__, hook.__qualname__ = (foreign(fn) or "").rpartition(".")[::2]

@@ -72,7 +72,7 @@ class TransformerLens:
         self._plain = Hooks(hf, blocks)
         self.blocks = self._plain.blocks
         self._n_blocks = len(self._plain.inner.get_submodule(self.blocks))  # pyright: ignore
-        self.bridge = boot(hf, tokenizer)
+        self.bridge, self._alike = boot(hf, tokenizer)
         there = {t.data_ptr() for t in (*hf.parameters(), *hf.buffers())}
         self._copies = any(p.data_ptr() not in there for p in self.bridge.original_model.parameters())
         self._weights, self._made_of = self._state_of_weights(), Stamp.of(hf)
@@ -189,6 +189,8 @@ class TransformerLens:
             yield self.bridge.original_model
 
     def _refuse_changed(self) -> None:
+        if self._alike is not None:
+            self._alike.to_the_copy()
         if self._state_of_weights() != self._weights:
             raise ValueError(
                 "the model's weights were moved or changed after its bridge was made; load it again with this"
