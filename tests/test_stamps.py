@@ -20,6 +20,10 @@ ROWS = Examples(["alpha beta", "old tree", "blue river", "stone near"] * 2, y=[0
 BACKENDS = ("hooks", "nnsight", "transformer_lens")
 
 
+class Slots:
+    __slots__ = ("g",)
+
+
 class Scaled(nn.Module):
     """Anybody's wrapper of an MLP, and all that it may hold."""
 
@@ -28,6 +32,8 @@ class Scaled(nn.Module):
         self.mlp, self.fn, self._gain = mlp, lambda h: h, 1.0
         self.table, self.list, self.own = {"a": {"b": 1.0}}, [1.0], types.SimpleNamespace(g=1.0)
         self.vector, self.array = torch.zeros(32), np.ones(1, np.float32)
+        self.slots, self.deep, self.set = Slots(), {1: {1: {1: {1: {1: {1: 1.0}}}}}}, {("a", 1)}
+        self.slots.g, self.tensors = 1.0, [torch.ones(1)]
 
     def __getattr__(self, name):  # TransformerLens looks for the projections
         try:
@@ -37,6 +43,7 @@ class Scaled(nn.Module):
 
     def forward(self, x):
         by = self._gain * self.table["a"]["b"] * self.list[0] * self.own.g * float(self.array[0])
+        by = by * self.slots.g * self.deep[1][1][1][1][1][1] * (1 if self.set else 3) * self.tensors[0]
         return self.fn(self.mlp(x)) * by + self.vector
 
 
@@ -64,6 +71,11 @@ CHANGES = {
     "an array": in_wrapper(lambda w: w.array.fill(3.0)),
     "a tensor": in_wrapper(lambda w: setattr(w, "vector", torch.ones(32))),
     "a tensor in place": in_wrapper(lambda w: w.vector.add_(1)),
+    "a tensor past its version": in_wrapper(lambda w: w.vector.data.add_(1)),
+    "a tensor in a list, past its version": in_wrapper(lambda w: w.tensors[0].data.mul_(3)),
+    "a slot": in_wrapper(lambda w: setattr(w.slots, "g", 3.0)),
+    "a table six deep": in_wrapper(lambda w: w.deep[1][1][1][1][1].update({1: 3.0})),
+    "a set": in_wrapper(lambda w: w.set.clear()),
     "a private method put on": (
         "gemma2",
         lambda hf: setattr(hf.model.layers[1].input_layernorm, "_norm", lambda x: x * 0.3),

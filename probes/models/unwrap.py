@@ -131,7 +131,13 @@ def sharing_copy(hf: nn.Module, also: Iterable[Any] = ()) -> nn.Module:
     made = (
         t for m in hf.modules() for t in vars(m).values() if isinstance(t, torch.Tensor)
     )  # pruned weights
-    same = (*hf.parameters(), *hf.buffers(), *made, *also, *(o for o in owners if not isinstance(o, nn.Module)))
+    same = (
+        *hf.parameters(),
+        *hf.buffers(),
+        *made,
+        *also,
+        *(o for o in owners if not isinstance(o, nn.Module)),
+    )
     found = copy.deepcopy(hf, {id(t): t for t in same})
     uncompile_forwards(found)
     return found

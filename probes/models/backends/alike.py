@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from probes.models.attributes import OF_EVERY_MODULE
-from probes.models.settings import nobodys
+from probes.models.foreign import nobodys
 
 _OWN = OF_EVERY_MODULE | {"forward"}  # a copy's own, to which whoever reads it adds
 _GONE = object()
@@ -47,7 +47,11 @@ class Alike:
         self._carry(self._ours, self._theirs, self._twin)
 
     def _carry(
-        self, source: list["_Table"], target: list["_Table"], known: dict[int, nn.Module], weights: bool = True
+        self,
+        source: list["_Table"],
+        target: list["_Table"],
+        known: dict[int, nn.Module],
+        weights: bool = True,
     ) -> None:
         for i, (one, other) in enumerate(zip(source, target, strict=True)):
             if (i % 3 == 2 and not weights) or one.same():
@@ -73,9 +77,7 @@ class _Table:
 
     def same(self) -> bool:
         """Quick, since it is asked of every module around every hook."""
-        return len(self.own) == len(self.was) and all(
-            map(operator.is_, self.own.values(), self.was.values())
-        )
+        return len(self.own) == len(self.was) and all(map(operator.is_, self.own.values(), self.was.values()))
 
     def changes(self) -> Iterator[tuple[str, Any]]:
         for name in {**self.was, **self.own}:

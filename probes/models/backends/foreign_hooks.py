@@ -18,14 +18,15 @@ from probes.models.unwrap import inner_model, without_head
 
 def makes_states(hf: nn.Module, copied: nn.Module | None = None) -> nn.Module:
     """What to run for hidden states alone: the part without the head, or the whole where code of others
-    stands in front of it (a hook, a `forward` put onto it, a class of one's own); of a copy, where one is given.
+    stands in front of it (a hook, a `forward` put onto it, a class of one's own); of a copy, where one is
+    given.
     """
     body = without_head(hf)
     around = (hf, original(hf), getattr(original(hf), "base_model", None), inner_model(hf))
     for module in around:
         if not isinstance(module, nn.Module) or module is body:
             continue
-        runs = (getattr(type(module), "__call__", None), type(module).forward, vars(module).get("forward"))
+        runs = (type(module).__call__, type(module).forward, vars(module).get("forward"))
         if any(fn is not None and foreign(fn) for fn in (*runs, *module._forward_pre_hooks.values())):
             return hf if copied is None else copied
     return body if copied is None else without_head(copied)
