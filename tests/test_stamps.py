@@ -12,6 +12,8 @@ from torch import nn
 
 from interventions import Add, edited
 from probes import Examples, MassMean, capture, load_model
+from probes.models import held as held_by
+from probes.models.looked_at import look
 from probes.models.stamp import Stamp
 from tests.conftest import build_hf, build_tokenizer
 
@@ -167,3 +169,29 @@ def test_what_stays_is_not_taken_for_another():
     assert stamp.changed(hf) == ""
     hf.other = 2
     assert stamp.changed(hf) == ""
+
+
+def test_large_values_are_looked_at_in_part():
+    pictures = [look(v) for v in ([*range(10**6)], {i: i for i in range(10**5)}, set(range(10**5)))]
+    assert all(len(picture) < 300 for picture in pictures)
+    known = [*range(10**6)]
+    before = look(known)
+    known.append(1)
+    assert look(known) != before
+
+
+@pytest.mark.parametrize("made", [torch.zeros, np.zeros])
+def test_large_arrays_that_functions_hold_are_read_again_where_they_seem_to_be_others(made, monkeypatch):
+    large = made((512, 512))
+
+    def function(x):
+        return x + large
+
+    counted, theirs = [], held_by.whole
+    monkeypatch.setattr(held_by, "whole", lambda value: counted.append(1) or theirs(value))
+    first = held_by.held(function)
+    assert held_by.held(function) == first and len(counted) == 1
+    for change in (lambda: large[3].__setitem__(slice(None), 1), lambda: large[:, 7].__setitem__(..., 2)):
+        before = held_by.held(function)
+        change()
+        assert held_by.held(function) != before

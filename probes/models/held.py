@@ -6,6 +6,7 @@ import dis
 import functools
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -117,17 +118,32 @@ def _values(value: Tensor | np.ndarray) -> str:
     """
     if isinstance(value, np.ndarray):
         if value.size <= _LARGE or value.dtype == object or not value.flags.c_contiguous:
-            return hashlib.sha256(value.tobytes()).hexdigest()
-        seen: Any = (value.ctypes.data, walk([torch.from_numpy(value.reshape(-1).view(np.uint8))]))
-    elif value.numel() <= _LARGE or value.layout != torch.strided:
-        return values_of(value.detach()).hex()
+            return whole(value)
+        seen: Any = (value.ctypes.data, walk([_as_tensor(value)]))
+    elif value.numel() <= _LARGE or value.layout != torch.strided or value.device.type == "meta":
+        return whole(value)
     else:
         seen = (value.data_ptr(), 0 if value.is_inference() else value._version, walk([value.contiguous()]))
     known = _known.get(id(value))
     if known is None or known[0]() is not value or known[1] != seen:
-        whole = values_of(value.detach()).hex() if isinstance(value, Tensor) else ""
-        whole = whole or hashlib.sha256(value.tobytes()).hexdigest()  # pyright: ignore
         while len(_known) >= _KEPT:
             del _known[next(iter(_known))]
-        known = _known[id(value)] = (ref(value), seen, whole)
+        known = _known[id(value)] = (ref(value), seen, whole(value))
     return known[2]
+
+
+def whole(value: Tensor | np.ndarray) -> str:
+    """A hash of every number."""
+    if isinstance(value, Tensor):
+        return values_of(value.detach()).hex()
+    return hashlib.sha256(value.tobytes()).hexdigest()
+
+
+def _as_tensor(value: np.ndarray) -> Tensor:
+    """An array as a tensor on the same memory; of numbers that torch does not know the bytes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of arrays that cannot be written to, which nobody does
+        try:
+            return torch.from_numpy(value)
+        except TypeError:
+            return torch.from_numpy(value.view(np.uint8))
