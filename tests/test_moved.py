@@ -380,6 +380,7 @@ class Writes:
         held = self.held
         held["x"]["y"] = 1
         self.child.gain = other.gain = 3
+        self.sums[0:1] += x.mean(0).numpy(force=True)
         del self.gone["x"]
 
 
@@ -388,7 +389,7 @@ def test_writes_are_told_by_where_they_go():
     ways = {(p.root, *p.way) for p in found.sets}
     names = ("once", "grows", "back", "never", "count", "a")
     assert ways == {*(("self", n) for n in names), ("self", "child", "gain"), ("other", "gain")}
-    assert {p.way for p in found.moves} == {("b",), ("held", "[]"), ("gone",)}
+    assert {p.way for p in found.moves} == {("b",), ("held", "[]"), ("sums",), ("gone",)}
     assert {p.way for p in found.fills} == {("once",)} and {p.way for p in found.restores} == {("back",)}
 
 

@@ -13,7 +13,7 @@ _TAKEN = {"STORE_ATTR": 2, "STORE_SUBSCR": 3, "STORE_SLICE": 4, "DELETE_SUBSCR":
 _HOLDS = {"STORE_SUBSCR": 2, "STORE_SLICE": 3, "DELETE_SUBSCR": 2}  # how deep what is written into lies
 _ENDS = ("JUMP_FORWARD", "JUMP_BACKWARD", "RETURN_", "RERAISE", "RAISE_VARARGS")
 _NO_HANDLER = ("POP_EXCEPT", "CHECK_EXC_MATCH", "RAISE_VARARGS", "RETURN_VALUE")
-_SILENT = ("CACHE", "EXTENDED_ARG", "RESUME", "PRECALL", "NOP")
+_SILENT = ("CACHE", "EXTENDED_ARG", "RESUME", "NOP")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def writes_of(code: CodeType) -> Writes:
             found.follow(step)
     known = {path for _, path in found.sets}
     fills = {p for p in known if all(found.filled(at, p) for at, q in found.sets if q == p)}
-    moves = frozenset(p for p in found.moves if p.way)
+    moves = frozenset(p for p in found.moves if p.root)
     calls = frozenset((p, method) for p, method in found.calls if p.root)
     return Writes(frozenset(known), moves, calls, frozenset(fills), frozenset(found.restores))
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from probes.data.digest import values_of
 from probes.data.fingerprint import walk
 from probes.models.foreign import foreign
+from probes.models.moved import moved_by, moved_variables
 from probes.models.reached import used
 
 _DEEP = 4  # functions within functions that are looked into
@@ -55,7 +56,9 @@ def _parts(fn: Any, depth: int) -> Iterator[str]:
         yield from _said({"args": fn.args, **fn.keywords}, depth)
         yield from _parts(fn.func, depth + 1)
     elif isinstance(fn, MethodType):
-        yield from () if _writes(fn.__func__, "STORE_ATTR") else _parts(fn.__self__, depth + 1)
+        own = fn.__self__
+        counts = _writes(fn.__func__, "STORE_ATTR") or moved_by(own, getattr(fn, "__name__", ""))
+        yield from () if counts else _parts(own, depth + 1)
         yield from _parts(fn.__func__, depth + 1)
     elif isinstance(fn, FunctionType):
         yield from _function(fn, depth)
@@ -63,6 +66,7 @@ def _parts(fn: Any, depth: int) -> Iterator[str]:
         yield f"{type(fn).__module__}.{getattr(fn, '__qualname__', type(fn).__qualname__)}"
         own = isinstance(fn, nn.Module | ModuleType | type)
         own |= _writes(vars(type(fn)).get("__call__"), "STORE_ATTR")  # it counts, or keeps what it saw
+        own |= moved_by(fn, "__call__")
         attributes = {} if own else getattr(fn, "__dict__", {})
         yield from _said({k: v for k, v in attributes.items() if not callable(v)}, depth)
 
@@ -74,6 +78,7 @@ def _function(fn: FunctionType, depth: int) -> Iterator[str]:
         return
     yield repr([c for c in code.co_consts if isinstance(c, int | float | str)])
     writes = {i.argval for i in dis.get_instructions(fn) if i.opname in ("STORE_DEREF", "STORE_GLOBAL")}
+    writes |= moved_variables(fn)
     cells = dict(zip(code.co_freevars, fn.__closure__ or (), strict=True))
     found = {name: c.cell_contents for name, c in cells.items() if name not in writes and _filled(c)}
     put = {i.argval for i in dis.get_instructions(fn) if i.opname == "STORE_ATTR"}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from probes.models.foreign import PART_OF_THE_MODEL, foreign
+from probes.models.foreign import foreign, nobodys
 from probes.models.held import held
 
 PLAIN = (bool, int, float, str, type(None))
@@ -63,9 +63,9 @@ def look(value: Any, depth: int = 0, met: set[int] | None = None) -> Any:
     if isinstance(value, set | frozenset):
         inside = {id(v): within(v) for v in _few(value, len(value)) if not isinstance(v, PLAIN)}
         return (type(value), frozenset(value) if len(value) <= _SMALL else len(value), inside)
-    root = type(value).__module__.partition(".")[0]
-    if root in PART_OF_THE_MODEL or isinstance(value, nn.Module | type):
-        return Same(value)
+    own = type(value).__module__ == "types" or nobodys(type(value))
+    if not own or isinstance(value, nn.Module | type):
+        return Same(value)  # what a logger or a lock holds is its own business
     return Same(value), *((k, within(v)) for k, v in _attributes(value))
 
 

@@ -37,7 +37,7 @@ class Moved:
 
     def moves(self, name: str, value: Any) -> bool:
         """Whether passes move an attribute with this value."""
-        return name in self.writes or any(_moved_by(value, method) for method in self.calls.get(name, ()))
+        return name in self.writes or any(moved_by(value, method) for method in self.calls.get(name, ()))
 
 
 def in_passes(kind: type) -> Moved:
@@ -124,7 +124,20 @@ def with_helpers(fn: FunctionType) -> Iterator[FunctionType]:
         todo += [f for f in found if isinstance(f, FunctionType) and f.__module__ == each.__module__]
 
 
-def _moved_by(value: Any, method: str, depth: int = 0) -> bool:
+def moved_variables(fn: FunctionType) -> set[str]:
+    """Variables from outside of a function whose values its code writes into: running sums, arrays."""
+    said = [writes_of(code) for code in codes_within(fn.__code__)]
+    into = {p.root for each in said for p in each.moves if p.kind != "local" and not p.way}
+    return into | {
+        p.root for each in said for p, m in each.calls if p.kind != "local" and not p.way and _into(m)
+    }
+
+
+def _into(method: str) -> bool:
+    return _in_place(method) or method in _OF_ARRAYS
+
+
+def moved_by(value: Any, method: str, depth: int = 0) -> bool:
     """Whether a method that is called on a value changes it."""
     if isinstance(value, Tensor):
         return _in_place(method)
@@ -140,7 +153,7 @@ def _moved_by(value: Any, method: str, depth: int = 0) -> bool:
     calls = {call for each in said for call in each.calls if call[0].root == variable}
     within = (m for p, m in calls if not p.way)
     changing = any(p.way and changing(m) for p, m in calls)
-    return changing or (depth < _DEEP and any(_moved_by(value, m, depth + 1) for m in within))
+    return changing or (depth < _DEEP and any(moved_by(value, m, depth + 1) for m in within))
 
 
 def changing(method: str) -> bool:
