@@ -30,6 +30,7 @@ class Around(nn.Module):
         super().__init__()
         self.mlp, self.gain, self.kept, self.late, self.n = mlp, 1.0, 1.0, None, 0
         self.register_buffer("whole", torch.ones(1, dtype=torch.long), persistent=False)
+        self.register_buffer("large", torch.ones(2**17), persistent=False)
         self.start()
 
     def __getattr__(self, name):  # TransformerLens looks for the projections
@@ -51,7 +52,8 @@ class Around(nn.Module):
             self.late = 1.0
         try:
             self.kept = 0.0
-            return self.mlp(x) * self.gain * kept * self.late * self.whole * self.by
+            by = self.whole * self.by * self.large[7] * self.__dict__.get("put", 1.0)
+            return self.mlp(x) * self.gain * kept * self.late * by
         finally:
             self.kept = kept
 
@@ -115,13 +117,22 @@ class Counter(Around):
         self.last.append(x.shape[1])
 
 
+class Keeper:
+    def __init__(self):
+        self.lengths = []
+
+    def look(self, n):
+        self.lengths.append(n)
+
+
 class Metered(Around):
     def start(self):
-        self.meter, self.length = Meter(), Meter()
+        self.meter, self.length, self.keeper = Meter(), Meter(), Keeper()
 
     def keep(self, x):
         self.meter.step(1)
         self.length(x.shape[1])
+        self.keeper.look(x.shape[1])
 
 
 class Within(Around):
@@ -147,6 +158,11 @@ def bump(module):
 class Helped(Around):
     def keep(self, x):
         bump(self)
+
+
+class ByTable(Around):
+    def keep(self, x):
+        self.__dict__["n"] = self.__dict__.get("n", 0) + 1
 
 
 class Counts(Around):
@@ -235,8 +251,8 @@ def by_an_object(mlp):
     return block
 
 
-KINDS = (Table, Seen, Cache, Defaults, Counter, Metered, Within, InPlace, Helped, Super, Called, Lazy)
-KINDS += (hooked, by_an_object)
+KINDS = (Table, Seen, Cache, Defaults, Counter, Metered, Within, InPlace, Helped, ByTable, Super, Called)
+KINDS += (Lazy, hooked, by_an_object)
 
 
 def with_wrapper(make, backend="hooks", block=1):
@@ -303,6 +319,8 @@ BLIND = {
     "put back by a pass": (lambda hf: None, lambda w: setattr(w, "kept", 3.0)),
     "of the class": (lambda hf: None, lambda w: setattr(type(w), "by", 3.0)),
     "code of the class": (lambda hf: None, of_the_class),
+    "a large buffer": (lambda hf: None, lambda w: w.large.mul_(3)),
+    "put into its table": (lambda hf: None, lambda w: w.__dict__.update(put=3.0)),
     "a buffer of whole numbers": (lambda hf: None, lambda w: w.whole.mul_(3)),
 }
 

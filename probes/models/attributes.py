@@ -123,7 +123,8 @@ def names_in(kind: type, moved: Moved | None) -> Names:
             if not beneath:
                 reads |= loaded(code)
                 calls |= called(code)
-    return Names(*map(frozenset, (sets - writes, writes, once, reads, calls)), freely)
+    told = (frozenset(each) for each in (sets - writes, writes, once, reads, calls))
+    return Names(*told, freely=freely)
 
 
 def _in_passes(own: Mapping[str, FunctionType], home: str) -> tuple[set[CodeType], bool]:

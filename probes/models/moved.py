@@ -97,6 +97,8 @@ class _Found:
                 continue
             lasting = self.restores if path in said.restores else self.fills if path in said.fills else None
             (self.writes if lasting is None else lasting).add(path.way[0])
+            if path.way[0] == "__dict__":  # self.__dict__["n"] = ...
+                self.writes |= {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
         words = stored(code)[0] - {p.way[-1] for p in said.sets}
         self.writes |= words  # through setattr
         for path, method in said.calls:
@@ -152,8 +154,8 @@ def moved_by(value: Any, method: str, depth: int = 0) -> bool:
         return True
     calls = {call for each in said for call in each.calls if call[0].root == variable}
     within = (m for p, m in calls if not p.way)
-    changing = any(p.way and changing(m) for p, m in calls)
-    return changing or (depth < _DEEP and any(moved_by(value, m, depth + 1) for m in within))
+    inside = any(p.way and changing(m) for p, m in calls)
+    return inside or (depth < _DEEP and any(moved_by(value, m, depth + 1) for m in within))
 
 
 def changing(method: str) -> bool:

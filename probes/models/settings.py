@@ -31,7 +31,7 @@ PASSING += ("warnings_issued", "_gradient_checkpointing_func", "_compiled_call_i
 _PUT_BACK = ("forward", "prepare_inputs_for_generation")
 _PAD = ("padding_idx=", "pad_token_id=")
 CHANGES_WITH_TEXTS = ("dynamic", "longrope")
-_BUFFER = 2**16  # larger ones are masks
+_BUFFER, _OWN = 2**16, 2**22  # larger ones of libraries are masks
 
 
 def settings_of(hf: nn.Module, called: Called) -> str:
@@ -42,9 +42,9 @@ def settings_of(hf: nn.Module, called: Called) -> str:
     is nobody's library's, private attributes, lists, tables, tensors and objects count too, and the class:
     its plain attributes and the code that its passes run.
 
-    Not seen: other objects that modules of libraries hold, methods exchanged on classes of libraries, masks
-    and tables of more than 65,536 numbers that are no part of the state dict, rotary frequencies that change
-    with the length of texts, and what passes fill in once where it was None.
+    Not seen: other objects that modules of libraries hold, methods exchanged on classes of libraries, their
+    masks and tables of more than 65,536 numbers that are no part of the state dict, rotary frequencies that
+    change with the length of texts, and what passes fill in once where it was None.
     """
     saved = set(hf.state_dict(keep_vars=True))
     whole, core, seen = hashlib.sha256(), hashlib.sha256(), {}
@@ -126,13 +126,14 @@ def _buffers(module: nn.Module, prefix: str, saved: set[str], counts: Counts) ->
     """Small tables of numbers that are no part of the state dict, in four digits, since devices round
     differently; whole numbers where the class is nobody's.
     """
+    own = nobodys(type(module))
     for name, t in module._buffers.items():
-        if t is None or f"{prefix}{name}" in saved or t.numel() > _BUFFER:
+        if t is None or f"{prefix}{name}" in saved or t.numel() > (_OWN if own else _BUFFER):
             continue
         if t.device.type == "meta" or not t.numel() or not counts(name, t):
             continue
         if not t.is_floating_point():
-            if nobodys(type(module)):
+            if own:
                 yield f"{name}: [{t.dtype} {values_of(t.detach()).hex()[:16]}]\n"
             continue
         x = t.detach().double().flatten()
