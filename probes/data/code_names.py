@@ -69,8 +69,8 @@ def stored(code: CodeType) -> tuple[frozenset[str], bool]:
 
 @functools.cache
 def loaded(code: CodeType, off: str = "") -> frozenset[str]:
-    """Names of attributes that code reads, other than to call them, and words where it has a `getattr` or reads
-    `__dict__`; with `off` those that it reads off a variable of this name.
+    """Names of attributes that code reads, other than to call them, and words where it has a `getattr` or
+    reads `__dict__`; with `off` those that it reads off a variable of this name.
     """
     found: set[str] = set()
     before: object = ""

@@ -13,7 +13,7 @@ _TAKEN = {"STORE_ATTR": 2, "STORE_SUBSCR": 3, "STORE_SLICE": 4, "DELETE_SUBSCR":
 _HOLDS = {"STORE_SUBSCR": 2, "STORE_SLICE": 3, "DELETE_SUBSCR": 2}  # how deep what is written into lies
 _ENDS = ("JUMP_FORWARD", "JUMP_BACKWARD", "RETURN_", "RERAISE", "RAISE_VARARGS")
 _NO_HANDLER = ("POP_EXCEPT", "CHECK_EXC_MATCH", "RAISE_VARARGS", "RETURN_VALUE")
-_SILENT = ("CACHE", "EXTENDED_ARG", "RESUME", "NOP")
+_SILENT = ("CACHE", "EXTENDED_ARG", "RESUME", "NOP", "NOT_TAKEN")
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ class _Following:
             self._set(step.offset, self.top().then(str(step.argval)), self.top(2))
         if name in _HOLDS:
             self.moves.add(self.top(_HOLDS[name]))
-        if name == "STORE_FAST":
-            self.names[str(step.argval)] = self.top()
-        if name in _TAKEN:
+        if name.startswith("STORE_FAST"):
+            self._named(step)
+        elif name in _TAKEN:
             self.take(_TAKEN[name])
         elif name == "COPY":
             self.stack.append(self.top(step.arg or 1))
@@ -132,6 +132,17 @@ class _Following:
         else:
             return False
         return True
+
+    def _named(self, step: dis.Instruction) -> None:
+        """Follows what goes into variables; of two in one step the second is stored, or loaded, behind."""
+        first, *second = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+        self.names[str(first)] = self.top()
+        self.take(1)
+        if second and step.opname.endswith("STORE_FAST"):
+            self.names[str(second[0])] = self.top()
+            self.take(1)
+        elif second:
+            self.stack.append(self.names.get(second[0]) or Path(str(second[0]), "local"))
 
     def _set(self, at: int, path: Path, value: Path) -> None:
         self.sets.append((at, path))
