@@ -1,4 +1,4 @@
-"""Backends that compute with a copy say by name what they do not serve."""
+"""Backends that compute with a copy serve what hooks do, or say by name that they do not."""
 
 import copy
 import threading
@@ -9,7 +9,7 @@ import transformers
 from torch import nn
 
 from interventions import Add, edited
-from probes import Direction, load_model
+from probes import Direction, capture, load_model
 from tests.conftest import VOCABULARY, build_hf, build_tokenizer
 
 TEXTS = ["the red house is old", "a small tree"]
@@ -24,11 +24,14 @@ WITHOUT_HEADS = {
 
 
 @pytest.mark.parametrize("name", WITHOUT_HEADS)
-def test_a_model_without_attention_is_refused_by_name(name):
+def test_a_model_without_attention_is_read_through_the_bridge_as_through_hooks(name):
+    torch.manual_seed(0)
     hf, tokenizer = WITHOUT_HEADS[name]().eval(), build_tokenizer("left")
-    with pytest.raises(ValueError, match=rf"{name}ForCausalLM has no attention heads.*use backend=.hooks"):
-        load_model(hf, tokenizer=tokenizer, backend="transformer_lens")
-    assert load_model(hf, tokenizer=tokenizer).logits(TEXTS).shape[0] == 2
+    bridge = load_model(hf, tokenizer=tokenizer, backend="transformer_lens")
+    plain = load_model(hf, tokenizer=tokenizer)
+    assert torch.allclose(bridge.logits(TEXTS), plain.logits(TEXTS), atol=1e-5)
+    both = [capture(m, TEXTS, "resid_post", progress=False).x for m in (bridge, plain)]
+    assert torch.allclose(*both, atol=1e-5)
 
 
 @pytest.mark.parametrize("backend", ["nnsight", "transformer_lens"])

@@ -105,9 +105,24 @@ def put_over(hf):
     hf.forward = functools.wraps(old)(lambda *args, **kwargs: old(*args, **swapped(kwargs)))
 
 
-@pytest.mark.parametrize(
-    ("put", "backend"), [(before_all, "hooks"), (before_all, "nnsight"), (put_over, "hooks")]
-)
+def of_its_own_class(method):
+    def put(hf):
+        kind = type(hf)
+
+        def louder(self, *args, **kwargs):
+            made = self.get_input_embeddings()(kwargs.pop("input_ids")) * 3
+            return getattr(kind, method)(self, *args, inputs_embeds=made, **kwargs)
+
+        hf.__class__ = type("Louder", (kind,), {method: louder})
+
+    return put
+
+
+BEFORE = (before_all, of_its_own_class("forward"), of_its_own_class("__call__"))
+BEFORE = [*((put, backend) for put in BEFORE for backend in ("hooks", "nnsight")), (put_over, "hooks")]
+
+
+@pytest.mark.parametrize(("put", "backend"), BEFORE)
 def test_captures_meet_what_stands_in_front_of_the_whole_model(put, backend):
     hf = build_hf()
     plain = capture(loaded(hf), TEXTS, "resid_post.1", progress=False).x

@@ -2,6 +2,10 @@
 reads does.
 """
 
+import logging
+import threading
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -147,3 +151,74 @@ def test_what_decides_makes_another_model(put, change):
     for ask in (lambda: changed.logits(TEXTS), lambda: edited(model, Add(direction, gaps=1))):
         with pytest.raises(ValueError, match=r"their (settings|config) differs?"):
             ask()
+
+
+def running_mean(hf):
+    mean = torch.zeros(32)
+
+    def hook(module, args, out):
+        mean.add_(out.mean((0, 1)))
+
+    hf.model.layers[1].register_forward_hook(hook)
+
+
+def running_array(hf):
+    mean = np.zeros(32)
+
+    def hook(module, args, out):
+        mean[:] += out.mean((0, 1)).numpy()
+
+    hf.model.layers[1].register_forward_hook(hook)
+
+
+class Ticks:
+    def __init__(self):
+        self.n = 0
+
+    def tick(self):
+        self.n += 1
+
+    def hook(self, module, args, out):
+        self.tick()
+
+    def __call__(self, module, args, out):
+        self.tick()
+
+
+KEEPING = {
+    "a tensor": running_mean,
+    "an array": running_array,
+    "a second method": lambda hf: hf.model.layers[1].register_forward_hook(Ticks().hook),
+    "an object": lambda hf: hf.model.layers[1].register_forward_hook(Ticks()),
+}
+
+
+@pytest.mark.parametrize("put", KEEPING.values(), ids=KEEPING)
+def test_a_hook_that_keeps_a_running_mean_stays_the_same_hook(put):
+    hf = build_hf()
+    put(hf)
+    model = load_model(hf, tokenizer=build_tokenizer("left"))
+    before = model.fingerprint.as_dict()
+    capture(model, ROWS, "resid_post.0", progress=False)
+    assert model.fingerprint.as_dict() == before
+
+
+class Logs(Around):
+    def __init__(self, mlp):
+        super().__init__(mlp)
+        self.log, self.lock = logging.getLogger("notes"), threading.Lock()
+
+    def forward(self, x):
+        with self.lock:
+            self.log.debug("a pass")
+            return super().forward(x)
+
+
+@pytest.mark.parametrize("backend", ["hooks", "nnsight", "transformer_lens"])
+def test_loggers_and_locks_are_nothing_to_look_into(backend):
+    hf = build_hf()
+    wrapped(Logs)(hf)
+    model = load_model(hf, tokenizer=build_tokenizer("left"), backend=backend)
+    direction = MassMean().fit(capture(model, ROWS, "resid_post.0", progress=False)).direction("resid_post.0")
+    edited(model, Add(direction, gaps=1)).logits(TEXTS)
+    model.logits(TEXTS)

@@ -12,12 +12,18 @@ from torch import nn
 
 from interventions import Add, edited
 from probes import Examples, MassMean, capture, load_model
+from probes.models import held as held_by
+from probes.models.looked_at import look
 from probes.models.stamp import Stamp
 from tests.conftest import build_hf, build_tokenizer
 
 TEXTS = ["alpha beta the river"]
 ROWS = Examples(["alpha beta", "old tree", "blue river", "stone near"] * 2, y=[0, 1] * 4)
 BACKENDS = ("hooks", "nnsight", "transformer_lens")
+
+
+class Slots:
+    __slots__ = ("g",)
 
 
 class Scaled(nn.Module):
@@ -28,6 +34,8 @@ class Scaled(nn.Module):
         self.mlp, self.fn, self._gain = mlp, lambda h: h, 1.0
         self.table, self.list, self.own = {"a": {"b": 1.0}}, [1.0], types.SimpleNamespace(g=1.0)
         self.vector, self.array = torch.zeros(32), np.ones(1, np.float32)
+        self.slots, self.deep, self.set = Slots(), {1: {1: {1: {1: {1: {1: 1.0}}}}}}, {("a", 1)}
+        self.slots.g, self.tensors = 1.0, [torch.ones(1)]
 
     def __getattr__(self, name):  # TransformerLens looks for the projections
         try:
@@ -37,6 +45,7 @@ class Scaled(nn.Module):
 
     def forward(self, x):
         by = self._gain * self.table["a"]["b"] * self.list[0] * self.own.g * float(self.array[0])
+        by = by * self.slots.g * self.deep[1][1][1][1][1][1] * (1 if self.set else 3) * self.tensors[0]
         return self.fn(self.mlp(x)) * by + self.vector
 
 
@@ -64,6 +73,11 @@ CHANGES = {
     "an array": in_wrapper(lambda w: w.array.fill(3.0)),
     "a tensor": in_wrapper(lambda w: setattr(w, "vector", torch.ones(32))),
     "a tensor in place": in_wrapper(lambda w: w.vector.add_(1)),
+    "a tensor past its version": in_wrapper(lambda w: w.vector.data.add_(1)),
+    "a tensor in a list, past its version": in_wrapper(lambda w: w.tensors[0].data.mul_(3)),
+    "a slot": in_wrapper(lambda w: setattr(w.slots, "g", 3.0)),
+    "a table six deep": in_wrapper(lambda w: w.deep[1][1][1][1][1].update({1: 3.0})),
+    "a set": in_wrapper(lambda w: w.set.clear()),
     "a private method put on": (
         "gemma2",
         lambda hf: setattr(hf.model.layers[1].input_layernorm, "_norm", lambda x: x * 0.3),
@@ -155,3 +169,29 @@ def test_what_stays_is_not_taken_for_another():
     assert stamp.changed(hf) == ""
     hf.other = 2
     assert stamp.changed(hf) == ""
+
+
+def test_large_values_are_looked_at_in_part():
+    pictures = [look(v) for v in ([*range(10**6)], {i: i for i in range(10**5)}, set(range(10**5)))]
+    assert all(len(picture) < 300 for picture in pictures)
+    known = [*range(10**6)]
+    before = look(known)
+    known.append(1)
+    assert look(known) != before
+
+
+@pytest.mark.parametrize("made", [torch.zeros, np.zeros])
+def test_large_arrays_that_functions_hold_are_read_again_where_they_seem_to_be_others(made, monkeypatch):
+    large = made((512, 512))
+
+    def function(x):
+        return x + large
+
+    counted, theirs = [], held_by.whole
+    monkeypatch.setattr(held_by, "whole", lambda value: counted.append(1) or theirs(value))
+    first = held_by.held(function)
+    assert held_by.held(function) == first and len(counted) == 1
+    for change in (lambda: large[3].__setitem__(slice(None), 1), lambda: large[:, 7].__setitem__(..., 2)):
+        before = held_by.held(function)
+        change()
+        assert held_by.held(function) != before

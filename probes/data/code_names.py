@@ -69,8 +69,8 @@ def stored(code: CodeType) -> tuple[frozenset[str], bool]:
 
 @functools.cache
 def loaded(code: CodeType, off: str = "") -> frozenset[str]:
-    """Names of attributes that code reads, other than to call them, and words where it has a `getattr`; with
-    `off` those that it reads off a variable of this name.
+    """Names of attributes that code reads, other than to call them, and words where it has a `getattr` or
+    reads `__dict__`; with `off` those that it reads off a variable of this name.
     """
     found: set[str] = set()
     before: object = ""
@@ -80,7 +80,7 @@ def loaded(code: CodeType, off: str = "") -> frozenset[str]:
             found.add(str(step.argval))
         local = step.argval if step.opname.startswith("LOAD_FAST") else None
         before = local[-1] if isinstance(local, tuple) else local
-    if "getattr" in code.co_names and (not off or off in code.co_varnames):
+    if {"getattr", "__dict__"} & {*code.co_names} and (not off or off in code.co_varnames):
         found |= {c for c in code.co_consts if isinstance(c, str) and c.isidentifier()}
     return frozenset(found)
 

@@ -59,11 +59,14 @@ class State:
     settings: str = ""
 
     def set_otherwise(self, other: "State") -> bool:
-        """Whether modules do something else, as far as both tell."""
+        """Whether modules do something else, as far as both tell: under one library, and one Python where
+        both have classes of one's own, whose code is told.
+        """
         (mine, under), (theirs, now) = (
             s.settings.split("@") if s.settings else ("", "") for s in (self, other)
         )
-        known = bool(mine and theirs) and under == now
+        (library, _, python), (there, _, then) = (s.partition(", ") for s in (under, now))
+        known = bool(mine and theirs) and library == there and (not (python and then) or python == then)
         return known and not set(mine.split("/")) & set(theirs.split("/"))
 
 

@@ -4,7 +4,7 @@ counter, the length of the last text). Told from the code of classes, without ru
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType
 from typing import Any
@@ -20,21 +20,25 @@ from probes.data.code_names import (
     loaded_beside,
     stored,
 )
-from probes.models.foreign import foreign
+from probes.models.foreign import nobodys
+from probes.models.moved import Moved, in_passes
+from probes.models.moved_by_hooks import by_hooks, functions_put
 
 OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+Counts = Callable[[str, Any], bool]
 OF_ADAPTERS = ("_active_adapter", "_disable_adapters", "merged_adapters")
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names in the code of a class: of attributes that it `sets` outside of passes, that passes `write`, that
-    are `read` off anything, or called; `freely` says that passes set attributes by names that are not in the
-    code.
+    """Names in the code of a class: of attributes that it `sets` outside of passes, that passes `write`, or
+    fill in `once` and for all, that are `read` off anything, or called; `freely` says that passes set
+    attributes by names that are not in the code.
     """
 
     sets: frozenset[str]
     writes: frozenset[str]
+    once: frozenset[str]
     reads: frozenset[str]
     calls: frozenset[str]
     freely: bool
@@ -42,31 +46,46 @@ class Names:
 
 @dataclass(frozen=True)
 class Put:
-    """The same of other people's code on a model: hooks, and functions put onto its modules."""
+    """The same of other people's code on a model, hooks and functions put onto its modules: what they write,
+    by the module, and read.
+    """
 
-    writes: frozenset[str]
+    writes: Mapping[int, frozenset[str]]
     reads: frozenset[str]
 
     @classmethod
     def on(cls, modules: Sequence[nn.Module]) -> "Put":
-        found = [fn for module in modules for fn in _functions_put(module)]
+        found = [fn for module in modules for fn in functions_put(module)]
         codes = [code for fn in found for code in codes_of(_plain_function(fn))]
-        return cls(
-            frozenset(name for code in codes for name in stored(code)[0]),
-            frozenset(name for code in codes for name in loaded(code)),
-        )
+        return cls(by_hooks(modules) if found else {}, frozenset(n for code in codes for n in loaded(code)))
+
+    def counting(self, module: nn.Module, whole: bool = False) -> Counts:
+        """Whether an attribute of a module, by name and value, decides what it computes; with `whole` also
+        those that passes fill in once, which are others before and after the first pass.
+        """
+        kind = type(module)
+        counts = _counting(kind, in_passes(kind) if nobodys(kind) else None, self.reads, whole)
+        if not (moved := self.writes.get(id(module))):
+            return counts
+        return lambda name, value: name not in moved and counts(name, value)
 
 
-def counting(kind: type, put: Put) -> Callable[[str, Any], bool]:
-    """Whether an attribute of modules of this kind, by name and value, decides what they compute."""
-    names = names_in(kind)
+@functools.lru_cache(1024)
+def _counting(kind: type, moved: Moved | None, read: frozenset[str], whole: bool) -> Counts:
+    names = names_in(kind, moved)
     of_adapters = kind.__module__.startswith("peft.")
 
     def counts(name: str, value: Any) -> bool:
         if of_adapters and name in OF_ADAPTERS:
             return True
-        if name in OF_EVERY_MODULE or name in names.writes or name in put.writes:
+        if (
+            name in OF_EVERY_MODULE
+            or name in names.writes
+            or (moved is not None and moved.moves(name, value))
+        ):
             return False
+        if name in names.once:
+            return whole
         if names.freely and isinstance(value, int | float):
             return False
         # What a class says in private beside its code are plans for loading.
@@ -74,17 +93,23 @@ def counting(kind: type, put: Put) -> Callable[[str, Any], bool]:
             return True
         if callable(value) and name in names.calls:
             return True
-        return name in names.reads or name in put.reads or name in loaded_beside("module")
+        return name in names.reads or name in read or name in loaded_beside("module")
 
     return counts
 
 
-@functools.cache
-def names_in(kind: type) -> Names:
-    """The names in the code of a class and of those that it is made from."""
+def names_in(kind: type, moved: Moved | None) -> Names:
+    """The names in the code of a class and of those that it is made from; of nobody's, with what its passes
+    move.
+    """
     own = {name: fn for base in reversed(kind.__mro__) for name, fn in functions_of(base)}
     running, freely = _in_passes(own, kind.__module__)
     writes = {name for code in running for name in stored(code)[0]}
+    held = [pair for base in kind.__mro__ for pair in vars(base).items()]
+    once = {name for name, value in held if isinstance(value, functools.cached_property)}
+    if moved is not None:
+        running, writes, once = moved.codes, moved.writes, once | moved.once
+        freely = any(stored(code)[1] for code in running)
     sets: set[str] = set()
     reads: set[str] = set()
     calls: set[str] = set()
@@ -98,7 +123,8 @@ def names_in(kind: type) -> Names:
             if not beneath:
                 reads |= loaded(code)
                 calls |= called(code)
-    return Names(frozenset(sets - writes), frozenset(writes), frozenset(reads), frozenset(calls), freely)
+    told = (frozenset(each) for each in (sets - writes, writes, once, reads, calls))
+    return Names(*told, freely=freely)
 
 
 def _in_passes(own: Mapping[str, FunctionType], home: str) -> tuple[set[CodeType], bool]:
@@ -117,13 +143,6 @@ def _in_passes(own: Mapping[str, FunctionType], home: str) -> tuple[set[CodeType
             freely |= stored(code)[1]
             todo += [n for n in code.co_names if n in own and n != "__init__"]
     return codes, freely
-
-
-def _functions_put(module: nn.Module) -> Iterator[Any]:
-    tables = (module._forward_pre_hooks, module._forward_hooks)
-    for fn in (*vars(module).values(), *(fn for table in tables for fn in table.values())):
-        if callable(fn) and not isinstance(fn, nn.Module | type) and foreign(fn) is not None:
-            yield fn
 
 
 def _plain_function(fn: Any) -> Any:

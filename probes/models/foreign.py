@@ -3,6 +3,8 @@
 import functools
 from typing import Any
 
+from probes.models.reached import library
+
 OURS = ("probes", "interventions")
 # They hang hooks on modules as part of running them, some only once they were first needed.
 PART_OF_THE_MODEL = ("torch", "transformers", "accelerate", "peft", "transformer_lens", "nnsight")
@@ -28,3 +30,14 @@ def foreign(fn: Any) -> str | None:
 def _written_in(fn: Any, said: str) -> str:
     """The module in which a function was written; what it says where it does not tell."""
     return str(getattr(fn, "__globals__", {}).get("__name__", said))
+
+
+def nobodys(what: Any) -> bool:
+    """Whether a class or function is neither a library's nor code that came with a model."""
+    return of_nobody(str(what.__module__))
+
+
+@functools.cache
+def of_nobody(module: str) -> bool:
+    root = module.partition(".")[0]
+    return root not in (*PART_OF_THE_MODEL, "transformers_modules") and not library(module)

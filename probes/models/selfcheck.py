@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probes.data.sites import Site
 from probes.data.tokens import Encoded, Side, encode, pad
+from probes.models.backends.alike import one_for_both
 from probes.models.backends.around import outside
 from probes.models.backends.foreign_hooks import makes_states
 from probes.models.backends.points import Backend, whole
@@ -142,7 +143,7 @@ def _hidden_states(model: Model, row: Encoded) -> list[Tensor] | None:
         return None  # the weights are on a server, which gives what is read and nothing else
     ids = torch.tensor([row.ids], device=model.device)
     # transformers leaves hooks behind when it is asked for hidden_states, so not on the user's own object.
-    copied = None if hasattr(model.hf, "hf_device_map") else sharing_copy(model.hf)
+    copied = None if hasattr(model.hf, "hf_device_map") else sharing_copy(model.hf, one_for_both(model.hf))
     hf = makes_states(model.hf, copied)
     with evaluating(hf):
         states = getattr(hf(input_ids=ids, output_hidden_states=True), "hidden_states", None)

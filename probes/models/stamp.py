@@ -2,7 +2,7 @@
 their numbers lie. What holds on to a model as it was asks at every pass whether that is still so.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import ReferenceType, ref
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 
 from probes.data.config_keys import reads
-from probes.models.attributes import OF_EVERY_MODULE, Put, counting
+from probes.models.attributes import OF_EVERY_MODULE, Counts, Put
 from probes.models.compiled import original
 from probes.models.foreign import foreign
 from probes.models.looked_at import PLAIN, look
+from probes.models.own_classes import Classes
 from probes.models.settings import CHANGES_WITH_TEXTS, PASSING
 from probes.models.unwrap import inner_model, text_config
 
@@ -23,7 +24,6 @@ _NOTHING_COMPUTED += ("pad_token_id", "bos_token_id", "eos_token_id")
 # Libraries put them in their own place again; a `forward` is looked at by itself.
 _PUT_BACK = ("forward", "prepare_inputs_for_generation")
 Places = tuple[tuple[int, int], ...]
-Counts = Callable[[str, Any], bool]
 _GONE = object()
 
 
@@ -122,6 +122,7 @@ class Stamp:
     config: tuple[_Values, ...]
     attention: str
     everywhere: tuple[int, ...]  # hooks of other code on all modules
+    classes: Classes
 
     @classmethod
     def of(cls, hf: nn.Module) -> "Stamp":
@@ -133,9 +134,8 @@ class Stamp:
             return not key.startswith(_NOTHING_COMPUTED) and reads(inner, key)
 
         told = tuple(_Values.of(vars(c), counts) for c in _configs(hf))
-        by_kind = {kind: _counting(kind, put) for kind in {type(module) for module in modules}}
-        parts = tuple(_Part.of(module, by_kind[type(module)]) for module in modules)
-        return cls(names, parts, told, _attention(hf), _global_hooks())
+        parts = tuple(_Part.of(module, _counting(module, put)) for module in modules)
+        return cls(names, parts, told, _attention(hf), _global_hooks(), Classes(modules))
 
     def changed(self, hf: nn.Module, written: bool = True, attention: bool = True) -> str:
         """What is not as it was, by the name of the first module where something is; empty for nothing.
@@ -158,7 +158,9 @@ class Stamp:
                 return f"config: {what}"
         if attention and self.attention != _attention(hf):
             return "attention"
-        return "hooks on all modules" if self.everywhere != _global_hooks() else ""
+        if self.everywhere != _global_hooks():
+            return "hooks on all modules"
+        return f"the class {what}" if (what := self.classes.changed()) else ""
 
 
 def _configs(hf: nn.Module) -> list[Any]:
@@ -172,9 +174,9 @@ def _attention(hf: nn.Module) -> str:
     return str(getattr(config, "_attn_implementation", ""))
 
 
-def _counting(kind: type, put: Put) -> Counts:
-    """Which attributes of modules of a kind are looked at."""
-    decides = counting(kind, put)
+def _counting(module: nn.Module, put: Put) -> Counts:
+    """Which attributes of a module are looked at."""
+    decides = put.counting(module, whole=True)
 
     def counts(name: str, value: Any) -> bool:
         if name.endswith(PASSING) or (name in _PUT_BACK and (name == "forward" or foreign(value) is None)):

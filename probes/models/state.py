@@ -11,7 +11,8 @@ from torch.nn.modules import module as torch_modules
 from probes.checks.casting import autocast_on
 from probes.data.fingerprint import State
 from probes.models.foreign import foreign
-from probes.models.settings import held, settings_of
+from probes.models.held import held
+from probes.models.settings import settings_of
 from probes.models.switched_off import Called, acting_part, plain_name
 
 

@@ -5,7 +5,7 @@ in evaluation.
 import copy
 import threading
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
@@ -119,9 +119,9 @@ def evaluating(hf: nn.Module) -> Generator[None]:
                     m.training = True
 
 
-def sharing_copy(hf: nn.Module) -> nn.Module:
-    """Another model object on the very same weights, for code that leaves traces on the modules it
-    touches; costs no memory to speak of.
+def sharing_copy(hf: nn.Module, also: Iterable[Any] = ()) -> nn.Module:
+    """Another model object on the very same weights, and on what else is given `also`, for code that leaves
+    traces on the modules it touches; costs no memory to speak of.
     """
     hooks = (
         fn for m in hf.modules() for of in (m._forward_pre_hooks, m._forward_hooks) for fn in of.values()
@@ -131,17 +131,16 @@ def sharing_copy(hf: nn.Module) -> nn.Module:
     made = (
         t for m in hf.modules() for t in vars(m).values() if isinstance(t, torch.Tensor)
     )  # pruned weights
-    hooked = (o for o in owners if not isinstance(o, nn.Module))
-    same = (*hf.parameters(), *hf.buffers(), *made, *hooked, *locks_of(hf))
+    same = (
+        *hf.parameters(),
+        *hf.buffers(),
+        *made,
+        *also,
+        *(o for o in owners if not isinstance(o, nn.Module)),
+    )
     found = copy.deepcopy(hf, {id(t): t for t in same})
     uncompile_forwards(found)
     return found
-
-
-def locks_of(hf: nn.Module) -> list[Any]:
-    """Locks that modules hold: they have no copies, and a copy of a module may wait for the same one."""
-    kinds = (type(threading.Lock()), type(threading.RLock()))
-    return [v for m in hf.modules() for v in vars(m).values() if isinstance(v, kinds)]
 
 
 def without_head(hf: nn.Module) -> nn.Module:

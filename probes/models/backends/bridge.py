@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from probes.models.backends.alike import Alike, one_for_both
 from probes.models.backends.foreign_hooks import on_originals, without_ours
-from probes.models.unwrap import locks_of
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 """Relative RMS by which a site of the bridge may differ from the original: it computes attention in
@@ -45,8 +45,6 @@ def refuse(hf: nn.Module) -> None:
             f"{name} is quantised ({', '.join(sorted(map(str, dtypes)))}), and the bridge computes with plain"
             f" weights; {INSTEAD}"
         )
-    if config is not None and not hasattr(config, "num_attention_heads"):
-        raise ValueError(f"{name} has no attention heads, which the bridge asks for; {INSTEAD}")
     places = {str(d) for d in getattr(hf, "hf_device_map", {}).values()}
     if len(places) > 1:
         raise ValueError(
@@ -60,14 +58,13 @@ def twin(hf: nn.Module) -> Any:
     memo: dict[int, Any] = {
         id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in hf.parameters()
     }
-    memo |= {id(b): b.detach() for b in hf.buffers()} | {id(lock): lock for lock in locks_of(hf)}
-    copied = without_ours(copy.deepcopy(hf, memo))
-    return on_originals(copied, hf)
+    memo |= {id(b): b.detach() for b in hf.buffers()} | {id(o): o for o in one_for_both(hf)}
+    return without_ours(copy.deepcopy(hf, memo))
 
 
-def boot(hf: nn.Module, tokenizer: Any = None) -> Any:
-    """A TransformerBridge on the weights of `hf`, which stays as it is; raises ValueError where
-    TransformerLens has none for it.
+def boot(hf: nn.Module, tokenizer: Any = None) -> tuple[Any, Alike | None]:
+    """A TransformerBridge on the weights of `hf`, which stays as it is, and what keeps the two alike where
+    there are hooks of other code; raises ValueError where TransformerLens has none for it.
     """
     try:
         from transformer_lens.model_bridge.sources import build_bridge_from_module, detect_tokenizer_bos_eos
@@ -75,6 +72,7 @@ def boot(hf: nn.Module, tokenizer: Any = None) -> Any:
         raise ImportError(MISSING) from error
 
     name, model = type(hf).__name__, twin(hf)
+    alike = on_originals(model, hf)
     bare = model.base_model is model
     known = _known_as(name, bare)
 
@@ -103,7 +101,9 @@ def boot(hf: nn.Module, tokenizer: Any = None) -> Any:
         bridge.cfg.tokenizer_prepends_bos, bridge.cfg.tokenizer_appends_eos = detect_tokenizer_bos_eos(
             bridge.tokenizer
         )
-    return bridge
+    if alike is not None:
+        alike.begin()
+    return bridge, alike
 
 
 def _known_as(name: str, bare: bool) -> str:

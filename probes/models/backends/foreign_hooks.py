@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from probes.data.code_names import stored
 from probes.models.backends import hooking
+from probes.models.backends.alike import Alike
 from probes.models.backends.points import Point
 from probes.models.compiled import original
 from probes.models.foreign import foreign
@@ -18,42 +18,43 @@ from probes.models.unwrap import inner_model, without_head
 
 def makes_states(hf: nn.Module, copied: nn.Module | None = None) -> nn.Module:
     """What to run for hidden states alone: the part without the head, or the whole where code of others
-    stands in front of it; of a copy, where one is given.
+    stands in front of it (a hook, a `forward` put onto it, a class of one's own); of a copy, where one is
+    given.
     """
     body = without_head(hf)
     around = (hf, original(hf), getattr(original(hf), "base_model", None), inner_model(hf))
     for module in around:
         if not isinstance(module, nn.Module) or module is body:
             continue
-        own = vars(module).get("forward")
-        if (own is not None and foreign(own)) or any(map(foreign, module._forward_pre_hooks.values())):
+        runs = (type(module).__call__, type(module).forward, vars(module).get("forward"))
+        if any(fn is not None and foreign(fn) for fn in (*runs, *module._forward_pre_hooks.values())):
             return hf if copied is None else copied
     return body if copied is None else without_head(copied)
 
 
-def on_originals(copied: nn.Module, hf: nn.Module) -> nn.Module:
-    """The copy, whose hooks of other code are called as those of the model are: the very functions, with the
-    model's own modules. What they set there, the copy has too.
+def on_originals(copied: nn.Module, hf: nn.Module) -> Alike | None:
+    """Has hooks of other code on the copy called as those of the model are: the very functions, with the
+    model's own modules. What they set there the copy has too, and they find there what its passes keep, from
+    `begin` of what comes back on; None where there are no such hooks.
     """
+    alike: Alike | None = None
     for module, own in zip(copied.modules(), hf.modules(), strict=True):
         for name in ("_forward_pre_hooks", "_forward_hooks"):
             table, theirs = getattr(module, name), getattr(own, name)
             for key in table:
                 if key in theirs and foreign(theirs[key]) is not None:
-                    table[key] = _called_with(theirs[key], own, module)
-    return copied
+                    alike = alike or Alike(copied, hf)
+                    table[key] = _called_with(theirs[key], own, alike)
+    return alike
 
 
-def _called_with(fn: Callable[..., Any], own: nn.Module, module: nn.Module) -> Callable[..., Any]:
-    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
-    sets = () if code is None else tuple(stored(code)[0])
-
+def _called_with(fn: Callable[..., Any], own: nn.Module, alike: Alike) -> Callable[..., Any]:
     def hook(of: nn.Module, *args: Any) -> Any:
-        found = fn(own, *args)
-        for name in sets:
-            if name in vars(own):
-                vars(module)[name] = vars(own)[name]
-        return found
+        alike.to_the_model()
+        try:
+            return fn(own, *args)
+        finally:
+            alike.to_the_copy()
 
     # Known as that of others, whatever it is called.
     hook.__module__, hook.__qualname__ = (foreign(fn) or "").rpartition(".")[::2]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from probes.data.sites import FORWARD, Site
+from probes.models.backends.alike import Alike, one_for_both
 from probes.models.backends.around import carried
 from probes.models.backends.foreign_hooks import (
     hooks_within,
@@ -68,6 +69,7 @@ class NNsight(ModuleTree):
         library = _library()
         super().__init__(hf, blocks)
         self._made_of: Stamp | None = None
+        self._alike: Alike | None = None
         self.is_remote = remote
         self._turn = Turn()  # a trace would take in passes that another thread makes meanwhile
         if remote:
@@ -82,6 +84,8 @@ class NNsight(ModuleTree):
 
     def _follow(self) -> None:
         """Makes the copy anew where the model is no longer what it was made of."""
+        if self._alike is not None:
+            self._alike.to_the_copy()
         if self.is_remote or (
             self._made_of is not None and not self._made_of.changed(self.hf, written=False)
         ):
@@ -91,10 +95,12 @@ class NNsight(ModuleTree):
                 "some weights of this model are offloaded and come and go during a pass, which nnsight's"
                 " copy cannot follow; use backend='hooks'"
             )
-        now, copied = Stamp.of(self.hf), without_ours(sharing_copy(self.hf))
-        copied = hooks_within(on_originals(copied, self.hf))
-        self._wrap(_quiet(lambda: _library().NNsight(inner_model(copied))))
+        now, copied = Stamp.of(self.hf), without_ours(sharing_copy(self.hf, one_for_both(self.hf)))
+        self._alike = on_originals(copied, self.hf)
+        self._wrap(_quiet(lambda: _library().NNsight(inner_model(hooks_within(copied)))))
         self._made_of, self._layout = now, None
+        if self._alike is not None:
+            self._alike.begin()
 
     @classmethod
     def remote(

@@ -72,10 +72,11 @@ class TransformerLens:
         self._plain = Hooks(hf, blocks)
         self.blocks = self._plain.blocks
         self._n_blocks = len(self._plain.inner.get_submodule(self.blocks))  # pyright: ignore
-        self.bridge = boot(hf, tokenizer)
+        self.bridge, self._alike = boot(hf, tokenizer)
         there = {t.data_ptr() for t in (*hf.parameters(), *hf.buffers())}
         self._copies = any(p.data_ptr() not in there for p in self.bridge.original_model.parameters())
-        self._weights, self._made_of = self._state_of_weights(), Stamp.of(hf)
+        self._weights = self._state_of_weights()
+        self._made_of: Stamp | None = None
         self._inside: Layout | None = None
         self._generates = False
         self._turn = Turn()
@@ -88,6 +89,8 @@ class TransformerLens:
         if missing:
             raise ValueError(f"the bridge of {type(hf).__name__} has no {missing[0]}; {INSTEAD}")
         self._compare(tuple(RESIDUAL), None)
+        # Behind these passes: modules may fill in at the first one what then stays, in the copy as here.
+        self._made_of = Stamp.of(hf)
 
     def layout(self) -> Layout:
         """The proven names inside a block, in the words of the Hugging Face model, as every backend
@@ -189,12 +192,15 @@ class TransformerLens:
             yield self.bridge.original_model
 
     def _refuse_changed(self) -> None:
+        if self._alike is not None:
+            self._alike.to_the_copy()
         if self._state_of_weights() != self._weights:
             raise ValueError(
                 "the model's weights were moved or changed after its bridge was made; load it again with this"
                 " backend"
             )
-        if what := self._made_of.changed(self.hf, written=False, attention=False):
+        what = self._made_of and self._made_of.changed(self.hf, written=False, attention=False)
+        if what:
             raise ValueError(
                 f"{type(self.hf).__name__} was changed after its bridge was made ({what}), and the bridge"
                 f" computes as it was then; load it again with this backend, or {INSTEAD}"
@@ -224,7 +230,7 @@ class TransformerLens:
     def _columns(self, site: Site, h: Tensor) -> Point:
         """The part of a hook point that a site is; heads may come as an axis of their own."""
         width = h.flatten(2).shape[-1]
-        n_heads = int(self.hf.config.num_attention_heads)  # pyright: ignore
+        n_heads = int(getattr(self.hf.config, "num_attention_heads", 0))  # recurrent models have none
         return Point(str(site), columns=head_columns(site, width, n_heads))
 
     def _state_of_weights(self) -> list[Any]:
