@@ -6,29 +6,23 @@ import functools
 
 import pytest
 import torch
-from torch import nn
 
 from probes import load_model
 from tests.conftest import build_hf, build_tokenizer
+from tests.wrapped import AroundMLP
 
 TEXTS = ["alpha beta the river"]
 IDS = torch.tensor([build_tokenizer()(TEXTS[0])["input_ids"]])
 COPIES = ("nnsight", "transformer_lens")
 
 
-class Gain(nn.Module):
+class Gain(AroundMLP):
     """Somebody's wrapper of an MLP, which keeps what it saw."""
 
     def __init__(self, mlp):
-        super().__init__()
-        self.mlp, self.gain, self.table, self.list = mlp, 1.0, {"g": 1.0}, [1.0]
+        super().__init__(mlp)
+        self.gain, self.table, self.list = 1.0, {"g": 1.0}, [1.0]
         self.register_buffer("b", torch.ones(1), persistent=False)
-
-    def __getattr__(self, name):  # TransformerLens looks for the projections
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("mlp"), name)
 
     def forward(self, x):
         self.last = x.norm(dim=-1, keepdim=True)

@@ -15,29 +15,24 @@ from probes import Examples, MassMean, capture, load_model
 from probes.data.code_writes import writes_of
 from probes.models.moved import in_passes
 from tests.conftest import build_hf, build_tokenizer
+from tests.wrapped import AroundMLP
 
 TEXTS = ["alpha beta the river is old"]
 ROWS = Examples(["alpha beta", "old tree", "blue river", "stone near"] * 2, y=[0, 1] * 4)
 BACKENDS = ("hooks", "nnsight", "transformer_lens")
 
 
-class Around(nn.Module):
+class Around(AroundMLP):
     """Somebody's wrapper of an MLP."""
 
     by = 1.0
 
     def __init__(self, mlp):
-        super().__init__()
-        self.mlp, self.gain, self.kept, self.late, self.n = mlp, 1.0, 1.0, None, 0
+        super().__init__(mlp)
+        self.gain, self.kept, self.late, self.n = 1.0, 1.0, None, 0
         self.register_buffer("whole", torch.ones(1, dtype=torch.long), persistent=False)
         self.register_buffer("large", torch.ones(2**17), persistent=False)
         self.start()
-
-    def __getattr__(self, name):  # TransformerLens looks for the projections
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("mlp"), name)
 
     def start(self):
         pass

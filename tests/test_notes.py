@@ -8,29 +8,22 @@ import threading
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from interventions import Add, edited
 from probes import Examples, MassMean, capture, load_model
 from tests.conftest import build_hf, build_tokenizer
+from tests.wrapped import AroundMLP
 
 TEXTS = ["alpha beta the river is old"]
 ROWS = Examples(["alpha beta", "old tree", "blue river", "stone near"] * 2, y=[0, 1] * 4)
 
 
-class Around(nn.Module):
+class Around(AroundMLP):
     """Somebody's wrapper of an MLP."""
 
     def __init__(self, mlp):
-        super().__init__()
-        self.mlp = mlp
+        super().__init__(mlp)
         self.seen, self.gain, self.by = 0, 1.0, "seen"
-
-    def __getattr__(self, name):  # TransformerLens looks for the projections
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("mlp"), name)
 
     def forward(self, x):
         return self.mlp(x) * self.gain

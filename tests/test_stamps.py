@@ -8,7 +8,6 @@ import types
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from interventions import Add, edited
 from probes import Examples, MassMean, capture, load_model
@@ -16,6 +15,7 @@ from probes.models import held as held_by
 from probes.models.looked_at import look
 from probes.models.stamp import Stamp
 from tests.conftest import build_hf, build_tokenizer
+from tests.wrapped import AroundMLP
 
 TEXTS = ["alpha beta the river"]
 ROWS = Examples(["alpha beta", "old tree", "blue river", "stone near"] * 2, y=[0, 1] * 4)
@@ -26,22 +26,16 @@ class Slots:
     __slots__ = ("g",)
 
 
-class Scaled(nn.Module):
+class Scaled(AroundMLP):
     """Anybody's wrapper of an MLP, and all that it may hold."""
 
     def __init__(self, mlp):
-        super().__init__()
-        self.mlp, self.fn, self._gain = mlp, lambda h: h, 1.0
+        super().__init__(mlp)
+        self.fn, self._gain = lambda h: h, 1.0
         self.table, self.list, self.own = {"a": {"b": 1.0}}, [1.0], types.SimpleNamespace(g=1.0)
         self.vector, self.array = torch.zeros(32), np.ones(1, np.float32)
         self.slots, self.deep, self.set = Slots(), {1: {1: {1: {1: {1: {1: 1.0}}}}}}, {("a", 1)}
         self.slots.g, self.tensors = 1.0, [torch.ones(1)]
-
-    def __getattr__(self, name):  # TransformerLens looks for the projections
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("mlp"), name)
 
     def forward(self, x):
         by = self._gain * self.table["a"]["b"] * self.list[0] * self.own.g * float(self.array[0])

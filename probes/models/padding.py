@@ -31,6 +31,11 @@ def prefixes(encoded: Sequence[Encoded]) -> list[Encoded]:
     return [Encoded(ids[:n], (False,) * n, None, "") for n in lengths]
 
 
+def farthest(together: Tensor, alone: Tensor) -> float:
+    """The largest distance of a row from what it is alone, as a share of that."""
+    return float(((together - alone).norm(dim=-1) / alone.norm(dim=-1).clamp_min(1e-30)).max())
+
+
 def require_harmless_padding(
     backend: Backend,
     encoded: Sequence[Encoded],
@@ -48,7 +53,7 @@ def require_harmless_padding(
     with outside():  # nobody's readings and edits are about these passes
         together = last_states(rows).float()
         alone = torch.cat([last_states([row]) for row in rows]).float()
-    off = float(((together - alone).norm(dim=1) / alone.norm(dim=1).clamp_min(1e-30)).max())
+    off = farthest(together, alone)
     limit = FAR.get(dtype, 1e-4)
     if off > limit:
         raise ValueError(

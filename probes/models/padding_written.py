@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from probes.data.tokens import Encoded, pad
 from probes.models.backends.around import outside
-from probes.models.padding import FAR, prefixes
+from probes.models.padding import FAR, farthest, prefixes
 from probes.models.unwrap import evaluating, inner_model, text_config
 
 STEPS = 4
@@ -45,7 +45,7 @@ def require_harmless_when_written(
         said = rows[0].ids
         together = _logits(inner, rows, pad_id, said)
         alone = torch.cat([_logits(inner, [row], pad_id, said) for row in rows], dim=1)
-    off = float(((together - alone).norm(dim=-1) / alone.norm(dim=-1).clamp_min(1e-30)).max())
+    off = farthest(together, alone)
     limit = FAR.get(dtype, 1e-4)
     if off > limit:
         raise ValueError(
