@@ -257,3 +257,10 @@ def test_values_show_their_numbers_in_a_notebook(read):
     shown = strips._repr_html_()
     assert shown.count("<img") == 1 and 'title="score ' in shown and "it was fitted at last" in shown
     assert not torch.is_grad_enabled() or plt.get_fignums() == [], "pictures within pages are closed"
+
+
+def test_a_token_at_several_places_is_named_with_its_place(read):
+    model, examples, probe = read
+    texts = Examples(["a red tree red", "the red sun red", "a red day red", "the red sea red"], y=[0, 1, 0, 1])
+    found = probed_tokens(model, probe, texts, progress=False).by_place(3)
+    assert found.places == ("red (-3)", "-2", "red (-1)") and len(set(found.table.columns)) == 3

@@ -15,7 +15,7 @@ from probes.data.sites import Site, SitesLike
 from probes.data.tokenised import Tokenised
 from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
-from probes.markup.tokens import readable
+from probes.markup.tokens import place_names
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean_difference
 from probes.models.given import check_model
@@ -72,13 +72,17 @@ class PatchingGrid(Displayed):
     @property
     def best(self) -> tuple[Site, str]:
         """Site and place of the largest change."""
-        i, j = np.unravel_index(np.abs(self.change.value).argmax(), self.patched.shape[:2])
+        i, j = self._largest
         return self.sites[i], self.places[j]
 
     @property
+    def _largest(self) -> tuple[int, int]:
+        at = int(np.abs(self.change.value).argmax())
+        return divmod(at, len(self.places))
+
+    @property
     def summary(self) -> str:
-        site, place = self.best
-        at = self.sites.index(site), self.places.index(place)
+        (site, place), at = self.best, self._largest
         apart = mean_difference(self.sources, self.prompts, self.groups)
         said = f"largest change at {site}, token {place}: {self.change[at]:.2f} {self.unit}"
         if self.control is not None:
@@ -182,6 +186,4 @@ def _others(lengths: Sequence[int]) -> np.ndarray:
 
 
 def _places(model: Model, prompts: Tokenised, last: int) -> tuple[str, ...]:
-    pieces = [token_texts(model.tokenizer, e)[-last:] for e in prompts.encoded]
-    columns = list(zip(*pieces, strict=True))
-    return tuple(readable(of[0]) if len(set(of)) == 1 else str(i - last) for i, of in enumerate(columns))
+    return place_names([token_texts(model.tokenizer, e) for e in prompts.encoded], last)

@@ -15,7 +15,7 @@ from probes.data.tokens import Encoded
 from probes.evidence.token_findings import PlaceReading, TopToken, TopTokens
 from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
-from probes.markup.tokens import readable
+from probes.markup.tokens import place_names
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc
 from probes.models.given import check_model
@@ -118,17 +118,12 @@ class ProbedTokens(Displayed):
             )
         scores = np.stack([s[:, -last:] for s in self.scores], axis=2)  # site, place, text
         found = [auroc(of_site, self.y, self.groups) for of_site in scores]
-        pieces = [{t[i] for t in self.tokens} for i in range(-last, 0)]
-        names = tuple(
-            readable(next(iter(p))) if len(p) == 1 else str(i)
-            for i, p in zip(range(-last, 0), pieces, strict=True)
-        )
         whole = Estimate(
             *(np.stack([getattr(e, name) for e in found]) for name in ("value", "low", "high")),
             n=found[0].n,
             n_groups=found[0].n_groups,
         )
-        return PlaceReading(self.probe, self.fitted_at, self.sites, names, whole)
+        return PlaceReading(self.probe, self.fitted_at, self.sites, place_names(self.tokens, last), whole)
 
     def _index(self, site: SiteLike | None) -> int:
         if site is None:
