@@ -221,8 +221,24 @@ def test_rows_become_a_table_with_everything_they_hold(read):
     )
     tokens = capture(model, examples, "resid_post.1", "all").to_pandas()
     assert list(tokens.columns[-2:]) == ["example", "token"]
+    assert list(acts.to_pandas(["resid_post.1"]).columns) == list(with_states.columns)
+    with pytest.raises(ValueError, match="the numbers of one site, got 2; name one"):
+        acts.to_pandas(["resid_post.0", "resid_post.1"])
     pairs = Pairs(["a yes", "b yes"], ["a no", "b no"], y=[0, 1]).to_pandas()
     assert list(pairs.columns) == ["yes", "no", "id", "y", "group"]
+
+
+def test_no_two_columns_of_a_table_have_one_name():
+    rows = Examples(["a", "b"], y=[1, 0], columns={"y": [5, 6], "column y": [7, 8], "column id": [9, 9]})
+    table = rows.to_pandas()
+    assert list(table["column y"]) == [7, 8] and list(table["column column y"]) == [5, 6]
+    assert list(table.y) == [1, 0] and list(table["column id"]) == [9, 9]
+    x = np.arange(4, dtype="float32").reshape(2, 2)
+    states = Activations.from_arrays(x, columns={"h0": ["u", "v"], "h7": [1, 2]})
+    found = states.to_pandas("array.0")
+    assert list(found.columns) == ["id", "group", "column h0", "h7", "h0", "h1"]
+    assert list(found.h0) == [0, 2] and list(found["column h0"]) == ["u", "v"]
+    assert list(states.to_pandas().columns) == ["id", "group", "h0", "h7"]
 
 
 def test_numbers_of_sites_are_found_by_their_names(read):
