@@ -257,6 +257,26 @@ def test_numbers_of_sites_are_found_by_their_names(read):
         plain.over(acts.sites[:1])
 
 
+def test_sites_name_the_first_axis_of_numbers_of_several(read):
+    model, examples, probe = read
+    places = probed_tokens(model, probe, examples, progress=False).by_place(3)
+    plain, found = places.auroc, places.auroc.over(places.sites)
+    one = found["resid_post.1"]
+    assert np.array_equal(one.value, plain.value[1]) and one.sites == () and len(one) == 3
+    assert float(found["resid_post.1", -1]) == plain.value[1, -1] == float(found[1, -1])
+    last = found[:, -1]
+    assert last.sites == places.sites and float(last["resid_post.2"]) == plain.value[2, -1]
+    assert found[:, :2].sites == found[..., 0].sites == found[found.value[:, 0] > -1].sites == places.sites
+    assert found[1].sites == found[None].sites == found[found.value > -1].sites == found[..., 0][1].sites == ()
+    some = found[["resid_post.2", Site("resid_post", 0)]]
+    assert np.array_equal(some.value, plain.value[[2, 0]]) and some.sites == (places.sites[2], places.sites[0])
+    assert "resid_post.2" in str(some[:, 0])
+    with pytest.raises(TypeError, match=r"one number, so \[0\] picks nothing; take \.value"):
+        found[0, 0][0]
+    with pytest.raises(IndexError):
+        found[99]
+
+
 def test_values_show_their_numbers_in_a_notebook(read):
     model, examples, probe = read
     acts = capture(model, examples, "resid_post", "last")
