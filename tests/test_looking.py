@@ -1,5 +1,6 @@
 """What people look at: scores of tokens, rows as points, heads as a grid, tables, against plain numbers."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -11,6 +12,7 @@ from sklearn.decomposition import PCA
 from probes import (
     Activations,
     AttentionPooled,
+    Concatenated,
     Estimate,
     Examples,
     Logistic,
@@ -19,9 +21,10 @@ from probes import (
     Site,
     auroc,
     capture,
+    one_vs_rest,
 )
 from probes.plots import head_grid, place_map, scatters, token_map
-from probes.show import probed_tokens, projected
+from probes.show import PlaceReading, probed_tokens, projected
 from tests.typechecks import unchecked
 
 WORDS = ("old", "tree", "red", "sun", "blue", "day")
@@ -116,6 +119,33 @@ def test_token_scores_are_refused_where_there_are_none(read):
     reader = pooled.fit(capture(model, examples, "resid_post.1", "all"))
     with pytest.raises(ValueError, match="reads tokens together"):
         probed_tokens(model, reader, examples, progress=False)
+
+
+def test_what_is_no_fitted_probe_is_said_with_what_to_give(read):
+    model, examples, probe = read
+    acts = capture(model, examples, "resid_post", "last")
+    for wrong, said in (
+        (probe.direction("resid_post.1"), "Direction.*no zero that parts the classes"),
+        (MassMean(), r"not fitted yet, so call \.fit\(acts\) first"),
+        (one_vs_rest(MassMean()).fit(acts), r"one of its probes, such as \.probes\[0\]"),
+        (np.ones(4), r"fit one, such as MassMean\(\)\.fit\(acts\)"),
+    ):
+        with pytest.raises(TypeError, match=f"takes a fitted probe, got .*{said}"):
+            probed_tokens(model, wrong, examples, progress=False)
+    with pytest.raises(ValueError, match="it reads sites together, so a single token at one site"):
+        probed_tokens(model, Concatenated(Logistic()).fit(acts), examples, progress=False)
+
+
+def test_numbers_that_are_nothing_have_a_repr_and_states_that_are_nothing_no_picture():
+    nothing = np.full((2, 2), np.nan)
+    sites = (Site("resid_post", 0), Site("resid_post", 1))
+    reading = PlaceReading("p", "last", sites, ("-2", "-1"), Estimate(nothing, nothing, nothing, 4, 4))
+    assert "2 sites x 2 places; no AUROC could be measured" in repr(reading)
+    acts = Activations.from_arrays(np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32"))
+    x = acts.x.clone()
+    x[1, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"states at array\.1 are not all finite"):
+        projected(replace(acts, x=x))
 
 
 def test_the_map_of_tokens_shows_their_scores_block_by_token(read):
