@@ -38,7 +38,8 @@ def answers_section(found: Answered, report: Report) -> None:
         " sentence opens as refusals do, an apology only where one of the first two sentences also says no."
         " Another way of refusing is missed, and so is an answer that merely"
         " makes no sense: read the answers below. Controls are edits of the same size along directions that"
-        " mean nothing; they are run where an edit changed anything. KL is that of the next token of unrelated text (nats).",
+        " mean nothing; they are run where an edit changed anything. KL is that of the next token of"
+        " unrelated text (nats).",
         (*shown, *(_read(kind, found) for kind in found.records)),
         ((figure, "Share refused by kind of instruction and run; grey: range under controls"),),
     )

@@ -491,7 +491,12 @@ def test_p_and_the_place_of_an_edit_stand_beside_the_numbers_that_they_are_of(tm
     e = Effect("out", answers(), answers("unclear"), tuple(answers() for _ in range(20)), None)
     report = Report("awareness", "q", None)
     row = effect_row(report, "m", "context out", e, "all blocks")
-    assert row[1:5] == ("all blocks", "+0.00 [-0.13, +0.13]", "+0.00 to +0.00", "answers changed: 5.0%; random up to 0.0%")
+    assert row[1:5] == (
+        "all blocks",
+        "+0.00 [-0.13, +0.13]",
+        "+0.00 to +0.00",
+        "answers changed: 5.0%; random up to 0.0%",
+    )
     shown, judged, *_ = report.rows
     assert (shown["measure"], shown["place"], "p" in shown) == ("outcome_change", "all blocks", False)
     assert (judged["measure"], judged["of"], judged["value"]) == ("moved", "answers changed", 0.05)

@@ -145,7 +145,7 @@ def test_doses_draw_their_picture():
 
 
 def measured_at(doses, lost=()):
-    """Effects that move every prompt by as much as their dose, without the prompts that are `lost` at some."""
+    """Effects that move every prompt by as much as their dose, without those that are `lost` at some."""
     found = []
     for k, dose in enumerate(doses):
         e = effect(HARMLESS)

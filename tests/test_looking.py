@@ -297,9 +297,14 @@ def test_sites_name_the_first_axis_of_numbers_of_several(read):
     last = found[:, -1]
     assert last.sites == places.sites and float(last["resid_post.2"]) == plain.value[2, -1]
     assert found[:, :2].sites == found[..., 0].sites == found[found.value[:, 0] > -1].sites == places.sites
-    assert found[1].sites == found[None].sites == found[found.value > -1].sites == found[..., 0][1].sites == ()
+    assert (
+        found[1].sites == found[None].sites == found[found.value > -1].sites == found[..., 0][1].sites == ()
+    )
     some = found[["resid_post.2", Site("resid_post", 0)]]
-    assert np.array_equal(some.value, plain.value[[2, 0]]) and some.sites == (places.sites[2], places.sites[0])
+    assert np.array_equal(some.value, plain.value[[2, 0]]) and some.sites == (
+        places.sites[2],
+        places.sites[0],
+    )
     assert "resid_post.2" in str(some[:, 0])
     with pytest.raises(TypeError, match=r"one number, so \[0\] picks nothing; take \.value"):
         found[0, 0][0]
@@ -326,7 +331,9 @@ def test_values_show_their_numbers_in_a_notebook(read):
 
 
 def test_a_token_at_several_places_is_named_with_its_place(read):
-    model, examples, probe = read
-    texts = Examples(["a red tree red", "the red sun red", "a red day red", "the red sea red"], y=[0, 1, 0, 1])
+    model, _, probe = read
+    texts = Examples(
+        ["a red tree red", "the red sun red", "a red day red", "the red sea red"], y=[0, 1, 0, 1]
+    )
     found = probed_tokens(model, probe, texts, progress=False).by_place(3)
     assert found.places == ("red (-3)", "-2", "red (-1)") and len(set(found.table.columns)) == 3

@@ -154,5 +154,5 @@ def test_the_control_is_neither_the_prompt_nor_its_own_source(model):
     repeated = grid(["red sun is", "red sun is", "old sun is", "old day is"])
     assert (np.abs(repeated.control[0, 0] - repeated.patched[0, 0]) > 1e-4)[0]
     for sources, of in ((swapped[:2], prompts[:2]), (["red sun is"] * 4, prompts)):
-        with pytest.raises(ValueError, match="prompt 0 itself or its own source .*so none is a control"):
+        with pytest.raises(ValueError, match=r"prompt 0 itself or its own source .*so none is a control"):
             grid(sources, of)

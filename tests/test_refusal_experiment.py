@@ -312,7 +312,7 @@ def test_what_an_edit_does_to_instructions_that_only_sound_harmful_stands_beside
 def test_one_edit_has_one_word_everywhere_and_its_sentence_says_what_it_costs(kl, word):
     made = answered((0.9, 0.1, 0.9), (0, 0, 0.9), {GAVE: [0.0] * 20})
     loss = Estimate(kl, kl, kl, 20, 20)
-    made.effects[GAVE] = replace(made.effects[GAVE], cost=Cost(loss, loss, 1.0))
+    made = replace(made, effects={GAVE: replace(made.effects[GAVE], cost=Cost(loss, loss, 1.0))})
     report = Report("refusal", "q", None)
     (row,) = _controls_table(made, report)[-1]
     assert row[-2:] == (f"{kl:.3f}", word)

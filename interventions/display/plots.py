@@ -21,13 +21,13 @@ def dose_response(
     doses: Sequence[float], effects: Sequence[Effect], unit: str = "logit difference", ax: Axes | None = None
 ) -> Axes:
     """Mean behaviour over doses with its interval, beside what matched random directions do at the
-    same strength, of the prompts that were measured at every dose. Raises ValueError where there are none, and
-    for effects of different prompts.
+    same strength, of the prompts that were measured at every dose. Raises ValueError where there are none,
+    and for effects of different prompts.
     """
     if not effects or len(effects) != len(doses):
         raise ValueError(f"there are {len(doses)} doses and {len(effects)} effects; give one effect a dose")
-    effects = [effects[i] for i in np.argsort(doses, kind="stable")]
-    doses = np.sort(doses)
+    order = np.argsort(doses, kind="stable")
+    doses, effects = [list(doses)[i] for i in order], [effects[i] for i in order]
     rows = _measured(effects)
     ax = axes(ax)
     base = effects[0].base[rows].mean()

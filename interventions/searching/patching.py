@@ -112,7 +112,8 @@ def patching_grid(
     (default: all of the shortest prompt). With `control` every cell is run once more with the states of
     another prompt's source of the same length, whose text is neither this prompt's nor its own source's. A
     place where these do as much carries nothing of its own prompt. Raises ValueError for pairs of different
-    lengths, and for a control where a prompt has no such other source. Source: arXiv 2202.05262; arXiv 2309.16042.
+    lengths, and for a control where a prompt has no such other source. Source: arXiv 2202.05262; arXiv
+    2309.16042.
     """
     check_model(model, "patching_grid")
     behaviour = as_behaviour(behaviour)

@@ -180,8 +180,8 @@ def probed_tokens(
         if found.shape != (len(chosen), len(acts)):
             over = "sites" if found.shape[-1:] == (len(acts),) else "tokens"
             raise ValueError(
-                f"{probe!r} gives scores of shape {found.shape} for {len(acts)} tokens at {len(chosen)} sites:"
-                f" it reads {over} together, so a single token at one site has no score"
+                f"{probe!r} gives scores of shape {found.shape} for {len(acts)} tokens at {len(chosen)}"
+                f" sites: it reads {over} together, so a single token at one site has no score"
             )
         ends = np.cumsum([len(e) for e in part.encoded])
         scores += np.split(found, ends[:-1], axis=1)

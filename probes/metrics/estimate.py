@@ -36,7 +36,9 @@ class Estimate(Displayed):
         axis.
         """
         if not np.ndim(self.value):
-            raise TypeError(f"this Estimate is one number, so [{index!r:.40}] picks nothing; take .value of it")
+            raise TypeError(
+                f"this Estimate is one number, so [{index!r:.40}] picks nothing; take .value of it"
+            )
         first, *more = index if isinstance(index, tuple) and index else (index,)
         first = self._placed(first)
         index = (first, *more) if more else first
