@@ -18,6 +18,7 @@ from interventions.searching.searched import Searched
 from probes import Model, capture
 
 ASKED = 128  # prompts of an effect, each asked under every random edit as well
+JUDGED = "p and verdict are of"  # a column of tables of effects
 # what: (column, its first value, its second value)
 SIDES = {"context": ("context", "evaluation", "deployment"), "format": ("format", "benchmark", "casual")}
 
@@ -49,8 +50,8 @@ def use_section(report: Report, found: Mapping[str, Mapping[str, DirectionUse]])
         for what, u in uses.items():
             _, first, second = SIDES[what]
             out, added = f"{what} out\nof {first}", f"{what} added\nto {second}"
-            rows.append(effect_row(report, name, out, u, u.out, str(u.out_at.name)))
-            rows.append(effect_row(report, name, added, u, u.added, str(u.added_at.name)))
+            rows.append(effect_row(report, name, out, u.out, str(u.out_at.name)))
+            rows.append(effect_row(report, name, added, u.added, str(u.added_at.name)))
             runs |= {f"{first}\nunedited": u.out.before, out: u.out.now}
             runs |= {f"{second}\nunedited": u.added.before, added: u.added.now}
         title = f"{name}: change of the outcome by place, on fitting prompts"
@@ -58,7 +59,7 @@ def use_section(report: Report, found: Mapping[str, Mapping[str, DirectionUse]])
         tables.append(places_table(report, title, f"{name}, taken out at", searched))
         figures.append(answers_figure(report, name, runs))
     unit = next(iter(next(iter(found.values())).values())).out.before.unit
-    header = ("edit", "at", f"change of {unit}", "random edits", "p", "KL, neutral text", "verdict")
+    header = ("edit", "at", f"change of {unit}", "random edits", JUDGED, "p", "KL, neutral text", "verdict")
     tables.insert(0, report.table(f"Change of {unit} under edits", header, rows))
     report.section(
         "Does behaviour use it?",
@@ -71,18 +72,29 @@ def use_section(report: Report, found: Mapping[str, Mapping[str, DirectionUse]])
     )
 
 
-def effect_row(
-    report: Report, name: str, edit: str, u: DirectionUse, e: Effect, place: str
-) -> tuple[str, ...]:
+def effect_row(report: Report, name: str, edit: str, e: Effect, place: str) -> tuple[str, ...]:
     """One edit beside its random edits."""
     label, word, random = edit.replace("\n", " "), e.verdict().word, e.control_changes()
     change, p = e.change(), e.p_value()
-    report.add("outcome_change", change, model=name, edit=label, place=str(u.out_at.name), p=p, verdict=word)
+    report.add("outcome_change", change, model=name, edit=label, place=place, verdict=word)
+    report.add("moved", e.moved(), of=moved_as(e), model=name, edit=label, place=place, p=p, verdict=word)
     report.add("outcome_change_random", float(np.abs(random).max()), model=name, edit=label)
     report.headline(f"{name}/outcome_change/{label}", change)
     cost = "-" if e.cost is None else f"{e.cost.kl.value:.3f}"
     beside = f"{random.min():+.2f} to {random.max():+.2f}"
-    return f"{name}: {label}", place, f"{change:+.2f}", beside, f"{p:.3f}", cost, word
+    return f"{name}: {label}", place, f"{change:+.2f}", beside, moved_beside(e), f"{p:.3f}", cost, word
+
+
+def moved_as(e: Effect) -> str:
+    """Which number p and the verdict are of."""
+    return "answers changed" if e.measure.by_answers else f"change of {e.before.unit}"
+
+
+def moved_beside(e: Effect) -> str:
+    """The number that p and the verdict are of, over all matched random edits."""
+    moved, random = e.moved(), np.abs(e.control_moved())
+    form = ".1%" if e.measure.by_answers else "+.2f"
+    return f"{moved_as(e)}: {moved.value:{form}}; random up to {random.max():{form.lstrip('+')}}"
 
 
 def places_table(report: Report, title: str, corner: str, searched: Mapping[str, Searched]) -> tuple:

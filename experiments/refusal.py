@@ -114,10 +114,12 @@ def run(config: Config, report: Report, embedded: bool) -> None:
     add_at = config.add_at or ("last" if embedded else "all")
     place = choose(model, train, few, told.odds, config.most_kl, add_at)
     borderline = None if told.borderline is None else as_asked(told.borderline, model, config.system)
-    answered = ask(model, place, told.answers, kinds_of(test, borderline), config.controls, config.seed)
+    neutral = neutral_texts(config.neutral, embedded)
+    kinds = kinds_of(test, borderline)
+    answered = ask(model, place, told.answers, kinds, neutral, config.controls, config.seed)
     answers_section(answered, report)
     odds_section(
-        model, place, told.odds, test, neutral_texts(config.neutral, embedded),
+        model, place, told.odds, test, neutral,
         controls=config.controls, seed=config.seed, report=report,
     )  # fmt: skip
     reading_section(reading, report)

@@ -38,7 +38,8 @@ def answers_section(found: Answered, report: Report) -> None:
         " sentence opens as refusals do, an apology only where one of the first two sentences also says no."
         " Another way of refusing is missed, and so is an answer that merely"
         " makes no sense: read the answers below. Controls are edits of the same size along directions that"
-        " mean nothing; they are run where an edit changed anything.",
+        " mean nothing; they are run where an edit changed anything. KL is that of the next token of"
+        " unrelated text (nats).",
         (*shown, *(_read(kind, found) for kind in found.records)),
         ((figure, "Share refused by kind of instruction and run; grey: range under controls"),),
     )
@@ -51,8 +52,9 @@ def _controls_table(found: Answered, report: Report) -> tuple:
         for k, value in enumerate(kept):
             report.add("share_refused", float(value), prompts=kind, run=f"{edit}, control {k}")
         share = f"{kept.min():.2f} to {kept.max():.2f}"
-        rows.append((edit, kind, f"{found.change(edit, kind):.2f}", share, e.verdict().word))
-    header = ("edit", "instructions", "change of share", "share under controls", "verdict")
+        cost = "-" if e.cost is None else f"{e.cost.kl.value:.3f}"
+        rows.append((edit, kind, f"{found.change(edit, kind):.2f}", share, cost, e.verdict().word))
+    header = ("edit", "instructions", "change of share", "share under controls", "KL", "verdict")
     return report.table("Beside edits of the same size that mean nothing", header, rows)
 
 

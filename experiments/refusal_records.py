@@ -2,7 +2,7 @@
 experiment, beside edits that mean nothing where something changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -50,10 +50,17 @@ class Answered:
 
 
 def ask(
-    model: Model, place: Place, behaviour: Refusal, prompts: Mapping[str, Examples], controls: int, seed: int
+    model: Model,
+    place: Place,
+    behaviour: Refusal,
+    prompts: Mapping[str, Examples],
+    neutral: Sequence[str],
+    controls: int,
+    seed: int,
 ) -> Answered:
     """Answers of every kind of instruction in every run; controls wherever an edit changed answers beyond
-    noise, meant or not, and nowhere else, since without that they could not decide anything.
+    noise, meant or not, and nowhere else, since without that they could not decide anything. What the edit
+    costs on `neutral` texts stands beside it.
     """
     models = {UNEDITED: model} | {name: edited(model, edit) for name, edit in place.edits.items()}
     records = {
@@ -64,6 +71,7 @@ def ask(
         (edit, kind): effect(
             model, place.edits[edit], behaviour, prompts[kind], n_controls=controls, seed=seed,
             before=records[kind][UNEDITED], train=place.train, compare=False,
+            neutral=neutral, control_costs=False,
         )
         for edit, kind in product(place.edits, prompts)
         if excludes(found.change(edit, kind), 0)

@@ -56,7 +56,14 @@ def _beside(e: Effect) -> str:
     kept, verdict = e.controls.mean(1), e.verdict()
     did = f"{len(kept)} edits of its size that mean nothing leave it at {kept.min():.2f} to {kept.max():.2f}"
     if verdict.moves:
-        return f", while {did}"
+        return f", while {did}{_cost(e)}"
     if verdict.checks["beyond directions that mean nothing"]:
         return f", and {did}; of so few instructions that may still be chance"
     return f", but that is not told apart from edits that mean nothing: {did}"
+
+
+def _cost(e: Effect) -> str:
+    if e.cost is None:
+        return ""
+    over = "" if e.verdict() else f", over the limit of {e.numbers().max_kl:g}"
+    return f"; it costs {e.cost.kl.value:.3f} nats of KL per token of unrelated text{over}"

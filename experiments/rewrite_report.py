@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 
-from experiments.awareness_use import places_table
+from experiments.awareness_use import JUDGED, moved_as, moved_beside, places_table
 from experiments.report import Report
 from experiments.run_folder import plain_name
 from interventions.behaviours.candour import CANDOUR
@@ -177,14 +177,16 @@ def steer_section(report: Report, studies: Mapping[str, Study]) -> None:
     for model, s in studies.items():
         e, place, random = s.effect, str(s.place.name), s.effect.control_changes()
         change, p, word = e.change(), e.p_value(), e.verdict().word
-        report.add("steered_change", change, model=model, place=place, p=p, verdict=word)
+        report.add("steered_change", change, model=model, place=place, verdict=word)
+        report.add("steered_moved", e.moved(), of=moved_as(e), model=model, place=place, p=p, verdict=word)
         report.headline(f"{model}/steered_change", change)
         kl = "-" if e.cost is None else f"{e.cost.kl.value:.3f}"
         beside = f"{random.min():+.2f} to {random.max():+.2f}"
-        rows.append((model, place, f"{change:+.2f}", beside, f"{p:.3f}", kl, word))
+        rows.append((model, place, f"{change:+.2f}", beside, moved_beside(e), f"{p:.3f}", kl, word))
     first = next(iter(studies.values())).effect
     unit, random = first.before.unit, f"{len(first.random)} matched random edits"
-    header = ("model", "taken out at", f"change of {unit}", random, "p", "KL on neutral text", "verdict")
+    change = f"change of {unit}"
+    header = ("model", "taken out at", change, random, JUDGED, "p", "KL on neutral text", "verdict")
     title = f"The context direction taken out of the original prompts: change of {unit}"
     places = {model: s.places for model, s in studies.items()}
     report.section(

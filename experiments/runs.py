@@ -1,6 +1,7 @@
 """Runs that lie in a folder: all of them on one page, and two beside each other."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +162,7 @@ def _line(place: str, one: dict[str, Any], other: dict[str, Any]) -> dict[str, A
     difference = _number(other["value"]) - _number(one["value"])
     known = all(end is not None and not pd.isna(end) for end in ends)
     spread = sum(n["high"] - n["low"] for n in (one, other)) / 2 if known else float("nan")
+    spread = max(spread, _step(one, other)) if known else spread  # what no one sees must not lead
     return {
         "measured": place,
         "one": _shown(one),
@@ -169,6 +171,12 @@ def _line(place: str, one: dict[str, Any], other: dict[str, Any]) -> dict[str, A
         "apart": one["high"] < other["low"] or other["high"] < one["low"] if known else None,
         "widths": abs(difference) / spread if known and spread else float("nan"),
     }
+
+
+def _step(*numbers: dict[str, Any]) -> float:
+    """The smallest difference that is seen between numbers as they are shown, to three digits."""
+    size = max(abs(_number(n[end])) for n in numbers for end in ("value", "low", "high"))
+    return 10.0 ** (math.floor(math.log10(size)) - 2) if math.isfinite(size) and size > 0 else 0.0
 
 
 def _by_place(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

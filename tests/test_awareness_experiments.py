@@ -14,12 +14,15 @@ import pandas as pd
 import pytest
 
 from experiments.__main__ import main
+from experiments.awareness_use import effect_row
 from experiments.organism.purposes_rewriting import format_bank, purpose_bank, without_purpose
 from experiments.purpose_data import embedded_prompts
+from experiments.report import Report
 from experiments.rewrite_report import unvaried
 from experiments.statements import model_path
+from interventions import Effect, Records
 from interventions.rewriting import Gates
-from probes import load_model
+from probes import Examples, load_model
 from tests.judge_server import JudgeServer, texts_of
 from tests.rewrite_server import RewriteServer
 
@@ -475,3 +478,26 @@ def test_chat_templates_are_used_and_a_content_model_that_tells_nothing_is_refus
     )
     assert main(["probe_rewrite_evaluate", *flags, "--content-model", str(folder)]) == 1
     assert "does not tell rewrites from texts of another content" in " ".join(capsys.readouterr().err.split())
+
+
+def test_p_and_the_place_of_an_edit_stand_beside_the_numbers_that_they_are_of(tmp_path):
+    prompts, kinds = Examples([f"p {i}" for i in range(20)]), ("honest", "deceptive", "unclear")
+
+    def answers(*changed: str) -> Records:
+        labels = np.array([*changed, *["honest"] * (20 - len(changed))])
+        values = (labels == "deceptive").astype(float)
+        return Records.of(prompts, "candour", "share deceptive", values, labels=labels, classes=kinds)
+
+    e = Effect("out", answers(), answers("unclear"), tuple(answers() for _ in range(20)), None)
+    report = Report("awareness", "q", None)
+    row = effect_row(report, "m", "context out", e, "all blocks")
+    assert row[1:5] == (
+        "all blocks",
+        "+0.00 [-0.13, +0.13]",
+        "+0.00 to +0.00",
+        "answers changed: 5.0%; random up to 0.0%",
+    )
+    shown, judged, *_ = report.rows
+    assert (shown["measure"], shown["place"], "p" in shown) == ("outcome_change", "all blocks", False)
+    assert (judged["measure"], judged["of"], judged["value"]) == ("moved", "answers changed", 0.05)
+    assert judged["p"] == e.p_value() == 1 / 21 and judged["place"] == "all blocks"

@@ -144,6 +144,43 @@ def test_doses_draw_their_picture():
     assert doses.plot(ax) is ax and len(ax.lines) == 4
 
 
+def measured_at(doses, lost=()):
+    """Effects that move every prompt by as much as their dose, without those that are `lost` at some."""
+    found = []
+    for k, dose in enumerate(doses):
+        e = effect(HARMLESS)
+        values = e.base + dose
+        values[[i for at, i in lost if at == k]] = np.nan
+        found.append(replace(e, now=replace(e.now, values=values)))
+    return found
+
+
+def test_doses_are_drawn_in_order_and_of_the_prompts_that_all_of_them_have():
+    doses = [2.0, -1.0, 0.0, 1.0]
+    unedited, line = dose_response(doses, measured_at(doses, [(0, 0), (2, 3)])).lines
+    assert list(line.get_xdata()) == sorted(doses)
+    left = effect(HARMLESS).base[1:3].mean()
+    assert set(unedited.get_ydata()) == {left} and np.allclose(line.get_ydata() - left, sorted(doses))
+    fewer = measured_at(doses)
+    fewer[1] = replace(fewer[1], random=fewer[1].random[:1])
+    names = [t.get_text() for t in dose_response(doses, fewer).get_legend().get_texts()]
+    assert "1 to 2 matched random" in names
+    with pytest.raises(ValueError, match="no prompt was measured at every dose"):
+        dose_response(doses, measured_at(doses, [(k, k) for k in range(4)]))
+    plt.close("all")
+
+
+def test_every_kind_of_answer_has_a_look_of_its_own_and_no_run_is_said():
+    kinds = tuple("abcdefghijkl")
+    labels = np.array(kinds, dtype=object)
+    made = Records.of(Examples(list(kinds)), "b", "u", np.ones(12), labels=labels, classes=kinds)
+    bars = answer_kinds({"run": made}).patches
+    assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in bars}) == 12
+    plt.close("all")
+    with pytest.raises(ValueError, match="no run to draw"):
+        answer_kinds({})
+
+
 def test_elements_escape_texts_and_attributes_but_not_pieces():
     made = tag("p", "<b>", tag("i", "&"), 3, title='"><script>', style="", class_="x")
     assert made == '<p title="&#34;&gt;&lt;script&gt;" class="x">&lt;b&gt;<i>&amp;</i>3</p>'

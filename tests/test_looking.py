@@ -1,5 +1,6 @@
 """What people look at: scores of tokens, rows as points, heads as a grid, tables, against plain numbers."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -11,6 +12,7 @@ from sklearn.decomposition import PCA
 from probes import (
     Activations,
     AttentionPooled,
+    Concatenated,
     Estimate,
     Examples,
     Logistic,
@@ -19,9 +21,10 @@ from probes import (
     Site,
     auroc,
     capture,
+    one_vs_rest,
 )
 from probes.plots import head_grid, place_map, scatters, token_map
-from probes.show import probed_tokens, projected
+from probes.show import PlaceReading, probed_tokens, projected
 from tests.typechecks import unchecked
 
 WORDS = ("old", "tree", "red", "sun", "blue", "day")
@@ -116,6 +119,33 @@ def test_token_scores_are_refused_where_there_are_none(read):
     reader = pooled.fit(capture(model, examples, "resid_post.1", "all"))
     with pytest.raises(ValueError, match="reads tokens together"):
         probed_tokens(model, reader, examples, progress=False)
+
+
+def test_what_is_no_fitted_probe_is_said_with_what_to_give(read):
+    model, examples, probe = read
+    acts = capture(model, examples, "resid_post", "last")
+    for wrong, said in (
+        (probe.direction("resid_post.1"), "Direction.*no zero that parts the classes"),
+        (MassMean(), r"not fitted yet, so call \.fit\(acts\) first"),
+        (one_vs_rest(MassMean()).fit(acts), r"one of its probes, such as \.probes\[0\]"),
+        (np.ones(4), r"fit one, such as MassMean\(\)\.fit\(acts\)"),
+    ):
+        with pytest.raises(TypeError, match=f"takes a fitted probe, got .*{said}"):
+            probed_tokens(model, wrong, examples, progress=False)
+    with pytest.raises(ValueError, match="it reads sites together, so a single token at one site"):
+        probed_tokens(model, Concatenated(Logistic()).fit(acts), examples, progress=False)
+
+
+def test_numbers_that_are_nothing_have_a_repr_and_states_that_are_nothing_no_picture():
+    nothing = np.full((2, 2), np.nan)
+    sites = (Site("resid_post", 0), Site("resid_post", 1))
+    reading = PlaceReading("p", "last", sites, ("-2", "-1"), Estimate(nothing, nothing, nothing, 4, 4))
+    assert "2 sites x 2 places; no AUROC could be measured" in repr(reading)
+    acts = Activations.from_arrays(np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32"))
+    x = acts.x.clone()
+    x[1, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"states at array\.1 are not all finite"):
+        projected(replace(acts, x=x))
 
 
 def test_the_map_of_tokens_shows_their_scores_block_by_token(read):
@@ -221,8 +251,24 @@ def test_rows_become_a_table_with_everything_they_hold(read):
     )
     tokens = capture(model, examples, "resid_post.1", "all").to_pandas()
     assert list(tokens.columns[-2:]) == ["example", "token"]
+    assert list(acts.to_pandas(["resid_post.1"]).columns) == list(with_states.columns)
+    with pytest.raises(ValueError, match="the numbers of one site, got 2; name one"):
+        acts.to_pandas(["resid_post.0", "resid_post.1"])
     pairs = Pairs(["a yes", "b yes"], ["a no", "b no"], y=[0, 1]).to_pandas()
     assert list(pairs.columns) == ["yes", "no", "id", "y", "group"]
+
+
+def test_no_two_columns_of_a_table_have_one_name():
+    rows = Examples(["a", "b"], y=[1, 0], columns={"y": [5, 6], "column y": [7, 8], "column id": [9, 9]})
+    table = rows.to_pandas()
+    assert list(table["column y"]) == [7, 8] and list(table["column column y"]) == [5, 6]
+    assert list(table.y) == [1, 0] and list(table["column id"]) == [9, 9]
+    x = np.arange(4, dtype="float32").reshape(2, 2)
+    states = Activations.from_arrays(x, columns={"h0": ["u", "v"], "h7": [1, 2]})
+    found = states.to_pandas("array.0")
+    assert list(found.columns) == ["id", "group", "column h0", "h7", "h0", "h1"]
+    assert list(found.h0) == [0, 2] and list(found["column h0"]) == ["u", "v"]
+    assert list(states.to_pandas().columns) == ["id", "group", "h0", "h7"]
 
 
 def test_numbers_of_sites_are_found_by_their_names(read):
@@ -241,6 +287,31 @@ def test_numbers_of_sites_are_found_by_their_names(read):
         plain.over(acts.sites[:1])
 
 
+def test_sites_name_the_first_axis_of_numbers_of_several(read):
+    model, examples, probe = read
+    places = probed_tokens(model, probe, examples, progress=False).by_place(3)
+    plain, found = places.auroc, places.auroc.over(places.sites)
+    one = found["resid_post.1"]
+    assert np.array_equal(one.value, plain.value[1]) and one.sites == () and len(one) == 3
+    assert float(found["resid_post.1", -1]) == plain.value[1, -1] == float(found[1, -1])
+    last = found[:, -1]
+    assert last.sites == places.sites and float(last["resid_post.2"]) == plain.value[2, -1]
+    assert found[:, :2].sites == found[..., 0].sites == found[found.value[:, 0] > -1].sites == places.sites
+    assert (
+        found[1].sites == found[None].sites == found[found.value > -1].sites == found[..., 0][1].sites == ()
+    )
+    some = found[["resid_post.2", Site("resid_post", 0)]]
+    assert np.array_equal(some.value, plain.value[[2, 0]]) and some.sites == (
+        places.sites[2],
+        places.sites[0],
+    )
+    assert "resid_post.2" in str(some[:, 0])
+    with pytest.raises(TypeError, match=r"one number, so \[0\] picks nothing; take \.value"):
+        found[0, 0][0]
+    with pytest.raises(IndexError):
+        found[99]
+
+
 def test_values_show_their_numbers_in_a_notebook(read):
     model, examples, probe = read
     acts = capture(model, examples, "resid_post", "last")
@@ -257,3 +328,12 @@ def test_values_show_their_numbers_in_a_notebook(read):
     shown = strips._repr_html_()
     assert shown.count("<img") == 1 and 'title="score ' in shown and "it was fitted at last" in shown
     assert not torch.is_grad_enabled() or plt.get_fignums() == [], "pictures within pages are closed"
+
+
+def test_a_token_at_several_places_is_named_with_its_place(read):
+    model, _, probe = read
+    texts = Examples(
+        ["a red tree red", "the red sun red", "a red day red", "the red sea red"], y=[0, 1, 0, 1]
+    )
+    found = probed_tokens(model, probe, texts, progress=False).by_place(3)
+    assert found.places == ("red (-3)", "-2", "red (-1)") and len(set(found.table.columns)) == 3

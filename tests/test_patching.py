@@ -125,3 +125,34 @@ def test_places_have_the_names_of_tokens_that_all_prompts_share(model):
 def test_what_cannot_be_patched_is_said(model, prompts, sources, more, said):
     with pytest.raises(ValueError, match=said):
         patching_grid(model, ASKED, Examples(prompts), sources, progress=False, **more)
+
+
+def test_the_sentence_is_about_the_cell_with_the_largest_change_where_a_token_stands_twice(model):
+    prompts = ["red river is red", "red tree is red", "red stone is red", "red house is red"]
+    sources = [*prompts[1:], prompts[0]]
+    grid = patching_grid(model, ASKED, Examples(prompts), sources, last=4, control=False, progress=False)
+    assert grid.places == ("red (-4)", "-3", "is", "red (-1)") and len(set(grid.table.columns)) == 4
+    assert grid.best[1] == "red (-1)" and f"{np.abs(grid.change.value).max():.2f}" in grid.summary
+    rng = np.random.default_rng(0)
+    patched = np.stack([np.zeros(9), rng.normal(3, 0.1, 9)])[None]  # names given by hand may repeat
+    own = PatchingGrid(
+        (Site("resid_post", 1),), ("red", "red"), patched, None, np.zeros(9), np.ones(9), np.arange(9), "x"
+    )
+    assert f"token red: {patched[0, 1].mean():.2f}" in own.summary
+
+
+def test_the_control_is_neither_the_prompt_nor_its_own_source(model):
+    prompts = ["red river is", "red tree is", "old stone is", "old house is"]
+    swapped = [prompts[1], prompts[0], prompts[3], prompts[2]]
+
+    def grid(sources, of=prompts):
+        return patching_grid(model, ASKED, Examples(of), sources, "resid_post.0", last=2, progress=False)
+
+    found = grid(swapped)
+    # The other pair's source, whose last two tokens are put into this prompt.
+    assert (np.abs(found.control[0, 0] - found.prompts) > 1e-4).all()
+    repeated = grid(["red sun is", "red sun is", "old sun is", "old day is"])
+    assert (np.abs(repeated.control[0, 0] - repeated.patched[0, 0]) > 1e-4)[0]
+    for sources, of in ((swapped[:2], prompts[:2]), (["red sun is"] * 4, prompts)):
+        with pytest.raises(ValueError, match=r"prompt 0 itself or its own source .*so none is a control"):
+            grid(sources, of)

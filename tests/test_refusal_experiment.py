@@ -3,6 +3,7 @@ of one that does not, and reads the files people keep their instructions in.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ import pytest
 
 from experiments import refusal_records
 from experiments.__main__ import main
+from experiments.refusal_answers import _controls_table
 from experiments.refusal_data import check_parts, embedded_instructions, own_instructions
 from experiments.refusal_files import instructions_of
 from experiments.refusal_records import ADDED, OUT, RUNS, Answered
 from experiments.refusal_sentences import sentences
+from experiments.report import Report
 from interventions import Records, effect
+from interventions.behaviours.neutral_text import Cost
 from interventions.effects.effect import Effect
-from probes import Examples
+from probes import Estimate, Examples
 from tests.conftest import build_hf, build_tokenizer
 
 SMALL = ("--limit", "120", "--shuffles", "19")
@@ -57,6 +61,7 @@ def test_a_planted_refusal_is_found_taken_out_and_added_and_none_is_found_where_
     assert harmful[harmful.index.str.startswith("taken out, control")].min() > 0.9
     assert "Taking the direction out brings refusals" in claims and "leave it at" in claims
     assert "no better than by their words" in claims, "topics are named by their words here"
+    assert claims.count("nats of KL per token of unrelated text") == 2, "of both edits"
     cost = rows[(rows.measure == "neutral_kl") & (rows.edit == "taken out")].value.item()
     baked = rows[rows.measure == "baked_minus_hooked"].value.item()
     assert cost < 0.05 and baked < 1e-3
@@ -301,3 +306,16 @@ def test_what_an_edit_does_to_instructions_that_only_sound_harmful_stands_beside
     assert "Adding the direction brings refusals of borderline instructions from 0.00" in claims
     assert "20 edits of its size that mean nothing leave it at 0.03 to 0.03" in claims
     assert "Taking the direction out leaves refusals of borderline instructions at 0.00" in claims
+
+
+@pytest.mark.parametrize(("kl", "word"), [(0.01, "moves behaviour"), (12.2, "moves behaviour, at a cost")])
+def test_one_edit_has_one_word_everywhere_and_its_sentence_says_what_it_costs(kl, word):
+    made = answered((0.9, 0.1, 0.9), (0, 0, 0.9), {GAVE: [0.0] * 20})
+    loss = Estimate(kl, kl, kl, 20, 20)
+    made = replace(made, effects={GAVE: replace(made.effects[GAVE], cost=Cost(loss, loss, 1.0))})
+    report = Report("refusal", "q", None)
+    (row,) = _controls_table(made, report)[-1]
+    assert row[-2:] == (f"{kl:.3f}", word)
+    (said,) = (claim for claim in sentences(made) if claim.startswith("Adding"))
+    over = ", over the limit of 0.05" if kl > 1 else ""
+    assert said.endswith(f"; it costs {kl:.3f} nats of KL per token of unrelated text{over}.")

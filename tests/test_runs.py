@@ -186,3 +186,14 @@ def test_runs_that_share_no_number_are_not_compared(tmp_path, capsys):
     other = made(tmp_path / "other", [number(0.5, site="b")], experiment="polarity")
     assert hookprobe(["report", "compare", str(one), str(other)]) == 1
     assert "(truth) and" in (said := capsys.readouterr().err) and "share no number" in said
+
+
+def test_a_difference_that_is_not_seen_does_not_lead_the_page(tmp_path):
+    one = [number(0.5, 0.5, 0.5, site="same"), number(0.5, 0.4, 0.6, site="moved")]
+    one += [number(0.5, 0.5, 0.5, site="exact"), number(0, 0, 0, site="nothing")]
+    other = [number(0.49993, 0.4999, 0.49997, site="same"), number(0.8, 0.7, 0.9, site="moved")]
+    other += [number(0.7, 0.7, 0.7, site="exact"), number(0, 0, 0, site="nothing")]
+    folders = [made(tmp_path / n, rows) for n, rows in (("one", one), ("other", other))]
+    page = compare_page(*folders, tmp_path / "compare.html").read_text()
+    order = [page.index(f"site {name}<") for name in ("exact", "moved", "same", "nothing")]
+    assert order == sorted(order)

@@ -13,28 +13,36 @@ from interventions.effects.effect import Effect
 from probes.display.plots import COLOURS, GREY, axes
 from probes.markup.drawn import drawn
 
+KINDS = (*COLOURS, GREY)
+HATCHES = ("", "///", "...")  # of kinds behind those that have a colour of their own
+
 
 def dose_response(
     doses: Sequence[float], effects: Sequence[Effect], unit: str = "logit difference", ax: Axes | None = None
 ) -> Axes:
     """Mean behaviour over doses with its interval, beside what matched random directions do at the
-    same strength.
+    same strength, of the prompts that were measured at every dose. Raises ValueError where there are none,
+    and for effects of different prompts.
     """
     if not effects or len(effects) != len(doses):
         raise ValueError(f"there are {len(doses)} doses and {len(effects)} effects; give one effect a dose")
+    order = np.argsort(doses, kind="stable")
+    doses, effects = [list(doses)[i] for i in order], [effects[i] for i in order]
+    rows = _measured(effects)
     ax = axes(ax)
-    base = effects[0].base.mean()
-    changes = [e.change() for e in effects]
-    controls = np.array([e.control_changes() for e in effects])
+    base = effects[0].base[rows].mean()
+    changes = [e.change(rows) for e in effects]
+    controls = [e.control_changes(rows) for e in effects]
+    counts = sorted({len(c) for c in controls})
     ax.axhline(base, color="black", lw=0.8, ls=":", label="unedited")
     ax.fill_between(
         doses,
-        base + controls.min(1),
-        base + controls.max(1),
+        [base + c.min() for c in controls],
+        [base + c.max() for c in controls],
         color=GREY,
         alpha=0.3,
         lw=0,
-        label=f"{controls.shape[1]} matched random",
+        label=f"{' to '.join(map(str, counts[:: len(counts) - 1 or 1]))} matched random",
     )
     ax.plot(
         doses, [base + c.value for c in changes], color=COLOURS[0], marker="o", ms=4, label="direction found"
@@ -50,6 +58,17 @@ def dose_response(
     ax.set(xlabel="strength (gaps between the class means)", ylabel=f"mean {drawn(unit)}")
     ax.legend(frameon=False, fontsize=8)
     return ax
+
+
+def _measured(effects: Sequence[Effect]) -> np.ndarray:
+    """Which prompts were measured in all of the effects."""
+    if len({len(e.base) for e in effects}) > 1:
+        counts = ", ".join(str(len(e.base)) for e in effects)
+        raise ValueError(f"the effects are of {counts} prompts; give effects of the same ones at every dose")
+    rows = np.all([np.isin(np.arange(len(e.base)), e.rows(None)) for e in effects], axis=0)
+    if not rows.any():
+        raise ValueError("no prompt was measured at every dose, so there is nothing to draw")
+    return rows
 
 
 def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
@@ -93,8 +112,10 @@ def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
 
 def answer_kinds(runs: Mapping[str, Records], ax: Axes | None = None, legend: bool = True) -> Axes:
     """Share of each kind of answer in every run, as stacked bars. Raises ValueError for a behaviour
-    without kinds.
+    without kinds, and for no run.
     """
+    if not runs:
+        raise ValueError("there is no run to draw; give one or more by name, {'unedited': records}")
     ax = axes(ax, 1.6 + 1.1 * len(runs), 3.4)
     classes = next(iter(runs.values())).classes
     if not classes:
@@ -102,9 +123,9 @@ def answer_kinds(runs: Mapping[str, Records], ax: Axes | None = None, legend: bo
     x, bottom = np.arange(len(runs)), np.zeros(len(runs))
     for i, kind in enumerate(classes):
         shares = np.array([float(r.share(kind).value) for r in runs.values()])
-        ax.bar(
-            x, shares, 0.75, bottom=bottom, color=[*COLOURS, GREY][min(i, len(COLOURS))], label=drawn(kind)
-        )
+        lap, of = divmod(i, len(KINDS))
+        look = {"color": KINDS[of], "hatch": HATCHES[lap % len(HATCHES)], "edgecolor": "white", "lw": 0}
+        ax.bar(x, shares, 0.75, bottom=bottom, label=drawn(kind), **look)
         bottom += shares
     ax.set_xticks(x, [drawn(name) for name in runs])
     ax.set(ylabel="share of answers", ylim=(0, 1))

@@ -15,7 +15,7 @@ from probes.data.sites import Site, SitesLike
 from probes.data.tokenised import Tokenised
 from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
-from probes.markup.tokens import readable
+from probes.markup.tokens import place_names
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, mean_difference
 from probes.models.given import check_model
@@ -72,13 +72,17 @@ class PatchingGrid(Displayed):
     @property
     def best(self) -> tuple[Site, str]:
         """Site and place of the largest change."""
-        i, j = np.unravel_index(np.abs(self.change.value).argmax(), self.patched.shape[:2])
+        i, j = self._largest
         return self.sites[i], self.places[j]
 
     @property
+    def _largest(self) -> tuple[int, int]:
+        at = int(np.abs(self.change.value).argmax())
+        return divmod(at, len(self.places))
+
+    @property
     def summary(self) -> str:
-        site, place = self.best
-        at = self.sites.index(site), self.places.index(place)
+        (site, place), at = self.best, self._largest
         apart = mean_difference(self.sources, self.prompts, self.groups)
         said = f"largest change at {site}, token {place}: {self.change[at]:.2f} {self.unit}"
         if self.control is not None:
@@ -106,9 +110,10 @@ def patching_grid(
 
     Prompt i and source i have as many tokens, and differ in what they say; the last `last` tokens are patched
     (default: all of the shortest prompt). With `control` every cell is run once more with the states of
-    another prompt's source of the same length. A place where these do as much carries nothing of its own
-    prompt. Raises ValueError for pairs of different lengths, and for a control without two prompts of a
-    length. Source: arXiv 2202.05262; arXiv 2309.16042.
+    another prompt's source of the same length, whose text is neither this prompt's nor its own source's. A
+    place where these do as much carries nothing of its own prompt. Raises ValueError for pairs of different
+    lengths, and for a control where a prompt has no such other source. Source: arXiv 2202.05262; arXiv
+    2309.16042.
     """
     check_model(model, "patching_grid")
     behaviour = as_behaviour(behaviour)
@@ -121,7 +126,7 @@ def patching_grid(
             f"the shortest prompt has {min(lengths)} tokens, asked for the last {last}; lower last"
         )
     chosen = model.sites(sites)
-    other = _others(lengths) if control else None
+    other = _others(prompts, sources, lengths) if control else None
     before, meant = behaviour(model, prompts), behaviour(model, sources)
     found = np.empty((2, len(chosen), last, len(prompts)))
     cells = [(j, i) for j in range(last) for i in range(len(chosen))]
@@ -167,21 +172,29 @@ def _lengths(prompts: Tokenised, sources: Tokenised) -> list[int]:
     return lengths
 
 
-def _others(lengths: Sequence[int]) -> np.ndarray:
-    """For every prompt another one of its length: the next, the last one the first."""
+def _others(prompts: Tokenised, sources: Tokenised, lengths: Sequence[int]) -> np.ndarray:
+    """For every prompt another one of its length, the next whose source could say something else (the first
+    one is next to the last). The prompt itself would patch nothing, its own source do what that does.
+    """
+    asked, given = ([tuple(e.ids) for e in rows.encoded] for rows in (prompts, sources))
     other = np.empty(len(lengths), dtype=int)
-    for n in set(lengths):
-        (mine,) = np.nonzero(np.asarray(lengths) == n)
-        if len(mine) < 2:
+    for i, n in enumerate(lengths):
+        mine = [k for k, length in enumerate(lengths) if length == n and k != i]
+        if not mine:
             raise ValueError(
-                f"prompt {mine[0]} is the only one of {n} tokens, so there is no other source to put into it;"
+                f"prompt {i} is the only one of {n} tokens, so there is no other source to put into it;"
                 " give prompts of common lengths, or control=False"
             )
-        other[mine] = np.roll(mine, -1)
+        found = [k for k in mine if given[k] not in (asked[i], given[i])]
+        if not found:
+            raise ValueError(
+                f"every other source of {n} tokens is prompt {i} itself or its own source"
+                f" ({prompts.texts[i]!r:.60}), so none is a control; give more pairs of that length, or"
+                " control=False"
+            )
+        other[i] = min(found, key=lambda k: (k < i, k))
     return other
 
 
 def _places(model: Model, prompts: Tokenised, last: int) -> tuple[str, ...]:
-    pieces = [token_texts(model.tokenizer, e)[-last:] for e in prompts.encoded]
-    columns = list(zip(*pieces, strict=True))
-    return tuple(readable(of[0]) if len(set(of)) == 1 else str(i - last) for i, of in enumerate(columns))
+    return place_names([token_texts(model.tokenizer, e) for e in prompts.encoded], last)

@@ -123,13 +123,15 @@ class Activations(Sited):
 
     def to_pandas(self, site: SiteLike | None = None) -> pd.DataFrame:
         """One row a row: id, text and token it is of, y, group, columns; with `site` also its numbers there,
-        h0, h1 and so on.
+        h0, h1 and so on. Raises ValueError for several sites.
         """
-        found = super().to_pandas()
         if site is None:
-            return found
-        x = self.x[self.index_of(site)[0]].float().cpu().numpy()
-        return pd.concat([found, pd.DataFrame(x, columns=[f"h{i}" for i in range(x.shape[1])])], axis=1)
+            return super().to_pandas()
+        found = self.index_of(site)
+        if len(found) != 1:
+            raise ValueError(f"a data frame holds the numbers of one site, got {len(found)}; name one")
+        x = self.x[found[0]].float().cpu().numpy()
+        return pd.DataFrame(self._beside({f"h{i}": x[:, i] for i in range(x.shape[1])}))
 
     def _named(self) -> dict[str, Any]:
         token = {} if self.token is None else {"example": self.example, "token": self.token}

@@ -77,9 +77,19 @@ class Rows(Displayed):
         """One row a row: id, what else the rows hold, y, group and every column; a column that would take one
         of these names gets "column " before it.
         """
-        own = self._named()
-        given = {f"column {name}" if name in own else name: c for name, c in self.columns.items()}
-        return pd.DataFrame(own | given)
+        return pd.DataFrame(self._beside({}))
+
+    def _beside(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        """What a data frame has of the rows, their columns and numbers of theirs, each under a name of its
+        own.
+        """
+        own, given = self._named(), {}
+        for name, column in self.columns.items():
+            free = name
+            while free in own or free in numbers or (free != name and free in self.columns):
+                free = f"column {free}"
+            given[free] = column
+        return own | given | numbers
 
     def _named(self) -> dict[str, Any]:
         """What a data frame has of the rows before their columns; subclasses extend it."""

@@ -13,9 +13,10 @@ from probes.data.examples import Examples, Text
 from probes.data.sites import Site, SiteLike, SitesLike, as_site
 from probes.data.tokens import Encoded
 from probes.evidence.token_findings import PlaceReading, TopToken, TopTokens
+from probes.fitting.directions import Direction
 from probes.markup.progress import progress_bar
 from probes.markup.terminal import terminal
-from probes.markup.tokens import readable
+from probes.markup.tokens import place_names
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate, auroc
 from probes.models.given import check_model
@@ -118,17 +119,12 @@ class ProbedTokens(Displayed):
             )
         scores = np.stack([s[:, -last:] for s in self.scores], axis=2)  # site, place, text
         found = [auroc(of_site, self.y, self.groups) for of_site in scores]
-        pieces = [{t[i] for t in self.tokens} for i in range(-last, 0)]
-        names = tuple(
-            readable(next(iter(p))) if len(p) == 1 else str(i)
-            for i, p in zip(range(-last, 0), pieces, strict=True)
-        )
         whole = Estimate(
             *(np.stack([getattr(e, name) for e in found]) for name in ("value", "low", "high")),
             n=found[0].n,
             n_groups=found[0].n_groups,
         )
-        return PlaceReading(self.probe, self.fitted_at, self.sites, names, whole)
+        return PlaceReading(self.probe, self.fitted_at, self.sites, place_names(self.tokens, last), whole)
 
     def _index(self, site: SiteLike | None) -> int:
         if site is None:
@@ -165,10 +161,11 @@ def probed_tokens(
     """What a fitted probe says of every token of some texts, at all of its sites or some.
 
     Scores are margins, above 0 meaning the positive class. Only scores are kept, so many texts need little
-    memory. Raises ValueError for probes that read several tokens together or compare pairs, and for another
-    model's probe.
+    memory. Raises TypeError for what is no fitted probe, ValueError for probes that read several tokens or
+    sites together or compare pairs, and for another model's probe.
     """
     check_model(model, "probed_tokens")
+    _check_probe(probe)
     if getattr(probe, "reads_pairs", False):
         raise ValueError(
             "a probe of pairs compares two texts, so a token of one has no score; use a probe of single texts"
@@ -181,9 +178,10 @@ def probed_tokens(
         acts = capture(model, part, chosen, "all", batch_size=batch_size, progress=False)
         found = np.asarray(probe.score(acts).float().cpu())
         if found.shape != (len(chosen), len(acts)):
+            over = "sites" if found.shape[-1:] == (len(acts),) else "tokens"
             raise ValueError(
-                f"{probe!r} gives {found.shape[-1]} scores for {len(acts)} tokens: it reads tokens together,"
-                " so a single one has no score"
+                f"{probe!r} gives scores of shape {found.shape} for {len(acts)} tokens at {len(chosen)}"
+                f" sites: it reads {over} together, so a single token at one site has no score"
             )
         ends = np.cumsum([len(e) for e in part.encoded])
         scores += np.split(found, ends[:-1], axis=1)
@@ -198,6 +196,20 @@ def probed_tokens(
         asked.y,
         asked.groups,
     )
+
+
+def _check_probe(probe: Any) -> None:
+    """Raises TypeError for what is no fitted probe that has a margin at each of its sites."""
+    if all(hasattr(probe, name) for name in ("sites", "score", "recipe", "receipt")):
+        return
+    todo = "fit one, such as MassMean().fit(acts)"
+    if isinstance(probe, Direction):
+        todo = "a direction has no zero that parts the classes, so give the probe that it comes from"
+    elif hasattr(probe, "probes"):
+        todo = "give one of its probes, such as .probes[0]"
+    elif hasattr(probe, "fit"):
+        todo = "it is not fitted yet, so call .fit(acts) first"
+    raise TypeError(f"probed_tokens takes a fitted probe, got {probe!r:.80}; {todo}")
 
 
 def _leads(encoded: Encoded) -> tuple[str, ...]:

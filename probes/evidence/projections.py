@@ -75,6 +75,9 @@ def projected(
         raise ValueError(f"method must be 'pca' or 'lda', got {method!r}")
     if len(acts) < 3:
         raise ValueError(f"a picture of two axes needs at least 3 rows, got {len(acts)}")
+    for site, x in zip(acts.sites, acts.x, strict=True):
+        if not x.isfinite().all():
+            raise ValueError(f"the hidden states at {site} are not all finite; leave these rows out")
     made_of, shown = (acts, acts) if method == "pca" else _halves(acts, seed)
     first = None if method == "pca" else LDA().fit(made_of)
     points, shares = [], []

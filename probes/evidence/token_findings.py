@@ -63,8 +63,9 @@ class PlaceReading(Displayed):
         return pd.DataFrame(self.auroc.value, index=index, columns=list(self.places))
 
     def __repr__(self) -> str:
+        counted = f"PlaceReading({self.probe}: {len(self.sites)} sites x {len(self.places)} places"
+        if np.isnan(self.auroc.value).all():
+            return terminal(f"{counted}; no AUROC could be measured)")
         best = np.unravel_index(np.nanargmax(self.auroc.value), self.auroc.value.shape)
-        return terminal(
-            f"PlaceReading({self.probe}: {len(self.sites)} sites x {len(self.places)} places; highest AUROC"
-            f" {self.auroc[best]} at {self.sites[best[0]]}, token {self.places[best[1]]})"
-        )
+        where = f"{self.sites[best[0]]}, token {self.places[best[1]]}"
+        return terminal(f"{counted}; highest AUROC {self.auroc[best]} at {where})")

@@ -19,6 +19,21 @@ def readable(token: str) -> str:
     return (token.strip(" ") or token.replace(" ", "␣")).replace("\n", "↵").replace("\t", "⇥") or "∅"
 
 
+def place_names(texts: Sequence[Sequence[str]], last: int) -> tuple[str, ...]:
+    """Names of the last places of some texts: the token where it is the same in all of them, else the place
+    counted from the end. A token that stands at several places has its place behind it, so that no two
+    places have one name.
+    """
+    columns = zip(*(tokens[-last:] for tokens in texts), strict=True)
+    common = [readable(of[0]) if len(set(of)) == 1 else None for of in columns]
+    names = [None if name is None or common.count(name) > 1 else name for name in common]
+    places = [str(i - last) for i in range(last)]
+    return tuple(
+        at if token is None else f"{token} ({at})" if name is None or name in places else name
+        for token, name, at in zip(common, names, places, strict=True)
+    )
+
+
 def strip(
     tokens: Sequence[str],
     styles: Sequence[str],

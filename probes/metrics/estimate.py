@@ -32,12 +32,37 @@ class Estimate(Displayed):
     sites: tuple[Any, ...] = ()
 
     def __getitem__(self, index: Any) -> "Estimate":
-        """One of the numbers, by its place or, where sites are known, by its site."""
-        if isinstance(index, str) or any(type(index) is type(site) for site in self.sites):
-            index = self._place(str(index))
-        value, low, high = (numbers[index] for numbers in (self.value, self.low, self.high))
-        left = np.asarray(self.sites, dtype=object)[index] if self.sites and np.ndim(value) else ()
-        return replace(self, value=value, low=low, high=high, sites=tuple(left))
+        """Some of the numbers, by their place or, where sites are known, by their site; these name the first
+        axis.
+        """
+        if not np.ndim(self.value):
+            raise TypeError(
+                f"this Estimate is one number, so [{index!r:.40}] picks nothing; take .value of it"
+            )
+        first, *more = index if isinstance(index, tuple) and index else (index,)
+        first = self._placed(first)
+        index = (first, *more) if more else first
+        value, low, high = (np.asarray(numbers)[index] for numbers in (self.value, self.low, self.high))
+        return replace(self, value=value, low=low, high=high, sites=self._left(first, more, value))
+
+    def _placed(self, index: Any) -> Any:
+        """Places in the first axis where sites are named, one or a list; anything else as it is."""
+        if isinstance(index, list) and any(map(self._names, index)):
+            return [self._placed(each) for each in index]
+        return self._place(str(index)) if self._names(index) else index
+
+    def _names(self, index: Any) -> bool:
+        return isinstance(index, str) or any(type(index) is type(site) for site in self.sites)
+
+    def _left(self, first: Any, more: list[Any], value: Any) -> tuple[Any, ...]:
+        """The sites of what was picked; none where the first axis is gone, or is another."""
+        if first is Ellipsis and len(more) < np.ndim(self.value):
+            first = slice(None)
+        if not self.sites or first is None or first is Ellipsis or np.ndim(first) > 1:
+            return ()
+        kept = np.arange(len(self.sites))[first]
+        left = tuple(self.sites[i] for i in kept) if np.ndim(kept) == 1 else ()
+        return left if np.shape(value)[:1] == (len(left),) else ()
 
     def over(self, sites: Any) -> "Estimate":
         """The same numbers, each by the name of its site; raises ValueError for another count of sites."""
