@@ -1,5 +1,6 @@
 """What people look at: scores of tokens, rows as points, heads as a grid, tables, against plain numbers."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -121,13 +122,43 @@ def test_token_scores_are_refused_where_there_are_none(read):
 def test_the_map_of_tokens_shows_their_scores_block_by_token(read):
     model, examples, probe = read
     found = probed_tokens(model, probe, examples, progress=False)
-    (image,) = token_map(found, 1).get_images()
-    assert np.allclose(image.get_array(), found.scores[1])
-    assert image.get_clim() == (-found.reach, found.reach)
+    grey = [special or i == 0 for i, special in enumerate(found.special[1])]
+    one = found.at(probe.sites[1])
+    (image,) = token_map(one, 1).get_images()
+    shown = image.get_array()
+    assert np.allclose(shown.data, one.scores[1]) and shown.mask.tolist() == [grey]
+    assert image.get_clim() == (-one.reach, one.reach)
     words = np.concatenate(
-        [np.abs(s[:, ~np.array(q)]).ravel() for s, q in zip(found.scores, found.special, strict=True)]
+        [np.abs(s[:, ~np.array(q)]).ravel() for s, q in zip(one.scores, one.special, strict=True)]
     )
-    assert (words <= found.reach).mean() == pytest.approx(0.98, abs=0.01), "one loud token hides no other"
+    assert (words <= one.reach).mean() == pytest.approx(0.98, abs=0.02), "one loud token hides no other"
+
+
+def test_a_block_with_large_states_takes_no_colour_from_another(read):
+    model, examples, probe = read
+    found = probed_tokens(model, probe, examples, progress=False)
+    times = np.array([1, 1000, 1e-3])[: len(found.sites), None]
+    ax = token_map(replace(found, scores=tuple(s * times for s in found.scores)), 1)
+    (image,), (alike,) = ax.get_images(), token_map(found, 1).get_images()
+    assert np.ma.allclose(image.get_array(), alike.get_array()) and image.get_clim() == (-1, 1)
+    row = np.abs(alike.get_array()[0])
+    assert float(row.max()) <= 1.5 and float(row.max()) > 0.1
+    assert "each row on its own scale" in ax.figure.axes[-1].get_ylabel()
+
+
+def test_the_first_token_of_a_text_is_grey_where_nothing_stands_before_it(read):
+    model, examples, probe = read
+    plain = [e.text for e in model.tokenise(examples).encoded[:2]]
+    found = probed_tokens(model, probe, plain, progress=False)
+    loud = []
+    for s in found.scores:
+        loud.append(s.copy())
+        loud[-1][:, 0] = 1e5
+    found = replace(found, scores=tuple(loud), special=tuple((False,) * len(t) for t in found.tokens))
+    (image,) = token_map(found).get_images()
+    assert image.get_array().mask[:, 0].all() and not image.get_array().mask[:, 1:].any()
+    strips = found.at(probe.sites[-1])._repr_html_()
+    assert strips.count("font-style:italic") == 2 and "score 100000.000" in strips
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 8), (12, 30)])

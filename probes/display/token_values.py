@@ -6,7 +6,7 @@ from probes.evidence.probed_tokens import SHOWN, ProbedTokens
 from probes.evidence.projections import Projected
 from probes.evidence.token_findings import PlaceReading, TopTokens
 from probes.markup.pieces import Markup, grid, joined, tag
-from probes.markup.tokens import LINE, QUIET, shaded
+from probes.markup.tokens import LINE, QUIET, quiet, shaded
 from probes.markup.values import draw, html
 
 
@@ -25,7 +25,12 @@ def probed_tokens(value: ProbedTokens) -> Markup:
     lines = []
     for i in range(min(SHOWN, len(one))):
         line = shaded(
-            one.tokens[i], one.scores[i][0], 0.0, special=one.special[i], reach=one.reach, leads=one.leads[i]
+            one.tokens[i],
+            one.scores[i][0],
+            0.0,
+            special=quiet(one.special[i]).tolist(),
+            reach=one.reach,
+            leads=one.leads[i],
         )
         lines.append(tag("div", tag("div", f"text {i}", style=QUIET), tag("div", line, style=LINE)))
     more = tag("p", f"and {len(one) - SHOWN} more texts", style=QUIET) if len(one) > SHOWN else ""
