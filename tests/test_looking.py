@@ -87,7 +87,9 @@ def test_auroc_by_place_is_that_of_the_tokens_there_counted_from_the_end(read):
         assert np.allclose(found.auroc.value[:, k], plain.value, atol=0.01) and np.allclose(
             found.auroc.low[:, k], plain.low, atol=0.01
         )
-    assert found.table.shape == (len(probe.sites), 3) and place_map(found).get_ylabel() == "block"
+    assert (
+        found.table.shape == (len(probe.sites), 3) and place_map(found).get_ylabel() == "block (resid_post)"
+    )
 
 
 def test_what_templates_put_at_a_place_is_named_and_words_are_counted(make_model):

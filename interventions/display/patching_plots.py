@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from interventions.searching.patching import PatchingGrid
-from probes.display.plots import axes, site_labels
+from probes.display.plots import axes, sites_beside
 from probes.display.token_plots import tokens_below
 from probes.markup.drawn import drawn
 
@@ -21,10 +21,8 @@ def patching_map(grid: PatchingGrid, ax: Axes | None = None) -> Axes:
     y, x = np.nonzero((np.asarray(told.low) > 0) | (np.asarray(told.high) < 0))
     ax.plot(x, y, ls="", marker="o", ms=2.5, color="white", mec="black", mew=0.5)
     tokens_below(ax, list(grid.places))
-    one_kind = len({s.kind for s in grid.sites}) <= 2
-    labels = site_labels(grid.sites) if one_kind else list(map(str, grid.sites))
-    ax.set_yticks(range(len(grid.sites)), [drawn(name) for name in labels], fontsize=8)
-    ax.set(ylabel="block", xlabel="token patched (counted from the last, or by name)")
+    sites_beside(ax, grid.sites)
+    ax.set(xlabel="token patched (counted from the last, or by name)")
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(image, ax=ax)
     dot = "dot: moved" if grid.specific is None else "dot: more than other sources do"

@@ -3,8 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from probes.data.sites import Site
-from probes.display.plots import COLOURS, axes, site_labels
+from probes.display.plots import COLOURS, axes, sites_below
 from probes.markup.drawn import drawn
 from probes.reading.lens import Lens
 
@@ -22,8 +21,7 @@ def lens_curve(lens: Lens, ax: Axes | None = None) -> Axes:
         ax.plot(x, found.value, color=colour, marker="o", ms=4, label=drawn(word))
         if len(lens.words) <= 4:
             ax.fill_between(x, found.low, found.high, color=colour, alpha=0.2, lw=0)
-    ax.set_xticks(x, site_labels(lens.sites))
-    kinds = sorted({site.kind for site in lens.sites if site != Site("resid_pre", 0)})
-    ax.set(xlabel=f"block ({drawn(', '.join(kinds))})", ylabel="probability at the head", ylim=(-0.02, 1.02))
+    sites_below(ax, lens.sites)
+    ax.set(ylabel="probability at the head", ylim=(-0.02, 1.02))
     ax.legend(frameon=False, fontsize=8, loc="best")
     return ax

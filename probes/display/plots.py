@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from probes.data.sites import Site, SiteLike, as_site
+from probes.display.site_axis import site_axis
 from probes.evidence.calibration import reliability
 from probes.evidence.permutation import Null
 from probes.evidence.rivals import best_item
@@ -24,7 +25,6 @@ from probes.metrics.scores import labelled, line_of
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FEW = 4  # curves whose intervals can be told apart
 GREY = "#8a8a8a"
-MOST_LABELS = 16  # beneath an axis of usual width
 
 
 def axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
@@ -69,10 +69,8 @@ def layer_curve(
             ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
     if chosen is not None:
         ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
-    kinds = {s.kind for s in sites if s != Site("resid_pre", 0)}
-    ax.set_xticks(x, site_labels(sites))
+    sites_below(ax, sites)
     ax.set(
-        xlabel=f"block ({drawn(', '.join(sorted(kinds)))})",
         ylabel="AUROC on test groups",
         ylim=(min(0.4, ax.get_ylim()[0]), 1.02),
     )
@@ -83,17 +81,21 @@ def layer_curve(
     return ax
 
 
-def site_labels(sites: Sequence[Site]) -> list[str]:
-    """Names of sites under an axis: the embedding and the blocks, of many every few, which do not run into
-    each other.
-    """
-    step = -(-len(sites) // MOST_LABELS)
-    embedding = Site("resid_pre", 0)
-    beside = {i + 1 for i, s in enumerate(sites) if s == embedding and step > 1}
-    return [
-        "emb" if s == embedding else "" if s.block % step or i in beside else str(s.block)
-        for i, s in enumerate(sites)
-    ]
+def sites_below(ax: Axes, sites: Sequence[Site]) -> None:
+    """Names of sites beneath an axis; whole names are turned, so that they do not run into each other."""
+    names, what = site_axis(sites)
+    if what == "site":
+        ax.set_xticks(range(len(sites)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    else:
+        ax.set_xticks(range(len(sites)), names)
+    ax.set(xlabel=what)
+
+
+def sites_beside(ax: Axes, sites: Sequence[Site]) -> None:
+    """Names of sites beside the rows of a map."""
+    names, what = site_axis(sites)
+    ax.set_yticks(range(len(sites)), names, fontsize=8)
+    ax.set(ylabel=what if len(sites) > 1 else "")
 
 
 def score_histogram(

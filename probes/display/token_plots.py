@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from probes.display.plots import axes, site_labels
+from probes.display.plots import axes, sites_beside
 from probes.evidence.probed_tokens import ProbedTokens
 from probes.evidence.token_findings import PlaceReading
 from probes.markup.drawn import drawn
@@ -70,10 +70,6 @@ def _short(name: str, longest: int = LONGEST) -> str:
 
 
 def _sites_beside(ax: Axes, value: ProbedTokens | PlaceReading) -> None:
-    labels = (
-        site_labels(value.sites) if len({s.kind for s in value.sites}) <= 2 else list(map(str, value.sites))
-    )
-    ax.set_yticks(range(len(value.sites)), [drawn(name) for name in labels], fontsize=8)
-    ax.set(ylabel="block" if len(value.sites) > 1 else "", title="")
+    sites_beside(ax, value.sites)
     ax.set_title(drawn(_short(value.probe, 60)), fontsize=9)
     ax.spines[:].set_visible(False)

@@ -1,0 +1,42 @@
+"""How sites are named along an axis."""
+
+from collections.abc import Sequence
+
+from probes.data.sites import Site
+from probes.markup.drawn import drawn
+
+MOST_LABELS = 16  # beneath an axis of usual width
+EMBEDDING = Site("resid_pre", 0)
+
+
+def site_axis(sites: Sequence[Site]) -> tuple[list[str], str]:
+    """Names of sites along an axis, ready to be drawn, and what the axis is called.
+
+    Block numbers tell sites apart where all but the embedding are of one kind without heads; other sites have
+    their whole names, such as z.3.7.
+    """
+    others = [site for site in sites if site != EMBEDDING]
+    kinds = sorted({f"{s.stack}:{s.kind}" if s.stack else s.kind for s in others})
+    if len(kinds) <= 1 and all(site.head is None for site in others):
+        named = f"block ({', '.join(kinds)})" if kinds else "block"
+        return [drawn(name) for name in site_labels(sites)], drawn(named)
+    shown = _spread(len(sites))
+    return [drawn(site) if i in shown else "" for i, site in enumerate(sites)], "site"
+
+
+def site_labels(sites: Sequence[Site]) -> list[str]:
+    """The embedding and the numbers of blocks, of many every few, which do not run into each other: round
+    ones where blocks follow each other, else those of every few sites.
+    """
+    step = -(-len(sites) // MOST_LABELS)
+    beside = {i + 1 for i, s in enumerate(sites) if s == EMBEDDING and step > 1}
+    shown = {i for i, s in enumerate(sites) if s != EMBEDDING and s.block % step == 0} - beside
+    at = sorted(shown)
+    even = len(at) >= len(sites) // step - 1 and all(b - a == step for a, b in zip(at, at[1:], strict=False))
+    if not even:
+        shown = _spread(len(sites))
+    return ["emb" if s == EMBEDDING else str(s.block) if i in shown else "" for i, s in enumerate(sites)]
+
+
+def _spread(n: int) -> set[int]:
+    return set(range(0, n, -(-n // MOST_LABELS)))
