@@ -21,7 +21,7 @@ from probes import (
     auroc,
     capture,
 )
-from probes.plots import head_grid, place_map, scatters, token_map
+from probes.plots import head_grid, layer_curve, place_map, scatters, token_map
 from probes.show import probed_tokens, projected
 from tests.typechecks import unchecked
 
@@ -290,3 +290,25 @@ def test_values_show_their_numbers_in_a_notebook(read):
     shown = strips._repr_html_()
     assert shown.count("<img") == 1 and 'title="score ' in shown and "it was fitted at last" in shown
     assert not torch.is_grad_enabled() or plt.get_fignums() == [], "pictures within pages are closed"
+
+
+def test_numbers_that_know_their_sites_are_drawn_at_these():
+    values = np.array([0.5, 0.7, 0.9])
+    plain = Estimate(values, values - 0.02, values + 0.02, 9, 9)
+    sites = ["resid_post.0", "resid_post.1", "resid_post.2"]
+    turned = layer_curve(sites[::-1], {"p": plain.over(sites)})
+    assert turned.lines[0].get_ydata().tolist() == [0.9, 0.7, 0.5]
+    assert layer_curve(sites[::-1], {"p": plain}).lines[0].get_ydata().tolist() == [0.5, 0.7, 0.9]
+    some = layer_curve(sites[:2], {"p": plain.over(sites)})
+    assert some.lines[0].get_ydata().tolist() == [0.5, 0.7]
+    with pytest.raises(ValueError, match=r"p has no number for resid_post\.3; it has those of resid_post\.0"):
+        layer_curve([*sites[:2], "resid_post.3"], {"p": plain.over(sites)})
+    with pytest.raises(ValueError, match=r"p has numbers of shape \(3,\) for 2 sites"):
+        layer_curve(sites[:2], {"p": plain})
+    heads = ["z.0.0", "z.0.1", "z.1.0"]
+    (image,) = head_grid(heads[::-1], plain.over(heads)).get_images()
+    assert (image.get_array()[0, 0], image.get_array()[0, 1], image.get_array()[1, 0]) == (0.5, 0.7, 0.9)
+    with pytest.raises(ValueError, match=r"has no number for z\.5\.0"):
+        head_grid(["z.5.0", *heads[:2]], plain.over(heads))
+    with pytest.raises(ValueError, match="no heads to draw"):
+        head_grid([], [])

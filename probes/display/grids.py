@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from probes.data.sites import SiteLike, as_site
 from probes.display.plots import COLOURS, GREY, axes
+from probes.display.site_axis import along
 from probes.evidence.projections import Projected
 from probes.markup.drawn import drawn
 from probes.metrics.estimate import Estimate
@@ -75,9 +76,14 @@ def head_grid(
 ) -> Axes:
     """Numbers of attention heads as colours, block by head: an `Estimate` or an array with one value a site,
     whose sites are heads (`z.3.7`). Of an Estimate a dot says that the interval leaves out the middle of
-    `limits`. Raises ValueError for other sites.
+    `limits`, and where it knows its sites, the numbers are found by their names. Raises ValueError for other
+    sites.
     """
     heads = [as_site(s) for s in sites]
+    if not heads:
+        raise ValueError("there are no heads to draw; give sites such as z.3.7")
+    if isinstance(values, Estimate) and values.sites:
+        values = along(values, heads, "the Estimate")
     numbers = np.asarray(values.value if isinstance(values, Estimate) else values, dtype=float)
     if strange := [str(s) for s in heads if s.kind != "z" or s.head is None]:
         raise ValueError(f"a head grid needs sites of heads, such as z.3.7, got {strange[0]}")

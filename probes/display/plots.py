@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from probes.data.sites import Site, SiteLike, as_site
-from probes.display.site_axis import site_axis
+from probes.display.site_axis import along, site_axis
 from probes.evidence.calibration import reliability
 from probes.evidence.permutation import Null
 from probes.evidence.rivals import best_item
@@ -43,11 +43,12 @@ def layer_curve(
     ax: Axes | None = None,
 ) -> Axes:
     """AUROC by site with its interval, over the band of shuffled labels and the level that bare text
-    reaches. Of more than four curves the intervals would hide each other: they are then left out, and the
-    names stand beside.
+    reaches. An Estimate that knows its sites is drawn by their names. Of more than four curves the intervals
+    would hide each other: they are then left out, and the names stand beside.
     """
     ax = axes(ax)
     sites = [as_site(site) for site in sites]
+    curves = {name: along(curve, sites, name) for name, curve in curves.items()}
     x = np.arange(len(sites))
     if null is not None:
         ax.fill_between(
