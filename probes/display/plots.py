@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from probes.data.sites import Site, SiteLike, as_site
+from probes.display.marks import COLOURS, GREY, colour, line_look
 from probes.display.site_axis import along, site_axis
 from probes.evidence.calibration import reliability
 from probes.evidence.permutation import Null
@@ -21,10 +22,7 @@ from probes.markup.drawn import drawn
 from probes.metrics.estimates import Estimate
 from probes.metrics.scores import labelled, line_of
 
-# Okabe-Ito: told apart by colour-blind readers and in grey print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FEW = 4  # curves whose intervals can be told apart
-GREY = "#8a8a8a"
 
 
 def axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
@@ -64,10 +62,9 @@ def layer_curve(
         name, best = best_item(surface)
         ax.axhline(best.value, color=COLOURS[4], lw=1.2, ls="--", label=f"text alone ({drawn(name)})")
     for k, (name, curve) in enumerate(curves.items()):
-        colour, dashes = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k // len(COLOURS) % 3]
-        ax.plot(x, curve.value, color=colour, ls=dashes, marker="o", ms=4, label=drawn(name))
+        ax.plot(x, curve.value, label=drawn(name), **line_look(k))
         if len(curves) <= FEW:
-            ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
+            ax.fill_between(x, curve.low, curve.high, color=colour(k), alpha=0.2, lw=0)
     if chosen is not None:
         ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
     sites_below(ax, sites)
@@ -219,11 +216,10 @@ def calibration_curve(curves: Mapping[str, Any], y: Any, bins: int = 10, ax: Axe
     ax = axes(ax, 4.2, 4.0)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
     for k, (name, p) in enumerate(curves.items()):
-        colour = COLOURS[k % len(COLOURS)]
         if np.ndim(p) > 1 and len(p) > 1:
             raise ValueError(f"{name!r} holds {len(p)} sites; give the probabilities of one, such as p[0]")
         stated, share, _ = reliability(np.ravel(p), y, bins)
-        ax.plot(stated, share, color=colour, marker="o", ms=4, label=drawn(name))
+        ax.plot(stated, share, label=drawn(name), **line_look(k))
     ax.set(
         xlabel="stated probability",
         ylabel="share of positives",
