@@ -312,3 +312,54 @@ def test_numbers_that_know_their_sites_are_drawn_at_these():
         head_grid(["z.5.0", *heads[:2]], plain.over(heads))
     with pytest.raises(ValueError, match="no heads to draw"):
         head_grid([], [])
+
+
+def _drawn(labels):
+    """How every row is drawn: colour, marker and name in the legend; and the figure."""
+    x = np.random.default_rng(0).normal(size=(2, len(labels), 4)).astype("float32")
+    found = projected(Activations.from_arrays(x, columns={"of": labels}), by="of")
+    figure = scatters(found)
+    looks = {}
+    for part in figure.axes[0].collections:
+        marker = part.get_paths()[0].vertices.round(3).tobytes()
+        for at, face in zip(part.get_offsets(), np.resize(part.get_facecolors(), (9999, 4)), strict=False):
+            (row,) = np.nonzero(np.isclose(found.points[0], at, atol=1e-6).all(1))
+            looks[int(row[0])] = (tuple(face.round(3)), marker, part.get_label())
+    return looks, figure
+
+
+def test_labels_beyond_the_colours_have_markers_of_their_own():
+    names = [f"k{i}" for i in range(10)] * 3
+    looks, figure = _drawn(names)
+    of_label = {name: {looks[i][:2] for i, n in enumerate(names) if n == name} for name in names}
+    assert len(looks) == 30 and all(len(one) == 1 for one in of_label.values())
+    assert len(set.union(*of_label.values())) == 10
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == names[:10]
+
+
+@pytest.mark.parametrize("labels", [[1.0, 0.0, np.nan] * 8, ["a", "b", None] * 8, ["a", "b", np.nan] * 8])
+def test_rows_without_a_label_are_drawn_grey(labels):
+    looks, figure = _drawn(labels)
+    assert len(looks) == 24 and looks[2][2] == "no label (n=8)" and looks[2][0][:3] == (0.541,) * 3
+    assert len({looks[0][0], looks[1][0], looks[2][0]}) == 3 and len(figure.legends[0].get_texts()) == 3
+
+
+@pytest.mark.parametrize("labels", [np.linspace(0, 5, 40), np.arange(60)])
+def test_numbers_of_many_values_have_a_colour_bar(labels):
+    looks, figure = _drawn(labels)
+    assert len(looks) == len(labels) and not figure.legends
+    assert figure.axes[-1].get_ylabel() == "label" and len(figure.axes) == 3
+    assert figure.axes[-1].get_ylim() == (labels.min(), labels.max())
+    with_gaps = np.where(np.arange(len(labels)) % 4 == 0, np.nan, labels)
+    looks, figure = _drawn(with_gaps)
+    assert len(looks) == len(labels) and [t.get_text()[:8] for t in figure.legends[0].get_texts()] == [
+        "no label"
+    ]
+
+
+def test_of_very_many_labels_the_rest_is_named_as_such():
+    looks, figure = _drawn([f"k{i}" for i in range(30)])
+    names = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert len(looks) == 30 and len(names) == 22 and names[-1] == "9 others"
+    with pytest.raises(ValueError, match="no sites to draw"):
+        scatters(projected(Activations.from_arrays(np.ones((1, 4, 3), dtype="float32"))), [])

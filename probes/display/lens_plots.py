@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from probes.display.marks import colour, line_look
+from probes.display.marks import colour_of, line_look
 from probes.display.plots import FEW, axes, sites_below
 from probes.markup.drawn import drawn
 from probes.reading.lens import Lens
@@ -21,7 +21,7 @@ def lens_curve(lens: Lens, ax: Axes | None = None) -> Axes:
         found = lens.probability(word)
         ax.plot(x, found.value, label=drawn(word), **line_look(i))
         if len(lens.words) <= FEW:
-            ax.fill_between(x, found.low, found.high, color=colour(i), alpha=0.2, lw=0)
+            ax.fill_between(x, found.low, found.high, color=colour_of(i), alpha=0.2, lw=0)
     sites_below(ax, lens.sites)
     ax.set(ylabel="probability at the head", ylim=(-0.02, 1.02))
     if len(lens.words) > FEW:

@@ -18,8 +18,8 @@ def again(k: int, of: Sequence[str]) -> str:
 
 def line_look(k: int) -> dict[str, Any]:
     """How the k-th curve of a picture looks."""
-    return {"color": colour(k), "ls": again(k, DASHES), "marker": again(k, MARKERS), "ms": 4}
+    return {"color": colour_of(k), "ls": again(k, DASHES), "marker": again(k, MARKERS), "ms": 4}
 
 
-def colour(k: int) -> str:
+def colour_of(k: int) -> str:
     return COLOURS[k % len(COLOURS)]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from probes.data.sites import Site, SiteLike, as_site
-from probes.display.marks import COLOURS, GREY, colour, line_look
+from probes.display.marks import COLOURS, GREY, colour_of, line_look
 from probes.display.site_axis import along, site_axis
 from probes.evidence.calibration import reliability
 from probes.evidence.permutation import Null
@@ -64,7 +64,7 @@ def layer_curve(
     for k, (name, curve) in enumerate(curves.items()):
         ax.plot(x, curve.value, label=drawn(name), **line_look(k))
         if len(curves) <= FEW:
-            ax.fill_between(x, curve.low, curve.high, color=colour(k), alpha=0.2, lw=0)
+            ax.fill_between(x, curve.low, curve.high, color=colour_of(k), alpha=0.2, lw=0)
     if chosen is not None:
         ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
     sites_below(ax, sites)
