@@ -363,3 +363,15 @@ def test_of_very_many_labels_the_rest_is_named_as_such():
     assert len(looks) == 30 and len(names) == 22 and names[-1] == "9 others"
     with pytest.raises(ValueError, match="no sites to draw"):
         scatters(projected(Activations.from_arrays(np.ones((1, 4, 3), dtype="float32"))), [])
+
+
+@pytest.mark.parametrize("method", ["pca", "lda"])
+def test_the_shares_of_variance_are_those_of_the_rows_that_are_shown(method):
+    x = np.random.default_rng(0).normal(size=(2, 80, 200)).astype("float32")
+    acts = Activations.from_arrays(x, np.arange(80) % 2)
+    found = projected(acts, method)
+    mine = np.isin(acts.ids, found.ids)
+    assert mine.sum() == (40 if method == "lda" else 80)
+    for site in range(2):
+        whole = x[site, mine].var(0).sum()
+        assert np.allclose(found.shares[site], found.points[site].var(0) / whole, rtol=1e-3)
