@@ -26,8 +26,8 @@ SIZE = 1e-6  # share of the largest spread below which there is no second axis
 class Projected(Displayed):
     """Rows as points: `points` is [site, row, 2], about the mean of the rows that the axes come from.
 
-    `shares` is the share of all variance of these rows that each axis has. `labels` colours the points; `held_out` says
-    that the axes come from other groups than the rows that are shown.
+    `shares` is the share of all variance of these rows that each axis has. `labels` colours the points;
+    `held_out` says that the axes come from other groups than the rows that are shown.
     """
 
     method: str
