@@ -21,7 +21,9 @@ from probes import (
     auroc,
     capture,
 )
+from probes.data.tokens import Encoded
 from probes.plots import head_grid, layer_curve, place_map, scatters, token_map
+from probes.reading.show import token_texts
 from probes.show import probed_tokens, projected
 from tests.typechecks import unchecked
 
@@ -375,3 +377,34 @@ def test_the_shares_of_variance_are_those_of_the_rows_that_are_shown(method):
     for site in range(2):
         whole = x[site, mine].var(0).sum()
         assert np.allclose(found.shares[site], found.points[site].var(0) / whole, rtol=1e-3)
+
+
+class _Pieces:
+    """A tokenizer of one known text: what each id is and decodes to."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = pieces
+
+    def convert_ids_to_tokens(self, i: int) -> str:
+        return self.pieces[i]
+
+    def decode(self, ids: list[int]) -> str:
+        return self.pieces[ids[0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "offsets", "shown"),
+    [
+        # as the tokenizers of SmolLM2 and of a Llama give them
+        ("日本", ("æĹ", "¥", "æľ¬"), ((0, 1), (0, 1), (1, 2)), ("日", "·", "本")),
+        ("日本", ("æĹ", "¥æ", "ľ¬"), ((0, 1), (0, 2), (1, 2)), ("日", "本", "·")),
+        ("🐶 x", ("ðŁ", "Ĳ", "¶", "Ġx"), ((0, 1),) * 3 + ((1, 3),), ("🐶", "·", "·", " x")),
+        ("$5", ("<s>", "▁", "$", "5"), ((0, 0), (0, 1), (0, 1), (1, 2)), ("<s>", "▁", "$", "5")),
+        ("a  b", ("▁a", "▁", "▁b"), ((0, 1), (1, 2), (2, 4)), ("a", " ", " b")),
+        ("a ▁ b", ("a", " ▁", " b"), ((0, 1), (1, 3), (3, 5)), ("a", " ▁", " b")),
+    ],
+)
+def test_a_letter_that_several_tokens_share_is_shown_once(text, pieces, offsets, shown):
+    n = len(pieces)
+    encoded = Encoded(tuple(range(n)), (False,) * n, offsets, text)
+    assert token_texts(_Pieces(*pieces), encoded) == shown
