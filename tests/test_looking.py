@@ -22,6 +22,7 @@ from probes import (
     capture,
 )
 from probes.data.tokens import Encoded
+from probes.display import grids
 from probes.plots import head_grid, layer_curve, place_map, scatters, token_map
 from probes.reading.show import token_texts
 from probes.show import probed_tokens, projected
@@ -408,3 +409,19 @@ def test_a_letter_that_several_tokens_share_is_shown_once(text, pieces, offsets,
     n = len(pieces)
     encoded = Encoded(tuple(range(n)), (False,) * n, offsets, text)
     assert token_texts(_Pieces(*pieces), encoded) == shown
+
+
+@pytest.mark.parametrize(
+    ("n", "drawn", "said"), [(30, ["0", "10", "19", "29"], "4 of 30 sites"), (4, "0123", ""), (1, "0", "")]
+)
+def test_a_notebook_draws_a_few_sites_of_a_projection_and_says_how_many_there_are(
+    n, drawn, said, monkeypatch
+):
+    x = np.random.default_rng(0).normal(size=(n, 9, 4)).astype("float32")
+    seen = []
+    plain = grids.scatters
+    monkeypatch.setattr(grids, "scatters", lambda *a: seen.append(plain(*a)) or seen[-1])
+    shown = projected(Activations.from_arrays(x))._repr_html_()
+    (figure,) = seen
+    assert [ax.get_title() for ax in figure.axes] == [f"array.{i}" for i in drawn]
+    assert said in shown and ("draws others" in shown) == bool(said) and shown.count("<tr") == n + 1

@@ -9,6 +9,8 @@ from probes.markup.pieces import Markup, grid, joined, tag
 from probes.markup.tokens import LINE, QUIET, quiet, shaded
 from probes.markup.values import draw, html
 
+PANELS = 4  # sites of a projection in a notebook
+
 
 @html.register(ProbedTokens)
 def probed_tokens(value: ProbedTokens) -> Markup:
@@ -81,12 +83,18 @@ def place_reading_drawn(value: PlaceReading, ax: Any = None) -> Any:
 
 @html.register(Projected)
 def projected(value: Projected) -> Markup:
-    """Points by site, and what share of the variance each axis has."""
+    """Points at a few sites, spread evenly, and what share of the variance each axis has at all."""
     from probes.display.grids import scatters
     from probes.display.pictures import picture
 
     shares = [(site, *(f"{s:.1%}" for s in of)) for site, of in zip(value.sites, value.shares, strict=True)]
-    seen = picture(scatters(value), "rows as points by site")
+    n = len(value.sites)
+    few = sorted({round(i * (n - 1) / (PANELS - 1)) for i in range(PANELS)})  # each costs a tenth of a second
+    seen = picture(scatters(value, [value.sites[i] for i in few]), "rows as points by site")
+    more = f"{len(few)} of {n} sites; plots.scatters(projected, sites) draws others" if len(few) < n else ""
     return joined(
-        tag("p", tag("b", repr(value))), seen, grid(shares, ("share of variance", "first axis", "second"))
+        tag("p", tag("b", repr(value))),
+        seen,
+        tag("div", more, style=QUIET) if more else "",
+        grid(shares, ("share of variance", "first axis", "second")),
     )
