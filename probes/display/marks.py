@@ -8,11 +8,10 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREY = "#8a8a8a"
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-HATCHES = ("", "///", "...", "xxx")
 
 
 def again(k: int, of: Sequence[str]) -> str:
-    """The dashes, marker or hatching of the k-th thing: another one each time the colours begin again."""
+    """The dashes or marker of the k-th thing: another one each time the colours begin again."""
     return of[k // len(COLOURS) % len(of)]
 
 
