@@ -14,7 +14,7 @@ from probes.data.texts import words_of
 from probes.evidence.probed_tokens import probed_tokens
 from probes.fitting.linear import LinearProbe
 from probes.markup.pieces import Markup
-from probes.markup.tokens import shaded
+from probes.markup.tokens import quiet, shaded
 from probes.models.model import Model
 
 SHOWN = 400  # rows of the page; the file has all
@@ -54,7 +54,9 @@ def strips(model: Model, probe: LinearProbe, site: Site, prompts: Examples) -> d
     first = prompts.rows(slice(SHADED))
     found = probed_tokens(model, probe[site], first, progress=False)
     return {
-        words_of(text): shaded(tokens, scores[0], 0.0, special=special, reach=found.reach, leads=leads)
+        words_of(text): shaded(
+            tokens, scores[0], 0.0, special=quiet(special).tolist(), reach=found.reach, leads=leads
+        )
         for text, tokens, scores, special, leads in zip(
             first.texts, found.tokens, found.scores, found.special, found.leads, strict=True
         )

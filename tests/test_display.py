@@ -28,7 +28,8 @@ from interventions import Add, Doses, Records
 from interventions.display.plots import answer_kinds, before_after, dose_response
 from probes import Direction, Estimate, Examples, MassMean, Site
 from probes.awareness import TokenStrip
-from probes.display.plots import calibration_curve, heatmap, layer_curve, score_histogram, site_labels
+from probes.display.plots import calibration_curve, heatmap, layer_curve, score_histogram
+from probes.display.site_axis import MOST_LABELS, site_labels
 from probes.markup import Displayed, Markup, draw, html, shaded, strip, tag, terminal
 from probes.testing import planted
 from tests.shown_values import EXAMPLES, effect
@@ -380,3 +381,45 @@ def test_names_of_many_blocks_do_not_run_into_each_other():
     ax.figure.canvas.draw()
     boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
     assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [range(1, 36, 2), range(0, 40, 2), range(0, 60, 3), (*range(1, 34, 2), 34), range(48), range(17)],
+)
+@pytest.mark.parametrize("embedding", [False, True])
+def test_whichever_blocks_are_shown_ticks_have_names_with_room_between_them(blocks, embedding):
+    sites = [Site("resid_pre", 0)] * embedding + [Site("resid_post", b) for b in blocks]
+    names = site_labels(sites)
+    at = [i for i, name in enumerate(names) if name]
+    assert MOST_LABELS / 2 <= len(at) <= MOST_LABELS + 1
+    assert min(b - a for a, b in pairwise(at)) >= 2 and max(b - a for a, b in pairwise(at)) <= 5
+    assert all(names[i] in ("emb", str(sites[i].block)) for i in at)
+
+
+@pytest.mark.parametrize(
+    ("sites", "names", "what"),
+    [
+        (["attn_out.0", "attn_out.1", "mlp_out.0"], ["attn_out.0", "attn_out.1", "mlp_out.0"], "site"),
+        (["resid_pre.0", "attn_out.0", "mlp_out.0"], ["resid_pre.0", "attn_out.0", "mlp_out.0"], "site"),
+        (["z.0.1", "z.0.3"], ["z.0.1", "z.0.3"], "site"),
+        (["encoder:z.0", "decoder:z.0"], ["encoder:z.0", "decoder:z.0"], "site"),
+        (["resid_pre.0", "resid_post.0", "resid_post.1"], ["emb", "0", "1"], "block (resid_post)"),
+        (["resid_pre.0", "resid_pre.1"], ["emb", "1"], "block (resid_pre)"),
+    ],
+)
+def test_names_beside_a_picture_tell_its_sites_apart(sites, names, what):
+    from interventions.plots import patching_map
+    from interventions.searching.patching import PatchingGrid
+
+    sites = [Site.parse(s) for s in sites]
+    n = len(sites)
+    curve = layer_curve(sites, {"p": Estimate(*[np.linspace(0.5, 0.9, n)] * 3, 9, 9)})
+    states = np.arange(n * 8.0).reshape(n, 2, 4)
+    grid = PatchingGrid(
+        tuple(sites), ("a", "b"), states, None, np.zeros(4), np.ones(4), np.arange(4), "logits"
+    )
+    patched = patching_map(grid)
+    assert [t.get_text() for t in curve.get_xticklabels()] == names and curve.get_xlabel() == what
+    assert [t.get_text() for t in patched.get_yticklabels()] == names and patched.get_ylabel() == what
+    plt.close("all")

@@ -2,6 +2,7 @@
 make their logits otherwise, and shows where an answer comes about.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -123,3 +124,12 @@ def test_tables_figures_and_words_that_cannot_be_meant():
         lens_curve(logit_lens(model, rows, progress=False))
     first = logit_lens(model, rows, WORDS[:1], at="1", sites=[Site("resid_post", 0)], progress=False)
     assert first.log_p.shape == (1, 4, 1)
+
+
+def test_words_beyond_the_colours_have_lines_of_their_own():
+    model = load_model(build_hf("llama"), tokenizer=build_tokenizer())
+    assert len(WORDS) >= 12
+    ax = lens_curve(logit_lens(model, TEXTS, WORDS[:12], progress=False))
+    looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in ax.lines}
+    assert len(looks) == len(ax.lines) == 12 and not ax.collections
+    plt.close("all")

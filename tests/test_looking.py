@@ -23,7 +23,10 @@ from probes import (
     capture,
     one_vs_rest,
 )
-from probes.plots import head_grid, place_map, scatters, token_map
+from probes.data.tokens import Encoded
+from probes.display import grids
+from probes.plots import head_grid, layer_curve, place_map, scatters, token_map
+from probes.reading.show import token_texts
 from probes.show import PlaceReading, probed_tokens, projected
 from tests.typechecks import unchecked
 
@@ -89,7 +92,9 @@ def test_auroc_by_place_is_that_of_the_tokens_there_counted_from_the_end(read):
         assert np.allclose(found.auroc.value[:, k], plain.value, atol=0.01) and np.allclose(
             found.auroc.low[:, k], plain.low, atol=0.01
         )
-    assert found.table.shape == (len(probe.sites), 3) and place_map(found).get_ylabel() == "block"
+    assert (
+        found.table.shape == (len(probe.sites), 3) and place_map(found).get_ylabel() == "block (resid_post)"
+    )
 
 
 def test_what_templates_put_at_a_place_is_named_and_words_are_counted(make_model):
@@ -151,13 +156,43 @@ def test_numbers_that_are_nothing_have_a_repr_and_states_that_are_nothing_no_pic
 def test_the_map_of_tokens_shows_their_scores_block_by_token(read):
     model, examples, probe = read
     found = probed_tokens(model, probe, examples, progress=False)
-    (image,) = token_map(found, 1).get_images()
-    assert np.allclose(image.get_array(), found.scores[1])
-    assert image.get_clim() == (-found.reach, found.reach)
+    grey = [special or i == 0 for i, special in enumerate(found.special[1])]
+    one = found.at(probe.sites[1])
+    (image,) = token_map(one, 1).get_images()
+    shown = image.get_array()
+    assert np.allclose(shown.data, one.scores[1]) and shown.mask.tolist() == [grey]
+    assert image.get_clim() == (-one.reach, one.reach)
     words = np.concatenate(
-        [np.abs(s[:, ~np.array(q)]).ravel() for s, q in zip(found.scores, found.special, strict=True)]
+        [np.abs(s[:, ~np.array(q)]).ravel() for s, q in zip(one.scores, one.special, strict=True)]
     )
-    assert (words <= found.reach).mean() == pytest.approx(0.98, abs=0.01), "one loud token hides no other"
+    assert (words <= one.reach).mean() == pytest.approx(0.98, abs=0.02), "one loud token hides no other"
+
+
+def test_a_block_with_large_states_takes_no_colour_from_another(read):
+    model, examples, probe = read
+    found = probed_tokens(model, probe, examples, progress=False)
+    times = np.array([1, 1000, 1e-3])[: len(found.sites), None]
+    ax = token_map(replace(found, scores=tuple(s * times for s in found.scores)), 1)
+    (image,), (alike,) = ax.get_images(), token_map(found, 1).get_images()
+    assert np.ma.allclose(image.get_array(), alike.get_array()) and image.get_clim() == (-1, 1)
+    row = np.abs(alike.get_array()[0])
+    assert float(row.max()) <= 1.5 and float(row.max()) > 0.1
+    assert "each row on its own scale" in ax.figure.axes[-1].get_ylabel()
+
+
+def test_the_first_token_of_a_text_is_grey_where_nothing_stands_before_it(read):
+    model, examples, probe = read
+    plain = [e.text for e in model.tokenise(examples).encoded[:2]]
+    found = probed_tokens(model, probe, plain, progress=False)
+    loud = []
+    for s in found.scores:
+        loud.append(s.copy())
+        loud[-1][:, 0] = 1e5
+    found = replace(found, scores=tuple(loud), special=tuple((False,) * len(t) for t in found.tokens))
+    (image,) = token_map(found).get_images()
+    assert image.get_array().mask[:, 0].all() and not image.get_array().mask[:, 1:].any()
+    strips = found.at(probe.sites[-1])._repr_html_()
+    assert strips.count("font-style:italic") == 2 and "score 100000.000" in strips
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 8), (12, 30)])
@@ -337,3 +372,135 @@ def test_a_token_at_several_places_is_named_with_its_place(read):
     )
     found = probed_tokens(model, probe, texts, progress=False).by_place(3)
     assert found.places == ("red (-3)", "-2", "red (-1)") and len(set(found.table.columns)) == 3
+
+
+def test_numbers_that_know_their_sites_are_drawn_at_these():
+    values = np.array([0.5, 0.7, 0.9])
+    plain = Estimate(values, values - 0.02, values + 0.02, 9, 9)
+    sites = ["resid_post.0", "resid_post.1", "resid_post.2"]
+    turned = layer_curve(sites[::-1], {"p": plain.over(sites)})
+    assert turned.lines[0].get_ydata().tolist() == [0.9, 0.7, 0.5]
+    assert layer_curve(sites[::-1], {"p": plain}).lines[0].get_ydata().tolist() == [0.5, 0.7, 0.9]
+    some = layer_curve(sites[:2], {"p": plain.over(sites)})
+    assert some.lines[0].get_ydata().tolist() == [0.5, 0.7]
+    with pytest.raises(ValueError, match=r"p has no number for resid_post\.3; it has those of resid_post\.0"):
+        layer_curve([*sites[:2], "resid_post.3"], {"p": plain.over(sites)})
+    with pytest.raises(ValueError, match=r"p has numbers of shape \(3,\) for 2 sites"):
+        layer_curve(sites[:2], {"p": plain})
+    heads = ["z.0.0", "z.0.1", "z.1.0"]
+    (image,) = head_grid(heads[::-1], plain.over(heads)).get_images()
+    assert (image.get_array()[0, 0], image.get_array()[0, 1], image.get_array()[1, 0]) == (0.5, 0.7, 0.9)
+    with pytest.raises(ValueError, match=r"has no number for z\.5\.0"):
+        head_grid(["z.5.0", *heads[:2]], plain.over(heads))
+    with pytest.raises(ValueError, match="no heads to draw"):
+        head_grid([], [])
+
+
+def _drawn(labels):
+    """How every row is drawn: colour, marker and name in the legend; and the figure."""
+    x = np.random.default_rng(0).normal(size=(2, len(labels), 4)).astype("float32")
+    found = projected(Activations.from_arrays(x, columns={"of": labels}), by="of")
+    figure = scatters(found)
+    looks = {}
+    for part in figure.axes[0].collections:
+        marker = part.get_paths()[0].vertices.round(3).tobytes()
+        for at, face in zip(part.get_offsets(), np.resize(part.get_facecolors(), (9999, 4)), strict=False):
+            (row,) = np.nonzero(np.isclose(found.points[0], at, atol=1e-6).all(1))
+            looks[int(row[0])] = (tuple(face.round(3)), marker, part.get_label())
+    return looks, figure
+
+
+def test_labels_beyond_the_colours_have_markers_of_their_own():
+    names = [f"k{i}" for i in range(10)] * 3
+    looks, figure = _drawn(names)
+    of_label = {name: {looks[i][:2] for i, n in enumerate(names) if n == name} for name in names}
+    assert len(looks) == 30 and all(len(one) == 1 for one in of_label.values())
+    assert len(set.union(*of_label.values())) == 10
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == names[:10]
+
+
+@pytest.mark.parametrize("labels", [[1.0, 0.0, np.nan] * 8, ["a", "b", None] * 8, ["a", "b", np.nan] * 8])
+def test_rows_without_a_label_are_drawn_grey(labels):
+    looks, figure = _drawn(labels)
+    assert len(looks) == 24 and looks[2][2] == "no label (n=8)" and looks[2][0][:3] == (0.541,) * 3
+    assert len({looks[0][0], looks[1][0], looks[2][0]}) == 3 and len(figure.legends[0].get_texts()) == 3
+
+
+@pytest.mark.parametrize("labels", [np.linspace(0, 5, 40), np.arange(60)])
+def test_numbers_of_many_values_have_a_colour_bar(labels):
+    looks, figure = _drawn(labels)
+    assert len(looks) == len(labels) and not figure.legends
+    assert figure.axes[-1].get_ylabel() == "label" and len(figure.axes) == 3
+    assert figure.axes[-1].get_ylim() == (labels.min(), labels.max())
+    with_gaps = np.where(np.arange(len(labels)) % 4 == 0, np.nan, labels)
+    looks, figure = _drawn(with_gaps)
+    assert len(looks) == len(labels) and [t.get_text()[:8] for t in figure.legends[0].get_texts()] == [
+        "no label"
+    ]
+
+
+def test_of_very_many_labels_the_rest_is_named_as_such():
+    looks, figure = _drawn([f"k{i}" for i in range(30)])
+    names = [t.get_text() for t in figure.legends[0].get_texts()]
+    assert len(looks) == 30 and len(names) == 22 and names[-1] == "9 others"
+    with pytest.raises(ValueError, match="no sites to draw"):
+        scatters(projected(Activations.from_arrays(np.ones((1, 4, 3), dtype="float32"))), [])
+
+
+@pytest.mark.parametrize("method", ["pca", "lda"])
+def test_the_shares_of_variance_are_those_of_the_rows_that_are_shown(method):
+    x = np.random.default_rng(0).normal(size=(2, 80, 200)).astype("float32")
+    acts = Activations.from_arrays(x, np.arange(80) % 2)
+    found = projected(acts, method)
+    mine = np.isin(acts.ids, found.ids)
+    assert mine.sum() == (40 if method == "lda" else 80)
+    for site in range(2):
+        whole = x[site, mine].var(0).sum()
+        assert np.allclose(found.shares[site], found.points[site].var(0) / whole, rtol=1e-3)
+
+
+class _Pieces:
+    """A tokenizer of one known text: what each id is and decodes to."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = pieces
+
+    def convert_ids_to_tokens(self, i: int) -> str:
+        return self.pieces[i]
+
+    def decode(self, ids: list[int]) -> str:
+        return self.pieces[ids[0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces", "offsets", "shown"),
+    [
+        # as the tokenizers of SmolLM2 and of a Llama give them
+        ("日本", ("æĹ", "¥", "æľ¬"), ((0, 1), (0, 1), (1, 2)), ("日", "·", "本")),
+        ("日本", ("æĹ", "¥æ", "ľ¬"), ((0, 1), (0, 2), (1, 2)), ("日", "本", "·")),
+        ("🐶 x", ("ðŁ", "Ĳ", "¶", "Ġx"), ((0, 1),) * 3 + ((1, 3),), ("🐶", "·", "·", " x")),
+        ("$5", ("<s>", "▁", "$", "5"), ((0, 0), (0, 1), (0, 1), (1, 2)), ("<s>", "▁", "$", "5")),
+        ("a  b", ("▁a", "▁", "▁b"), ((0, 1), (1, 2), (2, 4)), ("a", " ", " b")),
+        ("a ▁ b", ("a", " ▁", " b"), ((0, 1), (1, 3), (3, 5)), ("a", " ▁", " b")),
+    ],
+)
+def test_a_letter_that_several_tokens_share_is_shown_once(text, pieces, offsets, shown):
+    n = len(pieces)
+    encoded = Encoded(tuple(range(n)), (False,) * n, offsets, text)
+    assert token_texts(_Pieces(*pieces), encoded) == shown
+
+
+@pytest.mark.parametrize(
+    ("n", "drawn", "said"), [(30, ["0", "10", "19", "29"], "4 of 30 sites"), (4, "0123", ""), (1, "0", "")]
+)
+def test_a_notebook_draws_a_few_sites_of_a_projection_and_says_how_many_there_are(
+    n, drawn, said, monkeypatch
+):
+    x = np.random.default_rng(0).normal(size=(n, 9, 4)).astype("float32")
+    seen = []
+    plain = grids.scatters
+    monkeypatch.setattr(grids, "scatters", lambda *a: seen.append(plain(*a)) or seen[-1])
+    shown = projected(Activations.from_arrays(x))._repr_html_()
+    (figure,) = seen
+    assert [ax.get_title() for ax in figure.axes] == [f"array.{i}" for i in drawn]
+    assert said in shown and ("draws others" in shown) == bool(said) and shown.count("<tr") == n + 1

@@ -1,5 +1,7 @@
 """Hidden states of one prompt in another, at every block and token, against plain hooks and exact cases."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -156,3 +158,25 @@ def test_the_control_is_neither_the_prompt_nor_its_own_source(model):
     for sources, of in ((swapped[:2], prompts[:2]), (["red sun is"] * 4, prompts)):
         with pytest.raises(ValueError, match=r"prompt 0 itself or its own source .*so none is a control"):
             grid(sources, of)
+
+
+def test_a_dot_says_that_a_patch_moves_further_its_own_way_than_others_do():
+    rows = np.random.default_rng(0).normal(0, 0.1, 40)
+    # change and control: nothing against much, less the same way, more, the other way, not at all
+    changes, controls = np.array([0.0, -2, 2, -2, 0]), np.array([1.0, -3, 1, 1, 0])
+    grid = PatchingGrid(
+        (Site("resid_post", 2),),
+        ("-5", "-4", "-3", "-2", "-1"),
+        (changes[:, None] + rows)[None],
+        (controls[:, None] + rows[::-1])[None],
+        np.zeros(40),
+        np.full(40, 2.0),
+        np.arange(40),
+        "logits",
+    )
+    ax = patching_map(grid)
+    assert ax.lines[0].get_xdata().tolist() == [2, 3]
+    assert "beyond other sources" in ax.figure.axes[-1].get_ylabel()
+    alone = patching_map(replace(grid, control=None))
+    assert alone.lines[0].get_xdata().tolist() == [1, 2, 3]
+    plt.close("all")

@@ -6,10 +6,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from probes.data.sites import SiteLike, as_site
-from probes.display.plots import COLOURS, GREY, axes
+from probes.display.plots import axes
+from probes.display.point_colours import SCALE, PointColours, point_colours
+from probes.display.site_axis import along
 from probes.evidence.projections import Projected
 from probes.markup.drawn import drawn
 from probes.metrics.estimate import Estimate
@@ -19,7 +22,11 @@ COLUMNS = 4
 
 
 def scatters(projected: Projected, sites: Sequence[SiteLike] | None = None) -> Figure:
-    """Points by site, coloured by label; of many sites twelve, spread evenly, unless some are named."""
+    """Points by site, coloured by label; of many sites twelve, spread evenly, unless some are named.
+
+    Beyond the seventh label markers differ too; numbers of many values have a colour bar, and rows without a
+    label are grey.
+    """
     wanted = list(projected.sites) if sites is None else [as_site(s) for s in sites]
     if strange := [str(s) for s in wanted if s not in projected.sites]:
         raise ValueError(
@@ -27,38 +34,36 @@ def scatters(projected: Projected, sites: Sequence[SiteLike] | None = None) -> F
         )
     if sites is None and len(wanted) > MOST:
         wanted = [wanted[i] for i in np.linspace(0, len(wanted) - 1, MOST).round().astype(int)]
+    if not wanted:
+        raise ValueError("there are no sites to draw; name some or leave sites out")
+    looks = point_colours(projected.labels, projected.points.shape[1])
     columns = min(COLUMNS, len(wanted))
     rows = -(-len(wanted) // columns)
     figure, grid = plt.subplots(
         rows, columns, figsize=(1.9 * columns + 0.4, 1.9 * rows + 0.7), squeeze=False, layout="constrained"
     )
     for ax, site in zip(grid.flat, wanted, strict=False):
-        _points(ax, projected, projected.sites.index(site))
+        _points(ax, projected, projected.sites.index(site), looks)
         ax.set_title(drawn(site), fontsize=9)
     for ax in list(grid.flat)[len(wanted) :]:
         ax.set_visible(False)
     handles, names = grid.flat[0].get_legend_handles_labels()
     if names:
+        across = 6 if max(map(len, names)) < 12 else 3
         figure.legend(
-            handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=6, markerscale=3
+            handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=across, markerscale=2
         )
+    if looks.norm is not None:
+        shades = ScalarMappable(looks.norm, SCALE)
+        bar = figure.colorbar(shades, ax=list(grid.flat), shrink=0.9)
+        bar.set_label("label", fontsize=8)
     held = "; rows of other groups than the axes come from" if projected.held_out else ""
     figure.suptitle(f"{projected.method.upper()} by site{held}", fontsize=10)
     return figure
 
 
-def _points(ax: Axes, projected: Projected, i: int) -> None:
-    x, y = projected.points[i].T
-    labels = projected.labels
-    many = labels is not None and labels.dtype.kind == "f" and len(np.unique(labels)) > len(COLOURS)
-    if labels is None or many:
-        ax.scatter(x, y, s=5, c=GREY if labels is None else labels, alpha=0.6, lw=0)
-    else:
-        for k, label in enumerate(np.unique(labels)):
-            mine = labels == label
-            ax.scatter(
-                x[mine], y[mine], s=5, color=COLOURS[k % len(COLOURS)], alpha=0.6, lw=0, label=drawn(label)
-            )
+def _points(ax: Axes, projected: Projected, i: int, looks: PointColours) -> None:
+    looks.draw(ax, *projected.points[i].T)
     a, b = projected.shares[i]
     ax.set_xlabel(f"{a:.0%} of variance", fontsize=7)
     ax.set_ylabel(f"{b:.0%}", fontsize=7)
@@ -75,9 +80,14 @@ def head_grid(
 ) -> Axes:
     """Numbers of attention heads as colours, block by head: an `Estimate` or an array with one value a site,
     whose sites are heads (`z.3.7`). Of an Estimate a dot says that the interval leaves out the middle of
-    `limits`. Raises ValueError for other sites.
+    `limits`, and where it knows its sites, the numbers are found by their names. Raises ValueError for other
+    sites.
     """
     heads = [as_site(s) for s in sites]
+    if not heads:
+        raise ValueError("there are no heads to draw; give sites such as z.3.7")
+    if isinstance(values, Estimate) and values.sites:
+        values = along(values, heads, "the Estimate")
     numbers = np.asarray(values.value if isinstance(values, Estimate) else values, dtype=float)
     if strange := [str(s) for s in heads if s.kind != "z" or s.head is None]:
         raise ValueError(f"a head grid needs sites of heads, such as z.3.7, got {strange[0]}")

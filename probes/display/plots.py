@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from probes.data.sites import Site, SiteLike, as_site
+from probes.display.marks import COLOURS, GREY, colour_of, line_look
+from probes.display.site_axis import along, site_axis
 from probes.evidence.calibration import reliability
 from probes.evidence.permutation import Null
 from probes.evidence.rivals import best_item
@@ -20,11 +22,7 @@ from probes.markup.drawn import drawn
 from probes.metrics.estimates import Estimate
 from probes.metrics.scores import labelled, line_of
 
-# Okabe-Ito: told apart by colour-blind readers and in grey print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 FEW = 4  # curves whose intervals can be told apart
-GREY = "#8a8a8a"
-MOST_LABELS = 16  # beneath an axis of usual width
 
 
 def axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
@@ -43,11 +41,12 @@ def layer_curve(
     ax: Axes | None = None,
 ) -> Axes:
     """AUROC by site with its interval, over the band of shuffled labels and the level that bare text
-    reaches. Of more than four curves the intervals would hide each other: they are then left out, and the
-    names stand beside.
+    reaches. An Estimate that knows its sites is drawn by their names. Of more than four curves the intervals
+    would hide each other: they are then left out, and the names stand beside.
     """
     ax = axes(ax)
     sites = [as_site(site) for site in sites]
+    curves = {name: along(curve, sites, name) for name, curve in curves.items()}
     x = np.arange(len(sites))
     if null is not None:
         ax.fill_between(
@@ -63,16 +62,13 @@ def layer_curve(
         name, best = best_item(surface)
         ax.axhline(best.value, color=COLOURS[4], lw=1.2, ls="--", label=f"text alone ({drawn(name)})")
     for k, (name, curve) in enumerate(curves.items()):
-        colour, dashes = COLOURS[k % len(COLOURS)], ("-", "--", ":")[k // len(COLOURS) % 3]
-        ax.plot(x, curve.value, color=colour, ls=dashes, marker="o", ms=4, label=drawn(name))
+        ax.plot(x, curve.value, label=drawn(name), **line_look(k))
         if len(curves) <= FEW:
-            ax.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, lw=0)
+            ax.fill_between(x, curve.low, curve.high, color=colour_of(k), alpha=0.2, lw=0)
     if chosen is not None:
         ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
-    kinds = {s.kind for s in sites if s != Site("resid_pre", 0)}
-    ax.set_xticks(x, site_labels(sites))
+    sites_below(ax, sites)
     ax.set(
-        xlabel=f"block ({drawn(', '.join(sorted(kinds)))})",
         ylabel="AUROC on test groups",
         ylim=(min(0.4, ax.get_ylim()[0]), 1.02),
     )
@@ -83,17 +79,21 @@ def layer_curve(
     return ax
 
 
-def site_labels(sites: Sequence[Site]) -> list[str]:
-    """Names of sites under an axis: the embedding and the blocks, of many every few, which do not run into
-    each other.
-    """
-    step = -(-len(sites) // MOST_LABELS)
-    embedding = Site("resid_pre", 0)
-    beside = {i + 1 for i, s in enumerate(sites) if s == embedding and step > 1}
-    return [
-        "emb" if s == embedding else "" if s.block % step or i in beside else str(s.block)
-        for i, s in enumerate(sites)
-    ]
+def sites_below(ax: Axes, sites: Sequence[Site]) -> None:
+    """Names of sites beneath an axis; whole names are turned, so that they do not run into each other."""
+    names, what = site_axis(sites)
+    if what == "site":
+        ax.set_xticks(range(len(sites)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+    else:
+        ax.set_xticks(range(len(sites)), names)
+    ax.set(xlabel=what)
+
+
+def sites_beside(ax: Axes, sites: Sequence[Site]) -> None:
+    """Names of sites beside the rows of a map."""
+    names, what = site_axis(sites)
+    ax.set_yticks(range(len(sites)), names, fontsize=8)
+    ax.set(ylabel=what if len(sites) > 1 else "")
 
 
 def score_histogram(
@@ -216,11 +216,10 @@ def calibration_curve(curves: Mapping[str, Any], y: Any, bins: int = 10, ax: Axe
     ax = axes(ax, 4.2, 4.0)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="calibrated")
     for k, (name, p) in enumerate(curves.items()):
-        colour = COLOURS[k % len(COLOURS)]
         if np.ndim(p) > 1 and len(p) > 1:
             raise ValueError(f"{name!r} holds {len(p)} sites; give the probabilities of one, such as p[0]")
         stated, share, _ = reliability(np.ravel(p), y, bins)
-        ax.plot(stated, share, color=colour, marker="o", ms=4, label=drawn(name))
+        ax.plot(stated, share, label=drawn(name), **line_look(k))
     ax.set(
         xlabel="stated probability",
         ylabel="share of positives",

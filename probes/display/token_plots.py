@@ -3,28 +3,39 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from probes.display.plots import axes, site_labels
+from probes.display.plots import axes, sites_beside
 from probes.evidence.probed_tokens import ProbedTokens
 from probes.evidence.token_findings import PlaceReading
 from probes.markup.drawn import drawn
-from probes.markup.tokens import readable
+from probes.markup.tokens import quiet, readable
 
 FEW_TOKENS = 40  # whose names can be read beneath an axis
 LONGEST = 18  # letters of a name
+LEFT_OUT = "#e4e4e4"  # cells that have no number or whose number belongs to no token
 
 
 def token_map(probed: ProbedTokens, text: int = 0, ax: Axes | None = None) -> Axes:
-    """Block by token: the probe's score of every token of one text at every site, red above 0."""
+    """Block by token: the probe's score of every token of one text at every site, red above 0.
+
+    Scores of several sites have no unit in common (states grow from block to block), so every row has a scale
+    of its own. Special tokens and the first of a text are grey, as in strips.
+    """
     if not 0 <= text < len(probed):
         raise ValueError(f"there is no text {text}; there are {len(probed)}, counted from 0")
     tokens, scores = probed.tokens[text], probed.scores[text]
     ax = axes(ax, min(1.8 + 0.28 * len(tokens), 14), 1.8 + 0.2 * max(len(scores), 3))
-    reach = probed.reach
-    image = ax.imshow(scores, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
+    many = len(probed.sites) > 1
+    of_row = np.array([probed.at(site).reach for site in probed.sites])
+    shown = np.ma.array(scores / of_row[:, None] if many else scores)
+    shown[:, quiet(probed.special[text])] = np.ma.masked
+    reach = 1.0 if many else of_row[0]
+    ax.set_facecolor(LEFT_OUT)
+    image = ax.imshow(shown, cmap="RdBu_r", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
     tokens_below(ax, [readable(token) for token in tokens])
     _sites_beside(ax, probed)
     bar = ax.figure.colorbar(image, ax=ax, extend="both")
-    bar.set_label("probe score", fontsize=8)
+    own = ", each row on its own scale\n(1: larger than 98% of its scores)" if many else ""
+    bar.set_label(f"probe score{own}", fontsize=8)
     return ax
 
 
@@ -59,10 +70,6 @@ def _short(name: str, longest: int = LONGEST) -> str:
 
 
 def _sites_beside(ax: Axes, value: ProbedTokens | PlaceReading) -> None:
-    labels = (
-        site_labels(value.sites) if len({s.kind for s in value.sites}) <= 2 else list(map(str, value.sites))
-    )
-    ax.set_yticks(range(len(value.sites)), [drawn(name) for name in labels], fontsize=8)
-    ax.set(ylabel="block" if len(value.sites) > 1 else "", title="")
+    sites_beside(ax, value.sites)
     ax.set_title(drawn(_short(value.probe, 60)), fontsize=9)
     ax.spines[:].set_visible(False)

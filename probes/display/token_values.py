@@ -6,8 +6,10 @@ from probes.evidence.probed_tokens import SHOWN, ProbedTokens
 from probes.evidence.projections import Projected
 from probes.evidence.token_findings import PlaceReading, TopTokens
 from probes.markup.pieces import Markup, grid, joined, tag
-from probes.markup.tokens import LINE, QUIET, shaded
+from probes.markup.tokens import LINE, QUIET, quiet, shaded
 from probes.markup.values import draw, html
+
+PANELS = 4  # sites of a projection in a notebook
 
 
 @html.register(ProbedTokens)
@@ -25,7 +27,12 @@ def probed_tokens(value: ProbedTokens) -> Markup:
     lines = []
     for i in range(min(SHOWN, len(one))):
         line = shaded(
-            one.tokens[i], one.scores[i][0], 0.0, special=one.special[i], reach=one.reach, leads=one.leads[i]
+            one.tokens[i],
+            one.scores[i][0],
+            0.0,
+            special=quiet(one.special[i]).tolist(),
+            reach=one.reach,
+            leads=one.leads[i],
         )
         lines.append(tag("div", tag("div", f"text {i}", style=QUIET), tag("div", line, style=LINE)))
     more = tag("p", f"and {len(one) - SHOWN} more texts", style=QUIET) if len(one) > SHOWN else ""
@@ -76,12 +83,18 @@ def place_reading_drawn(value: PlaceReading, ax: Any = None) -> Any:
 
 @html.register(Projected)
 def projected(value: Projected) -> Markup:
-    """Points by site, and what share of the variance each axis has."""
+    """Points at a few sites, spread evenly, and what share of the variance each axis has at all."""
     from probes.display.grids import scatters
     from probes.display.pictures import picture
 
     shares = [(site, *(f"{s:.1%}" for s in of)) for site, of in zip(value.sites, value.shares, strict=True)]
-    seen = picture(scatters(value), "rows as points by site")
+    n = len(value.sites)
+    few = sorted({round(i * (n - 1) / (PANELS - 1)) for i in range(PANELS)})  # each costs a tenth of a second
+    seen = picture(scatters(value, [value.sites[i] for i in few]), "rows as points by site")
+    more = f"{len(few)} of {n} sites; plots.scatters(projected, sites) draws others" if len(few) < n else ""
     return joined(
-        tag("p", tag("b", repr(value))), seen, grid(shares, ("share of variance", "first axis", "second"))
+        tag("p", tag("b", repr(value))),
+        seen,
+        tag("div", more, style=QUIET) if more else "",
+        grid(shares, ("share of variance", "first axis", "second")),
     )

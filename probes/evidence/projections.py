@@ -26,8 +26,8 @@ SIZE = 1e-6  # share of the largest spread below which there is no second axis
 class Projected(Displayed):
     """Rows as points: `points` is [site, row, 2], about the mean of the rows that the axes come from.
 
-    `shares` is the share of all variance that each axis has. `labels` colours the points; `held_out` says
-    that the axes come from other groups than the rows that are shown.
+    `shares` is the share of all variance of these rows that each axis has. `labels` colours the points;
+    `held_out` says that the axes come from other groups than the rows that are shown.
     """
 
     method: str
@@ -83,9 +83,9 @@ def projected(
     points, shares = [], []
     for i in range(len(acts.sites)):
         line = None if first is None else first.units[i]  # of length 0 where no rows differ
-        axes, share = _axes(made_of.x[i].float().cpu(), line)
-        points.append((shown.x[i].float().cpu() - made_of.x[i].float().cpu().mean(0)) @ axes.T)
-        shares.append(share)
+        axes, of_shown = _axes(made_of.x[i].float().cpu(), line), shown.x[i].float().cpu()
+        points.append((of_shown - made_of.x[i].float().cpu().mean(0)) @ axes.T)
+        shares.append(_shares(of_shown, axes))
     labels = shown.y if by is None else shown.column(by)
     return Projected(
         method,
@@ -105,14 +105,19 @@ def _halves(acts: Activations, seed: int) -> tuple[Activations, Activations]:
     return made_of, shown
 
 
-def _axes(x: Float[Tensor, "n d"], line: Float[Tensor, " d"] | None) -> tuple[Tensor, Tensor]:
-    """Two unit vectors and the share of the variance that lies along each."""
+def _axes(x: Float[Tensor, "n d"], line: Float[Tensor, " d"] | None) -> Float[Tensor, "2 d"]:
+    """Two unit vectors."""
     x = (x - x.mean(0)).double()
-    total = x.square().sum().clamp_min(1e-300)
     rest = x if line is None else x - (x @ line.double().cpu())[:, None] * line.double().cpu()
     found = _principal(rest, 2 if line is None else 1)
     axes = found if line is None else torch.cat([line.double().cpu()[None], found])
-    return axes.float(), ((x @ axes.T).square().sum(0) / total).float()
+    return axes.float()
+
+
+def _shares(x: Float[Tensor, "n d"], axes: Float[Tensor, "2 d"]) -> Float[Tensor, "2"]:
+    """What share of the variance of rows lies along each axis."""
+    x = (x - x.mean(0)).double()
+    return ((x @ axes.double().T).square().sum(0) / x.square().sum().clamp_min(1e-300)).float()
 
 
 def _principal(x: Float[Tensor, "n d"], k: int) -> Float[Tensor, "k d"]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from probes.markup.pieces import Markup, joined, tag
 
@@ -32,6 +32,15 @@ def place_names(texts: Sequence[Sequence[str]], last: int) -> tuple[str, ...]:
         at if token is None else f"{token} ({at})" if name is None or name in places else name
         for token, name, at in zip(common, names, places, strict=True)
     )
+
+
+def quiet(special: Sequence[bool]) -> Bool[np.ndarray, " k"]:
+    """Which tokens of a whole text are drawn grey: special ones and the first. At the first one models keep
+    what belongs to no token, with states many times as large as others (arXiv 2309.17453, 2402.17762).
+    """
+    found = np.array(special, dtype=bool)
+    found[:1] = True
+    return found
 
 
 def strip(
@@ -75,10 +84,10 @@ def shaded(
     The token furthest away has the deepest colour, or all that are `reach` away and more; those above are
     also in bold type, unless `bold` is off. Special tokens are grey, and set no scale.
     """
-    quiet = np.zeros(len(tokens), dtype=bool) if special is None else np.asarray(special, dtype=bool)
-    reach = reach or max(float(np.abs(scores[~quiet] - centre).max(initial=0)), 1e-9)
+    greys = np.zeros(len(tokens), dtype=bool) if special is None else np.asarray(special, dtype=bool)
+    reach = reach or max(float(np.abs(scores[~greys] - centre).max(initial=0)), 1e-9)
     styles = []
-    for score, grey in zip(scores, quiet, strict=True):
+    for score, grey in zip(scores, greys, strict=True):
         share = float(np.clip((score - centre) / reach, -1, 1))
         weight = "bold" if bold and share > 0 else "normal"
         look = SPECIAL if grey else f"background:{_colour(share)};font-weight:{weight}"

@@ -15,6 +15,9 @@ from probes.markup.values import Displayed
 from probes.models.given import check_model
 from probes.models.model import Model
 
+ADDED = "▁"  # the space that SentencePiece puts before a text
+GOES_ON = "·"  # a token that holds more bytes of a letter that has begun
+
 
 @dataclass(frozen=True)
 class ShownText:
@@ -73,12 +76,19 @@ def show_tokens(model: Model, examples: Examples | Sequence[Text], at: At, limit
 
 def token_texts(tokenizer: Any, encoded: Encoded) -> tuple[str, ...]:
     """Each token as it stands in the text; decoded where it does not, as for special tokens that were
-    added.
+    added. A letter that several tokens share stands at the first of them, and a dot at the others.
     """
     places = encoded.offsets or ((0, 0),) * len(encoded)
-    return tuple(
-        encoded.text[a:b] or tokenizer.decode([i]) for i, (a, b) in zip(encoded.ids, places, strict=True)
-    )
+    found, end = [], 0
+    for i, (a, b) in zip(encoded.ids, places, strict=True):
+        if a == b:
+            found.append(tokenizer.decode([i]))
+        elif encoded.text[a:b].strip() and tokenizer.convert_ids_to_tokens(i) == ADDED:
+            found.append(ADDED)  # tokenizers place it on the letter behind, which has a token of its own
+        else:
+            found.append(encoded.text[max(a, end) : b] or GOES_ON)
+            end = max(end, b)
+    return tuple(found)
 
 
 def _marked(text: ShownText) -> str:
