@@ -443,7 +443,7 @@ def test_a_long_wait_for_another_process_is_said(name, read, monkeypatch, tmp_pa
         said.append(str(message))
         held.release()  # the other process has gone on
 
-    monkeypatch.setattr("probes.reading.store.filling.warnings.warn", heard)
+    monkeypatch.setattr("probes.reading.store.filling.warn", heard)
     read()
     assert len(said) == 1 and held.lock_file in said[0] and "kill -CONT" in said[0]
     assert faults.contents(folder) == before
