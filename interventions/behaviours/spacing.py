@@ -8,6 +8,7 @@ from typing import Any
 
 from probes.checks.saying import warn
 from probes.data.chat import MARKER, Chat
+from probes.data.rendering import as_written
 from probes.data.tokens import Encoded
 
 
@@ -63,8 +64,5 @@ def _at_once(prompt: Encoded) -> bool:
     if prompt.chat is None:
         return False
     turn = {"role": "assistant", "content": MARKER}
-    try:
-        answered = Chat(prompt.chat.tokenizer, (*prompt.chat.messages, turn), prompt.chat.arguments).render()
-    except Exception:  # templates refuse with errors of any kind; then nobody knows
-        return False
-    return answered.startswith(prompt.text + MARKER)
+    answered = Chat(prompt.chat.tokenizer, (*prompt.chat.messages, turn), prompt.chat.arguments)
+    return as_written(answered).startswith(prompt.text + MARKER)  # not where the template refuses it

@@ -32,7 +32,7 @@ def rendering(tokenizer: Any, arguments: Mapping[str, Any]) -> str:
     """What the tokenizer's chat template makes of fixed chats, as a hash of the first and one of each, with a
     dash for those it refuses; empty where it takes none.
     """
-    made = [_made(Chat(tokenizer, chat, arguments)) for chat in (*_CHATS, *_MORE)]
+    made = [as_written(Chat(tokenizer, chat, arguments)) for chat in (*_CHATS, *_MORE)]
     if all(each.startswith(_REFUSED) for each in made):
         return ""
     each = [_NONE if m.startswith(_REFUSED) else _hash(m)[:6] for m in made]
@@ -58,7 +58,7 @@ def template(tokenizer: Any, arguments: Mapping[str, Any]) -> str:
     return text + (f" ({said})" if said else "")
 
 
-def _made(chat: Chat) -> str:
+def as_written(chat: Chat) -> str:
     """What is written, or which error refused the chat: templates refuse roles with errors of any kind."""
     try:
         return chat.render()
