@@ -90,9 +90,11 @@ def test_chats_that_begin_with_the_token_of_the_template_are_asked(model):
 
 def test_a_template_that_writes_answers_at_once_is_taken_at_its_word(model):
     model.tokenizer.chat_template = BRACKETS.replace("SPACE", "")
-    Answers("yes", "no")(model, CHAT)  # right behind [/INST], as this template does
-    model.tokenizer.chat_template = BRACKETS.replace("SPACE", "' ' + ")
-    Answers(" yes", " no")(model, CHAT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Answers("yes", "no")(model, CHAT)  # right behind [/INST], as this template does
+        model.tokenizer.chat_template = BRACKETS.replace("SPACE", "' ' + ")
+        Answers(" yes", " no")(model, CHAT)
     with pytest.warns(UserWarning, match=r"begin the answers with the space"):
         Answers("yes", "no")(model, CHAT)
     # One that takes no answered chats does not say.
