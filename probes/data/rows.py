@@ -167,17 +167,15 @@ class Rows(Displayed):
             raise ValueError(
                 "there are no rows (an empty choice of them), so there are no classes to tell apart"
             )
-        seen = np.unique(y)
-        if not np.isin(seen, (0, 1)).all():
+        ones = y == 1
+        if not (ones | (y == 0)).all():
             raise ValueError(
-                f"y must be 0 or 1 here, got values {seen[:5].tolist()}; choose a binary column with"
+                f"y must be 0 or 1 here, got values {np.unique(y)[:5].tolist()}; choose a binary column with"
                 " .with_y(...), or use one_vs_rest(recipe) for several classes"
             )
-        if len(seen) < 2:
-            raise ValueError(
-                f"y has one class only (all {len(y)} rows are {seen[0]:g}); two classes are needed"
-            )
-        return torch.from_numpy(y.astype(bool)), int(y.sum())
+        if (count := int(ones.sum())) in (0, len(y)):
+            raise ValueError(f"y has one class only (all {len(y)} rows are {y[0]:g}); two classes are needed")
+        return torch.from_numpy(ones), count
 
 
 def whole_groups(groups: Any, limit: int, seed: int = 0) -> np.ndarray:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
+AT_ONCE = 20  # exchanges, which bounds the memory
+
 
 @dataclass(frozen=True, eq=False)
 class Exchanges:
@@ -27,10 +29,10 @@ class Exchanges:
     def drawn(self, rng: np.random.Generator, n: int) -> Shaped[np.ndarray, "b n"]:
         """Labels of the rows under n exchanges."""
         values, out = self.values, np.empty((n, len(self.rows)), dtype=self.y.dtype)
-        for row in out:
+        for some in np.split(out, range(AT_ONCE, n, AT_ONCE)):
             # Whole numbers keep the pools apart; what stands behind the point shuffles the units of each.
-            order = np.argsort(self.pool + rng.random(len(self.pool)))
-            row[self.rows] = np.repeat(values[order], self.sizes)
+            order = np.argsort(self.pool + rng.random((len(some), len(self.pool))), axis=1)
+            some[:, self.rows] = np.repeat(values[order], self.sizes, axis=1)
         return out
 
     def labellings(self) -> float:
@@ -85,9 +87,10 @@ def _both(major: Int[np.ndarray, " n"], minor: Int[np.ndarray, " n"]) -> Int[np.
 
 def _of_one_label(label: Int[np.ndarray, " n"], member: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     """Whether all the rows a row is together with have its label."""
-    first = np.zeros(member.max() + 1, dtype=int)
+    first, one = np.zeros(member.max() + 1, dtype=int), np.ones(member.max() + 1, dtype=bool)
     first[member] = label
-    return ~np.isin(member, member[label != first[member]])
+    one[member[label != first[member]]] = False
+    return one[member]
 
 
 def _log_factorials(counts: Int[np.ndarray, " k"]) -> float:

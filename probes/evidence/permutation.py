@@ -20,7 +20,7 @@ from probes.markup.progress import progress_bar
 from probes.metrics.estimates import aurocs
 from probes.metrics.floors import cannot_tell, least_p
 from probes.metrics.scores import as_scores
-from probes.recipes.inputs import single
+from probes.recipes.inputs import single, singles
 
 BATCH = 250  # labellings at a time
 ROOM = 2**27  # bytes of train rows at a time
@@ -149,7 +149,7 @@ def _solved_together(
 ) -> np.ndarray:
     blocks = []
     for block in train.blocks(ROOM):
-        rows, own = single(block, recipe), test[block.sites]
+        rows, own = single(singles(block, recipe), recipe), test[block.sites]
         fitted = rows.transforms["all"]
         z = fitted(own.x, fitted.clusters(own.columns, own.x)).to(rows.z)
         parts = []

@@ -5,7 +5,6 @@ raw space, its gaps, its rows and what exchanged labels would have given.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -94,7 +93,7 @@ def _gaps(
     Without labels the classes are the ones the probe predicts; for real-valued y it is the shift that goes
     with one standard deviation of y.
     """
-    if acts.y is not None and not np.isin(acts.y, (0, 1)).all():
+    if acts.y is not None and not ((acts.y == 0) | (acts.y == 1)).all():
         y = torch.from_numpy(acts.y.astype(float)).to(units)
         moved = along(sides["all"].float(), units.float())
         return (moved * (y - y.mean())).mean(1) / y.std(correction=0), "standard deviation of y"

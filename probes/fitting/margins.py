@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.linalg import vecdot
 from torch.nn.functional import softplus
@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from probes.checks.saying import warn
 
 CONSTANT = 2.0  # beside rows of unit spread: the loss then bends along the bias as along a weight, or more
-GAP = 1e-8  # a settled problem lies at most this share of its value above the least one
+GAP = 1e-7  # a settled problem lies at most this share of its value above the least one
 ROUNDS, STEPS, HALVINGS = 20, 50, 40
 # Gradients over the curvature; takes gradients and which of the problems they belong to.
 Inverse = Callable[[Float[Tensor, "site p k"], Int[Tensor, " p"]], Float[Tensor, "site p k"]]
@@ -27,34 +27,40 @@ Inverse = Callable[[Float[Tensor, "site p k"], Int[Tensor, " p"]], Float[Tensor,
 class Problems:
     """p problems at every site: minimise sum of share x log-loss + l2/2 |w|^2 with a free bias.
 
-    Rows are about their mean. Behind the d weights stands the bias, in units of CONSTANT.
+    Rows are about their mean; `y` is 1 or 0, and the bias, which stands behind the d weights in units of
+    CONSTANT, bears no penalty. A margin is positive on the side of 1.
     """
 
     rows: Float[Tensor, "site n d"]
-    sign: Float[Tensor, "p n"]
+    y: Float[Tensor, "p n"]
     share: Float[Tensor, "p n"]
     l2: Float[Tensor, " p"]
+    penalty: Float[Tensor, "p k"]
+
+    @classmethod
+    def of_rows(
+        cls, rows: Float[Tensor, "site n d"], y: Bool[Tensor, "p n"], share: Tensor, l2: Tensor
+    ) -> "Problems":
+        penalty = l2[:, None].repeat(1, rows.shape[2] + 1)
+        penalty[:, -1] = 0
+        return cls(rows, y.double(), share.double(), l2, penalty)
 
     def of(self, some: Int[Tensor, " q"]) -> "Problems":
-        return Problems(self.rows, self.sign[some], self.share[some], self.l2[some])
+        return Problems(self.rows, self.y[some], self.share[some], self.l2[some], self.penalty[some])
 
     def margins(self, w: Float[Tensor, "site p k"]) -> Float[Tensor, "site p n"]:
-        """How far weights put the rows on their right side."""
-        w = w.to(self.rows.dtype)
-        return self.sign * (torch.bmm(w[..., :-1], self.rows.transpose(1, 2)) + CONSTANT * w[..., -1:])
-
-    def penalised(self, w: Float[Tensor, "site p k"]) -> Float[Tensor, "site p k"]:
-        found = self.l2[:, None] * w
-        found[..., -1] = 0
-        return found
+        weight = w[..., :-1].to(self.rows.dtype)
+        return torch.bmm(weight, self.rows.transpose(1, 2)).double().add_(w[..., -1:], alpha=CONSTANT)
 
     def slope(self, w: Float[Tensor, "site p k"], pull: Float[Tensor, "site p n"]) -> Tensor:
-        pull = self.sign * pull
-        shared = torch.cat([torch.bmm(pull, self.rows), CONSTANT * pull.sum(2, keepdim=True)], dim=2)
-        return self.penalised(w) - shared
+        found = self.penalty * w
+        found[..., :-1] -= torch.bmm(pull.to(self.rows.dtype), self.rows)
+        found[..., -1] -= CONSTANT * pull.sum(2)
+        return found
 
     def value(self, w: Tensor, margins: Float[Tensor, "site p n"]) -> Float[Tensor, "site p"]:
-        return vecdot(self.share.double(), softplus(-margins)) + vecdot(self.penalised(w), w) / 2
+        loss = softplus(margins) - self.y * margins
+        return vecdot(self.share, loss) + vecdot(self.penalty * w, w) / 2
 
     def gap(self, slope: Float[Tensor, "site p k"]) -> Float[Tensor, "site p"]:
         """At most so far above its least value a problem stands: the loss bends by l2 or more along every
@@ -66,20 +72,20 @@ class Problems:
 @dataclass(frozen=True, eq=False)
 class Search:
     """Where problems stand: weights, margins, the loss's slope in each margin and how that bends; and how
-    they came there: the last direction, gradient, and gradient times gradient over curvature.
+    they came there: the last direction, uphill, gradient, and gradient times gradient over curvature.
     """
 
     w: Float[Tensor, "site p k"]
     margins: Float[Tensor, "site p n"]
     pull: Float[Tensor, "site p n"]
     bend: Float[Tensor, "site p n"]
-    direction: Float[Tensor, "site p k"]
+    uphill: Float[Tensor, "site p k"]
     slope: Float[Tensor, "site p k"]
     fell: Float[Tensor, "site p"]
 
     @classmethod
     def begun(cls, problems: Problems, w: Float[Tensor, "site p k"]) -> "Search":
-        margins = problems.margins(w).double()
+        margins = problems.margins(w) if w.any() else problems.y.new_zeros(len(w), *problems.y.shape)
         none, far = torch.zeros_like(w), torch.full_like(w[..., 0], torch.inf)
         return cls(w, margins, *_pulled(problems, margins), none, none, far)
 
@@ -117,22 +123,26 @@ def minimised(
 def descended(
     problems: Problems, w: Float[Tensor, "site p k"], steps: int, inverse: Inverse | None = None
 ) -> tuple[Float[Tensor, "site p k"], Float[Tensor, "site p"], Int[Tensor, " q"]]:
-    """Weights and values after at most so many steps, and which problems have not settled at every site by
-    then. Those that settled are left out of the steps that follow.
+    """Weights and values after so many steps, or up to twice as many where half of the way, in orders of
+    magnitude, is behind them by then; and which problems have not settled at every site. Those that settled
+    are left out of the steps that follow.
     """
     at, left = Search.begun(problems, w), torch.arange(len(problems.l2), device=w.device)
     found, value = w.clone(), problems.value(w, at.margins)
     least = value.clone()
-    for step in range(steps + 1):
+    start = torch.zeros(())
+    for step in range(2 * steps + 1):
         slope = problems.slope(at.w, at.pull)
         gap = problems.gap(slope)
+        start = start if step else gap.max()
         open_ = gap > GAP * value
-        if step == steps or not open_.all():
+        last = step == 2 * steps or (step == steps and bool((gap.square() > start * GAP * value).any()))
+        if last or not open_.all():
             value = problems.value(at.w, at.margins)
             open_ = gap > GAP * value
             rest = open_.any(0)
             found[:, left], least[:, left] = at.w, value
-            if step == steps or not rest.any():
+            if last or not rest.any():
                 return found, least, left[rest]
             if not rest.all():
                 kept = rest.nonzero()[:, 0]
@@ -144,34 +154,34 @@ def descended(
 
 
 def _stepped(problems: Problems, at: Search, slope: Tensor, over: Tensor, open_: Tensor) -> Search:
-    """The lowest point along the next conjugate direction (Polak and Ribiere's)."""
+    """The lowest point against the next conjugate direction (Polak and Ribiere's), which points uphill."""
     fell = vecdot(slope, over)
     turn = ((fell - vecdot(at.slope, over)) / at.fell).clamp_min(0)
-    direction = torch.addcmul(-over, turn[..., None], at.direction)
-    direction = torch.where((vecdot(direction, slope) < 0)[..., None], direction, -over)
-    along = problems.margins(direction)
-    penalised = problems.penalised(direction)
-    rise, bend = vecdot(penalised, at.w), vecdot(penalised, direction)
-    fall = vecdot(at.pull, along) - rise
-    length = torch.where(open_, fall / (vecdot(at.bend * along, along) + bend).clamp_min(1e-300), 0)
-    margins = torch.addcmul(at.margins, length[..., None], along.double())
-    pull, bends = _pulled(problems, margins)
-    for _ in range(HALVINGS):
+    uphill = torch.addcmul(over, turn[..., None], at.uphill)
+    rise = vecdot(slope, uphill)
+    if (astray := rise <= 0).any():
+        uphill, rise = torch.where(astray[..., None], over, uphill), torch.where(astray, fell, rise)
+    along = problems.margins(uphill)
+    penalised = problems.penalty * uphill
+    owed, stiff = vecdot(penalised, at.w), vecdot(penalised, uphill)
+    curved = vecdot(at.bend * along, along) + stiff
+    length = torch.where(open_, rise / curved.clamp_min(1e-300), 0)
+    for tried in range(HALVINGS):
+        margins = torch.addcmul(at.margins, length[..., None], along, value=-1)
+        pull, bend = _pulled(problems, margins)
         # Newton's step along the line went too far where the loss rises again steeply.
-        past = (rise + length * bend - vecdot(pull, along) > fall / 2) & open_
-        if not past.any():
+        past = length * stiff - owed + vecdot(pull, along) > rise / 2
+        if tried + 1 == HALVINGS or not past.any():
             break
         length = torch.where(past, length / 2, length)
-        margins = torch.addcmul(at.margins, length[..., None], along.double())
-        pull, bends = _pulled(problems, margins)
-    w = torch.addcmul(at.w, length[..., None], direction)
-    return Search(w, margins, pull, bends, direction, slope, fell)
+    w = torch.addcmul(at.w, length[..., None], uphill, value=-1)
+    return Search(w, margins, pull, bend, uphill, slope, fell)
 
 
 def _pulled(problems: Problems, margins: Float[Tensor, "site p n"]) -> tuple[Tensor, Tensor]:
-    wrong = torch.sigmoid(-margins).to(problems.rows.dtype)
-    pull = problems.share.to(wrong) * wrong
-    return pull, pull * (1 - wrong)
+    said = torch.sigmoid(margins)
+    bend = problems.share * said
+    return problems.share * problems.y - bend, bend * (1 - said)
 
 
 def curvature(problems: Problems, w: Float[Tensor, "site p k"]) -> Inverse:

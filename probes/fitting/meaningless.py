@@ -13,6 +13,7 @@ from probes.data.shuffling import exchangeable
 
 REMEMBERED = 20  # as many as an effect has controls
 SMALL = 0.1  # share of the rows' size up to which their mean costs no digits
+AT_ONCE = 2**22  # numbers, of as many sites as have them
 FLAT = 1e-4  # share of the rows' length below which what they differ by is rounding
 
 
@@ -28,23 +29,28 @@ def exchanged_directions(
     """
     weigh = exchanged_weights(acts, n, seed)
     sides = [acts.yes, acts.no] if isinstance(acts, PairActivations) else [acts.x]
+    some = max(1, AT_ONCE // (sides[0][0].numel() or 1))
     found = []
-    for site in range(len(acts.sites)):
-        rows = [x[site].float() for x in sides]
-        size = torch.linalg.vector_norm(rows[0]) / len(rows[0]) ** 0.5
+    for parts in zip(*(x.split(some) for x in sides), strict=True):
+        rows = [x.float() for x in parts]
+        size = torch.linalg.vector_norm(rows[0], dim=(1, 2)) / len(acts) ** 0.5
         differ = _about_the_mean(rows[0], size)
         if len(rows) == 2:
-            differ = differ - (rows[1] - rows[1].mean(0))
-        found.append(of_length(weigh.to(differ) @ differ, weigh.norm(dim=1), size))
-    return torch.stack(found)
+            differ = differ - (rows[1] - rows[1].mean(1, keepdim=True))
+        drawn = torch.bmm(weigh.to(differ).expand(len(differ), -1, -1), differ)
+        found.append(of_length(drawn, weigh.norm(dim=1), size))
+    return torch.cat(found)
 
 
-def _about_the_mean(rows: Float[Tensor, "n d"], size: Tensor) -> Float[Tensor, "n d"]:
+def _about_the_mean(
+    rows: Float[Tensor, "site n d"], size: Float[Tensor, " site"]
+) -> Float[Tensor, "site n d"]:
     """Rows without their mean where it is much of their size, since a large offset costs the digits of what
     rows differ by; the weights add up to 0, so that a small one may stay, which spares a copy.
     """
-    mean = rows.mean(0)
-    return rows - mean if torch.linalg.vector_norm(mean) > SMALL * size else rows
+    mean = rows.mean(1)
+    much = mean.norm(dim=1) > SMALL * size
+    return rows - torch.where(much[:, None], mean, 0)[:, None] if much.any() else rows
 
 
 def exchanged_weights(acts: Rows, n: int = REMEMBERED, seed: int = 0) -> Float[Tensor, "k n"]:
@@ -92,8 +98,9 @@ def without(vectors: Float[Tensor, "k d"], unit: Float[Tensor, " d"]) -> Float[T
 
 
 def of_length(
-    vectors: Float[Tensor, "k d"], length: Float[Tensor, " k"], size: Float[Tensor, ""]
-) -> Float[Tensor, "k d"]:
+    vectors: Float[Tensor, "*site k d"], length: Float[Tensor, " k"], size: Float[Tensor, "*site"]
+) -> Float[Tensor, "*site k d"]:
     """Vectors made as long as is asked; zero where they are rounding beside rows of this size."""
-    norm, length = vectors.norm(dim=1, keepdim=True), length.to(vectors)[:, None]
-    return torch.where(norm > FLAT * size * length, length * vectors / norm.clamp_min(1e-30), 0)
+    norm, length = vectors.norm(dim=-1, keepdim=True), length.to(vectors)[:, None]
+    rounding = FLAT * size[..., None, None] * length
+    return torch.where(norm > rounding, length * vectors / norm.clamp_min(1e-30), 0)

@@ -5,6 +5,7 @@ numbers and of groups.
 import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,13 @@ def rows_of_fit(acts: Any, summed: bool = True) -> dict[str, Any]:
     """What goes into the receipt of a probe fitted on these rows (Activations, pairs, a store)."""
     named = has_names(acts)
     names = _names(acts.ids) if named else _numbers(acts, str(acts.sites[0]), summed=summed)
-    told: dict[str, Any] = {"n": len(acts), "hashes": _sketch(names)}
+    known = np.unique(names)
+    told: dict[str, Any] = {"n": len(acts), "hashes": _sketch(known)}
     if not named:
         told |= {"site": str(acts.sites[0]), "numbers_are": SUMS}
-    told |= _rounded_numbers(acts, names)
+    told |= _rounded_numbers(acts, names, known)
     if _grouped(acts):
-        told["groups"] = _sketch(_hashes([str(g).encode() for g in np.unique(acts.groups)]))
+        told["groups"] = _sketch(np.unique(_hashes([str(g).encode() for g in np.unique(acts.groups)])))
     return {"fitted_on": told}
 
 
@@ -115,7 +117,8 @@ def _only_numbered(receipt: Mapping[str, Any], told: Mapping[str, Any], rows: An
         return False
     counted = [text_names(range(n)) for n in (len(rows), told["n"])]
     own = np.array_equal(np.sort(text_names(rows.ids)), np.sort(counted[0]))
-    return own and _usual(told["hashes"]) == _usual(_sketch(_hashes([name.encode() for name in counted[1]])))
+    counting = _sketch(np.unique(_hashes([name.encode() for name in counted[1]])))
+    return own and _usual(told["hashes"]) == _usual(counting)
 
 
 def _summed(told: Mapping[str, Any]) -> bool:
@@ -142,7 +145,7 @@ def _respelled(texts: Sequence[Text], sketch: str) -> Bool[np.ndarray, " n"]:
     return found
 
 
-def _rounded_numbers(acts: Any, names: Hashes) -> dict[str, Any]:
+def _rounded_numbers(acts: Any, names: Hashes, known: UInt[np.ndarray, " k"]) -> dict[str, Any]:
     """Hashes of rows in either half precision, so that a copy in one is known; nothing where different texts
     have the same numbers, such as states of a first token, or may have, where texts give several rows.
     """
@@ -150,11 +153,11 @@ def _rounded_numbers(acts: Any, names: Hashes) -> dict[str, Any]:
     if texts is not None and len(np.unique(texts)) < len(texts):
         return {}
     site = str(acts.sites[-1])
-    known = np.unique(names)
-    kept = np.isin(names, known[:KEPT_NUMBERS])  # of these alone, so that large fits stay cheap
-    some = acts if kept.all() else acts[site].rows(kept)
-    hashes = {f"numbers_{_called(r)}": _numbers(some, site, r) for r in ROUNDED}
-    if any(len(np.unique(h)) < min(len(known), KEPT_NUMBERS) for h in hashes.values()):
+    some = acts
+    if len(known) > KEPT_NUMBERS:  # of so many alone, so that large fits stay cheap
+        some = acts[site].rows(np.isin(names, known[:KEPT_NUMBERS]))
+    hashes = {f"numbers_{_called(r)}": np.unique(_numbers(some, site, r)) for r in ROUNDED}
+    if any(len(h) < min(len(known), KEPT_NUMBERS) for h in hashes.values()):
         return {}
     return {"numbers_at": site, "numbers_are": SUMS, **{name: _sketch(h) for name, h in hashes.items()}}
 
@@ -189,9 +192,13 @@ def _sums(x: Float[Tensor, "n d"]) -> Hashes:
     short = -x.shape[1] % (8 // x.element_size())
     whole = torch.nn.functional.pad(x, (0, short)) if short else x.contiguous()
     bits = whole.view(torch.int64).numpy().view("<u8")
-    odd = np.random.default_rng(0).integers(0, 2**64, bits.shape[1], dtype=np.uint64) | np.uint64(1)
     # What numbers have in common in their last bits leaves the last bits of the sum empty.
-    return np.einsum("nw,w->n", bits, odd) >> np.uint64(8 * (8 - BYTES))
+    return np.einsum("nw,w->n", bits, _odd(bits.shape[1])) >> np.uint64(8 * (8 - BYTES))
+
+
+@cache
+def _odd(words: int) -> UInt[np.ndarray, " w"]:
+    return np.random.default_rng(0).integers(0, 2**64, words, dtype=np.uint64) | np.uint64(1)
 
 
 def _hashes(values: Sequence[bytes]) -> Hashes:
@@ -200,8 +207,8 @@ def _hashes(values: Sequence[bytes]) -> Hashes:
 
 
 def _sketch(hashes: Hashes) -> str:
-    """The smallest of the hashes, as text."""
-    kept = np.unique(hashes)[:KEPT].astype("<u8")
+    """The smallest of sorted hashes, as text."""
+    kept = hashes[:KEPT].astype("<u8")
     # Without slashes, which read as a path where a file is made free of those.
     return base64.urlsafe_b64encode(kept.view(np.uint8).reshape(-1, 8)[:, :BYTES].tobytes()).decode()
 

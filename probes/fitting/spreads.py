@@ -9,7 +9,7 @@ from probes.fitting.clusters import picked
 NOISE = 1e-6  # share of its size by which a float32 value may move by rounding
 # Where this many rows differ by this many times the rounding, ever so many more rows do by more than it.
 FEW, CLEARLY = 32, 1e4
-PIECE = 2**18  # numbers that are squared at once
+PIECE = 2**19  # numbers that are squared at once
 
 
 def spread(

@@ -200,7 +200,6 @@ def _finished(
         losses += loss(
             torch.einsum("snd,sd->sn", t(part.x), weight).double() + bias[:, None], torch.from_numpy(index)
         )
-    lengths = exchanges.norm(dim=1)
     return LinearProbe(
         sites=acts.sites,
         transforms=fitted,
@@ -215,7 +214,7 @@ def _finished(
         gap_from=gap_from,
         losses=(losses / len(acts)).float(),
         cosines=(norm[:, 0] > 0).float(),
-        exchanged=torch.stack([of_length(d, lengths, s) for d, s in zip(drawn, size, strict=True)]).half(),
+        exchanged=of_length(drawn, exchanges.norm(dim=1), size).half(),
     )
 
 

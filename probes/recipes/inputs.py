@@ -66,9 +66,8 @@ def _some_rows(acts: Activations | PairActivations, recipe: Recipe) -> None:
         )
 
 
-def single(acts: Any, recipe: Prepares) -> Single:
-    """Single texts of two classes, prepared by the recipe's transform."""
-    acts = singles(acts, recipe)
+def single(acts: Activations, recipe: Prepares) -> Single:
+    """Single texts (see `singles`) of two classes, prepared by the recipe's transform."""
     y, _ = acts.classes
     fitted = Transform.parse(recipe.prepare).fit({"all": acts.x}, acts.columns)
     return Single(

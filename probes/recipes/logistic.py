@@ -142,14 +142,14 @@ def logistic_path(
     penalty and shares of the rows (default: equal).
     """
     n, d = z.shape[1:]
-    sign = torch.where(y, 1.0, -1.0).to(z)
-    share = torch.full_like(sign, 1 / n, dtype=torch.float64) if share is None else share.to(z.device)
+    y = y.to(z.device)
+    share = torch.full_like(y, 1 / n, dtype=torch.float64) if share is None else share.to(z.device)
     l2 = l2.to(z.device)
     room = _room(n * d * 4, z.device)
     parts = []
     for some in z.split(room):
         rows, centre = _about_the_mean(some, float(l2.min()))
-        weight, bias, value = minimised(Problems(rows, sign.to(rows), share, l2))
+        weight, bias, value = minimised(Problems.of_rows(rows, y, share, l2))
         bias = bias - (weight @ centre[..., None])[..., 0]
         parts.append((weight.transpose(0, 1), bias.T, value.T))
     return tuple(torch.cat(each, dim=1) for each in zip(*parts, strict=True))  # pyright: ignore
