@@ -1,13 +1,18 @@
 """Pages to read: templates of this folder, with what is put into them escaped."""
 
 import base64
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from probes.markup.terminal import terminal
+
+NUMBER = re.compile(r"\d[eE][-+]?\d|\b(?:nan|inf)\b", re.IGNORECASE)
+LETTER = re.compile(r"[^\W\d_]")
 
 
 def page(template: str, /, **values: Any) -> str:
@@ -19,7 +24,14 @@ def page(template: str, /, **values: Any) -> str:
         lstrip_blocks=True,
         finalize=_visible,
     )
+    environment.filters["worded"] = worded
     return environment.get_template(template).render(**values)
+
+
+def worded(rows: Sequence[Sequence[Any]]) -> list[int]:
+    """Which columns hold words, and stand left; numbers stand right, also as 1e-05, nan and inf."""
+    said = [[re.sub(NUMBER, "", str(value)) for value in row] for row in rows]
+    return [i for i, column in enumerate(zip_longest(*said, fillvalue="")) if any(map(LETTER.search, column))]
 
 
 def _visible(value: Any) -> Any:

@@ -239,6 +239,10 @@ def test_points_keep_their_rows_and_take_a_column_for_colour():
         (lambda: projected(acts.rows([0, 1])), "at least 3 rows, got 2"),
         (lambda: projected(acts, "lda"), "labels but y is None"),
         (lambda: scatters(found, ["resid_post.3"]), r"no points at resid_post\.3"),
+        (
+            lambda: layer_curve(found.sites, {}, chosen="resid_post.3"),
+            r"chosen is resid_post\.3, which is not",
+        ),
     ):
         with unchecked(), pytest.raises(ValueError, match=said):
             wrong()
@@ -417,6 +421,7 @@ def test_labels_beyond_the_colours_have_markers_of_their_own():
     assert len(looks) == 30 and all(len(one) == 1 for one in of_label.values())
     assert len(set.union(*of_label.values())) == 10
     assert [t.get_text() for t in figure.legends[0].get_texts()] == names[:10]
+    assert figure.legends[0].get_title().get_text() == "of", "whose values they are"
 
 
 @pytest.mark.parametrize("labels", [[1.0, 0.0, np.nan] * 8, ["a", "b", None] * 8, ["a", "b", np.nan] * 8])
@@ -430,7 +435,7 @@ def test_rows_without_a_label_are_drawn_grey(labels):
 def test_numbers_of_many_values_have_a_colour_bar(labels):
     looks, figure = _drawn(labels)
     assert len(looks) == len(labels) and not figure.legends
-    assert figure.axes[-1].get_ylabel() == "label" and len(figure.axes) == 3
+    assert figure.axes[-1].get_ylabel() == "of" and len(figure.axes) == 3
     assert figure.axes[-1].get_ylim() == (labels.min(), labels.max())
     with_gaps = np.where(np.arange(len(labels)) % 4 == 0, np.nan, labels)
     looks, figure = _drawn(with_gaps)

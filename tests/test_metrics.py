@@ -276,6 +276,9 @@ def test_an_estimate_of_one_number_compares_by_its_value_and_others_say_what_to_
         bool(one)
     # Several numbers compare one by one, as those of numpy do.
     assert (many > 0.5).tolist() == [True, False] and (many <= one).tolist() == [True, True]
+    assert one == 1 and one == many[0] and one != 0.5 and (one != 1) is np.False_ and one is not None
+    assert (many == 1).tolist() == [True, False] and (many != many[0]).tolist() == [False, True]
+    assert (np.array([1.0, 0.0]) == one).tolist() == [True, False] and one != "1" and {one: 2}[one] == 2
     for ask in (lambda: bool(many), lambda: float(many)):
         with pytest.raises(TypeError, match=r"estimate\[0\]|estimate > 0.5"):
             ask()

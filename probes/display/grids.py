@@ -50,13 +50,22 @@ def scatters(projected: Projected, sites: Sequence[SiteLike] | None = None) -> F
     handles, names = grid.flat[0].get_legend_handles_labels()
     if names:
         across = 6 if max(map(len, names)) < 12 else 3
+        title = None if projected.by == "y" else drawn(projected.by)
         figure.legend(
-            handles, names, frameon=False, fontsize=8, loc="outside lower center", ncols=across, markerscale=2
+            handles,
+            names,
+            title=title,
+            title_fontsize=8,
+            frameon=False,
+            fontsize=8,
+            loc="outside lower center",
+            ncols=across,
+            markerscale=2,
         )
     if looks.norm is not None:
         shades = ScalarMappable(looks.norm, SCALE)
         bar = figure.colorbar(shades, ax=list(grid.flat), shrink=0.9)
-        bar.set_label("label", fontsize=8)
+        bar.set_label(drawn(projected.by), fontsize=8)
     held = "; rows of other groups than the axes come from" if projected.held_out else ""
     figure.suptitle(f"{projected.method.upper()} by site{held}", fontsize=10)
     return figure

@@ -66,6 +66,8 @@ def layer_curve(
         if len(curves) <= FEW:
             ax.fill_between(x, curve.low, curve.high, color=colour_of(k), alpha=0.2, lw=0)
     if chosen is not None:
+        if as_site(chosen) not in sites:
+            raise ValueError(f"chosen is {as_site(chosen)}, which is not among the sites that are drawn")
         ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
     sites_below(ax, sites)
     ax.set(

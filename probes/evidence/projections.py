@@ -26,8 +26,8 @@ SIZE = 1e-6  # share of the largest spread below which there is no second axis
 class Projected(Displayed):
     """Rows as points: `points` is [site, row, 2], about the mean of the rows that the axes come from.
 
-    `shares` is the share of all variance of these rows that each axis has. `labels` colours the points;
-    `held_out` says that the axes come from other groups than the rows that are shown.
+    `shares` is the share of all variance of these rows that each axis has. `labels` colours the points,
+    of the column `by`; `held_out` says that the axes come from other groups than the rows that are shown.
     """
 
     method: str
@@ -37,6 +37,7 @@ class Projected(Displayed):
     labels: np.ndarray | None
     ids: np.ndarray
     held_out: bool
+    by: str = "y"
 
     @property
     def table(self) -> pd.DataFrame:
@@ -95,6 +96,7 @@ def projected(
         labels,
         shown.ids,
         first is not None,
+        by or "y",
     )
 
 

@@ -1,6 +1,7 @@
 """Every reported number is an `Estimate`: a value with an interval over groups, never over rows."""
 
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,17 @@ class Estimate(Displayed):
 
     def __ge__(self, other: Any) -> Any:
         return _number(self) >= _number(other)
+
+    def __eq__(self, other: object) -> Any:
+        if not isinstance(other, Estimate | Real | np.ndarray):
+            return NotImplemented
+        return _number(self) == _number(other)
+
+    def __ne__(self, other: object) -> Any:
+        same = self.__eq__(other)
+        return same if same is NotImplemented else np.logical_not(same)
+
+    __hash__ = object.__hash__
 
     def __format__(self, spec: str) -> str:
         if np.ndim(self.value):
