@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.linear_model import Ridge as LinearMap
 
 from interventions.behaviours.records import Behaviour
 from interventions.edits.ablate import Ablate
@@ -66,6 +65,8 @@ def carried(
     `giving` and `receiving` hold one row a prompt, in the same order, at the sites of the two directions;
     other `prompts` are asked of the receiving `model`. Raises ValueError for rows of different prompts.
     """
+    from sklearn.linear_model import Ridge as LinearMap
+
     if not np.array_equal(giving.ids, receiving.ids):
         raise ValueError("the two models were read on different prompts; capture the same Examples in both")
     a, b = (acts[d.site].x[0].float().numpy() for acts, d in ((giving, giver), (receiving, receiver)))

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int
-from scipy.stats import binom, binomtest, chi2
 
 from interventions.behaviours.asked import refuse_other_question
 from interventions.behaviours.records import Records, check_records
@@ -55,7 +54,7 @@ class Transitions(Displayed):
         if not moved.any():
             return 1.0
         if len(self.classes) == 2:
-            return float(binomtest(int(up[0]), int(up[0] + down[0])).pvalue)
+            return _evenly(int(up[0]), int(down[0]))
         return bowker(up[moved], down[moved])
 
     def against_rest(self, kind: str) -> float:
@@ -66,7 +65,7 @@ class Transitions(Displayed):
             raise ValueError(f"there is no class {kind!r}; there are {', '.join(self.classes)}")
         k = self.classes.index(kind)
         left, came = (int(of.sum() - self.counts[k, k]) for of in (self.counts[k], self.counts[:, k]))
-        return float(binomtest(came, came + left).pvalue) if came + left else 1.0
+        return _evenly(came, left) if came + left else 1.0
 
     def shown(self) -> list[tuple[str, list[str]]]:
         """Rows of the table, the first being its head, with classes that never occur left out."""
@@ -90,6 +89,12 @@ class Transitions(Displayed):
         return terminal("\n".join([*lines, self.summary]))
 
 
+def _evenly(came: int, left: int) -> float:
+    from scipy.stats import binomtest  # half a second to import, so not before it is asked for
+
+    return float(binomtest(came, came + left).pvalue)
+
+
 def bowker(up: Int[np.ndarray, " k"], down: Int[np.ndarray, " k"]) -> float:
     """The p-value of symmetry of k pairs of classes that exchanged prompts: chi-squared, or exact where a
     pair exchanged fewer than ten.
@@ -97,6 +102,8 @@ def bowker(up: Int[np.ndarray, " k"], down: Int[np.ndarray, " k"]) -> float:
     Exact: given how many each pair exchanged, each prompt is as likely to have gone either way; all outcomes
     are counted, or 100,000 drawn when there are too many.
     """
+    from scipy.stats import binom, chi2
+
     total = up + down
     statistic = ((up - down) ** 2 / total).sum()
     if (total >= FEW).all():

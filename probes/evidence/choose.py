@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from probes.checks.settings import check_share, check_size
 from probes.data.sites import Site
@@ -95,7 +95,7 @@ def level_of_the_best(
         return 2 * each ** (1 / len(values)) - 1  # as if no option went with another
     error = drawn.std(axis=0)
     farthest = ((drawn - values) / np.where(error > 0, error, np.inf)).max(axis=1)
-    return max(level, 2 * float(norm.cdf(np.quantile(farthest, each))) - 1)
+    return max(level, 2 * float(ndtr(np.quantile(farthest, each))) - 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr, ndtri
 
 from probes.checks.arrays import one_order, real_array
 from probes.checks.settings import check_level, check_number
@@ -94,6 +94,8 @@ def aurocs(scores: Any, y: Any) -> Float[np.ndarray, "*batch"]:
     """AUROC of many score vectors [..., n], each against its own labels [..., n] (shapes broadcast);
     no interval, so it is fast.
     """
+    from scipy.stats import rankdata  # half a second to import, so not before it is asked for
+
     y = real_array(y, "y")
     if not np.isin(y, (0, 1)).all():
         raise ValueError(f"y must be 0 or 1, got values {np.unique(y)[:5].tolist()}")
@@ -207,6 +209,8 @@ def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
     For rows that come in groups use `auroc_difference`: DeLong takes every row as independent. Source: DeLong
     et al. 1988, Biometrics 44(3).
     """
+    from scipy.stats import rankdata  # half a second to import, so not before it is asked for
+
     one_order(scores=scores, others=others, y=y)
     s, label, n = labelled(np.stack([measurable(scores, "scores"), measurable(others, "others")]), y)
     m, k = int(label.sum()), int((~label).sum())
@@ -225,9 +229,9 @@ def delong(scores: Any, others: Any, y: Any) -> tuple[Estimate, float]:
     )
     if se == 0:
         return auroc_difference(scores, others, y), 1.0 if difference == 0 else 0.0
-    reach = norm.ppf(0.975) * se
+    reach = ndtri(0.975) * se
     return Estimate(difference, difference - reach, difference + reach, n, n), float(
-        2 * norm.sf(abs(difference) / se)
+        2 * ndtr(-abs(difference) / se)
     )
 
 

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtri, owens_t
-from scipy.stats import t
+from scipy.special import ndtri, owens_t, stdtrit
 
 Numbers = Float[np.ndarray, " k"]
 Ends = tuple[Numbers, Numbers]
@@ -69,7 +68,7 @@ class Sampled:
 
     def reach(self, level: float) -> Numbers:
         """Standard errors to either side, for a variance that rests on the groups in part."""
-        return t.ppf((1 + level) / 2, self.df / np.maximum(self.weight, LIGHTEST) ** 2)
+        return stdtrit(self.df / np.maximum(self.weight, LIGHTEST) ** 2, (1 + level) / 2)
 
     def with_value(self, low: Numbers, high: Numbers) -> Ends:
         """The same ends, moved where they would leave the value out."""
@@ -83,7 +82,7 @@ def of_mean(found: Sampled, groups: float, level: float) -> Ends:
     Hall's transform (1992) asks for: a sample that holds few of the large numbers lies too low and shows too
     little spread.
     """
-    far, error = t.ppf((1 + level) / 2, found.df), np.sqrt(found.variance)
+    far, error = stdtrit(found.df, (1 + level) / 2), np.sqrt(found.variance)
     usual = ndtri((1 + level) / 2)
     low = found.centre - (far + np.maximum(_unskewed(usual, found.skew) - usual, 0)) * error
     high = found.centre + (far + np.maximum(-_unskewed(-usual, found.skew) - usual, 0)) * error

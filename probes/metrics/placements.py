@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import rankdata
 
 from probes.metrics.spread import Weighing
 
@@ -68,6 +67,8 @@ def placed(scores: Float[np.ndarray, " n"], classes: Classes) -> Placed:
 
     There must be two groups of either class.
     """
+    from scipy.stats import rankdata  # half a second to import, so not before it is asked for
+
     label, positive, negative = classes.label, classes.positive.rows, classes.negative.rows
     ranks = rankdata(scores)
     beaten = ranks[label] - rankdata(scores[label])

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 from probes.checks.settings import check_count, check_level
 from probes.metrics.estimate import Estimate
@@ -80,5 +80,5 @@ def resampled(
 
 def _expanded_tail(n_groups: int, level: float) -> float:
     """The share of resamples beyond either end."""
-    reach = t.ppf((1 + level) / 2, n_groups - 1) * np.sqrt(n_groups / (n_groups - 1))
-    return float(norm.sf(reach))
+    reach = stdtrit(n_groups - 1, (1 + level) / 2) * np.sqrt(n_groups / (n_groups - 1))
+    return float(ndtr(-reach))
