@@ -64,6 +64,17 @@ def test_every_penalty_ends_within_a_millionth_of_the_optimum(rows, penalties):
             assert float(value[p, site]) == pytest.approx(own, rel=1e-6), "the value that is reported"
 
 
+def test_a_site_that_has_nothing_to_learn_leaves_the_others_alone():
+    """Rows without spread and classes of one size: there the search stands at the optimum before it begins."""
+    x, y = draw(200, 96, falling=True)
+    y[:], x = torch.arange(200) % 2 == 0, torch.stack([torch.zeros(200, 96), x[0]])
+    penalty = torch.tensor([1e-4], dtype=torch.float64)
+    weight, bias, _ = logistic_path(x, y[None], penalty)
+    assert not weight[0, 0].any() and not bias[0, 0]
+    alone, _, _ = logistic_path(x[1:], y[None], penalty)
+    assert torch.allclose(weight[0, 1], alone[0, 0], atol=1e-3) and weight[0, 1].any()
+
+
 def test_a_search_that_was_cut_short_says_so(monkeypatch):
     x, y = draw(200, 96, falling=True)
     Logistic(l2=1e-3).fit(Activations.from_arrays(x, y.numpy()))  # in silence

@@ -159,7 +159,7 @@ def _stepped(problems: Problems, at: Search, slope: Tensor, over: Tensor, open_:
     turn = ((fell - vecdot(at.slope, over)) / at.fell).clamp_min(0)
     uphill = torch.addcmul(over, turn[..., None], at.uphill)
     rise = vecdot(slope, uphill)
-    if (astray := rise <= 0).any():
+    if (astray := ~(rise > 0)).any():  # not a number where a site settled at once
         uphill, rise = torch.where(astray[..., None], over, uphill), torch.where(astray, fell, rise)
     along = problems.margins(uphill)
     penalised = problems.penalty * uphill
@@ -188,7 +188,7 @@ def curvature(problems: Problems, w: Float[Tensor, "site p k"]) -> Inverse:
     """Division by the Hessian of each penalty, in which rows weigh as on average over the problems."""
     rows = torch.nn.functional.pad(problems.rows, (0, 1), value=CONSTANT)
     n, k = rows.shape[1:]
-    rows = rows * Search.begun(problems, w).bend.mean(1).sqrt()[..., None]
+    rows = rows * Search.begun(problems, w).bend.mean(1).sqrt().to(rows)[..., None]
     # Woodbury's form takes one large number from another, which single precision does not bear.
     rows = rows if k <= n else rows.double()
     gram = rows.transpose(1, 2) @ rows if k <= n else rows @ rows.transpose(1, 2)
