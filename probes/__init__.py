@@ -24,6 +24,7 @@ model's first use in `probes.selfcheck`.
 - `probes.markup`: how values are shown in notebooks, on pages and in the terminal, yours too
 """
 
+from probes.checks.saying import HookprobeWarning
 from probes.data.activations import Activations, PairActivations
 from probes.data.examples import Examples, Pairs
 from probes.data.positions import Position
@@ -70,6 +71,7 @@ __all__ = [
     "Direction",
     "Estimate",
     "Examples",
+    "HookprobeWarning",
     "LinearProbe",
     "Logistic",
     "MassMean",

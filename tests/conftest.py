@@ -180,6 +180,11 @@ def plain_states_of(hf: Any, tokenizer: Any, texts: list[str]) -> list[dict[str,
     return found
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What the library says is an error in tests, unless it is expected where it is said."""
+    config.addinivalue_line("filterwarnings", "error::probes.HookprobeWarning")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in SLOW_FILES)
 
