@@ -12,6 +12,7 @@ import torch
 
 from interventions import Ablate, Add, Monitor, When, applied, edited
 from probes import Direction, Examples, MassMean, Site, capture, load_model, recording
+from tests.conftest import FAMILIES
 
 PROMPTS = ["the red house is old", "a small tree"]
 SITE = Site("resid_post", 1)
@@ -32,6 +33,20 @@ def labels(found):
     return [str(e)[:6] for e in found.receipt["edits"]]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_passes_of_other_code_are_seen_in_every_family(family, make_model):
+    """OPT's passes go around the body to the decoder inside it; nothing is said of an edit that acted."""
+    model = make_model(family)
+    ids = torch.tensor([model.encode(PROMPTS)[0].ids])
+    way = torch.randn(model.width, generator=torch.Generator().manual_seed(0))
+    push = Add(Direction.from_vector(way, SITE), norm=5.0)
+    with torch.no_grad():
+        plain = model.hf(input_ids=ids)[0]
+        with applied(model.hf, push), recording(model, SITE) as record:
+            pushed = model.hf(input_ids=ids)[0]
+    assert not torch.allclose(plain, pushed, atol=1e-3) and len(record.passes[SITE]) == 1
+
+
 @pytest.mark.parametrize("site", ["resid_post.1", "resid_post.2"])
 def test_own_edits_act_behind_those_around_and_both_before_the_reading(model, site, tmp_path):
     both, other = (rows(edited(model, *e), site) for e in ((FIRST, SECOND), (SECOND, FIRST)))
@@ -46,6 +61,7 @@ def test_own_edits_act_behind_those_around_and_both_before_the_reading(model, si
     assert torch.allclose(again.x, both.x, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:MassMean at .* one coordinate drowns:probes.HookprobeWarning")
 def test_a_monitor_within_reads_behind_all_edits(model):
     probe = MassMean().fit(rows_with_labels(model))
     monitor = Monitor(probe, SITE, 0.0)
@@ -149,6 +165,7 @@ def test_a_recording_around_a_first_capture_holds_its_passes_alone(make_model):
         assert len(record.passes[Site("resid_post", 1)]) == 1
 
 
+@pytest.mark.filterwarnings("ignore:MassMean at .* one coordinate drowns:probes.HookprobeWarning")
 def test_an_answer_begun_inside_is_under_the_edits_to_its_end(model):
     monitor = Monitor(MassMean().fit(rows_with_labels(model)), SITE, 0.0)
 
@@ -164,6 +181,7 @@ def test_an_answer_begun_inside_is_under_the_edits_to_its_end(model):
     assert scores(monitor.stream(model, PROMPTS[0], max_new_tokens=12)) != pytest.approx(whole, abs=1e-2)
 
 
+@pytest.mark.filterwarnings("ignore:MassMean at .* one coordinate drowns:probes.HookprobeWarning")
 def test_a_gate_within_is_asked_behind_the_edits_around(model):
     gated = When(SECOND, MassMean().fit(rows_with_labels(model)), above=0.0)
     with warnings.catch_warnings():

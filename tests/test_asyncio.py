@@ -100,6 +100,7 @@ def test_a_recording_holds_the_passes_of_its_own_task_only(llama):
     assert first.shape[1] == ids[0].shape[1] and second.shape[1] == ids[1].shape[1]
 
 
+@pytest.mark.filterwarnings("ignore:no forward pass of this:probes.HookprobeWarning")
 def test_a_with_may_be_left_in_another_context_than_it_was_entered_in(llama, edit):
     plain = states(llama)
 
@@ -119,6 +120,7 @@ def test_a_with_may_be_left_in_another_context_than_it_was_entered_in(llama, edi
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in llama.hf.modules())
 
 
+@pytest.mark.filterwarnings("ignore:no forward pass of this:probes.HookprobeWarning")
 def test_a_copy_made_inside_applied_is_free_of_the_edit_afterwards(llama, edit):
     ids = torch.tensor([llama.encode(PROMPTS)[0].ids])
     with torch.no_grad():

@@ -226,6 +226,7 @@ def graded(request) -> str:
     return json.dumps({"label": ("honest", "deceptive", "refusal")[len(texts_of(request)[1]) % 3]})
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ of \d+ texts are unknown tokens only:probes.HookprobeWarning")
 def test_own_prompts_go_through_real_endpoints_and_an_interrupted_run_goes_on(
     saved, tmp_path, monkeypatch, capsys
 ):
@@ -314,6 +315,7 @@ def test_rewrites_that_are_all_the_same_are_named_in_the_report():
     )
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ of \d+ texts are unknown tokens only:probes.HookprobeWarning")
 def test_own_prompts_and_a_bank_need_no_network(saved, tmp_path, capsys):
     data = own_prompts(tmp_path / "own.csv")
     common = [
@@ -441,6 +443,7 @@ def written(folder: Path, **columns) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ of \d+ texts are unknown tokens only:probes.HookprobeWarning")
 def test_chat_templates_are_used_and_a_content_model_that_tells_nothing_is_refused(
     make_hf, make_tokenizer, tmp_path, capsys
 ):

@@ -18,6 +18,9 @@ from probes.reading.show import show_tokens
 from tests.conftest import build_hf
 from tests.plain_write import PlainWrite
 
+# The models have room for more tokens.
+pytestmark = pytest.mark.filterwarnings(r"ignore:the tokenizer knows:probes.HookprobeWarning")
+
 HEADERS = (
     "<|im_start|>",
     "<|im_end|>",
@@ -266,6 +269,7 @@ def test_what_the_template_adds_to_some_contents_is_not_theirs(picked):
     ]
 
 
+@pytest.mark.filterwarnings("ignore:1 of 1 texts are unknown tokens only:probes.HookprobeWarning")
 def test_a_content_that_the_template_changes_counts_as_it_stands_in_the_text(picked):
     assert picked(SHOUTING, say(("user", "the tree"), ("assistant", "the tree")), "turn:assistant") == (
         [5, 6],

@@ -419,6 +419,7 @@ def test_selectivity_is_low_where_keys_can_be_memorised():
         )
 
 
+@pytest.mark.filterwarnings("ignore:MassMean at .* one coordinate drowns:probes.HookprobeWarning")
 def test_labels_that_can_be_read_cost_fewer_bits_than_shuffled_ones():
     def code(signal):
         return online_codelength(MassMean(), world(signal)[0][["array.0"]], orderings=1, progress=False)

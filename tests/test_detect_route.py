@@ -95,6 +95,7 @@ def _table(tmp_path, **changes):
     return str(tmp_path / "d.csv")
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ of \d+ texts are unknown tokens only:probes.HookprobeWarning")
 def test_other_peoples_models_and_data_run_and_say_that_nothing_is_there(
     tmp_path, make_hf, make_tokenizer, capsys
 ):
@@ -117,6 +118,7 @@ def test_other_peoples_models_and_data_run_and_say_that_nothing_is_there(
     assert "The direction routes" not in out and "confabulates" not in out and "report:" in out
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ of \d+ texts are unknown tokens only:probes.HookprobeWarning")
 def test_open_requests_need_no_key_and_no_word_says_that_answers_are_right(
     tmp_path, make_hf, make_tokenizer, capsys
 ):

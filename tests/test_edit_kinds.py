@@ -211,6 +211,7 @@ def test_patching_its_own_states_changes_nothing_and_the_last_state_of_another_p
     assert (plain - plain.flip(0)).abs().max() > 0.1
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ of \d+ texts are unknown tokens only:probes.HookprobeWarning")
 def test_a_patch_acts_on_the_prompt_only_while_decoding(llama):
     source = capture(
         llama, [p[::-1] for p in ("red tree", "blue house", "old yes", "no")], "resid_post.0", "last"

@@ -178,6 +178,7 @@ def test_adapters_that_may_act_are_not_taken_for_the_base_model(with_lora, make_
         base.check(other.fingerprint, "the probe")
 
 
+@pytest.mark.filterwarnings("ignore:no forward pass of this:probes.HookprobeWarning")
 def test_hooks_of_other_code_are_named_and_ours_are_not(model):
     plain = model.fingerprint
 
@@ -376,6 +377,7 @@ def test_records_of_somebody_else_are_no_before(known, fault):
         model.hf.generation_config.temperature = None
 
 
+@pytest.mark.filterwarnings("ignore:4 of 4 answers were cut:probes.HookprobeWarning")
 def test_what_writes_says_how_also_within_another_form(known):
     model, *_ = known
     told = match(2)(model, ASKED).receipt["decoding"]

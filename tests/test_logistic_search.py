@@ -65,7 +65,7 @@ def test_every_penalty_ends_within_a_millionth_of_the_optimum(rows, penalties):
 
 
 def test_a_site_that_has_nothing_to_learn_leaves_the_others_alone():
-    """Rows without spread and classes of one size: there the search stands at the optimum before it begins."""
+    """Rows without spread and classes of one size: there the search begins at the optimum."""
     x, y = draw(200, 96, falling=True)
     y[:], x = torch.arange(200) % 2 == 0, torch.stack([torch.zeros(200, 96), x[0]])
     penalty = torch.tensor([1e-4], dtype=torch.float64)

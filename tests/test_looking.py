@@ -30,6 +30,9 @@ from probes.reading.show import token_texts
 from probes.show import PlaceReading, probed_tokens, projected
 from tests.typechecks import unchecked
 
+# Labels number the rows here.
+pytestmark = pytest.mark.filterwarnings(r"ignore:\d+ texts have both labels:probes.HookprobeWarning")
+
 WORDS = ("old", "tree", "red", "sun", "blue", "day")
 
 
@@ -83,6 +86,7 @@ def test_the_top_tokens_are_the_highest_of_all_but_special_ones(read):
     assert len(found.top(10**6).rows) == len(plain)
 
 
+@pytest.mark.filterwarnings("ignore:the probe was fitted on rows read at last:probes.HookprobeWarning")
 def test_auroc_by_place_is_that_of_the_tokens_there_counted_from_the_end(read):
     model, examples, probe = read
     found = probed_tokens(model, probe, examples, progress=False).by_place(3)

@@ -118,6 +118,7 @@ def test_two_possible_block_lists_raise_and_ask_for_a_name(make_hf, make_tokeniz
         load_model(hf, tokenizer=make_tokenizer())
 
 
+@pytest.mark.filterwarnings("ignore:the tokenizer knows:probes.HookprobeWarning")
 def test_an_encoder_decoder_raises_and_its_encoder_works(make_tokenizer, texts):
     from transformers import T5Config, T5Model
 

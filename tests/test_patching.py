@@ -143,6 +143,7 @@ def test_the_sentence_is_about_the_cell_with_the_largest_change_where_a_token_st
     assert f"token red: {patched[0, 1].mean():.2f}" in own.summary
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ groups became \d+:probes.HookprobeWarning")
 def test_the_control_is_neither_the_prompt_nor_its_own_source(model):
     prompts = ["red river is", "red tree is", "old stone is", "old house is"]
     swapped = [prompts[1], prompts[0], prompts[3], prompts[2]]

@@ -99,6 +99,7 @@ def files(tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ of \d+ texts are unknown tokens only:probes.HookprobeWarning")
 def test_own_instructions_go_through_the_chat_template_and_a_chance_model_is_called_one(
     tmp_path, chat, capsys
 ):

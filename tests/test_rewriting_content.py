@@ -18,6 +18,9 @@ from interventions.rewriting import Candidates, ContentGate, Gates, TemplateBank
 from interventions.rewriting.content import answered
 from probes import Examples
 
+# The models have room for more tokens.
+pytestmark = pytest.mark.filterwarnings(r"ignore:the tokenizer knows:probes.HookprobeWarning")
+
 # Blank lines behind the headers, as Llama 3 has them.
 CHAT = (
     "<s>{% for m in messages %}<h>{{ m['role'] }}</h>\n\n{{ m['content'] }}</s>{% endfor %}{% if"

@@ -81,6 +81,7 @@ def test_neither_probe_knows_the_tasks_of_the_other(prompts):
         assert bool((other[1] == second).all()) == second_same, part
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ texts have both labels:probes.HookprobeWarning")
 def test_a_text_classifier_scores_what_the_words_say_and_nothing_where_they_say_nothing():
     texts = [f"{'this is a test' if i % 2 else 'a user asks'} number {i}" for i in range(40)]
     telling = text_scorer(Examples(texts, y=np.arange(40) % 2))

@@ -64,6 +64,7 @@ def qwen(blocks_that_see):
 
 @pytest.mark.parametrize("blocks_that_see", [1, 3])
 @pytest.mark.parametrize("make", [gemma, llava, qwen])
+@pytest.mark.filterwarnings("ignore:the tokenizer knows:probes.HookprobeWarning")
 def test_it_is_read_edited_asked_and_loaded_as_any_other(make, blocks_that_see, make_tokenizer, tmp_path):
     torch.manual_seed(0)
     hf, tokenizer = make(blocks_that_see).eval(), make_tokenizer()

@@ -91,6 +91,7 @@ class Plain:
         return float((p / (1 - p)).log())
 
 
+@pytest.mark.filterwarnings("ignore:refusing first tokens is lower:probes.HookprobeWarning")
 def test_scores_are_those_of_plain_hooks(model):
     behaviour = RefusalLogOdds(("no tree", "not", "no"))
     how = {"tokens": (-2, -1), "sites": ["resid_pre.1", "resid_pre.2"], "progress": False}
@@ -133,6 +134,7 @@ def test_scores_are_those_of_plain_hooks(model):
     assert "candidates passed, best: token" in repr(some)
 
 
+@pytest.mark.filterwarnings("ignore:refusing first tokens is lower:probes.HookprobeWarning")
 def test_where_the_behaviour_is_there_already_nothing_passes_unless_one_says_how_far_it_should_go(model):
     how = {"tokens": (-1,), "sites": ["resid_pre.1", "resid_pre.2"], "progress": False, "most_kl": 1e9}
     odds = RefusalLogOdds(("no tree", "not", "no"))
@@ -149,6 +151,7 @@ def test_where_the_behaviour_is_there_already_nothing_passes_unless_one_says_how
     assert {c.passed_over for c in asked.candidates} <= {"", "takes nothing out"}
 
 
+@pytest.mark.filterwarnings("ignore:refusing first tokens is lower:probes.HookprobeWarning")
 def test_tokens_behind_the_instruction_and_first_blocks_are_what_is_tried(model):
     found = select_direction(model, TRAIN, VALIDATION, RefusalLogOdds(("no",)), progress=False)
     n = model.n_blocks

@@ -38,6 +38,13 @@ from probes.reading.store import open_store
 from probes.reading.store.index import read_index
 from probes.reading.store.plan import Plan
 
+# Labels number the rows here, of which two are of one text; what is said of lost rows has tests below.
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore:\d+ texts have both labels:probes.HookprobeWarning"),
+    pytest.mark.filterwarnings(r"ignore:\d+ of \d+ rows of .* left out:probes.HookprobeWarning"),
+    pytest.mark.filterwarnings(r"ignore:.* was captured:probes.HookprobeWarning"),
+]
+
 ROOT = Path(__file__).parents[1]
 SITES = ["resid_pre.1", "resid_post.0"]
 

@@ -229,7 +229,7 @@ MET = {
     "groups": lambda a, b: Examples(a["text"], groups=b["s"]),
     "a column": lambda a, b: Examples(a["text"], columns={"s": b["s"]}),
     "sides": lambda a, b: Pairs("yes " + a["text"], "no " + b["text"]),
-    "states": lambda a, b: Activations.from_arrays(a[["s", "y"]], b["y"]),
+    "states": lambda a, b: Activations.from_arrays(a[["s"]], b["y"]),
     "sides of states": lambda a, b: PairActivations.from_arrays(a[["s", "y"]], b[["y", "s"]]),
     "AUROC": lambda a, b: auroc(a["s"], b["y"]),
     "its groups": lambda a, b: auroc(a["s"], a["y"], b["s"]),

@@ -15,6 +15,9 @@ from probes.awareness.trained_on import context_sites, corners, from_all_cells, 
 from probes.awareness.versions import version_numbers
 from probes.metrics.paired import shift_within_groups
 
+# Some worlds tell the context by nothing that is written.
+pytestmark = pytest.mark.filterwarnings(r"ignore:\d+ texts have both labels:probes.HookprobeWarning")
+
 
 def states_of(prompts: Examples, context: float, form: float, seed: int) -> Activations:
     """Hidden states of one site whose first axis holds the context and whose second the format."""

@@ -7,7 +7,11 @@ ROOT = Path(__file__).parents[2]
 
 # page: (package, title, names). Every public name has its place in one of them (tests/test_site.py).
 PAGES: dict[str, tuple[str, str, str]] = {
-    "models": ("probes", "Models and texts", "load_model Model Examples Pairs Site Position HookprobeWarning"),
+    "models": (
+        "probes",
+        "Models and texts",
+        "load_model Model Examples Pairs Site Position HookprobeWarning",
+    ),
     "states": (
         "probes",
         "Hidden states",

@@ -152,6 +152,16 @@ def without_head(hf: nn.Module) -> nn.Module:
     return body if isinstance(body, nn.Module) else inner
 
 
+def of_every_pass(hf: nn.Module) -> nn.Module:
+    """The module that every pass of a model runs: OPT's and BART's language models go past their body, to the
+    decoder that is all it holds.
+    """
+    body = without_head(hf)
+    while len(held := list(body.children())) == 1 and not isinstance(held[0], nn.ModuleList | nn.ModuleDict):
+        body = held[0]
+    return body
+
+
 def fan_in(linear: nn.Module) -> int:
     """Width of what a linear map takes; GPT-2's keep their weight the other way round."""
     return int(getattr(linear, "in_features", None) or linear.weight.shape[0])  # pyright: ignore

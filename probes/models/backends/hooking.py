@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from probes.models.backends.around import Entry, entered
 from probes.models.backends.points import Change, Point, Unvisited
-from probes.models.unwrap import without_head
+from probes.models.unwrap import of_every_pass
 
 Read = Callable[[Tensor], None]
 Key = tuple[str, str]
@@ -192,7 +192,7 @@ def _attach_checks(
     """Every whole pass of the body, whoever makes it, must meet all points but the `optional` ones, or none
     where that is None. One that an exception ends is not whole.
     """
-    body = without_head(entry.inner)
+    body = of_every_pass(entry.inner)
 
     def begin(module: nn.Module, args: tuple[Any, ...]) -> None:
         visits.begin()
