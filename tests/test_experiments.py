@@ -134,6 +134,7 @@ def test_encoder_without_answers_is_read_only_and_says_so(make_hf, make_tokenize
     )
 
 
+@pytest.mark.filterwarnings(r"ignore:\d+ of \d+ texts are unknown tokens only:probes.HookprobeWarning")
 def test_nothing_is_taken_out_of_answers_at_chance(make_hf, make_tokenizer, tmp_path, capsys):
     folder, data = tmp_path / "llama", tmp_path / "d.csv"
     make_hf("llama").save_pretrained(folder)

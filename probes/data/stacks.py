@@ -38,7 +38,9 @@ def stacked(x: Any, what: str) -> Tensor:
         names = list(map(str, x))
         raise TypeError(f"{what} is a {type(x).__name__} of arrays called {names}; give one of them")
     if not isinstance(x, torch.Tensor):
-        x = torch.from_numpy(np.ascontiguousarray(real_array(x, what)))
+        own = np.ascontiguousarray(real_array(x, what))
+        # Of what may not be written to, as columns of a data frame, torch warns; nothing here writes.
+        x = torch.from_numpy(own if own.flags.writeable else own.copy())
     if x.is_complex():
         raise TypeError(f"{what} must be real numbers, got {x.dtype}; give the parts that you mean, x.real")
     values = x.detach().clone()
