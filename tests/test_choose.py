@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from probes import Site, auroc
+from probes.evidence import choose
 from probes.evidence.choose import best_site, equal_to_best
 
 SITES = [Site("resid_post", b) for b in range(5)]
@@ -64,17 +65,32 @@ def test_the_difference_is_paired():
 
 
 def test_noise_is_over_groups_and_not_over_rows():
-    """One group of ten makes the whole difference: as rows it is many, as groups it is one."""
-    y = np.arange(400) % 2
-    good = 2.0 * y + np.random.default_rng(0).normal(size=400)
-    slipped = np.where(np.arange(400) // 40 == 0, good[::-1], good)
+    """One group of forty makes the whole difference: as rows it is many, as groups it is one."""
+    y = np.arange(1600) % 2
+    good = 1.2 * y + np.random.default_rng(0).normal(size=1600)
+    slipped = np.where(np.arange(1600) // 40 == 0, good[::-1], good)
     scores = np.stack([slipped, good])
     by_rows, by_groups = (
         best_site(scores, y, SITES[:2]),
-        best_site(scores, y, SITES[:2], np.arange(400) // 40),
+        best_site(scores, y, SITES[:2], np.arange(1600) // 40),
     )
     assert by_rows.index == 1 and by_rows.values[1] - by_rows.values[0] > 0.01
     assert by_groups.index == 0 and by_groups.equal.all()
+
+
+def test_of_few_rows_no_early_site_that_reads_less_is_taken(monkeypatch):
+    """On sixteen rows nearly all sites are equal within one standard error of the best."""
+
+    def given_away() -> None:
+        for seed in range(30):
+            scores, y, groups = _scores([0.4, 0.7, 1.0, 1.3, 1.6], n=16, n_groups=16, seed=seed)
+            found = best_site(scores, y, SITES, groups)
+            assert not found.stands or found.values[found.index] >= found.values.max() - 0.02
+
+    given_away()
+    monkeypatch.setattr(choose, "GIVEN_AWAY", np.inf)
+    with pytest.raises(AssertionError):
+        given_away()
 
 
 def test_within_strata_a_site_that_reads_the_stratum_is_not_chosen():

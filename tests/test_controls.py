@@ -311,7 +311,7 @@ def test_a_text_that_was_trained_on_is_left_out_of_every_transfer():
 def test_a_sweep_refuses_texts_on_both_sides_of_its_splits():
     a, b = twice(names="own")
     both = Activations.concat([a, b])
-    with pytest.raises(ValueError, match="a sweep needs test rows that were not fitted on"):
+    with pytest.raises(ValueError, match="a sweep needs test rows of their own"):
         sweep(LDA(), both, seeds=1, shuffles=0, progress=False)
     whole = both.with_groups(np.arange(80) % 40)
     assert len(sweep(LDA(), whole, seeds=1, shuffles=0, progress=False).table)

@@ -378,6 +378,10 @@ def test_names_of_many_blocks_do_not_run_into_each_other():
     assert not crowd.collections, "five bands would hide each other"
     ax = layer_curve(many, {"probe": curve})
     assert len(ax.collections) == 1
+    alone = layer_curve(many, curve, chosen=many[3])
+    assert [t.get_text() for t in alone.get_legend().get_texts()] == ["AUROC", "chosen"]
+    with pytest.raises(TypeError, match=r"curves are AUROCs by name, got a list.*reading\.curve"):
+        layer_curve(many, [curve])
     ax.figure.canvas.draw()
     boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
     assert all(a.x1 < b.x0 for a, b in pairwise(boxes))

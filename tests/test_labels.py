@@ -130,6 +130,15 @@ def test_a_probe_is_tested_where_validation_chose(parts):
     assert found.site == Site("resid_post", 1) and found.index == 1, "the earliest of the two that hold it"
     assert found.at_site.value == found.curve[1].value > 0.9 > 0.6 > found.curve[0].value
     assert found.chosen.stands and found.curve[1].value != found.curve[2].value
+    assert "the earliest of 2 that read as well on the validation rows" in repr(found)
+    train, validation, test = parts
+    for shared, named in (
+        ((train, train, test), "train and validation share"),
+        ((train, validation, train), "train and test share"),
+        ((train, validation, validation), "validation and test share"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            site_reading(MassMean(), *shared)
 
 
 def test_each_label_has_a_probe_and_each_probe_is_asked_about_every_label(parts):

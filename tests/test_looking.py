@@ -86,6 +86,15 @@ def test_the_top_tokens_are_the_highest_of_all_but_special_ones(read):
     assert len(found.top(10**6).rows) == len(plain)
 
 
+def test_a_highest_auroc_is_no_finding_where_none_is_above_chance(read):
+    model, examples, probe = read
+    found = probed_tokens(model, probe, examples, progress=False).by_place(2)
+    shape = found.auroc.value.shape
+    for low, said in ((0.4, "none of the AUROCs lies above .50"), (0.6, "highest AUROC 0.90")):
+        auroc = Estimate(np.full(shape, 0.9), np.full(shape, low), np.full(shape, 1.0), 20, 10)
+        assert said in repr(replace(found, auroc=auroc))
+
+
 @pytest.mark.filterwarnings("ignore:the probe was fitted on rows read at last:probes.HookprobeWarning")
 def test_auroc_by_place_is_that_of_the_tokens_there_counted_from_the_end(read):
     model, examples, probe = read

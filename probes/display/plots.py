@@ -34,16 +34,24 @@ def axes(ax: Axes | None, width: float = 6.0, height: float = 3.6) -> Axes:
 
 def layer_curve(
     sites: Sequence[SiteLike],
-    curves: Mapping[str, Estimate],
+    curves: Mapping[str, Estimate] | Estimate,
     null: Null | None = None,
     surface: Mapping[str, Estimate] | None = None,
     chosen: SiteLike | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """AUROC by site with its interval, over the band of shuffled labels and the level that bare text
-    reaches. An Estimate that knows its sites is drawn by their names. Of more than four curves the intervals
-    would hide each other: they are then left out, and the names stand beside.
+    reaches. `curves` is one AUROC of all sites, or several by name; `null` and `surface` are what `claim`
+    holds under these names, and `chosen` is marked. An Estimate that knows its sites is drawn by their names.
+    Of more than four curves the intervals would hide each other: they are then left out, and the names stand
+    beside.
     """
+    curves = {"AUROC": curves} if isinstance(curves, Estimate) else curves
+    if not isinstance(curves, Mapping):
+        raise TypeError(
+            f"curves are AUROCs by name, got a {type(curves).__name__}; of a site_reading write"
+            ' {"MassMean": reading.curve}'
+        )
     ax = axes(ax)
     sites = [as_site(site) for site in sites]
     curves = {name: along(curve, sites, name) for name, curve in curves.items()}
@@ -68,7 +76,7 @@ def layer_curve(
     if chosen is not None:
         if as_site(chosen) not in sites:
             raise ValueError(f"chosen is {as_site(chosen)}, which is not among the sites that are drawn")
-        ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0)
+        ax.axvline(sites.index(as_site(chosen)), color="#bbbbbb", lw=6, alpha=0.35, zorder=0, label="chosen")
     sites_below(ax, sites)
     ax.set(
         ylabel="AUROC on test groups",

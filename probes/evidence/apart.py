@@ -19,18 +19,22 @@ TELLING = 0.5  # of rows with numbers (or a text) of their own, from which on eq
 EMBEDDING = Site("resid_pre", 0)  # there all texts that end in one word are equal
 
 
-def require_apart(train: Any, test: Any, purpose: str) -> None:
-    """Raises ValueError where test rows are rows of train too, which a probe may know by heart.
+TWO = ("train", "test")
+
+
+def require_apart(train: Any, test: Any, purpose: str, named: tuple[str, str] = TWO) -> None:
+    """Raises ValueError where test rows are rows of train too, which a probe may know by heart; `named` says
+    what the two are called.
 
     Groups, pairs and texts given beside the rows are looked at by who asks for them.
     """
     shared = among(test, train)
     if shared.any():
         raise ValueError(
-            f"{int(shared.sum())} of {len(test)} test rows (such as {str(test.ids[int(shared.argmax())])!r})"
-            f" are train rows too: they share a text, or have the same numbers at every site, and {purpose}"
-            " needs test rows that were not fitted on; split by groups that keep one text together,"
-            " acts.split(sizes, groups=...)"
+            f"{int(shared.sum())} of {len(test)} {named[1]} rows"
+            f" (such as {str(test.ids[int(shared.argmax())])!r}) are {named[0]} rows too: they share a text,"
+            f" or have the same numbers at every site, and {purpose} needs {named[1]} rows of their own;"
+            " split by groups that keep one text together, acts.split(sizes, groups=...)"
         )
 
 

@@ -17,6 +17,7 @@ from probes.metrics.scores import as_scores
 
 ONE_ERROR = 0.68  # of a normal quantity this share lies within one standard error
 SAME_AUROC = 0.005  # half a point of AUROC, which nobody would choose a site by
+GIVEN_AWAY = 0.02  # AUROC that is given for an earlier site at most, however large the noise
 SURE = 0.95
 BOOTSTRAPS = 200
 CHANCE = 0.5
@@ -39,6 +40,7 @@ def equal_to_best(
     groups: Shaped[np.ndarray, " n"] | None = None,
     *,
     within: float | int = 0,
+    most: float | int = np.inf,
     level: float | int = ONE_ERROR,
     n_boot: int = BOOTSTRAPS,
     seed: int = 0,
@@ -47,9 +49,10 @@ def equal_to_best(
 
     `statistic` takes weights [b, n] of the rows and gives [b, k], higher being better; NaN marks an option
     without a value. An option equals the best when it is at most `within` below it, or when the central
-    `level` interval of the difference, over groups resampled for both at once, reaches 0. The default is one
-    standard error (the rule of Breiman et al. 1984 for choosing among trees); `level=0` takes differences at
-    their face. Raises ValueError when no option has a value, or for a margin or level that is none.
+    `level` interval of the difference, over groups resampled for both at once, reaches 0, unless it is more
+    than `most` below: of few rows nearly all options are equal within noise. The default is one standard
+    error (the rule of Breiman et al. 1984 for choosing among trees); `level=0` takes differences at their
+    face. Raises ValueError when no option has a value, or for a margin or level that is none.
     """
     check_size("within", within)
     check_share("level", level)
@@ -67,7 +70,7 @@ def equal_to_best(
             return drawn[:, [best]] - drawn[:, there]
 
         gap = bootstrapped(behind, (len(there),), n, groups, level, n_boot, seed)
-        equal[there] |= gap.low <= 0
+        equal[there] |= (gap.low <= 0) & (values[there] >= values[best] - most)
     return Ranked(values, best, equal)
 
 
@@ -126,14 +129,14 @@ def best_site(
     """The site to read at, chosen on validation rows: the highest AUROC, and of sites as good within noise
     the earliest.
 
-    As good means at most half a point of AUROC below, or within one standard error of the paired difference
-    over groups (`equal_to_best`): later blocks still hold what an earlier one wrote. A site whose scores are
-    all the same is never chosen over one where they differ. Where the highest AUROC is not above .5 with its
-    95% interval, which pays for all the sites (`level_of_the_best`), no site is known to be better than
-    another, the earliest would be the embedding, and the highest is returned with `stands` False. With
-    `strata` (such as the format of each row) AUROC is taken within each of them that has both classes, and
-    averaged. Sites may be listed in any order; other names count as given. Raises ValueError where no stratum
-    has both classes, for NaN scores, and for labels other than 0 and 1, one a row.
+    As good means at most half a point of AUROC below, or at most two points and within one standard error of
+    the paired difference over groups (`equal_to_best`): later blocks still hold what an earlier one wrote. A
+    site whose scores are all the same is never chosen over one where they differ. Where the highest AUROC is
+    not above .5 with its 95% interval, which pays for all the sites (`level_of_the_best`), no site is known
+    to be better than another, the earliest would be the embedding, and the highest is returned with `stands`
+    False. With `strata` (such as the format of each row) AUROC is taken within each of them that has both
+    classes, and averaged. Sites may be listed in any order; other names count as given. Raises ValueError
+    where no stratum has both classes, for NaN scores, and for labels other than 0 and 1, one a row.
     """
     lines, label = _lines(scores, sites), np.asarray(y)
     _check_labels(label, lines.shape[1])
@@ -148,7 +151,7 @@ def best_site(
         return np.where(differs | ~differs.any(), by_site(weights), np.nan)
 
     values = by_site(np.ones((1, len(label))))[0]
-    ranked = equal_to_best(usable, len(label), groups, within=SAME_AUROC, seed=seed)
+    ranked = equal_to_best(usable, len(label), groups, within=SAME_AUROC, most=GIVEN_AWAY, seed=seed)
     level = level_of_the_best(by_site, len(label), groups, seed=seed)
     top = auroc_within(lines[ranked.best], label, parts, groups, level=level)
     stands = bool(top.low > CHANCE)

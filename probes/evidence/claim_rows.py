@@ -26,7 +26,7 @@ from probes.data.row_names import (
 )
 from probes.data.rows import Rows
 from probes.data.texts import words_of
-from probes.evidence.apart import require_apart, told_by_numbers
+from probes.evidence.apart import TWO, require_apart, told_by_numbers
 from probes.evidence.claim_rule import REMEDY, Seen
 from probes.evidence.finding import FEWEST
 from probes.fitting.rows_of_fit import has_names
@@ -168,7 +168,14 @@ def _texts_of(
     return said
 
 
-def require_separate(train: Rows, test: Rows, texts: Said | None) -> None:
+def require_separate(
+    train: Rows,
+    test: Rows,
+    texts: Said | None = None,
+    *,
+    purpose: str = "a claim",
+    named: tuple[str, str] = TWO,
+) -> None:
     """Raises ValueError where train and test share a group, a pair, a text, or a row by its numbers."""
     shared = {"groups": _common(train.groups, _groups_beside(train, test))}
     if "pair_id" in train.columns and "pair_id" in test.columns:
@@ -178,11 +185,11 @@ def require_separate(train: Rows, test: Rows, texts: Said | None) -> None:
     for name, both in shared.items():
         if len(both):
             raise ValueError(
-                f"train and test share {len(both)} {name} (such as {both[0]!r}); split by groups that keep"
-                " them apart, acts.split(sizes, groups=...), and give groups to arrays that are wrapped one"
-                f" by one{NUMBERED if name == 'groups' and numbered(train.groups) else ''}"
+                f"{' and '.join(named)} share {len(both)} {name} (such as {both[0]!r}); split by groups that"
+                " keep them apart, acts.split(sizes, groups=...), and give groups to arrays that are wrapped"
+                f" one by one{NUMBERED if name == 'groups' and numbered(train.groups) else ''}"
             )
-    require_apart(train, test, "a claim")
+    require_apart(train, test, purpose, named)
 
 
 def _groups_beside(train: Rows, test: Rows) -> np.ndarray:

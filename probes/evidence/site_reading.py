@@ -4,6 +4,7 @@ label reads.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from probes.data.activations import Activations, PairActivations
 from probes.data.labels import Label
 from probes.data.sites import Site
 from probes.evidence.choose import BestSite, best_site
+from probes.evidence.claim_rows import require_separate
 from probes.fitting.directions import Direction
 from probes.fitting.linear import LinearProbe
 from probes.fitting.recipe import Recipe
@@ -41,12 +43,20 @@ class SiteReading:
         return self.curve[self.chosen.index]
 
     def __repr__(self) -> str:
-        stands = "" if self.chosen.stands else ", and no site is above chance on the validation rows"
+        equal = int(self.chosen.equal.sum())
+        beside = f", the earliest of {equal} that read as well on the validation rows" if equal > 1 else ""
+        stands = beside if self.chosen.stands else ", and no site is above chance on the validation rows"
         return f"SiteReading({self.site}: AUROC {self.at_site} on test rows{stands})"
 
 
 def site_reading(recipe: Recipe, train: Acts, validation: Acts, test: Acts) -> SiteReading:
-    """Fits on the train rows, chooses the site on the validation rows (`best_site`), scores the test rows."""
+    """Fits on the train rows, chooses the site on the validation rows (`best_site`), scores the test rows.
+
+    Raises ValueError where two of the three share a row, a text, a group or a pair.
+    """
+    parts = {"train": train, "validation": validation, "test": test}
+    for named in combinations(parts, 2):
+        require_separate(*(parts[name] for name in named), purpose="a reading", named=named)
     probe = recipe.fit(train)
     chosen = best_site(_numbers(probe, validation), np.asarray(validation.y), probe.sites, validation.groups)
     return SiteReading(probe, chosen, auroc(probe.score(test), test.y, test.groups).over(test.sites))

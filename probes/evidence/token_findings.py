@@ -10,6 +10,8 @@ from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
 from probes.metrics.estimates import Estimate
 
+CHANCE = 0.5
+
 
 @dataclass(frozen=True)
 class TopToken:
@@ -66,6 +68,8 @@ class PlaceReading(Displayed):
         counted = f"PlaceReading({self.probe}: {len(self.sites)} sites x {len(self.places)} places"
         if np.isnan(self.auroc.value).all():
             return terminal(f"{counted}; no AUROC could be measured)")
+        if not (self.auroc.low > CHANCE).any():
+            return terminal(f"{counted}; none of the AUROCs lies above .50 with its interval)")
         best = np.unravel_index(np.nanargmax(self.auroc.value), self.auroc.value.shape)
         where = f"{self.sites[best[0]]}, token {self.places[best[1]]}"
         return terminal(f"{counted}; highest AUROC {self.auroc[best]} at {where})")
