@@ -4,6 +4,8 @@ names elsewhere, what passes put back, and what a class says, decide as before.
 
 import collections
 import functools
+import queue
+import threading
 import types
 
 import pytest
@@ -13,7 +15,7 @@ from torch import nn
 from interventions import Add, edited
 from probes import Examples, MassMean, capture, load_model
 from probes.data.code_writes import writes_of
-from probes.models.moved import in_passes
+from probes.models.moved import in_passes, moved_by
 from tests.conftest import build_hf, build_tokenizer
 from tests.wrapped import AroundMLP
 
@@ -286,6 +288,11 @@ def test_a_hook_may_count_on_another_module(make):
     changed.logits(["old red house"])
 
 
+def gain(other, value):
+    """Called as an attribute of `Around` is, and called by nothing there."""
+    other.gain = value
+
+
 def keeps_elsewhere(hf):
     stats = types.SimpleNamespace()
 
@@ -316,6 +323,10 @@ BLIND = {
     "code of the class": (lambda hf: None, of_the_class),
     "a large buffer": (lambda hf: None, lambda w: w.large.mul_(3)),
     "put into its table": (lambda hf: None, lambda w: w.__dict__.update(put=3.0)),
+    "a name that a function of the file has, and keeps elsewhere": (
+        lambda hf: None,
+        lambda w: setattr(w, "gain", 3.0),
+    ),
     "a buffer of whole numbers": (lambda hf: None, lambda w: w.whole.mul_(3)),
 }
 
@@ -364,6 +375,32 @@ def test_code_that_says_the_same_in_other_words_is_the_same_class():
     assert keys[0] == keys[1]
 
 
+HELD = {
+    "a queue": queue.Queue,
+    "one in a table": lambda: {"jobs": queue.Queue()},
+    "a module of code": lambda: torch.nn.functional,
+    "an event": threading.Event,
+    "a generator": lambda: (i for i in range(3)),
+}
+
+
+class Passing(AroundMLP):
+    def forward(self, x):
+        return self.mlp(x)
+
+
+@pytest.mark.parametrize("held", HELD.values(), ids=HELD)
+def test_modules_may_hold_what_cannot_be_copied(held):
+    hf = build_hf()
+    hf.model.layers[1].mlp = Passing(hf.model.layers[1].mlp)
+    hf.model.layers[1].mlp.held = held()
+    model = load_model(hf, tokenizer=build_tokenizer("left"))
+    read = capture(model, TEXTS, "resid_post.1", progress=False).x[0, 0]
+    ids = torch.tensor([model.encode(TEXTS)[0].ids])
+    plain = hf(input_ids=ids, output_hidden_states=True).hidden_states[2][0, -1]
+    assert torch.allclose(read, plain, atol=1e-5)
+
+
 def test_gradient_checkpointing_and_compiling_make_no_other_model():
     hf, model = with_wrapper(Around, "transformer_lens")
     before = model.fingerprint.key
@@ -404,6 +441,10 @@ def test_writes_are_told_by_where_they_go():
     assert ways == {*(("self", n) for n in names), ("self", "child", "gain"), ("other", "gain")}
     assert {p.way for p in found.moves} == {("b",), ("held", "[]"), ("sums",), ("gone",)}
     assert {p.way for p in found.fills} == {("once",)} and {p.way for p in found.restores} == {("back",)}
+
+
+def test_whether_gradients_are_wanted_is_no_number():
+    assert moved_by(torch.ones(2), "mul_") and not moved_by(torch.ones(2), "requires_grad_")
 
 
 def test_what_a_value_is_tells_whether_a_method_moves_it():

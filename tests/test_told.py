@@ -5,6 +5,7 @@ modules that no name of the code stands for; and what has no copy or no lasting 
 import functools
 import logging
 import os
+import random
 import re
 import subprocess
 import sys
@@ -14,7 +15,10 @@ import warnings
 import weakref
 
 import numpy as np
+import numpy.random as npr
+import pandas as pd
 import pytest
+import scipy.stats
 import torch
 
 from interventions import edited
@@ -102,6 +106,32 @@ def test_an_array_is_read_once_however_often_it_is_met(monkeypatch):
     kinds += [np.array(["2020-01-01"], "datetime64[D]"), np.array([None, 1], dtype=object), table[::2]]
     told = [reached(k, lasting=True).told for k in kinds]
     assert all(told) and len(set(told)) == len(told)
+
+
+@pytest.mark.parametrize("n", [100, 151_936])
+def test_every_number_of_a_vocabulary_is_read(n):
+    """Also written past torch's count of writes, and far beyond the numbers of which a digest is made."""
+    counts, scores = np.zeros(n), torch.zeros(n)
+    for held, write in ((counts, counts.__setitem__), (scores, scores.data.__setitem__)):
+        told = [reached(held).told]
+        for place in (n // 2, n // 2 + 1):
+            write(place, 1.0)
+            told.append(reached(held).told)
+        assert all(told) and len(set(told)) == 3
+
+
+def test_draws_from_the_state_of_numpy_are_told_by_whatever_name():
+    for draw in (
+        npr.rand,
+        lambda: pd.Series(range(9)).sample(1),
+        lambda: scipy.stats.norm.rvs(),
+        random.random,
+    ):
+        before = [reached(eval("lambda h: m", {"m": m})).told for m in (npr, pd, scipy, random)]
+        draw()
+        after = [reached(eval("lambda h: m", {"m": m})).told for m in (npr, pd, scipy, random)]
+        changed = [a != b for a, b in zip(before, after, strict=True)]
+        assert changed == ([False] * 3 + [True] if draw is random.random else [True] * 3 + [False])
 
 
 HELPER = """

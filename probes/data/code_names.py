@@ -37,10 +37,17 @@ def codes_of(fn: Any, seen: set[int] | None = None) -> Iterator[CodeType]:
     seen.add(id(fn))
     for code in codes_within(fn.__code__):
         yield code
-        for name in code.co_names:
+        for name in global_names(code):
             called = fn.__globals__.get(name)
             if isinstance(called, FunctionType) and called.__module__ == fn.__module__:
                 yield from codes_of(called, seen)
+
+
+@functools.cache
+def global_names(code: CodeType) -> tuple[str, ...]:
+    """Names that code takes from its module; an attribute of the same name is another thing."""
+    steps = (s for s in dis.get_instructions(code) if s.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    return tuple(dict.fromkeys(str(s.argval) for s in steps))
 
 
 def codes_within(code: CodeType) -> Iterator[CodeType]:

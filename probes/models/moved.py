@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from probes.data.code_names import beneath_models, codes_within, functions_of, stored
+from probes.data.code_names import beneath_models, codes_within, functions_of, global_names, stored
 from probes.data.code_writes import ITEM, writes_of
 from probes.models.foreign import nobodys
 
@@ -20,6 +20,8 @@ _MOVING = ("append", "appendleft", "add", "update", "setdefault", "pop", "poplef
 _MOVING += ("extendleft", "clear", "insert", "remove", "discard", "subtract", "rotate", "sort", "reverse")
 _MOVING += ("move_to_end", "put", "put_nowait", "get_nowait")
 _OF_ARRAYS = ("fill", "sort", "put", "itemset", "partition", "resize")
+# These end like methods that change numbers, and change none.
+_NO_NUMBERS = ("requires_grad_", "share_memory_", "detach_", "rename_")
 _DEEP = 4  # methods within methods
 
 
@@ -121,7 +123,7 @@ def with_helpers(fn: FunctionType) -> Iterator[FunctionType]:
             continue
         done.add(each)
         yield each
-        names = (name for code in codes_within(each.__code__) for name in code.co_names)
+        names = (name for code in codes_within(each.__code__) for name in global_names(code))
         found = (each.__globals__.get(name) for name in names)
         todo += [f for f in found if isinstance(f, FunctionType) and f.__module__ == each.__module__]
 
@@ -164,7 +166,7 @@ def changing(method: str) -> bool:
 
 
 def _in_place(method: str) -> bool:
-    return method.endswith("_") and not method.endswith("__")
+    return method.endswith("_") and not method.endswith("__") and method not in _NO_NUMBERS
 
 
 def first_of(code: CodeType) -> str:

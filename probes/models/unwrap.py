@@ -5,7 +5,7 @@ in evaluation.
 import copy
 import threading
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -138,9 +138,25 @@ def sharing_copy(hf: nn.Module, also: Iterable[Any] = ()) -> nn.Module:
         *also,
         *(o for o in owners if not isinstance(o, nn.Module)),
     )
-    found = copy.deepcopy(hf, {id(t): t for t in same})
+    shared = {id(o): o for o in same}
+    try:
+        found = copy.deepcopy(hf, dict(shared))
+    except TypeError:  # a queue, a thread, a module of code
+        found = copy.deepcopy(hf, shared | {id(o): o for o in _not_to_copy(hf, shared)})
     uncompile_forwards(found)
     return found
+
+
+def _not_to_copy(hf: nn.Module, shared: dict[int, Any]) -> Iterator[Any]:
+    """What modules hold that cannot be copied, for what lies in it; the copy has the very same."""
+    own = vars(nn.Module()).keys()
+    for module in hf.modules():
+        for name, value in vars(module).items():
+            if name not in own and not isinstance(value, nn.Module):
+                try:
+                    copy.deepcopy(value, dict(shared))
+                except TypeError:
+                    yield value
 
 
 def without_head(hf: nn.Module) -> nn.Module:
