@@ -55,8 +55,8 @@ def site_reading(recipe: Recipe, train: Acts, validation: Acts, test: Acts) -> S
     Raises ValueError where two of the three share a row, a text, a group or a pair.
     """
     parts = {"train": train, "validation": validation, "test": test}
-    for named in combinations(parts, 2):
-        require_separate(*(parts[name] for name in named), purpose="a reading", named=named)
+    for one, other in combinations(parts, 2):
+        require_separate(parts[one], parts[other], purpose="a reading", named=(one, other))
     probe = recipe.fit(train)
     chosen = best_site(_numbers(probe, validation), np.asarray(validation.y), probe.sites, validation.groups)
     return SiteReading(probe, chosen, auroc(probe.score(test), test.y, test.groups).over(test.sites))

@@ -166,14 +166,15 @@ def _stepped(problems: Problems, at: Search, slope: Tensor, over: Tensor, open_:
     owed, stiff = vecdot(penalised, at.w), vecdot(penalised, uphill)
     curved = vecdot(at.bend * along, along) + stiff
     length = torch.where(open_, rise / curved.clamp_min(1e-300), 0)
-    for tried in range(HALVINGS):
+    halved = 0
+    while True:
         margins = torch.addcmul(at.margins, length[..., None], along, value=-1)
         pull, bend = _pulled(problems, margins)
         # Newton's step along the line went too far where the loss rises again steeply.
         past = length * stiff - owed + vecdot(pull, along) > rise / 2
-        if tried + 1 == HALVINGS or not past.any():
+        if halved == HALVINGS or not past.any():
             break
-        length = torch.where(past, length / 2, length)
+        length, halved = torch.where(past, length / 2, length), halved + 1
     w = torch.addcmul(at.w, length[..., None], uphill, value=-1)
     return Search(w, margins, pull, bend, uphill, slope, fell)
 
