@@ -401,6 +401,15 @@ def test_modules_may_hold_what_cannot_be_copied(held):
     assert torch.allclose(read, plain, atol=1e-5)
 
 
+def test_embeddings_may_be_of_ones_own_making():
+    hf = build_hf()
+    plain = load_model(hf, tokenizer=build_tokenizer("left")).logits(TEXTS)
+    hf.model.embed_tokens = nn.Sequential(hf.get_input_embeddings(), nn.Identity())
+    model = load_model(hf, tokenizer=build_tokenizer("left"))
+    assert torch.allclose(model.logits(TEXTS), plain, atol=1e-6)
+    assert len(capture(model, TEXTS, "resid_pre.0", progress=False)) == 1
+
+
 def test_gradient_checkpointing_and_compiling_make_no_other_model():
     hf, model = with_wrapper(Around, "transformer_lens")
     before = model.fingerprint.key

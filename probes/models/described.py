@@ -15,7 +15,7 @@ from probes.models.backends.points import Backend
 from probes.models.inputs import longest_text
 from probes.models.state import state_of
 from probes.models.switched_off import acting_part
-from probes.models.unwrap import fan_in, inner_model, input_device, text_config
+from probes.models.unwrap import fan_in, inner_model, input_device, known_tokens, text_config
 from probes.models.writes import Write
 
 
@@ -138,6 +138,6 @@ class Described:
         """What fills padded places; the mask hides it, so any token does where the tokenizer has none, or one
         that the model has no embedding for.
         """
-        known = int(inner_model(self.hf).get_input_embeddings().weight.shape[0])  # pyright: ignore
+        known = known_tokens(self.hf)
         own = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
         return next((i for i in own if i is not None and i < known), 0)

@@ -14,7 +14,7 @@ from probes.models.backends.hooks import Hooks
 from probes.models.backends.points import Backend
 from probes.models.compiled import original
 from probes.models.model import Model
-from probes.models.unwrap import inner_model
+from probes.models.unwrap import inner_model, known_tokens
 
 KNOWN = 0.9  # share of its tokens that a model's tokenizer knows; some are there to fill up
 BACKENDS = ("hooks", "transformer_lens", "nnsight")
@@ -149,7 +149,7 @@ def _check_device(device: Any) -> None:
 
 def _say_foreign(hf: nn.Module, tokenizer: Any, name: str) -> None:
     """Warns of a tokenizer that knows far fewer tokens than the model: it is hardly the model's own."""
-    known, there = len(tokenizer), inner_model(hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
+    known, there = len(tokenizer), known_tokens(hf)
     if known < KNOWN * there:
         warn(
             f"the tokenizer knows {known} tokens and the model {name!r} has {there}: they hardly belong"

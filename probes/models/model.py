@@ -31,7 +31,7 @@ from probes.models.outputs import endless, refuse_endless_logits
 from probes.models.padding import require_harmless_padding
 from probes.models.padding_written import require_harmless_when_written
 from probes.models.state import acting_adapters
-from probes.models.unwrap import inner_model
+from probes.models.unwrap import inner_model, known_tokens
 from probes.models.writes import Bound, Chosen
 
 CPU_TOKENS, GPU_TOKENS = 2048, 16384
@@ -64,10 +64,8 @@ class Model(Described, Displayed):
     @property
     def tokenising(self) -> Tokenising:
         """How texts become this model's tokens."""
-        embeddings = inner_model(self.hf).get_input_embeddings().weight.shape[0]  # pyright: ignore
-        return Tokenising(
-            self.tokenizer, self.name, self.max_length, self.chat_template_kwargs, int(embeddings)
-        )
+        known = known_tokens(self.hf)
+        return Tokenising(self.tokenizer, self.name, self.max_length, self.chat_template_kwargs, known)
 
     def encode(self, texts: Sequence[Text]) -> list[Encoded]:
         return self.tokenising.encode(texts)

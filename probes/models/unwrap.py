@@ -178,6 +178,13 @@ def of_every_pass(hf: nn.Module) -> nn.Module:
     return body
 
 
+def known_tokens(hf: nn.Module) -> int:
+    """How many tokens a model has embeddings for; its config says so where these are of one's own making."""
+    inner = inner_model(hf)
+    weight = getattr(inner.get_input_embeddings(), "weight", None)  # pyright: ignore
+    return int(text_config(inner).vocab_size if weight is None else weight.shape[0])
+
+
 def fan_in(linear: nn.Module) -> int:
     """Width of what a linear map takes; GPT-2's keep their weight the other way round."""
     return int(getattr(linear, "in_features", None) or linear.weight.shape[0])  # pyright: ignore
