@@ -93,7 +93,7 @@ def test_a_behaviour_that_gives_no_records_is_told_what_to_give(model, examples)
     edit = Add(_answer_direction(model), norm=2)
     with (
         unchecked(),
-        pytest.raises(TypeError, match=r"got a ndarray; a behaviour of your own returns Records.of"),
+        pytest.raises(TypeError, match=r"got a ndarray; a .* Records\.of\(prompts, name, unit, values\)"),
     ):
         effect(model, edit, lambda m, prompts: np.zeros(len(prompts)), examples)
 
