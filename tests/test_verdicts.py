@@ -3,6 +3,8 @@ and on directions that mean nothing.
 """
 
 import sys
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from math import comb
 
@@ -11,6 +13,7 @@ import pytest
 from scipy.stats import binomtest, chi2
 
 from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, ExactMatch, dosed, effect, transitions
+from interventions.behaviours.measures import TwoSided
 from interventions.behaviours.records import Records
 from interventions.effects.comparisons import comparisons
 from interventions.effects.effect import Effect
@@ -392,6 +395,21 @@ def test_transitions_are_of_one_question(model):
     others = Examples([f"{t} tree" for t in asked.texts], columns=asked.columns, ids=asked.ids)
     with pytest.raises(ValueError, match="of other texts"):
         transitions(before, ExactMatch(max_new_tokens=2)(model, others))
+
+
+def test_numbers_become_no_other_kind_but_the_side_of_a_logit_difference_is_one(model, strong):
+    before = Records.of(EXAMPLES, "letters", "letters", [0.0, 4, 2, 0, 7, 1])
+    after = Records.of(EXAMPLES, "letters", "letters", [3.0, 4, 9, 1, 2, 0])
+    made = Effect("edit", before, after, (before,) * 20, None)
+    for refused in (made.transitions, partial(transitions, before, after)):
+        with pytest.raises(ValueError, match=r"letters gives numbers .* effect\.change\(\) says"):
+            refused()
+    assert "before / after" not in made._repr_html_() and float(made.changed().value) == pytest.approx(5 / 6)
+    for measured in (MEAN, Answers()):
+        assert transitions(measured(model, EXAMPLES), measured(model, EXAMPLES)).counts.sum() == 6
+    assert "before / after" in strong._repr_html_()
+    own = replace(before, judged_by=TwoSided())
+    assert transitions(own, replace(after, judged_by=TwoSided())).counts.tolist() == [[0, 2], [1, 3]]
 
 
 def test_a_direction_found_on_the_very_prompts_is_said(model):
