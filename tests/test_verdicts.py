@@ -2,6 +2,7 @@
 and on directions that mean nothing.
 """
 
+import re
 import sys
 from dataclasses import replace
 from functools import partial
@@ -195,6 +196,38 @@ def test_the_word_of_an_edit_follows_from_its_numbers(known, word):
     assert verdict.moves == word.startswith("moves behaviour") and bool(verdict) == (
         word == "moves behaviour"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "said"),
+    [
+        (
+            "balanced accuracy",
+            (0.5, 0.42, 0.58),
+            "unedited model answers at chance .* no behaviour for an edit",
+        ),
+        ("balanced accuracy", (0.5, 0.3, 0.7), "answers at chance"),
+        (
+            "balanced accuracy",
+            (0.5, 0.1, 0.9),
+            "whether the unedited .* cannot be told .* nothing to take out",
+        ),
+        ("balanced accuracy", (0.0, 0.0, 0.33), "the wrong way round .* are the answers exchanged"),
+        ("mean share", (0.0, 0.0, 0.0), "the mean share is 0 unedited, so there was nothing to take out"),
+        ("share refused", (1.0, 1.0, 1.0), "the share refused is 1 unedited, so nothing could be added"),
+        ("balanced accuracy", (1.0, 0.9, 1.0), None),
+        ("share refused", (0.1, 0.05, 0.2), None),
+        ("mean logit difference", (0.0, 0.0, 0.0), None),
+    ],
+)
+def test_what_was_not_there_to_be_taken_out_is_said_of_an_edit_that_is_not_seen_to_act(name, base, said):
+    measured = {name: Estimate(*base, 40, 20)}
+    seen = {"by_answers": True, "before": measured, "after": measured}
+    nothing = judged(numbers(**seen, moved=between(0.0, 0.2), excess=between(-0.1, 0.2)))
+    told = [why for why in nothing.why_not_more if "unedited" in why]
+    assert nothing.word == "no effect shown" and len(told) == (said is not None)
+    assert not told or re.search(str(said), told[0])
+    assert not any("unedited" in why for why in judged(numbers(**seen)).why_not_more), "of one that moves"
 
 
 def test_what_stands_against_an_edit_is_said_comparison_by_comparison():

@@ -153,8 +153,8 @@ def transitions(before: Records, after: Records, where: Any = None) -> Transitio
         raise ValueError(
             f"{before.behaviour} gives numbers ({before.unit}) and no kinds of answers, so none became"
             " another: effect.change() says how far the mean moved, effect.changed() how many got another"
-            " number; for kinds give the Records labels and classes, or judged_by=TwoSided() where the side of"
-            " 0 is one"
+            " number; for kinds give the Records labels and classes, or judged_by=TwoSided() where the side"
+            " of 0 is one"
         )
     (classes, was), (_, now) = first, second
     index = {c: i for i, c in enumerate(classes)}
