@@ -210,7 +210,9 @@ def _reasons(n: EditNumbers) -> tuple[str, ...]:
 
 def _nothing_there(n: EditNumbers) -> str | None:
     """That the unedited behaviour leaves nothing to see an edit by, where none is seen."""
-    said = None if ruled(n).word in MOVES else said_of_unedited(*next(iter(n.before.items())))
+    if ruled(n).word != "no effect shown":
+        return None
+    said = said_of_unedited(*next(iter(n.before.items())))
     return said and f"{said[0].lower()}{said[1:].rstrip('.')}"
 
 
