@@ -11,7 +11,8 @@ from experiments.report import Report
 from interventions import Add, Answers, Cost, Edit, Effect, Goal, effect
 from interventions import plots as effect_plots
 from interventions.behaviours.records import Records
-from interventions.effects.removal import not_above_chance, removal_word
+from interventions.effects.removal import removal_word
+from interventions.effects.unedited import not_above_chance, said_of_unedited
 from interventions.searching.goals import distance_from_chance
 from interventions.searching.ways import Ways, ways_out
 from probes import Estimate, Examples, Model, Site, accuracy, auroc
@@ -19,7 +20,6 @@ from probes.evidence.decodable import Decodable
 
 ANSWERS = Answers("column:if_true", "column:if_false")
 ALL = "resid_post"
-NEAR = 0.1  # balanced accuracy from chance within which answers are called at chance
 PRICED = 5  # controls whose cost is measured: a mean is all that is shown of it
 
 
@@ -133,20 +133,9 @@ def _nothing_to_remove(s: Setting, before: Records, base: Estimate, report: Repo
 
 def not_beyond_chance(base: Estimate) -> str:
     """What is said of answers that are not shown to be above chance."""
-    if base.high < 0.5:
-        return (
-            f"The unedited model answers the wrong way round (balanced accuracy {base}), so nothing was taken"
-            " out; are the answers exchanged?"
-        )
-    if abs(base.value - 0.5) < NEAR and base.high - base.low < 4 * NEAR:
-        return (
-            f"The unedited model answers at chance (balanced accuracy {base}), so there is no behaviour for"
-            " an edit to remove."
-        )
-    return (
-        f"Whether the unedited model answers beyond chance cannot be told (balanced accuracy {base}), so"
-        " nothing was taken out; give more groups."
-    )
+    said = said_of_unedited("balanced accuracy", base, so="nothing was taken out")
+    assert said is not None
+    return said
 
 
 def _ablate_section(s: Setting, ways: Ways, effects: Mapping[str, Effect], report: Report) -> None:
@@ -222,11 +211,11 @@ def _claim_use(name: str, e: Effect, report: Report) -> None:
     moved = f"{name} takes balanced accuracy from {base} to {after}"
     cost = f"It costs {cost_of(e).kl.value:.3f} nats of KL per token of unrelated text"
     sentences = {
-        "no behaviour to remove": not_beyond_chance(base),
-        "used": f"The answers use the direction: {moved}, while {randoms}. {cost}.",
-        "not shown to be used": f"Not shown to be used: {moved}, and {randoms}.",
+        "no behaviour to remove": lambda: not_beyond_chance(base),
+        "used": lambda: f"The answers use the direction: {moved}, while {randoms}. {cost}.",
+        "not shown to be used": lambda: f"Not shown to be used: {moved}, and {randoms}.",
     }
-    report.verdict(sentences[removal_word(base, after, e.verdict())])
+    report.verdict(sentences[removal_word(base, after, e.verdict())]())
     report.headline("balanced_accuracy", base)
     report.headline("balanced_accuracy_taken_out", after)
     report.headline("balanced_accuracy_random_min", float(control.min()))

@@ -25,7 +25,9 @@ from experiments.report import Report
 from experiments.run_folder import write
 from experiments.truth import Config
 from interventions import Add, Doses, Records
+from interventions.behaviours.measures import TwoSided
 from interventions.display.plots import answer_kinds, before_after, dose_response
+from interventions.effects.effect import Effect
 from probes import Direction, Estimate, Examples, MassMean, Site
 from probes.awareness import TokenStrip
 from probes.display.plots import calibration_curve, heatmap, layer_curve, score_histogram
@@ -234,6 +236,48 @@ def test_figures_draw_texts_as_they_are(name):
         assert not any(mathematics for _, mathematics in as_drawn), what
         assert any(terminal(name) in text for text, _ in as_drawn), what
         plt.close(ax.figure)
+
+
+def _effect(unit, values, y=None, **more):
+    """An effect that raises every value by 1, beside controls that leave them."""
+    prompts = Examples([f"{i} boats" for i in range(len(values))])
+    runs = [Records.of(prompts, "own", unit, np.asarray(values) + shift, **more) for shift in (0, 1, 0.25)]
+    return Effect("edit", runs[0], runs[1], (runs[2],) * 20, y)
+
+
+SIDES = [-0.5, -0.5, 2, -3]
+
+
+@pytest.mark.parametrize(
+    ("found", "label", "at"),
+    [
+        (_effect("letters", [3.0, 5, 4, 9]), "mean letters", (5.25, 6.25, 5.5)),
+        (_effect("share", [0.0, 0, 0, 0]), "mean share", (0, 1, 0.25)),
+        (_effect("nats", SIDES, judged_by=TwoSided()), "share answered positive", (0.25, 0.75, 0.25)),
+        (
+            _effect("nats", SIDES, np.array([1, 0, 1, 0]), judged_by=TwoSided()),
+            "balanced accuracy of the answers",
+            (0.75, 0.75, 0.75),
+        ),
+        (
+            _effect("share odd", [0.0, 0, 0, 0], labels=np.array(["odd"] * 4), classes=("odd", "even")),
+            "share odd",
+            (0, 1, 0.25),
+        ),
+    ],
+    ids=["number", "share", "sides without y", "sides", "kinds"],
+)
+def test_effects_of_every_kind_of_behaviour_are_drawn_before_and_after(found, label, at):
+    ax = before_after({"edit": found})
+    drawn = {line.get_label(): line.get_xdata() for line in ax.get_lines()}
+    before, after = (c.lines[0].get_xdata()[0] for c in ax.containers)
+    assert ax.get_xlabel() == label and (before, after) == pytest.approx(at[:2])
+    assert drawn["matched random, range"] == pytest.approx([at[2], at[2]])
+    assert [len(c.lines[2]) for c in ax.containers] == [1, 1], "both have an interval"
+    assert (ax.get_xlim() == (-0.02, 1.02)) == (label != "mean letters")
+    with pytest.raises(ValueError, match=r"show mean nats and .* draw one picture for each of them"):
+        before_after({"a": _effect("nats", [3.0, 5]), "b": found})
+    plt.close("all")
 
 
 @pytest.mark.parametrize("name", ["../../../evil", "a/b", "..", "", ".hidden", "a\\b", "a\x00b", "a\n"])

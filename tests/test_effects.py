@@ -1,5 +1,7 @@
 """Behaviour under edits: answers, cost on neutral text, effects beside their controls."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -93,9 +95,17 @@ def test_a_behaviour_that_gives_no_records_is_told_what_to_give(model, examples)
     edit = Add(_answer_direction(model), norm=2)
     with (
         unchecked(),
-        pytest.raises(TypeError, match=r"got a ndarray; a behaviour of your own returns Records.of"),
+        pytest.raises(TypeError, match=r"got a ndarray; a .* Records\.of\(prompts, name, unit, values\)"),
     ):
         effect(model, edit, lambda m, prompts: np.zeros(len(prompts)), examples)
+
+
+def test_what_the_readme_says_that_an_effect_prints_is_in_its_table(model, examples):
+    found = effect(model, Ablate(_answer_direction(model)), Answers(), examples)
+    said = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
+    _, measure, changed = found.table().columns
+    assert f"prints {measure} of the answers before and after and the share of them that changed" in said
+    assert changed == "share of answers changed"
 
 
 def test_effect_refuses_few_controls_and_needs_labels_only_for_accuracy(model, examples):

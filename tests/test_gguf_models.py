@@ -1,5 +1,7 @@
 """A model in a GGUF file is read as the model that it was written from."""
 
+from dataclasses import replace
+
 import gguf
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ import torch
 import transformers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from probes import capture, load_model
+from probes import Direction, capture, load_model
+from probes.vectors import read_gguf, write_gguf
 from tests.conftest import VOCABULARY
 
 TEXTS = ["the red house is old", "a tree"]
@@ -96,6 +99,16 @@ def test_what_is_missing_is_named(written, tmp_path, monkeypatch):
     monkeypatch.setattr("probes.models.loading.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"hookprobe\[formats\]"):
         load_model(path)
+
+
+def test_a_control_vector_is_told_from_a_model(tmp_path):
+    direction = Direction.from_vector(np.ones(8), "resid_post.1")
+    path = write_gguf(tmp_path / "v.gguf", [replace(direction, gap=2.0)])
+    with pytest.raises(
+        ValueError, match=r"v\.gguf holds a control vector, which is no model: .*read_gguf\(path\)"
+    ):
+        load_model(path)
+    assert read_gguf(path)[0].gap == pytest.approx(2.0)
 
 
 def test_a_file_on_the_hub_is_looked_for_in_its_repository(monkeypatch):

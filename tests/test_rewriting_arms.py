@@ -371,6 +371,7 @@ def test_prompts_with_the_same_text_are_asked_one_by_one(model):
     assert list(result.records) == [ORIGINAL, SELECTED, RANDOM, ANTI] and all(
         r.values.tolist() == [0, 1, 2, 3] for r in result.records.values()
     )
+    assert result.table["p"].isna().all(), "numbers are of no kind, so none became another"
 
 
 def test_prompts_that_were_not_judged_leave_their_arm_alone(model):

@@ -203,6 +203,10 @@ def test_what_decides_refusals_is_found_and_under_tossed_labels_nothing_is():
         (lambda t, v: {"validation": t}, ValueError, "10 validation prompts are train prompts too"),
         (lambda t, v: {"tokens": (0,)}, ValueError, "counted from the end"),
         (lambda t, v: {"tokens": ()}, ValueError, "tokens is empty"),
+        (lambda t, v: {"tokens": ["last"]}, ValueError, "counted from the end, -1 the last, got 'last'"),
+        (lambda t, v: {"tokens": (-1.5,)}, ValueError, "counted from the end, -1 the last, got -1.5"),
+        (lambda t, v: {"tokens": "last"}, TypeError, "several numbers from the end, .* got 'last'"),
+        (lambda t, v: {"tokens": -1}, TypeError, "several numbers from the end, .* got -1"),
         (lambda t, v: {"tokens": (-40,)}, ValueError, "there is none at -40|no token"),
         (lambda t, v: {"most_kl": None}, ValueError, "most_kl must be a finite number"),
     ],
@@ -231,6 +235,27 @@ def test_the_map_has_a_colour_for_each_place_measured_and_frames_the_best(model)
     with pytest.raises(ValueError, match="show must be one of removed, induced, kl"):
         selection_map(found, "cost")
     assert "4 of 6 candidates passed" in found._repr_html_()
+    pyplot.close("all")
+
+
+def test_a_map_of_candidates_of_which_none_passed_says_so():
+    def of(*numbers):
+        low = [
+            Candidate(-1, Site("resid_pre", b), None, -1.0, *n, "induces too little")
+            for b, n in enumerate(numbers)
+        ]
+        dear = Candidate(-1, Site("resid_pre", 9), None, 1.0, np.nan, 0.7, "costs too much")
+        return Selected((*low, dear), 3.0, -3.0, "refusing", "nats")
+
+    none = of((np.nan, np.nan), (np.nan, np.nan))
+    title = "none of the 3 candidates passed\ninduces too little: 2\ncosts too much: 1"
+    for show, bars in (("removed", 0), ("induced", 1)):
+        ax = selection_map(none, show)
+        assert ax.get_title() == title and len(ax.figure.axes) == 1 + bars and not ax.patches
+    one = replace(
+        none, candidates=(*none.candidates, Candidate(-1, Site("resid_pre", 3), None, 1.0, -1.0, 0.0))
+    )
+    assert selection_map(one).get_title() == "" and len(selection_map(one).figure.axes) == 2
     pyplot.close("all")
 
 

@@ -236,7 +236,7 @@ def test_directions_that_the_formats_cannot_hold_are_refused_and_no_file_appears
         "resid_pre.1": [
             Direction(good[0].unit, Direction.from_vector([1.0], "resid_pre.1").site, 1.0, "labels", "", {})
         ],
-        "one a block": [good[0], good[0]],
+        "two directions at one block, resid_post.1": [good[0], good[0]],
         "calibrated": [Direction.from_vector([1.0, 2.0], "resid_post.1")],
         "one width": [*good, other],
         "at least one": [],

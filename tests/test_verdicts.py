@@ -2,7 +2,10 @@
 and on directions that mean nothing.
 """
 
+import re
 import sys
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from math import comb
 
@@ -11,6 +14,7 @@ import pytest
 from scipy.stats import binomtest, chi2
 
 from interventions import Ablate, Add, Affine, Answers, Clamp, Erase, ExactMatch, dosed, effect, transitions
+from interventions.behaviours.measures import TwoSided
 from interventions.behaviours.records import Records
 from interventions.effects.comparisons import comparisons
 from interventions.effects.effect import Effect
@@ -192,6 +196,39 @@ def test_the_word_of_an_edit_follows_from_its_numbers(known, word):
     assert verdict.moves == word.startswith("moves behaviour") and bool(verdict) == (
         word == "moves behaviour"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "said"),
+    [
+        (
+            "balanced accuracy",
+            (0.5, 0.42, 0.58),
+            "unedited model answers at chance .* no behaviour for an edit",
+        ),
+        ("balanced accuracy", (0.5, 0.3, 0.7), "answers at chance"),
+        (
+            "balanced accuracy",
+            (0.5, 0.1, 0.9),
+            "whether the unedited .* cannot be told .* nothing to take out",
+        ),
+        ("balanced accuracy", (0.0, 0.0, 0.33), "the wrong way round .* are the answers exchanged"),
+        ("mean share", (0.0, 0.0, 0.0), "the mean share is 0 unedited, so there was nothing to take out"),
+        ("share refused", (1.0, 1.0, 1.0), "the share refused is 1 unedited, so nothing could be added"),
+        ("balanced accuracy", (1.0, 0.9, 1.0), None),
+        ("share refused", (0.1, 0.05, 0.2), None),
+        ("mean logit difference", (0.0, 0.0, 0.0), None),
+    ],
+)
+def test_what_was_not_there_to_be_taken_out_is_said_of_an_edit_that_is_not_seen_to_act(name, base, said):
+    measured = {name: Estimate(*base, 40, 20)}
+    seen = {"by_answers": True, "before": measured, "after": measured}
+    nothing = judged(numbers(**seen, moved=between(0.0, 0.2), excess=between(-0.1, 0.2)))
+    told = [why for why in nothing.why_not_more if "unedited" in why]
+    assert nothing.word == "no effect shown" and len(told) == (said is not None)
+    assert not told or re.search(str(said), told[0])
+    for other in (numbers(**seen), numbers(**seen, p=0.5)):
+        assert not any("unedited" in why for why in judged(other).why_not_more), "of one that moves or may"
 
 
 def test_what_stands_against_an_edit_is_said_comparison_by_comparison():
@@ -392,6 +429,21 @@ def test_transitions_are_of_one_question(model):
     others = Examples([f"{t} tree" for t in asked.texts], columns=asked.columns, ids=asked.ids)
     with pytest.raises(ValueError, match="of other texts"):
         transitions(before, ExactMatch(max_new_tokens=2)(model, others))
+
+
+def test_numbers_become_no_other_kind_but_the_side_of_a_logit_difference_is_one(model, strong):
+    before = Records.of(EXAMPLES, "letters", "letters", [0.0, 4, 2, 0, 7, 1])
+    after = Records.of(EXAMPLES, "letters", "letters", [3.0, 4, 9, 1, 2, 0])
+    made = Effect("edit", before, after, (before,) * 20, None)
+    for refused in (made.transitions, partial(transitions, before, after)):
+        with pytest.raises(ValueError, match=r"letters gives numbers .* effect\.change\(\) says"):
+            refused()
+    assert "before / after" not in made._repr_html_() and float(made.changed().value) == pytest.approx(5 / 6)
+    for measured in (MEAN, Answers()):
+        assert transitions(measured(model, EXAMPLES), measured(model, EXAMPLES)).counts.sum() == 6
+    assert "before / after" in strong._repr_html_()
+    own = replace(before, judged_by=TwoSided())
+    assert transitions(own, replace(after, judged_by=TwoSided())).counts.tolist() == [[0, 2], [1, 3]]
 
 
 def test_a_direction_found_on_the_very_prompts_is_said(model):

@@ -63,7 +63,7 @@ class Answers:
         refuse_open_thoughts(prompts.encoded)
         asked = prompts.derived(repr(self), lambda: self._asked(model, prompts))
         name = f"{self.positive.strip()} against {self.negative.strip()}"
-        measure = TwoSided() if self.judged_by == "answers" else MeanValue()
+        measure = TwoSided() if self.judged_by == "answers" else MeanValue(sides=True)
         if asked.at_once:
             unit = "logit difference"
             logits = model.logits(asked.first.prompts, batch_size).numpy()

@@ -28,7 +28,8 @@ class Measure(Protocol):
 
     `by_answers` says which number decides whether an edit moves the behaviour: the share of answers it
     changes, or else the mean of the values. `shown` are the numbers that people read, the first being the
-    headline. A measure of your own is a frozen dataclass with these three.
+    headline. A measure of your own is a frozen dataclass with these three; one whose values are answers by
+    the side of 0 on which they lie also says `sides = True`.
     """
 
     @property
@@ -56,6 +57,7 @@ class TwoSided:
     """
 
     by_answers: bool = True
+    sides: bool = True
 
     def shown(self, values: Any, groups: Any, y: Any, unit: str) -> Mapping[str, Estimate]:
         if y is None or len(np.unique(y)) < 2:
@@ -87,9 +89,12 @@ class Kinds:
 
 @dataclass(frozen=True)
 class MeanValue:
-    """A score for every prompt: its mean. An answer has changed where its score is another number."""
+    """A score for every prompt: its mean. An answer has changed where its score is another number. `sides`
+    says that the side of 0 on which a value lies is an answer, as of a logit difference.
+    """
 
     by_answers: bool = False
+    sides: bool = False
 
     def shown(self, values: Any, groups: Any, y: Any, unit: str) -> Mapping[str, Estimate]:
         return {f"mean {unit}": mean(values, groups)}

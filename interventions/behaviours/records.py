@@ -9,8 +9,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from interventions.behaviours.measures import Given, Kinds, MeanValue, Measure
+from interventions.behaviours.row_forms import as_kinds, as_named, as_strings, as_values
 from probes.checks.choices import mask
-from probes.data.cells import beside
+from probes.data.cells import as_cells, beside
 from probes.data.examples import Examples
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -42,27 +43,45 @@ class Records(Displayed):
     receipt: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n = len(self.values)
-        parts = {
-            "ids": self.ids,
-            "groups": self.groups,
-            "labels": self.labels,
-            "texts": self.texts,
-            **self.columns,
+        values = as_values(self.values)
+        n, classes = len(values), as_strings(self.classes, "classes")
+        forms: dict[str, Any] = {
+            "values": values,
+            "ids": as_cells(self.ids, n, "ids"),
+            "groups": as_cells(self.groups, n, "groups"),
+            "labels": None if self.labels is None else as_kinds(self.labels, classes, n),
+            "classes": classes,
+            "texts": None if self.texts is None else as_strings(self.texts, "texts"),
+            "columns": as_named(self.columns, n),
         }
-        wrong = {name: len(part) for name, part in parts.items() if part is not None and len(part) != n}
-        if wrong:
-            raise ValueError(f"{n} values, but {', '.join(f'{k} has {v} rows' for k, v in wrong.items())}")
-        if self.labels is not None and not set(self.labels) <= set(self.classes):
-            raise ValueError(
-                f"labels {sorted(set(map(str, self.labels)) - set(self.classes))} are not among the classes"
-                f" {self.classes}"
-            )
+        if forms["texts"] is not None and len(forms["texts"]) != n:
+            raise ValueError(f"texts has {len(forms['texts'])} rows but there are {n}; give one a prompt")
+        for name, form in forms.items():
+            object.__setattr__(self, name, form)
 
     @classmethod
-    def of(cls, prompts: Examples, behaviour: str, unit: str, values: Any, **more: Any) -> "Records":
-        """Records of these prompts, with their ids and groups."""
-        return cls(behaviour, unit, np.asarray(values, dtype=np.float64), prompts.ids, prompts.groups, **more)
+    def of(
+        cls,
+        prompts: Examples,
+        behaviour: str,
+        unit: str,
+        values: Any,
+        *,
+        labels: Any = None,
+        classes: Any = (),
+        texts: Any = None,
+        **more: Any,
+    ) -> "Records":
+        """Records of these prompts, with their ids and groups. `values`, `labels` (each one of `classes`) and
+        `texts` are lists, tuples or arrays, one a prompt in their order; `more` are other fields by name.
+        """
+        numbers = as_values(values)
+        if len(numbers) != len(prompts):
+            raise ValueError(
+                f"{len(numbers)} values for {len(prompts)} prompts; give one each, in their order"
+            )
+        given = {"labels": labels, "classes": classes, "texts": texts, **more}
+        return cls(behaviour, unit, numbers, prompts.ids, prompts.groups, **given)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -219,5 +238,5 @@ def check_records(given: Any, what: str) -> None:
     if not isinstance(given, Records):
         raise TypeError(
             f"{what} takes Records, which behaviour(model, prompts) gives, got a {type(given).__name__}; a"
-            " behaviour of your own returns Records.of(prompts, values, ...)"
+            " behaviour of your own returns Records.of(prompts, name, unit, values)"
         )

@@ -2,7 +2,7 @@
 run a model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +14,7 @@ from probes.display.plots import COLOURS, GREY, axes
 from probes.markup.drawn import drawn
 
 KINDS = (*COLOURS, GREY)
+UP = 0.2  # of a row's height by which what is unedited stands above what is edited
 HATCHES = ("", "///", "...")  # of kinds behind those that have a colour of their own
 
 
@@ -72,42 +73,53 @@ def _measured(effects: Sequence[Effect]) -> np.ndarray:
 
 
 def before_after(effects: Mapping[str, Effect], ax: Axes | None = None) -> Axes:
-    """Balanced accuracy before and after each edit, and the range over matched random edits."""
+    """What the tables of the effects show (balanced accuracy of answers, the share of a kind, the mean of a
+    number) before and after each edit with its interval, and the range over matched random edits. Raises
+    ValueError for no effect, and for effects that show different measures.
+    """
     if not effects:
         raise ValueError("there is no effect to draw; give one or more by name, {'Ablate': effect(...)}")
+    measure = _measure(effects.values())
     ax = axes(ax, 6.4, 0.9 + 0.6 * len(effects))
     names = [drawn(name) for name in effects]
     for i, e in enumerate(effects.values()):
-        base, after, controls = e.accuracy("base"), e.accuracy("after"), e.accuracy("controls").value
+        base, after, controls = (e.shown(of)[measure] for of in ("base", "after", "controls"))
         ax.plot(
-            [controls.min(), controls.max()],
+            [controls.value.min(), controls.value.max()],
             [i, i],
             color=GREY,
             lw=7,
             alpha=0.45,
             solid_capstyle="butt",
+            marker="|",  # seen also where all are at one place
+            ms=14,
+            mew=3,
             label="matched random, range" if not i else None,
         )
-        ax.plot(
-            [base.value], [i], marker="|", ms=16, color="black", label="unedited" if not i else None, ls=""
-        )
-        ax.errorbar(
-            after.value,
-            i,
-            xerr=[[after.value - after.low], [after.high - after.value]],
-            color=COLOURS[1],
-            marker="o",
-            ms=5,
-            capsize=3,
-            label="edited" if not i else None,
-            ls="",
-        )
-    ax.axvline(0.5, color="black", lw=0.8, ls=":")
+        for value, y, name, look in (
+            (base, i - UP, "unedited", {"color": "black", "marker": "|", "ms": 12}),
+            (after, i, "edited", {"color": COLOURS[1], "marker": "o", "ms": 5, "capsize": 3}),
+        ):
+            reach = [[value.value - value.low], [value.high - value.value]]
+            ax.errorbar(value.value, y, xerr=reach, label=None if i else name, ls="", **look)
+    shares = measure == "balanced accuracy" or "share" in measure.split()
+    if measure == "balanced accuracy":
+        ax.axvline(0.5, color="black", lw=0.8, ls=":")
     ax.set_yticks(range(len(names)), names)
-    ax.invert_yaxis()
-    ax.set(xlabel="balanced accuracy of the answers", xlim=(0, 1.02))
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlabel(f"{measure} of the answers" if measure == "balanced accuracy" else drawn(measure))
+    if shares:
+        ax.set_xlim(-0.02, 1.02)
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax
+
+
+def _measure(effects: Iterable[Effect]) -> str:
+    """The measure that all effects show first."""
+    names = list(dict.fromkeys(next(iter(e.shown("base"))) for e in effects))
+    if len(names) > 1:
+        raise ValueError(f"the effects show {' and '.join(names)}; draw one picture for each of them")
+    return names[0]
 
 
 def answer_kinds(runs: Mapping[str, Records], ax: Axes | None = None, legend: bool = True) -> Axes:

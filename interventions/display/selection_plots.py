@@ -14,6 +14,7 @@ def selection_map(selected: Selected, show: str = "removed", ax: Axes | None = N
     "induced" or "kl".
 
     A frame marks the chosen place; a dot that the place passed the filters, in grey what was not measured.
+    Where none passed the title says so, and which filter stopped how many.
     """
     if show not in SCORES:
         raise ValueError(f"show must be one of {', '.join(SCORES)}, got {show!r}")
@@ -40,6 +41,13 @@ def selection_map(selected: Selected, show: str = "removed", ax: Axes | None = N
     ax.set_yticks(range(len(tokens)), [str(t) for t in tokens])
     ax.set(ylabel="token")
     ax.spines[:].set_visible(False)
+    if not selected.passed:
+        reasons = "\n".join(f"{why}: {n}" for why, n in selected.stopped.items())
+        ax.set_title(
+            drawn(f"none of the {len(selected.candidates)} candidates passed\n{reasons}"), fontsize=9
+        )
+    if np.isnan(values).all():
+        return ax  # a bar would show numbers that nobody measured
     unit = "nats" if show == "kl" else selected.unit
     bar = ax.figure.colorbar(image, ax=ax)
     bar.set_label(drawn(f"{SCORES[show]}\n{unit}"), fontsize=8)

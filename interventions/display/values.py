@@ -11,7 +11,7 @@ from interventions.behaviours.honesty import KINDS, Honesty
 from interventions.behaviours.records import Records
 from interventions.effects.doses import Doses
 from interventions.effects.effect import Effect
-from interventions.effects.transitions import Transitions
+from interventions.effects.transitions import Transitions, answers_of
 from interventions.effects.verdict import Verdict
 from interventions.monitor.watched import Watched
 from interventions.rewriting.arms import ORIGINAL
@@ -102,9 +102,11 @@ def edit_verdict(value: Verdict | ArmVerdict) -> Markup:
 
 @html.register(Effect)
 def effect(value: Effect) -> Markup:
-    """What may be said, the edit beside its controls, and which answers became which."""
-    sentence = tag("p", value.verdict().sentence)
-    return joined(sentence, table(value.table(), index=False), html(value.transitions()))
+    """What may be said, the edit beside its controls, and of kinds of answers which became which."""
+    shown = [tag("p", value.verdict().sentence), table(value.table(), index=False)]
+    if answers_of(value.before) is not None:
+        shown.append(html(value.transitions()))
+    return joined(*shown)
 
 
 @html.register(Doses)

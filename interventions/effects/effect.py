@@ -76,7 +76,8 @@ class Effect(Displayed):
     def _labels(self, rows: np.ndarray) -> np.ndarray:
         if self.y is None:
             raise ValueError(
-                "the prompts have no y, so there is no right answer to compare with; give the Examples y"
+                "the prompts have no y, so there is no right answer to compare with; give the Examples y,"
+                " or see .shown() for what needs none"
             )
         return self.y[rows]
 

@@ -2,18 +2,11 @@
 
 from typing import Literal
 
+from interventions.effects.unedited import not_above_chance
 from interventions.effects.verdict import Verdict
 from probes.metrics.estimates import Estimate
 
-AT_CHANCE = 0.55
-"""Balanced accuracy whose interval reaches down to this is no behaviour that could be removed."""
-
 Word = Literal["no behaviour to remove", "used", "not shown to be used"]
-
-
-def not_above_chance(base: Estimate) -> bool:
-    """Whether answers are too near chance, by their balanced accuracy, for anything to be removed."""
-    return bool(base.low <= AT_CHANCE)
 
 
 def removal_word(base: Estimate, after: Estimate, verdict: Verdict) -> Word:

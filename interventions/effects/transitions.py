@@ -14,6 +14,7 @@ from probes.markup.values import Displayed
 
 FEW = 10  # prompts exchanged by two classes below which chi-squared is not to be trusted
 OUTCOMES = 2_000_000
+SIDES = ("below 0", "above 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +121,23 @@ def bowker(up: Int[np.ndarray, " k"], down: Int[np.ndarray, " k"]) -> float:
     return float((1 + (found >= statistic - 1e-9).sum()) / (1 + len(found)))
 
 
+def answers_of(records: Records) -> tuple[tuple[str, ...], np.ndarray] | None:
+    """The kinds of answers that there are, and each prompt's: its label, or the side of 0 on which its value
+    lies where that is an answer. None of numbers, which are of no kind.
+    """
+    if records.labels is not None:
+        return records.classes, records.labels
+    if not getattr(records.measure, "sides", False):
+        return None
+    return SIDES, np.where(records.values > 0, SIDES[1], SIDES[0])
+
+
 def transitions(before: Records, after: Records, where: Any = None) -> Transitions:
-    """Transitions over the prompts measured both times; behaviours without labels are split by the sign of
-    their value.
+    """Transitions over the prompts measured both times; answers by the side of 0 (`Answers`) are two kinds.
 
     `where` picks some of the prompts, by a boolean mask or by positions. Raises ValueError for records of
-    different prompts or behaviours, settings of the behaviour and answer keys included.
+    different prompts or behaviours, settings of the behaviour and answer keys included, and for numbers,
+    which are of no kind.
     """
     for records in (before, after):
         check_records(records, "transitions")
@@ -136,11 +148,16 @@ def transitions(before: Records, after: Records, where: Any = None) -> Transitio
         )
     refuse_other_question(before.receipt, after.receipt)
     rows = before.measured & after.measured & mask(where, len(before))
-    classes, first, second = before.classes, before.labels, after.labels
+    first, second = answers_of(before), answers_of(after)
     if first is None or second is None:
-        classes = ("below 0", "above 0")
-        first, second = (np.where(r.values > 0, classes[1], classes[0]) for r in (before, after))
+        raise ValueError(
+            f"{before.behaviour} gives numbers ({before.unit}) and no kinds of answers, so none became"
+            " another: effect.change() says how far the mean moved, effect.changed() how many got another"
+            " number; for kinds give the Records labels and classes, or judged_by=TwoSided() where the side"
+            " of 0 is one"
+        )
+    (classes, was), (_, now) = first, second
     index = {c: i for i, c in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(counts, ([index[c] for c in first[rows]], [index[c] for c in second[rows]]), 1)
+    np.add.at(counts, ([index[c] for c in was[rows]], [index[c] for c in now[rows]]), 1)
     return Transitions(tuple(classes), counts)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from interventions.effects.unedited import said_of_unedited
 from probes.evidence.finding import Finding, excludes
 from probes.markup.terminal import terminal
 from probes.markup.values import Displayed
@@ -193,6 +194,7 @@ def _range(n: EditNumbers, moved: np.ndarray) -> str:
 def _reasons(n: EditNumbers) -> tuple[str, ...]:
     """What stands in the way of a stronger word."""
     found = [
+        _nothing_there(n),
         _too_few(n),
         _on_average(n),
         _against_flip(n),
@@ -204,6 +206,14 @@ def _reasons(n: EditNumbers) -> tuple[str, ...]:
     if n.kl is None:
         found.append("the cost on unrelated text was not measured; give neutral texts")
     return tuple(reason for reason in found if reason is not None)
+
+
+def _nothing_there(n: EditNumbers) -> str | None:
+    """That the unedited behaviour leaves nothing to see an edit by, where none is seen."""
+    if ruled(n).word != "no effect shown":
+        return None
+    said = said_of_unedited(*next(iter(n.before.items())))
+    return said and f"{said[0].lower()}{said[1:].rstrip('.')}"
 
 
 def _too_few(n: EditNumbers) -> str | None:

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from interventions.behaviours.records import Behaviour, Records
-from interventions.effects.transitions import Transitions, transitions
+from interventions.effects.transitions import Transitions, answers_of, transitions
 from interventions.rewriting.arms import MOVE, ORIGINAL, SECOND, SELECTED, TEXT, Arm, Towards
 from interventions.rewriting.elasticity import Elasticity, elasticity
 from interventions.rewriting.verdict import AIMLESS, MARGIN, ArmNumbers, ArmVerdict, Beside, judged
@@ -86,6 +86,10 @@ class Remeasured(Displayed):
         """
         return transitions(self.original, self._of(arm))
 
+    def _symmetry(self, arm: str) -> float | None:
+        """The p-value of its transitions; None of numbers, which are of no kind."""
+        return None if answers_of(self.original) is None else self.transitions(arm).p_value
+
     def elasticity(self, arm: str, by: str = "probe") -> Elasticity:
         """Change of the outcome per unit of deploy-likeness. Raises ValueError for an edit: it leaves
         the prompt and so its score as they were.
@@ -150,7 +154,7 @@ class Remeasured(Displayed):
             changed = (
                 {"change": None, "p": None}
                 if name == ORIGINAL
-                else {"change": self.change(name), "p": self.transitions(name).p_value}
+                else {"change": self.change(name), "p": self._symmetry(name)}
             )
             # A kind of answers may be called as a column is.
             taken = row | changed
@@ -263,6 +267,7 @@ def _asked(
         first.classes,
         None if first.texts is None else tuple((r.texts or ())[j] for r, j in parts),
         columns,
+        judged_by=first.judged_by,
     )
 
 

@@ -1,5 +1,6 @@
 """Candidates for a direction, what they did, and which is best."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,11 @@ class Selected(Displayed):
         return tuple(c for c in self.candidates if not c.passed_over)
 
     @property
+    def stopped(self) -> dict[str, int]:
+        """How many candidates each filter stopped, the one that stopped most first."""
+        return dict(Counter(c.passed_over for c in self.candidates if c.passed_over).most_common())
+
+    @property
     def best(self) -> Candidate:
         """The candidate that passed all filters and leaves least of the behaviour when taken out; raises
         ValueError where none passed.
@@ -80,9 +86,9 @@ class Selected(Displayed):
         """Which filter stopped how many, that which stopped most first, how near the nearest came, and what
         to do.
         """
-        reasons = pd.Series([c.passed_over for c in self.candidates]).value_counts()
-        told = "; ".join(f"{n} {why}" for why, n in reasons.items())
-        here = [c for c in self.candidates if c.passed_over == reasons.index[0]]
+        told = "; ".join(f"{n} {why}" for why, n in self.stopped.items())
+        most = next(iter(self.stopped), "")
+        here = [c for c in self.candidates if c.passed_over == most]
         nearest = {
             INDUCES: f"the highest brings it to {max(c.induced for c in here):.3g}; where the"
             f" property is it is {self.having:.3g}, where it lacks {self.lacking:.3g}: lower least_induced"
@@ -93,7 +99,7 @@ class Selected(Displayed):
             f" {np.min([c.removed for c in here]):.3g} at least: nothing there lowers it",
             COSTS: f"the cheapest costs {min(c.kl for c in here):.3g} nats: raise most_kl if that is little",
         }
-        said = nearest.get(str(reasons.index[0]), "the classes do not differ there: give other tokens")
+        said = nearest.get(most, "the classes do not differ there: give other tokens")
         return f"{told}. {said}. There may be no such direction; more prompts or other tokens may show one"
 
     @property

@@ -2,7 +2,8 @@
 there, as refusal directions are chosen (Arditi et al., arXiv 2406.11717).
 """
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from interventions.searching.selected import ALREADY, COSTS, INDUCES, REMOVES, C
 from interventions.writes.edited import edited
 from interventions.writes.lowrank import Edit
 from probes.checks.saying import warn
-from probes.checks.settings import check_count, check_number
+from probes.checks.settings import check_number
 from probes.data.activations import Activations
 from probes.data.examples import Examples
 from probes.data.positions import Position
@@ -168,10 +169,28 @@ def _tokens(asked: Tokenised) -> list[int]:
 
 
 def _given(tokens: Sequence[int]) -> list[int]:
-    found = [-check_count("a token counted from the end, -1 the last", -token) for token in tokens]
+    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
+        raise TypeError(
+            f"tokens are several numbers from the end, such as tokens=(-1, -2), got {tokens!r:.60}"
+        )
+    found = [_counted(token) for token in tokens]
     if not found:
         raise ValueError("tokens is empty; give numbers from the end, such as tokens=(-1, -2)")
     return list(dict.fromkeys(found))
+
+
+def _counted(token: Any) -> int:
+    """A token's number from the end, -1 the last; raises ValueError for anything else."""
+    try:
+        number = operator.index(token)
+    except TypeError:
+        number = 0
+    if isinstance(token, bool | np.bool_) or number >= 0:
+        raise ValueError(
+            f"tokens are whole numbers counted from the end, -1 the last, got {token!r:.60}; give such as"
+            " tokens=(-1, -2)"
+        )
+    return number
 
 
 def _first_blocks(model: Model) -> list[Site]:

@@ -80,10 +80,15 @@ def vectors_of(
     found: dict[int, Tensor] = {}
     for d in directions:
         check_direction(d, "what a file holds")
-        if d.site != Site("resid_post", d.site.block) or d.site.block in found:
+        if d.site != Site("resid_post", d.site.block):
             raise ValueError(
                 f"cannot write {d.site}: these files add one vector to the output of a block; give directions"
                 " at resid_post.N, one a block"
+            )
+        if d.site.block in found:
+            raise ValueError(
+                f"cannot write two directions at one block, {d.site}: these files add one vector to the"
+                " output of a block; write two files, or leave one out"
             )
         length = 1.0 if gaps is None else np.nan if d.gap is None else d.gap * gaps
         if not np.isfinite(length):

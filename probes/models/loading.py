@@ -258,7 +258,16 @@ def _from_gguf(
     weights: dict[str, Any] = {"dtype": dtype or "auto"}
     weights |= {} if device_map is None else {"device_map": device_map}
     weights["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    hf: Any = transformers.AutoModelForCausalLM.from_pretrained(name, **common, **weights)
+    auto: Any = transformers.AutoModelForCausalLM
+    try:
+        hf = auto.from_pretrained(name, **common, **weights)
+    except ValueError as error:
+        if "controlvector" not in str(error):
+            raise
+        raise ValueError(
+            f"{file} holds a control vector, which is no model: probes.vectors.read_gguf(path) gives its"
+            " directions, one a block, and Add(direction, gaps=1) adds one to a model"
+        ) from error
     return hf, tokenizer or _tokenizer(name, common)
 
 
