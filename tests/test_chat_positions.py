@@ -602,8 +602,8 @@ def test_shown_tokens_of_a_chat_include_the_template(models):
     assert str(view).splitlines() == [
         "position turn_end:user picks 2 of 19 tokens in 2 texts",
         (
-            "0: <|im_start|> user the red house ⟦?⟧ <|im_end|> <|im_start|> assistant yes yes <|im_end|>   (1"
-            " of 12 tokens: 5)"
+            "0: <|im_start|> user the red house ⟦?⟧ <|im_end|> <|im_start|> assistant yes yes <|im_end|>  "
+            " (1 of 12 tokens: 5)"
         ),
         "1: <|im_start|> user alpha ⟦zzz⟧ <|im_end|> <|im_start|> assistant   (1 of 7 tokens: 3)",
     ]

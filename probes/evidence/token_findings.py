@@ -39,8 +39,8 @@ class TopTokens(Displayed):
         return pd.DataFrame([vars(row) for row in self.rows])
 
     def __repr__(self) -> str:
-        lines = [f"{r.score:+8.2f}  {r.before}⟦{r.piece}⟧{r.behind}".replace("\n", "↵") for r in self.rows]
-        return terminal("\n".join([self.summary, *lines]))
+        lines = [f"{r.score:+8.2f}  {r.before}⟦{r.piece}⟧{r.behind}" for r in self.rows]
+        return terminal("\n".join([self.summary, *(line.replace("\n", "↵") for line in lines)]))
 
     @property
     def summary(self) -> str:
